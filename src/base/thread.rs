@@ -1,0 +1,272 @@
+//! Named threads under supervision: a thread that panics or fails is restarted in place with backoff, its health is
+//! kept for all to read, and too many restarts (or a stuck thread) end the process through the stop token.
+
+use std::any::Any;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::base::shutdown::{Shutdown, StopReason};
+
+/// More restarts than this within `RESTART_WINDOW` end the process.
+const RESTARTS_MAX: usize = 5;
+const RESTART_WINDOW: Duration = Duration::from_secs(600);
+/// A thread without a turn for this long is named unhealthy; after `STUCK_AFTER` the process ends.
+pub const SLOW_AFTER: Duration = Duration::from_secs(30);
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// What to do when a thread fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    Restart,
+    EndProcess,
+}
+
+/// The health of every supervised thread.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Mutex<Vec<Component>>>);
+
+/// One supervised thread as `/api/health` shows it.
+#[derive(Clone, Debug)]
+pub struct Component {
+    pub name: &'static str,
+    pub last_turn: Instant,
+    pub restarts: Vec<Instant>,
+    pub restarts_total: u64,
+    pub last_error: Option<String>,
+    pub running: bool,
+}
+
+impl Component {
+    pub fn is_turning(&self, now: Instant) -> bool {
+        self.running && now.saturating_duration_since(self.last_turn) < SLOW_AFTER
+    }
+}
+
+/// A thread's own handle to say that it turned.
+#[derive(Clone)]
+pub struct Beat {
+    health: Health,
+    name: &'static str,
+}
+
+impl Beat {
+    /// Tells supervision that the thread's loop has come round.
+    pub fn turn(&self) {
+        self.health
+            .with(self.name, |component| component.last_turn = Instant::now());
+    }
+}
+
+impl Health {
+    pub fn components(&self) -> Vec<Component> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// True while every thread runs and turns.
+    pub fn all_turning(&self, now: Instant) -> bool {
+        self.components()
+            .iter()
+            .all(|component| component.is_turning(now))
+    }
+
+    fn with(&self, name: &'static str, change: impl FnOnce(&mut Component)) {
+        let mut components = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = components
+            .iter_mut()
+            .find(|component| component.name == name)
+        {
+            change(component);
+        }
+    }
+
+    fn register(&self, name: &'static str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Component {
+                name,
+                last_turn: Instant::now(),
+                restarts: Vec::new(),
+                restarts_total: 0,
+                last_error: None,
+                running: true,
+            });
+    }
+}
+
+/// Starts `body` on a named thread. `body` is run again after a failure (a panic or an error) as `on_failure` says;
+/// when it returns Ok the thread is done.
+pub fn spawn_supervised<F>(
+    name: &'static str,
+    health: &Health,
+    shutdown: &Shutdown,
+    on_failure: OnFailure,
+    mut body: F,
+) -> std::io::Result<JoinHandle<()>>
+where
+    F: FnMut(&Beat) -> Result<(), String> + Send + 'static,
+{
+    health.register(name);
+    let health = health.clone();
+    let shutdown = shutdown.clone();
+    Builder::new().name(name.to_owned()).spawn(move || {
+        let beat = Beat {
+            health: health.clone(),
+            name,
+        };
+        loop {
+            beat.turn();
+            let cause = match catch_unwind(AssertUnwindSafe(|| body(&beat))) {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => error,
+                Err(payload) => format!("panicked: {}", panic_text(payload.as_ref())),
+            };
+            log::error!("{name}: {cause}");
+            let Some(backoff) = note_failure(&health, name, &cause) else {
+                shutdown.trip(StopReason::Failed(format!(
+                    "{name} failed more than {RESTARTS_MAX} times: {cause}"
+                )));
+                break;
+            };
+            if on_failure == OnFailure::EndProcess {
+                shutdown.trip(StopReason::Failed(format!("{name}: {cause}")));
+                break;
+            }
+            if shutdown.wait_timeout(backoff) {
+                break;
+            }
+            log::info!("{name}: restarting");
+        }
+        health.with(name, |component| component.running = false);
+    })
+}
+
+/// Ends the process when a supervised thread has not turned for a minute: a stuck thread is never duplicated.
+pub fn spawn_watchdog(health: &Health, shutdown: &Shutdown) -> std::io::Result<JoinHandle<()>> {
+    let health = health.clone();
+    let shutdown = shutdown.clone();
+    Builder::new().name("watchdog".to_owned()).spawn(move || {
+        while !shutdown.wait_timeout(Duration::from_secs(5)) {
+            let now = Instant::now();
+            let stuck = health.components().into_iter().find(|component| {
+                component.running
+                    && now.saturating_duration_since(component.last_turn) >= STUCK_AFTER
+            });
+            if let Some(component) = stuck {
+                let reason = format!(
+                    "{} has not turned for {} s",
+                    component.name,
+                    STUCK_AFTER.as_secs()
+                );
+                log::error!("{reason}");
+                shutdown.trip(StopReason::Failed(reason));
+            }
+        }
+    })
+}
+
+/// Records a failure; the backoff before the restart, or None when there were too many.
+fn note_failure(health: &Health, name: &'static str, cause: &str) -> Option<Duration> {
+    let mut backoff = None;
+    health.with(name, |component| {
+        let now = Instant::now();
+        component
+            .restarts
+            .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
+        component.last_error = Some(cause.to_owned());
+        component.last_turn = now;
+        if component.restarts.len() < RESTARTS_MAX {
+            // 200 ms, then doubling: quick enough that a draw window of some seconds survives one crash.
+            backoff = Some(Duration::from_millis(200 << component.restarts.len()));
+            component.restarts.push(now);
+            component.restarts_total += 1;
+        }
+    });
+    backoff
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}
+
+/// Joins `handle`, waiting at most `deadline`; false when it still runs then (the process ends anyway).
+pub fn join_deadline(handle: JoinHandle<()>, deadline: Duration) -> bool {
+    let until = Instant::now() + deadline;
+    while !handle.is_finished() {
+        if Instant::now() >= until {
+            log::warn!(
+                "thread {} did not stop in time",
+                handle.thread().name().unwrap_or("?")
+            );
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+    handle.join().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_panicking_thread_is_restarted_and_its_cause_kept() {
+        let (health, shutdown) = (Health::default(), Shutdown::new());
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = runs.clone();
+        let handle = spawn_supervised(
+            "worker",
+            &health,
+            &shutdown,
+            OnFailure::Restart,
+            move |_| match counted.fetch_add(1, Ordering::SeqCst) {
+                0 => panic!("first run"),
+                _ => Ok(()),
+            },
+        )
+        .unwrap();
+        handle.join().unwrap();
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+        let component = &health.components()[0];
+        assert_eq!(component.restarts_total, 1);
+        assert_eq!(component.last_error.as_deref(), Some("panicked: first run"));
+        assert!(!shutdown.is_tripped());
+    }
+
+    #[test]
+    fn a_failure_that_must_end_the_process_trips_the_token() {
+        let (health, shutdown) = (Health::default(), Shutdown::new());
+        let handle = spawn_supervised("store", &health, &shutdown, OnFailure::EndProcess, |_| {
+            Err("broken".to_owned())
+        })
+        .unwrap();
+        handle.join().unwrap();
+        assert_eq!(
+            shutdown.reason(),
+            Some(StopReason::Failed("store: broken".into()))
+        );
+        assert!(!health.all_turning(Instant::now()));
+    }
+
+    #[test]
+    fn more_than_five_restarts_are_too_many() {
+        let health = Health::default();
+        health.register("worker");
+        let backoffs: Vec<_> = (0..6)
+            .map(|_| note_failure(&health, "worker", "again"))
+            .collect();
+        assert_eq!(backoffs[0], Some(Duration::from_millis(200)));
+        assert_eq!(backoffs[4], Some(Duration::from_millis(3_200)));
+        assert_eq!(backoffs[5], None);
+    }
+}

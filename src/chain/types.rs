@@ -1,0 +1,91 @@
+//! Blocks, logs and receipts as the daemon uses them: every field checked and typed, nothing of JSON left.
+
+pub use ethabi::ethereum_types::{Address, Bloom, BloomInput, H256, U256};
+
+/// A block by number, by hash (EIP-1898), or by tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BlockId {
+    Number(u64),
+    Hash(H256),
+    Latest,
+    Pending,
+    Safe,
+    Finalized,
+}
+
+/// The header fields that following, deciding and verifying need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub number: u64,
+    pub hash: H256,
+    pub parent_hash: H256,
+    /// Unix seconds.
+    pub timestamp: u64,
+    /// The block's prevrandao.
+    pub mix_hash: H256,
+    /// None on chains from before EIP-1559.
+    pub base_fee_wei: Option<U256>,
+    pub gas_limit: u64,
+    pub logs_bloom: Bloom,
+    pub has_transactions: bool,
+}
+
+/// One log of a canonical block; `removed` logs never get this far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub address: Address,
+    pub topics: Vec<H256>,
+    pub data: Vec<u8>,
+    pub block_number: u64,
+    pub block_hash: H256,
+    pub transaction_hash: H256,
+    /// The log's place in its block; with the block's hash it is the log's identity.
+    pub log_index: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub transaction_hash: H256,
+    pub block_number: u64,
+    pub block_hash: H256,
+    pub succeeded: bool,
+    pub gas_used: u64,
+    pub effective_gas_price_wei: U256,
+}
+
+/// EIP-55: the address with its checksum in the letters' case.
+pub fn to_checksum(address: &Address) -> String {
+    use sha3::{Digest, Keccak256};
+
+    let digits = format!("{address:x}");
+    let hash = Keccak256::digest(digits.as_bytes());
+    let mut text = String::with_capacity(42);
+    text.push_str("0x");
+    for (index, digit) in digits.chars().enumerate() {
+        let nibble = hash[index / 2] >> if index % 2 == 0 { 4 } else { 0 } & 0x0f;
+        text.push(if nibble >= 8 {
+            digit.to_ascii_uppercase()
+        } else {
+            digit
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_match_the_examples_of_eip_55() {
+        for text in [
+            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+            "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+            "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
+        ] {
+            let address: Address = text[2..].parse().unwrap();
+            assert_eq!(to_checksum(&address), text);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! This one contract: its data, its calldata and logs, and the pure cores that decide. No IO, no threads, no clock.
+
+pub mod model;
+pub mod participants;
+pub mod persistent;
+pub mod proof;
