@@ -99,6 +99,16 @@ impl ChainTime {
     }
 }
 
+/// A random number below `ceiling` (0 for a ceiling of 0): spreads retries, good for nothing secret.
+pub fn jitter(ceiling: u64) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // Every RandomState is keyed anew by the standard library, so the hash of nothing is a fresh number.
+    let random = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    random.checked_rem(ceiling).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

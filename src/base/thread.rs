@@ -190,6 +190,22 @@ fn note_failure(health: &Health, name: &'static str, cause: &str) -> Option<Dura
     backoff
 }
 
+/// A place where a test can make a thread fail once: with PANIC_ONCE_IN=name in the environment the first pass through
+/// the point of that name panics. Release builds know nothing of it.
+pub fn fault_point(name: &str) {
+    #[cfg(debug_assertions)]
+    {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static PASSED: AtomicBool = AtomicBool::new(false);
+        let wanted = std::env::var("PANIC_ONCE_IN").is_ok_and(|wanted| wanted == name);
+        if wanted && !PASSED.swap(true, Ordering::SeqCst) {
+            panic!("the failure that PANIC_ONCE_IN asked for");
+        }
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}
+
 fn panic_text(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<&str>()

@@ -1,4 +1,13 @@
 //! What any Ethereum contract's operator needs of a chain: JSON-RPC with failover, typed calls, fees, keys and signed
 //! transactions. Nothing here knows the lottery.
 
+pub mod client;
+pub mod cursor;
+pub mod endpoints;
+pub mod error;
+pub mod fees;
+pub mod key;
+pub mod parse;
+pub mod rpc;
+pub mod tx;
 pub mod types;

@@ -1,6 +1,10 @@
 //! This one contract: its data, its calldata and logs, and the pure cores that decide. No IO, no threads, no clock.
 
+pub mod contract;
+pub mod decision;
 pub mod model;
 pub mod participants;
 pub mod persistent;
 pub mod proof;
+pub mod send_state;
+pub mod state;

@@ -284,6 +284,36 @@ impl LotteryEvent {
     }
 }
 
+impl LotteryEvent {
+    /// The block's timestamp, unix seconds: the contract stamps every event with it.
+    pub fn timestamp(&self) -> u64 {
+        match self {
+            LotteryEvent::BetPlaced { timestamp, .. }
+            | LotteryEvent::BettingDurationUpdated { timestamp, .. }
+            | LotteryEvent::EndTimeExtended { timestamp, .. }
+            | LotteryEvent::MinBetAmountUpdated { timestamp, .. }
+            | LotteryEvent::MinParticipantsUpdated { timestamp, .. }
+            | LotteryEvent::OperatorUpdated { timestamp, .. }
+            | LotteryEvent::RoundCompleted { timestamp, .. }
+            | LotteryEvent::RoundCreated { timestamp, .. }
+            | LotteryEvent::RoundRefunded { timestamp, .. }
+            | LotteryEvent::RoundStateChanged { timestamp, .. }
+            | LotteryEvent::Withdrawn { timestamp, .. } => *timestamp,
+        }
+    }
+
+    /// True for events after which getConfig() answers differently.
+    pub fn changes_config(&self) -> bool {
+        matches!(
+            self,
+            LotteryEvent::BettingDurationUpdated { .. }
+                | LotteryEvent::MinBetAmountUpdated { .. }
+                | LotteryEvent::MinParticipantsUpdated { .. }
+                | LotteryEvent::OperatorUpdated { .. }
+        )
+    }
+}
+
 /// A decoded event with its place in the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {

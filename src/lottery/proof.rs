@@ -111,3 +111,86 @@ pub fn verify(inputs: &ProofInputs, announced_seed: U256, announced_winner: Addr
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lottery::model::LogPosition;
+    use proptest::prelude::*;
+
+    fn bet(player: u64, wei: u64) -> Bet {
+        let position = LogPosition {
+            block_number: 1,
+            block_hash: H256::zero(),
+            block_timestamp: 1,
+            transaction_hash: H256::zero(),
+            log_index: 0,
+        };
+        Bet {
+            player: Address::from_low_u64_be(player),
+            amount_wei: U256::from(wei),
+            position,
+        }
+    }
+
+    #[test]
+    fn the_winner_is_the_first_whose_running_sum_exceeds_the_target() {
+        let bets = [bet(1, 10), bet(2, 5), bet(1, 10), bet(3, 5)];
+        let wins = |target: u64| winner(U256::from(target), U256::from(30), &bets).unwrap();
+        for (target, player) in [
+            (0, 1),
+            (19, 1),
+            (20, 2),
+            (24, 2),
+            (25, 3),
+            (29, 3),
+            (30, 1),
+            (59, 3),
+        ] {
+            assert_eq!(wins(target), Address::from_low_u64_be(player), "{target}");
+        }
+        assert_eq!(winner(U256::one(), U256::zero(), &[]), None);
+    }
+
+    #[test]
+    fn verdicts_name_what_does_not_fit() {
+        let bets = [bet(1, 10), bet(2, 20)];
+        let inputs = ProofInputs {
+            block_timestamp: 1_700_000_000,
+            prevrandao: H256::repeat_byte(7),
+            block_number: 99,
+            round_id: 3,
+            total_pot_wei: U256::from(30),
+            bets: &bets,
+        };
+        let seed = seed(&inputs);
+        let won = winner(seed, inputs.total_pot_wei, &bets).unwrap();
+        let lost = if won == bets[0].player {
+            bets[1].player
+        } else {
+            bets[0].player
+        };
+        assert_eq!(verify(&inputs, seed, won), Verdict::Verified);
+        assert_eq!(verify(&inputs, seed, lost).label(), "mismatch");
+        assert_eq!(verify(&inputs, seed + 1, won).label(), "mismatch");
+        let partial = ProofInputs {
+            bets: &bets[1..],
+            ..inputs
+        };
+        let verdict = verify(&partial, seed, won);
+        assert_eq!(
+            verdict.why(),
+            Some("the known bets add up to 20 wei, the pot is 30 wei")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn some_bettor_always_wins(seed in any::<[u8; 32]>(), bets in proptest::collection::vec((0..9u64, 1..99u64), 1..20)) {
+            let pot: u64 = bets.iter().map(|bet| bet.1).sum();
+            let bets: Vec<Bet> = bets.into_iter().map(|(player, wei)| bet(player, wei)).collect();
+            let winner = winner(U256::from_big_endian(&seed), U256::from(pot), &bets).unwrap();
+            prop_assert!(bets.iter().any(|bet| bet.player == winner));
+        }
+    }
+}

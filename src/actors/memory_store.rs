@@ -1,0 +1,177 @@
+//! The store thread: it alone owns the state. It applies updates, swaps the shared snapshot, and fans publications out.
+//!
+//! The store never blocks: a listener whose queue is full loses the publication and notices it by the gap in the
+//! numbers. A change that its events do not tell whole skips a number on purpose, so that every listener re-reads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, select, Receiver, Sender};
+
+use crate::actors::messages::{PublicationReceiver, SharedSnapshot};
+use crate::base::shutdown::Shutdown;
+use crate::base::thread::Beat;
+use crate::lottery::model::Publication;
+use crate::lottery::state::{Limits, State, Update};
+
+/// Updates that may wait for the store; whoever sends more waits (the poller) or tries again (the operator).
+pub const UPDATES_MAX: usize = 1_024;
+/// Publications that may wait for one listener.
+pub const PUBLICATIONS_MAX: usize = 1_024;
+const IDLE_TURN: Duration = Duration::from_secs(5);
+
+/// The store before its thread runs: listeners are added here.
+pub struct MemoryStore {
+    updates: Receiver<Update>,
+    shared: SharedSnapshot,
+    state: State,
+    listeners: Vec<Sender<Arc<Publication>>>,
+    published: u64,
+}
+
+/// Where the poller and the operator send what they learned.
+pub type UpdateSender = Sender<Update>;
+
+impl MemoryStore {
+    pub fn new(state: State) -> (MemoryStore, UpdateSender, SharedSnapshot) {
+        let (sender, updates) = bounded(UPDATES_MAX);
+        let shared = SharedSnapshot::new(Arc::new(state.snapshot().clone()));
+        let store = MemoryStore {
+            updates,
+            shared: shared.clone(),
+            state,
+            listeners: Vec::new(),
+            published: 0,
+        };
+        (store, sender, shared)
+    }
+
+    pub fn limits(live_feed_max_entries: usize, round_history_max: usize) -> Limits {
+        Limits {
+            live_feed_max_entries,
+            round_history_max,
+        }
+    }
+
+    pub fn add_listener(&mut self) -> PublicationReceiver {
+        let (sender, receiver) = bounded(PUBLICATIONS_MAX);
+        self.listeners.push(sender);
+        receiver
+    }
+
+    /// The thread's body: returns when the token is tripped or nobody is left who could send.
+    pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
+        loop {
+            beat.turn();
+            select! {
+                recv(self.updates) -> update => match update {
+                    Ok(update) => self.apply(update),
+                    Err(_) => return Ok(()),
+                },
+                recv(shutdown.signal()) -> _ => return Ok(()),
+                default(IDLE_TURN) => {}
+            }
+        }
+    }
+
+    fn apply(&mut self, update: Update) {
+        let applied = self.state.apply(update);
+        let snapshot = Arc::new(self.state.snapshot().clone());
+        self.shared.swap(snapshot.clone());
+        self.published += if applied.resync { 2 } else { 1 };
+        let publication = Arc::new(Publication {
+            number: self.published,
+            snapshot,
+            events: applied.events,
+        });
+        for listener in &self.listeners {
+            // Full: the listener lags and will see the gap. Disconnected: its thread is down; it reads anew on return.
+            let _ = listener.try_send(publication.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::thread::{spawn_supervised, Health, OnFailure};
+    use crate::lottery::model::{ConnectionStatus, Finality, StoreEvent};
+
+    fn store() -> (MemoryStore, UpdateSender, SharedSnapshot) {
+        let connection = ConnectionStatus {
+            reachable: false,
+            since_unix_ms: 0,
+            problem: None,
+        };
+        MemoryStore::new(State::new(MemoryStore::limits(1_000, 20), connection))
+    }
+
+    fn finality(block: u64) -> Update {
+        Update::Finality(Finality {
+            safe_block: block,
+            finalized_block: block,
+        })
+    }
+
+    #[test]
+    fn every_listener_hears_each_change_in_order_and_the_snapshot_follows() {
+        let (mut store, updates, shared) = store();
+        let listeners = [store.add_listener(), store.add_listener()];
+        let (health, shutdown) = (Health::default(), Shutdown::new());
+        let stop = shutdown.clone();
+        let thread = spawn_supervised(
+            "store",
+            &health,
+            &shutdown,
+            OnFailure::EndProcess,
+            move |beat| store.run(&stop, beat),
+        )
+        .unwrap();
+        for block in 1..=3 {
+            updates.send(finality(block)).unwrap();
+        }
+        for listener in listeners {
+            for block in 1..=3 {
+                let publication = listener.recv_timeout(Duration::from_secs(10)).unwrap();
+                assert_eq!(publication.number, block);
+                assert_eq!(publication.snapshot.finality.safe_block, block);
+                assert!(matches!(publication.events[..], [StoreEvent::Finality(_)]));
+            }
+        }
+        assert_eq!(shared.load().finality.finalized_block, 3);
+        shutdown.trip(crate::base::shutdown::StopReason::Requested);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_listener_loses_publications_and_can_tell() {
+        let (mut store, _updates, _shared) = store();
+        let listener = store.add_listener();
+        for block in 0..PUBLICATIONS_MAX as u64 + 10 {
+            store.apply(finality(block + 1));
+        }
+        assert_eq!(listener.try_iter().count(), PUBLICATIONS_MAX);
+        store.apply(finality(1_000_000));
+        let next = listener.try_recv().unwrap();
+        assert_eq!(next.number, PUBLICATIONS_MAX as u64 + 11);
+    }
+
+    #[test]
+    fn a_change_that_its_events_do_not_tell_skips_a_number() {
+        let (mut store, _updates, _shared) = store();
+        let listener = store.add_listener();
+        store.apply(finality(1));
+        // The end of the backfill turns "syncing" off only once the live side is in step, which it is not yet.
+        store.apply(Update::Backfill {
+            events: Vec::new(),
+            complete: true,
+        });
+        assert_eq!(
+            listener
+                .try_iter()
+                .map(|publication| publication.number)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
+    }
+}

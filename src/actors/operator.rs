@@ -1,0 +1,942 @@
+//! The operator thread: it wakes on store events, a tick, a deadline or a command, looks at the newest snapshot, and
+//! does what the pure decision says. It keeps no state of the chain; a lost event cannot lose a draw, a repeated one
+//! cannot double it.
+//!
+//! At most one action is in flight, whoever asked for it. What the sender does lies in `sender`; when to act lies in
+//! `lottery::decision`; what to do with a pending transaction lies in `lottery::send_state`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{select, Receiver};
+
+use crate::actors::alerts::Alerts;
+use crate::actors::memory_store::UpdateSender;
+use crate::actors::messages::{Command, CommandKind, PublicationReceiver, SharedSnapshot};
+use crate::actors::sender::{Attempt, Broadcast, Prepared, Sender};
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
+use crate::base::shutdown::Shutdown;
+use crate::base::thread::{fault_point, Beat};
+use crate::chain::error::NodeError;
+use crate::chain::types::{H256, U256};
+use crate::lottery::contract::RevertMeaning;
+use crate::lottery::decision::{decide, Decision, Facts, Failures, Policy, Trouble, Why};
+use crate::lottery::model::{
+    ActionKind, ActionRecord, ActionState, HeadRef, InFlight, OperatorStatus, Rehearsal, Round,
+    RoundState, Severity, Snapshot,
+};
+use crate::lottery::send_state::{HeadFacts, Included, Rules, SendState, Step};
+use crate::lottery::state::Update;
+
+/// The rehearsal is held this long before the window opens.
+const REHEARSAL_BEFORE_SECS: u64 = 60;
+const EXTENSIONS_PER_DAY_MAX: usize = 20;
+const DAY: Duration = Duration::from_secs(86_400);
+/// A head already looked at is looked at again this soon while a transaction is out: receipts can trail the head.
+const FLIGHT_LOOK: Duration = Duration::from_millis(1_500);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// False: only commands are carried out.
+    pub automatic: bool,
+    pub draw_check_interval: Duration,
+    pub policy: Policy,
+    pub rules: Rules,
+    pub max_spend_wei_per_day: U256,
+}
+
+pub struct Operator {
+    settings: Settings,
+    sender: Option<Sender>,
+    snapshot: SharedSnapshot,
+    publications: PublicationReceiver,
+    commands: Receiver<Command>,
+    updates: UpdateSender,
+    clock: Clock,
+    metrics: Metrics,
+    alerts: Alerts,
+    status: OperatorStatus,
+    round: RoundMemory,
+    flight: Option<Flight>,
+    waiting_commands: VecDeque<Command>,
+    /// (when, wei) of the transactions mined in the last day.
+    spent: VecDeque<(Instant, U256)>,
+    extended_at: VecDeque<Instant>,
+    automatic_actions: u64,
+}
+
+/// What is remembered of the running round; forgotten with it.
+#[derive(Debug, Default)]
+struct RoundMemory {
+    round_id: u64,
+    draw_failures: Failures,
+    refund_failures: Failures,
+    /// At that head, that action was ruled out.
+    ruled_out: Option<(H256, ActionKind)>,
+    /// At that head, the node gave its pending block this time.
+    pending_time: Option<(H256, u64)>,
+    rehearsed: bool,
+}
+
+impl RoundMemory {
+    /// What the next block's time is expected to be: the node's word where it was asked, else the bound of the heads.
+    fn next_block_time(&self, snapshot: &Snapshot, head: HeadRef) -> u64 {
+        let bound = head
+            .timestamp
+            .saturating_add(snapshot.schedule.min_spacing_secs);
+        match self.pending_time {
+            Some((at, time)) if at == head.hash => time.max(head.timestamp),
+            _ => bound,
+        }
+    }
+}
+
+/// The one action in flight.
+struct Flight {
+    state: SendState,
+    record: ActionRecord,
+    /// The last head at which receipts were looked for, and when.
+    looked: Option<(H256, Instant)>,
+    /// After a time-out: no new variant before this.
+    paused_until: Option<Instant>,
+}
+
+impl Operator {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        settings: Settings,
+        sender: Option<Sender>,
+        snapshot: SharedSnapshot,
+        publications: PublicationReceiver,
+        commands: Receiver<Command>,
+        updates: UpdateSender,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Operator {
+        let status = OperatorStatus {
+            address: sender.as_ref().map(Sender::address),
+            key_loaded: sender.is_some(),
+            max_draw_retries: settings.policy.max_draw_retries,
+            ..OperatorStatus::default()
+        };
+        Operator {
+            settings,
+            sender,
+            snapshot,
+            publications,
+            commands,
+            alerts: Alerts::new(updates.clone(), clock.clone()),
+            updates,
+            clock,
+            metrics,
+            status,
+            round: RoundMemory::default(),
+            flight: None,
+            waiting_commands: VecDeque::new(),
+            spent: VecDeque::new(),
+            extended_at: VecDeque::new(),
+            automatic_actions: 0,
+        }
+    }
+
+    /// The thread's body. After a crash it is entered again with what is in flight still known.
+    pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
+        self.status.is_running = self.settings.automatic && self.sender.is_some();
+        loop {
+            beat.turn();
+            let now = self.clock.now();
+            let wake = self.turn(now);
+            self.publish_status()?;
+            let tick = now + self.settings.draw_check_interval;
+            let wait = wake
+                .unwrap_or(tick)
+                .min(tick)
+                .saturating_duration_since(self.clock.now());
+            select! {
+                recv(self.publications) -> publication => {
+                    if publication.is_err() {
+                        return Err("the store is gone".to_owned());
+                    }
+                    // Level-triggered: only the newest snapshot counts, however many changes led to it.
+                    while self.publications.try_recv().is_ok() {}
+                    self.status.last_event_unix_ms = Some(self.clock.unix_ms());
+                }
+                recv(self.commands) -> command => {
+                    if let Ok(command) = command {
+                        self.waiting_commands.push_back(command);
+                    }
+                }
+                recv(shutdown.signal()) -> _ => return Ok(()),
+                default(wait) => {}
+            }
+        }
+    }
+
+    /// One look at the newest snapshot; when to look again at the latest.
+    fn turn(&mut self, now: Instant) -> Option<Instant> {
+        let snapshot = self.snapshot.load();
+        self.status.watchdog_last_check_unix_ms = Some(self.clock.unix_ms());
+        let Some(round) = snapshot.round.clone() else {
+            self.status.phase = "waiting for the chain".to_owned();
+            return None;
+        };
+        self.enter_round(&round);
+        if self.flight.is_some() {
+            self.refuse_commands_beside_the_flight();
+            return self.drive(&snapshot, &round, now);
+        }
+        while let Some(command) = self.waiting_commands.pop_front() {
+            self.obey(command, &snapshot, &round, now);
+            if self.flight.is_some() {
+                return Some(now + FLIGHT_LOOK);
+            }
+        }
+        if self.sender.is_none() {
+            self.status.phase = "following only: no key is configured".to_owned();
+            return None;
+        }
+        if !self.settings.automatic {
+            self.status.phase = "disabled: only commands are carried out".to_owned();
+            return None;
+        }
+        fault_point("operator");
+        self.act_by_itself(&snapshot, &round, now)
+    }
+
+    fn enter_round(&mut self, round: &Round) {
+        if self.round.round_id != round.round_id {
+            self.round = RoundMemory {
+                round_id: round.round_id,
+                ..RoundMemory::default()
+            };
+            self.alerts.clear_round();
+        }
+        let scheduled = round.state == RoundState::Betting;
+        self.status.current_round_id = Some(round.round_id);
+        self.status.scheduled_draw_round_id = scheduled.then_some(round.round_id);
+        self.status.scheduled_draw_due_at = scheduled.then_some(round.min_draw_time);
+        self.status.consecutive_draw_failures = self.round.draw_failures.count;
+    }
+
+    fn act_by_itself(
+        &mut self,
+        snapshot: &Snapshot,
+        round: &Round,
+        now: Instant,
+    ) -> Option<Instant> {
+        let (Some(head), Some(chain_time)) = (snapshot.head, snapshot.chain_time) else {
+            return None;
+        };
+        self.rehearse_when_due(snapshot, round, now);
+        let facts = Facts {
+            round,
+            config: snapshot.config.as_deref(),
+            chain_time,
+            schedule: snapshot.schedule,
+            draw_failures: self.round.draw_failures,
+            refund_failures: self.round.refund_failures,
+            extensions_left: self.extensions_left(now),
+            ruled_out: self
+                .round
+                .ruled_out
+                .filter(|(at, _)| *at == head.hash)
+                .map(|(_, kind)| kind),
+            pending_timestamp: self
+                .round
+                .pending_time
+                .filter(|(at, _)| *at == head.hash)
+                .map(|(_, time)| time),
+        };
+        match decide(&facts, &self.settings.policy, now) {
+            Decision::Wait { why, wake } => {
+                self.say_phase(describe(why, round), why == Why::GivenUp);
+                wake
+            }
+            Decision::AskPendingTime => {
+                let asked = self
+                    .sender
+                    .as_ref()
+                    .and_then(|sender| sender.pending_time());
+                // Without an answer the tick asks again.
+                self.round.pending_time = asked.map(|time| (head.hash, time));
+                asked.map(|_| now)
+            }
+            Decision::Act(kind) => {
+                self.say_phase(describe_action(kind, round), false);
+                self.automatic_actions += 1;
+                let id = format!("auto-{}-{}", round.round_id, self.automatic_actions);
+                let record = self.new_record(id, kind, round.round_id, false);
+                self.start(record, snapshot, round, now);
+                Some(now + FLIGHT_LOOK)
+            }
+            Decision::Blocked(trouble) => {
+                self.blocked(trouble, round);
+                None
+            }
+        }
+    }
+
+    /// A person's command, when nothing is in flight.
+    fn obey(&mut self, command: Command, snapshot: &Snapshot, round: &Round, now: Instant) {
+        let past_window = snapshot
+            .head
+            .is_some_and(|head| head.timestamp > round.max_draw_time);
+        let kind = match command.kind {
+            CommandKind::Draw => ActionKind::Draw,
+            // Past the window the guarded refund does the same and cannot hit a later round.
+            CommandKind::Refund { .. } if past_window => ActionKind::RefundExpired,
+            CommandKind::Refund { force: true } => ActionKind::RefundForced,
+            CommandKind::Refund { force: false } => ActionKind::RefundExpired,
+        };
+        let mut record = self.new_record(command.action_id, kind, command.round_id, true);
+        let refusal = if self.sender.is_none() {
+            Some("no key is configured".to_owned())
+        } else if command.round_id != round.round_id {
+            Some(format!(
+                "round {} is not running, round {} is",
+                command.round_id, round.round_id
+            ))
+        } else if round.state != RoundState::Betting {
+            Some(format!(
+                "round {} is {}, it must be BETTING",
+                round.round_id,
+                round.state.label()
+            ))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return self.end_record(&mut record, ActionState::Failed, Some(refusal));
+        }
+        log::info!("manual {} of round {}", kind.label(), round.round_id);
+        self.start(record, snapshot, round, now);
+    }
+
+    fn refuse_commands_beside_the_flight(&mut self) {
+        let Some(flight) = &self.flight else { return };
+        let busy = format!(
+            "{} of round {} is in flight (action {}): at most one action can be",
+            flight.record.kind.label(),
+            flight.record.round_id,
+            flight.record.id
+        );
+        while let Some(command) = self.waiting_commands.pop_front() {
+            let kind = match command.kind {
+                CommandKind::Draw => ActionKind::Draw,
+                CommandKind::Refund { force: true } => ActionKind::RefundForced,
+                CommandKind::Refund { force: false } => ActionKind::RefundExpired,
+            };
+            let mut record = self.new_record(command.action_id, kind, command.round_id, true);
+            self.end_record(&mut record, ActionState::Failed, Some(busy.clone()));
+        }
+    }
+
+    /// Prepares, signs and sends the first transaction of an action.
+    fn start(
+        &mut self,
+        mut record: ActionRecord,
+        snapshot: &Snapshot,
+        round: &Round,
+        now: Instant,
+    ) {
+        record.state = ActionState::Preparing;
+        self.publish_record(&mut record);
+        let (Some(sender), Some(head)) = (&mut self.sender, snapshot.head) else {
+            let text = "the chain has not been read yet".to_owned();
+            return self.end_record(&mut record, ActionState::Failed, Some(text));
+        };
+        if record.kind == ActionKind::Draw {
+            self.status.last_draw_attempt_unix_ms = Some(self.clock.unix_ms());
+        }
+        let next_block_time = self.round.next_block_time(snapshot, head);
+        let prepared = sender.prepare(record.kind, head, next_block_time, round, now);
+        self.status.balance_wei = sender.balance_wei().or(self.status.balance_wei);
+        match prepared {
+            Ok(Prepared { state, notes }) => {
+                for note in notes {
+                    self.alerts
+                        .raise(note.code, note.severity, Some(round.round_id), note.message);
+                }
+                if matches!(record.kind, ActionKind::Extend { .. }) {
+                    self.extended_at.push_back(now);
+                }
+                record.state = ActionState::Pending;
+                let mut flight = Flight {
+                    state,
+                    record,
+                    looked: None,
+                    paused_until: None,
+                };
+                self.broadcast(&mut flight, head, round);
+                self.publish_flight(&mut flight);
+                self.flight = Some(flight);
+            }
+            Err(attempt) => self.not_started(record, attempt, head),
+        }
+    }
+
+    /// Nothing was signed: say why, and at which head not to try again.
+    fn not_started(&mut self, mut record: ActionRecord, attempt: Attempt, head: HeadRef) {
+        let round_id = record.round_id;
+        let kind = record.kind;
+        let text = attempt.to_string();
+        if !record.manual {
+            self.round.ruled_out = Some((head.hash, kind));
+        }
+        match &attempt {
+            Attempt::Reverts { meaning, .. } => match meaning {
+                RevertMeaning::NotYet => {
+                    log::debug!("{} of round {round_id}: {text}", kind.label())
+                }
+                RevertMeaning::Hopeless => {
+                    self.alerts.raise(
+                        "action_blocked",
+                        Severity::Critical,
+                        Some(round_id),
+                        text.clone(),
+                    );
+                }
+                RevertMeaning::Unpayable => {
+                    self.alerts.raise(
+                        "unpayable_player",
+                        Severity::Critical,
+                        Some(round_id),
+                        text.clone(),
+                    );
+                }
+                _ => log::warn!("{} of round {round_id}: {text}", kind.label()),
+            },
+            Attempt::Unreachable(_) => {
+                // The chain did not answer: this says nothing about the head, so the next wake tries again.
+                self.round.ruled_out = None;
+                self.round.pending_time = None;
+                log::warn!("{} of round {round_id}: {text}", kind.label());
+            }
+            Attempt::TooMuchGas { .. } | Attempt::InsufficientFunds { .. } => {
+                self.alerts.raise(
+                    "action_blocked",
+                    Severity::Critical,
+                    Some(round_id),
+                    text.clone(),
+                );
+            }
+        }
+        self.end_record(&mut record, ActionState::Failed, Some(text));
+    }
+
+    /// Looks after the transaction in flight.
+    fn drive(&mut self, snapshot: &Snapshot, round: &Round, now: Instant) -> Option<Instant> {
+        let (Some(mut flight), Some(head)) = (self.flight.take(), snapshot.head) else {
+            return None;
+        };
+        self.status.phase = format!(
+            "{} of round {}: {} transactions out",
+            flight.record.kind.label(),
+            flight.record.round_id,
+            flight.state.variants().len()
+        );
+        let looked_just_now = flight
+            .looked
+            .is_some_and(|(hash, at)| hash == head.hash && now < at + FLIGHT_LOOK);
+        if looked_just_now {
+            let again = flight.looked.map(|(_, at)| at + FLIGHT_LOOK);
+            self.flight = Some(flight);
+            return again;
+        }
+        flight.looked = Some((head.hash, now));
+        let seen = self
+            .sender
+            .as_mut()
+            .map(|sender| sender.look(&flight.state));
+        let Some(Ok(seen)) = seen else {
+            if let Some(Err(error)) = seen {
+                log::warn!("receipts cannot be read: {error}");
+            }
+            self.flight = Some(flight);
+            return Some(now + FLIGHT_LOOK);
+        };
+        let facts = HeadFacts {
+            number: head.number,
+            timestamp: head.timestamp,
+            next_block_time: self.round.next_block_time(snapshot, head),
+            round,
+            latest_nonce: seen.latest_nonce,
+            included: seen.included,
+        };
+        let step = flight.state.step(&facts, &self.settings.rules, now);
+        self.take_step(step, flight, head, round, now);
+        Some(now + FLIGHT_LOOK)
+    }
+
+    fn take_step(
+        &mut self,
+        step: Step,
+        mut flight: Flight,
+        head: HeadRef,
+        round: &Round,
+        now: Instant,
+    ) {
+        match step {
+            Step::Wait => {}
+            Step::Rebroadcast => self.broadcast(&mut flight, head, round),
+            Step::Replace(kind) => {
+                let paused = flight.paused_until.is_some_and(|until| now < until);
+                if !(paused && kind == flight.record.kind) {
+                    self.replace(kind, &mut flight, head, round, now);
+                }
+            }
+            Step::TimedOut => self.timed_out(&mut flight, round, now),
+            Step::Done(included) => return self.done(flight, included, head, now),
+            Step::Reverted(included) => return self.reverted(flight, included, head, round, now),
+            Step::NonceTaken => {
+                let text = format!(
+                    "another transaction of this key took nonce {}",
+                    flight.state.nonce
+                );
+                log::warn!("{text}");
+                return self.end_record(&mut flight.record, ActionState::Failed, Some(text));
+            }
+        }
+        self.publish_flight(&mut flight);
+        self.flight = Some(flight);
+    }
+
+    fn broadcast(&mut self, flight: &mut Flight, head: HeadRef, round: &Round) {
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        let outcome = sender.broadcast(&mut flight.state, head, round);
+        flight.state.note_sent(head.number);
+        let label = flight.record.kind.label();
+        flight.record.error = match outcome {
+            Broadcast::Accepted => None,
+            Broadcast::MaybeSent(why) => {
+                log::warn!(
+                    "{label} of round {}: no node confirmed it: {why}",
+                    flight.record.round_id
+                );
+                Some(why)
+            }
+            // The nonce is used up: receipts will tell by whom.
+            Broadcast::Rejected(NodeError::NonceTooLow, _) => None,
+            Broadcast::Rejected(class, why) => {
+                log::warn!(
+                    "{label} of round {} was refused: {why}",
+                    flight.record.round_id
+                );
+                if matches!(class, NodeError::InsufficientFunds | NodeError::FatalConfig) {
+                    let round_id = Some(flight.record.round_id);
+                    self.alerts.raise(
+                        "transaction_refused",
+                        Severity::Critical,
+                        round_id,
+                        why.clone(),
+                    );
+                }
+                Some(why)
+            }
+        };
+    }
+
+    fn replace(
+        &mut self,
+        kind: ActionKind,
+        flight: &mut Flight,
+        head: HeadRef,
+        round: &Round,
+        now: Instant,
+    ) {
+        let same = kind == flight.record.kind;
+        if same && self.spent_wei(now) >= self.settings.max_spend_wei_per_day {
+            let text =
+                "max_spend_ether_per_day is reached: fees are not raised any more".to_owned();
+            self.alerts.raise(
+                "spend_limit",
+                Severity::Critical,
+                Some(round.round_id),
+                text,
+            );
+            return self.broadcast(flight, head, round);
+        }
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        match sender.replacement(&flight.state, kind, round) {
+            Ok((variant, _)) => {
+                if !same {
+                    log::warn!(
+                        "{} of round {} is replaced by {} at nonce {}",
+                        flight.record.kind.label(),
+                        flight.record.round_id,
+                        kind.label(),
+                        flight.state.nonce
+                    );
+                    flight.record.kind = kind;
+                    flight.paused_until = None;
+                }
+                flight.state.add(variant, head.number);
+                self.broadcast(flight, head, round);
+            }
+            Err(problem) => {
+                log::warn!("no replacement at nonce {}: {problem}", flight.state.nonce);
+                if same {
+                    self.broadcast(flight, head, round);
+                }
+            }
+        }
+    }
+
+    /// The transaction was not mined in time: one failure, and the same nonce is tried again after the delay.
+    fn timed_out(&mut self, flight: &mut Flight, round: &Round, now: Instant) {
+        let kind = flight.record.kind;
+        let text = format!(
+            "{} of round {} was not mined in {} s",
+            kind.label(),
+            round.round_id,
+            self.settings.rules.tx_timeout.as_secs()
+        );
+        self.note_failure(kind, now, &text);
+        flight.record.error = Some(text);
+        flight.paused_until = Some(now + self.settings.policy.draw_retry_delay);
+        flight.state.begin_again(now);
+    }
+
+    fn done(&mut self, mut flight: Flight, included: Included, head: HeadRef, now: Instant) {
+        let kind = flight
+            .state
+            .kind_of(&included.hash)
+            .unwrap_or(flight.record.kind);
+        self.note_spent(&included, kind, now);
+        flight.record.kind = kind;
+        flight.record.block_number = Some(included.block_number);
+        flight.record.gas_used = Some(included.gas_used);
+        flight.record.hashes = flight.state.hashes();
+        log::info!(
+            "{} of round {} done in block {} ({} gas, {:#x})",
+            kind.label(),
+            flight.record.round_id,
+            included.block_number,
+            included.gas_used,
+            included.hash
+        );
+        self.count_outcome(kind, "done");
+        match kind {
+            ActionKind::Draw => self.round.draw_failures = Failures::default(),
+            ActionKind::RefundExpired | ActionKind::RefundForced => {
+                self.round.refund_failures = Failures::default();
+            }
+            ActionKind::Extend { .. } | ActionKind::Cancel => {}
+        }
+        // Until the store has the block that ended the round, the same action must not be thought due again.
+        self.round.ruled_out = Some((head.hash, kind));
+        self.alerts.clear("action_failed");
+        self.alerts.clear("action_blocked");
+        self.end_record(&mut flight.record, ActionState::Done, None);
+    }
+
+    fn reverted(
+        &mut self,
+        mut flight: Flight,
+        included: Included,
+        head: HeadRef,
+        round: &Round,
+        now: Instant,
+    ) {
+        let kind = flight
+            .state
+            .kind_of(&included.hash)
+            .unwrap_or(flight.record.kind);
+        self.note_spent(&included, kind, now);
+        flight.record.block_number = Some(included.block_number);
+        flight.record.gas_used = Some(included.gas_used);
+        flight.record.hashes = flight.state.hashes();
+        let out_of_gas = flight
+            .state
+            .gas_limit_of(&included.hash)
+            .is_some_and(|limit| included.gas_used >= limit);
+        let still_running =
+            round.round_id == flight.record.round_id && round.state == RoundState::Betting;
+        let text = format!(
+            "{} of round {} reverted in block {} ({} gas{}, {:#x})",
+            kind.label(),
+            flight.record.round_id,
+            included.block_number,
+            included.gas_used,
+            if out_of_gas { ", all there was" } else { "" },
+            included.hash
+        );
+        self.count_outcome(kind, "reverted");
+        if kind == ActionKind::Draw && still_running && !out_of_gas {
+            // The prize could not be paid in that block; another block picks another winner. No failure of ours.
+            log::warn!("{text}: another block may pay another winner");
+            self.alerts.raise(
+                "unpayable_player",
+                Severity::Critical,
+                Some(round.round_id),
+                text.clone(),
+            );
+        } else if still_running {
+            self.note_failure(kind, now, &text);
+        } else {
+            log::warn!("{text}: the round is over");
+        }
+        self.round.ruled_out = Some((head.hash, kind));
+        self.end_record(&mut flight.record, ActionState::Failed, Some(text));
+    }
+
+    fn note_failure(&mut self, kind: ActionKind, now: Instant, text: &str) {
+        let failures = match kind {
+            ActionKind::Draw => &mut self.round.draw_failures,
+            _ => &mut self.round.refund_failures,
+        };
+        failures.count += 1;
+        failures.last_at = Some(now);
+        self.status.consecutive_draw_failures = self.round.draw_failures.count;
+        log::error!("{text}");
+        self.alerts.raise(
+            "action_failed",
+            Severity::Critical,
+            Some(self.round.round_id),
+            text.to_owned(),
+        );
+    }
+
+    fn blocked(&mut self, trouble: Trouble, round: &Round) {
+        let (code, text) = match trouble {
+            Trouble::DeadEmptyRound => (
+                "dead_empty_round",
+                format!(
+                    "round {} ended without a bet: the contract accepts nothing any more",
+                    round.round_id
+                ),
+            ),
+            Trouble::TooManyExtensions => (
+                "too_many_extensions",
+                format!(
+                    "round {} is empty and was extended {EXTENSIONS_PER_DAY_MAX} times in a day",
+                    round.round_id
+                ),
+            ),
+        };
+        self.say_phase(text.clone(), false);
+        self.alerts
+            .raise(code, Severity::Critical, Some(round.round_id), text);
+    }
+
+    /// Shortly before the window: everything a draw will need, looked at once.
+    fn rehearse_when_due(&mut self, snapshot: &Snapshot, round: &Round, now: Instant) {
+        let chain_time = snapshot.chain_time_at(now);
+        let due = round.state == RoundState::Betting
+            && !round.total_pot_wei.is_zero()
+            && chain_time.saturating_add(REHEARSAL_BEFORE_SECS) >= round.min_draw_time
+            && chain_time < round.min_draw_time;
+        if !due || self.round.rehearsed {
+            return;
+        }
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        self.round.rehearsed = true;
+        let problems = sender.rehearse(snapshot, round);
+        self.status.balance_wei = sender.balance_wei().or(self.status.balance_wei);
+        for problem in &problems {
+            self.alerts.raise(
+                "rehearsal",
+                Severity::Warning,
+                Some(round.round_id),
+                problem.clone(),
+            );
+        }
+        self.status.rehearsal = Some(Rehearsal {
+            round_id: round.round_id,
+            unix_ms: self.clock.unix_ms(),
+            ready: problems.is_empty(),
+            problems,
+        });
+    }
+
+    fn say_phase(&mut self, phase: String, given_up: bool) {
+        if given_up {
+            let text = format!("{phase}; a manual draw is still possible");
+            self.alerts.raise(
+                "draw_given_up",
+                Severity::Critical,
+                Some(self.round.round_id),
+                text,
+            );
+        }
+        if self.status.phase != phase {
+            // The seconds to go change at every look; the phase's name is what is worth a line.
+            let same_kind = phase.split('(').next() == self.status.phase.split('(').next();
+            if !same_kind {
+                log::info!("round {}: {phase}", self.round.round_id);
+            }
+            if !same_kind || !phase.starts_with("waiting for draw window") {
+                self.status.phase = phase;
+            }
+        }
+    }
+
+    fn extensions_left(&mut self, now: Instant) -> bool {
+        while self
+            .extended_at
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) >= DAY)
+        {
+            self.extended_at.pop_front();
+        }
+        self.extended_at.len() < EXTENSIONS_PER_DAY_MAX
+            && self.spent_wei(now) < self.settings.max_spend_wei_per_day
+    }
+
+    fn note_spent(&mut self, included: &Included, kind: ActionKind, now: Instant) {
+        let cost_wei = included
+            .effective_gas_price_wei
+            .saturating_mul(U256::from(included.gas_used));
+        self.spent.push_back((now, cost_wei));
+        let ether = cost_wei.to_string().parse::<f64>().unwrap_or(0.0) / 1e18;
+        let labels = [("action", kind.label())];
+        self.metrics.add(
+            "lottery_gas_spent_ether_total",
+            "Ether spent on gas.",
+            &labels,
+            ether,
+        );
+        if let Some(balance_wei) = &mut self.status.balance_wei {
+            *balance_wei = balance_wei.saturating_sub(cost_wei);
+        }
+    }
+
+    fn spent_wei(&mut self, now: Instant) -> U256 {
+        while self
+            .spent
+            .front()
+            .is_some_and(|(at, _)| now.saturating_duration_since(*at) >= DAY)
+        {
+            self.spent.pop_front();
+        }
+        self.spent
+            .iter()
+            .fold(U256::zero(), |sum, (_, wei)| sum.saturating_add(*wei))
+    }
+
+    fn count_outcome(&self, kind: ActionKind, outcome: &str) {
+        let labels = [("action", kind.label()), ("outcome", outcome)];
+        self.metrics.add(
+            "lottery_transactions_total",
+            "Transactions by action and outcome.",
+            &labels,
+            1.0,
+        );
+    }
+
+    fn new_record(
+        &self,
+        id: String,
+        kind: ActionKind,
+        round_id: u64,
+        manual: bool,
+    ) -> ActionRecord {
+        let unix_ms = self.clock.unix_ms();
+        ActionRecord {
+            id,
+            kind,
+            round_id,
+            manual,
+            state: ActionState::Queued,
+            attempts: 0,
+            hashes: Vec::new(),
+            block_number: None,
+            gas_used: None,
+            error: None,
+            created_unix_ms: unix_ms,
+            updated_unix_ms: unix_ms,
+        }
+    }
+
+    fn end_record(&mut self, record: &mut ActionRecord, state: ActionState, error: Option<String>) {
+        record.state = state;
+        record.error = error;
+        self.publish_record(record);
+        self.status.in_flight = None;
+    }
+
+    fn publish_flight(&mut self, flight: &mut Flight) {
+        flight.record.hashes = flight.state.hashes();
+        flight.record.attempts = u32::try_from(flight.record.hashes.len()).unwrap_or(u32::MAX);
+        self.status.in_flight = Some(InFlight {
+            action: flight.record.kind,
+            round_id: flight.record.round_id,
+            nonce: flight.state.nonce,
+            hashes: flight.record.hashes.clone(),
+            attempts: flight.record.attempts,
+        });
+        let mut record = flight.record.clone();
+        self.publish_record(&mut record);
+    }
+
+    fn publish_record(&self, record: &mut ActionRecord) {
+        record.updated_unix_ms = self.clock.unix_ms();
+        // A closed channel means that the process is ending.
+        let _ = self.updates.send(Update::Action(Arc::new(record.clone())));
+    }
+
+    fn publish_status(&mut self) -> Result<(), String> {
+        self.status.alerts = self.alerts.current();
+        let quiet = |status: &OperatorStatus| OperatorStatus {
+            watchdog_last_check_unix_ms: None,
+            last_event_unix_ms: None,
+            ..status.clone()
+        };
+        if quiet(&self.snapshot.load().operator) == quiet(&self.status) {
+            return Ok(());
+        }
+        let status = Arc::new(self.status.clone());
+        let update = Update::Operator(status);
+        self.updates
+            .send(update)
+            .map_err(|_| "the store is gone".to_owned())
+    }
+}
+
+fn describe(why: Why, round: &Round) -> String {
+    match why {
+        Why::NotStarted => "waiting for the first bet".to_owned(),
+        Why::Betting => "betting is open".to_owned(),
+        Why::BeforeWindow { starts_in_secs } => {
+            format!("waiting for draw window (starts in {starts_in_secs}s)")
+        }
+        Why::WindowClosing => format!(
+            "draw window ends at {}, waiting for the next block",
+            round.max_draw_time
+        ),
+        Why::RetryDelay => "waiting before the next attempt".to_owned(),
+        Why::RuledOutAtThisHead => "waiting for the next block".to_owned(),
+        Why::Standby => "standing by for the first daemon".to_owned(),
+        Why::GivenUp => format!(
+            "gave up drawing round {} after too many failures",
+            round.round_id
+        ),
+    }
+}
+
+fn describe_action(kind: ActionKind, round: &Round) -> String {
+    match kind {
+        ActionKind::Draw => format!(
+            "inside draw window [{}, {}], attempting draw",
+            round.min_draw_time, round.max_draw_time
+        ),
+        ActionKind::RefundExpired | ActionKind::RefundForced => {
+            format!(
+                "draw window expired at {}, attempting refund",
+                round.max_draw_time
+            )
+        }
+        ActionKind::Extend { new_end_time } => {
+            format!("empty round near its end, extending betting to {new_end_time}")
+        }
+        ActionKind::Cancel => "taking back a pending transaction".to_owned(),
+    }
+}

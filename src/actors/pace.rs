@@ -1,0 +1,155 @@
+//! When to look at the head again. Pure: it learns the chain's rhythm and aims just behind the next block, so that a
+//! regular chain costs about one call a block; an irregular one is looked at every poll interval.
+
+use std::time::{Duration, Instant};
+
+use crate::chain::cursor::Cursor;
+
+/// A block that was due and not there is looked for again after this share of the spacing.
+const MISS_SHARE: u32 = 8;
+const MISS_MIN: Duration = Duration::from_millis(100);
+const MISS_MAX: Duration = Duration::from_millis(700);
+/// How much earlier the next look comes when the last one found its block at once: this finds the block's true time.
+const EARLIER_SHARE: u32 = 16;
+
+#[derive(Debug)]
+pub struct Pace {
+    poll_interval: Duration,
+    /// Mean spacing, where the chain is regular enough to aim.
+    spacing: Option<Duration>,
+    /// The best estimate of when the newest block came.
+    came_at: Option<Instant>,
+    misses: u32,
+    last_look_at: Option<Instant>,
+}
+
+impl Pace {
+    pub fn new(poll_interval: Duration) -> Pace {
+        Pace {
+            poll_interval,
+            spacing: None,
+            came_at: None,
+            misses: 0,
+            last_look_at: None,
+        }
+    }
+
+    /// The head was looked at and had moved.
+    pub fn moved(&mut self, now: Instant, cursor: &Cursor) {
+        self.spacing = regular_spacing(cursor);
+        let early = match self.spacing {
+            // Found at the first look: it may have come earlier, so the next look aims earlier.
+            Some(spacing) if self.misses == 0 => spacing / EARLIER_SHARE,
+            _ => Duration::ZERO,
+        };
+        self.came_at = now.checked_sub(early);
+        self.misses = 0;
+        self.last_look_at = Some(now);
+    }
+
+    /// The head was looked at and had not moved.
+    pub fn unchanged(&mut self, now: Instant) {
+        self.misses = self.misses.saturating_add(1);
+        self.last_look_at = Some(now);
+    }
+
+    /// How long to wait before the next look.
+    pub fn wait(&self, now: Instant) -> Duration {
+        let (Some(spacing), Some(came_at)) = (self.spacing, self.came_at) else {
+            return self.poll_interval;
+        };
+        if now > came_at + 3 * spacing.max(self.poll_interval) {
+            // The rhythm is lost (a stopped chain, blocks on demand): back to plain polling.
+            return self.poll_interval;
+        }
+        let due = came_at + spacing;
+        let again = (spacing / MISS_SHARE)
+            .clamp(MISS_MIN, MISS_MAX)
+            .min(self.poll_interval);
+        let soonest = self.last_look_at.map_or(now, |at| at + again);
+        due.max(soonest).saturating_duration_since(now)
+    }
+}
+
+/// The spacing when every recent pair of blocks is whole multiples of the smallest apart; sub-second chains count as
+/// irregular, since their timestamps cannot tell.
+fn regular_spacing(cursor: &Cursor) -> Option<Duration> {
+    let mean = cursor.mean_spacing_secs()?;
+    let min = cursor.min_spacing_secs()?;
+    // A tenth of missed slots still makes a regular chain.
+    (min >= 1 && mean <= 1.1 * min as f64).then(|| Duration::from_secs(min))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::cursor::BlockRef;
+    use crate::chain::types::H256;
+
+    fn cursor(timestamps: &[u64]) -> Cursor {
+        let mut cursor = Cursor::default();
+        for (number, timestamp) in timestamps.iter().enumerate() {
+            cursor.push(BlockRef {
+                number: number as u64,
+                hash: H256::from_low_u64_be(number as u64 + 1),
+                parent_hash: H256::from_low_u64_be(number as u64),
+                timestamp: *timestamp,
+            });
+        }
+        cursor
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_regular_chain_is_looked_at_when_its_block_is_due() {
+        let start = Instant::now();
+        let mut pace = Pace::new(SECOND);
+        assert_eq!(pace.wait(start), SECOND);
+        pace.moved(start, &cursor(&[0, 12, 24, 36]));
+        assert_eq!(pace.wait(start), Duration::from_millis(12_000 - 750));
+        let look = start + Duration::from_millis(11_250);
+        pace.unchanged(look);
+        assert_eq!(pace.wait(look), Duration::from_millis(700));
+        pace.moved(look + SECOND, &cursor(&[0, 12, 24, 36, 48]));
+        assert_eq!(pace.wait(look + SECOND), 12 * SECOND);
+    }
+
+    #[test]
+    fn an_irregular_or_stopped_chain_is_polled() {
+        let start = Instant::now();
+        let mut pace = Pace::new(SECOND);
+        pace.moved(start, &cursor(&[0, 1, 30, 31, 90]));
+        assert_eq!(pace.wait(start), SECOND);
+        pace.moved(start, &cursor(&[0, 0, 0, 1]));
+        assert_eq!(pace.wait(start), SECOND);
+        pace.moved(start, &cursor(&[0, 2, 4, 6]));
+        let late = start + 7 * SECOND;
+        pace.unchanged(late);
+        assert_eq!(pace.wait(late), SECOND);
+    }
+
+    #[test]
+    fn a_regular_chain_costs_little_more_than_a_call_a_block() {
+        // Blocks every 2 s from 0.3 s on, looked at for ten minutes.
+        let start = Instant::now();
+        let blocks = cursor(&[0, 2, 4, 6, 8]);
+        let (mut pace, mut now, mut seen, mut looks, mut worst) =
+            (Pace::new(SECOND), 0u64, 0u64, 0u32, 0u64);
+        while now < 600_000 {
+            looks += 1;
+            let newest = (now + 1_700) / 2_000;
+            let at = start + Duration::from_millis(now);
+            if newest > seen {
+                worst = worst.max(now - (newest * 2_000 - 1_700));
+                seen = newest;
+                pace.moved(at, &blocks);
+            } else {
+                pace.unchanged(at);
+            }
+            now += pace.wait(at).as_millis() as u64;
+        }
+        assert!(looks <= 400, "{looks} looks for 300 blocks");
+        assert!(worst <= 1_000, "a block was noticed {worst} ms late");
+    }
+}

@@ -1,0 +1,493 @@
+//! One endpoint with typed calls: what the daemon asks of a node, and what it learns of that node on the way.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+
+use crate::base::metrics::Metrics;
+use crate::chain::error::{encode_hex, ErrorKind, RpcError};
+use crate::chain::parse;
+use crate::chain::rpc::{Connection, RpcCall};
+use crate::chain::types::{Address, BlockId, Header, Log, Receipt, H256, U256};
+
+/// A message call, for eth_call and eth_estimateGas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallRequest {
+    pub from: Option<Address>,
+    pub to: Address,
+    pub data: Vec<u8>,
+}
+
+impl CallRequest {
+    pub fn to(to: Address, data: Vec<u8>) -> CallRequest {
+        CallRequest {
+            from: None,
+            to,
+            data,
+        }
+    }
+
+    pub fn from(mut self, from: Address) -> CallRequest {
+        self.from = Some(from);
+        self
+    }
+
+    fn json(&self) -> Value {
+        let mut request = json!({"to": address_json(self.to), "data": encode_hex(&self.data)});
+        if let Some(from) = self.from {
+            request["from"] = address_json(from);
+        }
+        request
+    }
+}
+
+/// eth_feeHistory in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeeHistory {
+    /// Of the block after the newest one.
+    pub next_base_fee_wei: Option<U256>,
+    pub median_reward_wei: Option<U256>,
+}
+
+/// Which calls of an endpoint honour an overridden block time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockOverrides {
+    pub call: bool,
+    pub estimate: bool,
+}
+
+/// Returns the block's TIMESTAMP as one word: TIMESTAMP PUSH1 0 MSTORE PUSH1 32 PUSH1 0 RETURN.
+const TIMESTAMP_PROBE: &str = "0x4260005260206000f3";
+/// A time no chain will reach, so that an answer with it proves that the override was honoured.
+const PROBE_TIME: u64 = 0x0fff_ffff_ffff;
+/// Reverts unless TIMESTAMP equals the probe's time, so that an estimate succeeds only where the override counts:
+/// TIMESTAMP PUSH6 0x0fffffffffff EQ PUSH1 0x0f JUMPI PUSH1 0 DUP1 REVERT JUMPDEST STOP, as initialisation code.
+const ESTIMATE_PROBE: &str = "0x42650fffffffffff14600f57600080fd5b00";
+
+/// A cheap handle: clones share connection and health.
+#[derive(Clone)]
+pub struct Endpoint {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connection: Connection,
+    metrics: Metrics,
+    overrides: OnceLock<BlockOverrides>,
+    health: Mutex<EndpointHealth>,
+}
+
+/// What `endpoints` keeps of this endpoint's condition.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointHealth {
+    pub head: Option<(u64, u64)>,
+    pub chain_checked_at: Option<Instant>,
+    pub wrong_chain: Option<u64>,
+    pub not_before: Option<Instant>,
+    /// It refused to serve us: not asked before `not_before`, even when nothing else is left.
+    pub parked: bool,
+    pub failures: u32,
+    pub last_error: Option<String>,
+    pub latency: Option<Duration>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Endpoint({})", self.host())
+    }
+}
+
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Endpoint) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Endpoint {
+    pub fn new(
+        url: &str,
+        proxy_url: Option<&str>,
+        timeout: Duration,
+        metrics: Metrics,
+    ) -> Result<Endpoint, RpcError> {
+        let connection = Connection::new(url, proxy_url, timeout)?;
+        let (overrides, health) = (OnceLock::new(), Mutex::default());
+        Ok(Endpoint {
+            shared: Arc::new(Shared {
+                connection,
+                metrics,
+                overrides,
+                health,
+            }),
+        })
+    }
+
+    /// scheme://host[:port]: all that may be shown of it.
+    pub fn host(&self) -> &str {
+        self.shared.connection.host()
+    }
+
+    /// Looks at or changes what is kept of its health.
+    pub fn with_health<T>(&self, change: impl FnOnce(&mut EndpointHealth) -> T) -> T {
+        change(
+            &mut self
+                .shared
+                .health
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    pub fn chain_id(&self) -> Result<u64, RpcError> {
+        parse::number(&self.ask("eth_chainId", json!([]))?, "chain id")
+    }
+
+    pub fn client_version(&self) -> Result<String, RpcError> {
+        let answer = self.ask("web3_clientVersion", json!([]))?;
+        let version = answer
+            .as_str()
+            .unwrap_or("unknown")
+            .chars()
+            .take(200)
+            .collect::<String>();
+        self.shared.connection.note_client(&version);
+        Ok(version)
+    }
+
+    pub fn head(&self) -> Result<Header, RpcError> {
+        self.header(BlockId::Latest)
+    }
+
+    pub fn header(&self, block: BlockId) -> Result<Header, RpcError> {
+        let call = get_block(block);
+        let header = parse::header(&self.ask(call.method, call.params)?)?;
+        match block {
+            BlockId::Number(number) if number != header.number => Err(RpcError::invalid_answer(
+                format!("asked for block {number}, got block {}", header.number),
+            )),
+            BlockId::Hash(hash) if hash != header.hash => Err(RpcError::invalid_answer(format!(
+                "asked for block {hash:#x}, got {:#x}",
+                header.hash
+            ))),
+            _ => Ok(header),
+        }
+    }
+
+    /// The headers of these blocks, in the order asked.
+    pub fn headers(&self, numbers: &[u64]) -> Result<Vec<Header>, RpcError> {
+        let calls: Vec<RpcCall> = numbers
+            .iter()
+            .map(|number| get_block(BlockId::Number(*number)))
+            .collect();
+        let headers = self
+            .ask_batch(&calls)?
+            .into_iter()
+            .map(|answer| parse::header(&answer?))
+            .collect::<Result<Vec<_>, _>>()?;
+        match headers
+            .iter()
+            .zip(numbers)
+            .find(|(header, number)| header.number != **number)
+        {
+            Some((header, number)) => Err(RpcError::invalid_answer(format!(
+                "asked for block {number}, got block {}",
+                header.number
+            ))),
+            None => Ok(headers),
+        }
+    }
+
+    /// Logs of blocks `from` to `to`, both included.
+    pub fn logs_in_range(
+        &self,
+        address: Address,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<Log>, RpcError> {
+        let filter = json!([{
+            "address": address_json(address), "fromBlock": hex_number(from), "toBlock": hex_number(to),
+        }]);
+        let logs = parse::logs(&self.ask("eth_getLogs", filter)?, address)?;
+        match logs
+            .iter()
+            .find(|log| !(from..=to).contains(&log.block_number))
+        {
+            Some(log) => Err(RpcError::invalid_answer(format!(
+                "a log of block {}, asked were {from} to {to}",
+                log.block_number
+            ))),
+            None => Ok(logs),
+        }
+    }
+
+    pub fn logs_at_hash(&self, address: Address, block_hash: H256) -> Result<Vec<Log>, RpcError> {
+        let filter =
+            json!([{"address": address_json(address), "blockHash": hash_json(block_hash)}]);
+        let logs = parse::logs(&self.ask("eth_getLogs", filter)?, address)?;
+        match logs.iter().find(|log| log.block_hash != block_hash) {
+            Some(log) => Err(RpcError::invalid_answer(format!(
+                "a log of block {:#x}, asked was {block_hash:#x}",
+                log.block_hash
+            ))),
+            None => Ok(logs),
+        }
+    }
+
+    /// eth_call; `time` overrides the block's timestamp where the endpoint can.
+    pub fn call(
+        &self,
+        request: &CallRequest,
+        block: BlockId,
+        time: Option<u64>,
+    ) -> Result<Vec<u8>, RpcError> {
+        parse::bytes(
+            &self.ask("eth_call", call_params(request, block, time))?,
+            "eth_call",
+        )
+    }
+
+    /// Several calls at one block, in batches; any that fails fails all.
+    pub fn calls(
+        &self,
+        requests: &[CallRequest],
+        block: BlockId,
+    ) -> Result<Vec<Vec<u8>>, RpcError> {
+        let calls: Vec<RpcCall> = requests
+            .iter()
+            .map(|request| RpcCall {
+                method: "eth_call",
+                params: call_params(request, block, None),
+            })
+            .collect();
+        self.ask_batch(&calls)?
+            .into_iter()
+            .map(|answer| parse::bytes(&answer?, "eth_call"))
+            .collect()
+    }
+
+    pub fn estimate_gas(
+        &self,
+        request: &CallRequest,
+        block: BlockId,
+        time: Option<u64>,
+    ) -> Result<u64, RpcError> {
+        parse::number(
+            &self.ask("eth_estimateGas", call_params(request, block, time))?,
+            "eth_estimateGas",
+        )
+    }
+
+    pub fn transaction_count(&self, address: Address, block: BlockId) -> Result<u64, RpcError> {
+        let params = json!([address_json(address), state_block(block)]);
+        parse::number(
+            &self.ask("eth_getTransactionCount", params)?,
+            "eth_getTransactionCount",
+        )
+    }
+
+    pub fn balance(&self, address: Address, block: BlockId) -> Result<U256, RpcError> {
+        let params = json!([address_json(address), state_block(block)]);
+        parse::quantity(&self.ask("eth_getBalance", params)?, "eth_getBalance")
+    }
+
+    pub fn code(&self, address: Address, block: BlockId) -> Result<Vec<u8>, RpcError> {
+        let params = json!([address_json(address), state_block(block)]);
+        parse::bytes(&self.ask("eth_getCode", params)?, "eth_getCode")
+    }
+
+    /// The next block's base fee and the median of the last ten blocks' median tips.
+    pub fn fee_history(&self) -> Result<FeeHistory, RpcError> {
+        let answer = self.ask("eth_feeHistory", json!(["0xa", "latest", [50.0]]))?;
+        let next_base_fee_wei = match answer["baseFeePerGas"]
+            .as_array()
+            .and_then(|fees| fees.last())
+        {
+            Some(fee) => Some(parse::quantity(fee, "baseFeePerGas")?),
+            None => None,
+        };
+        let mut rewards = Vec::new();
+        for block in answer["reward"].as_array().map_or(&[][..], Vec::as_slice) {
+            if let Some(reward) = block.get(0) {
+                rewards.push(parse::quantity(reward, "reward")?);
+            }
+        }
+        rewards.sort_unstable();
+        Ok(FeeHistory {
+            next_base_fee_wei,
+            median_reward_wei: rewards.get(rewards.len() / 2).copied(),
+        })
+    }
+
+    pub fn max_priority_fee_wei(&self) -> Result<U256, RpcError> {
+        parse::quantity(
+            &self.ask("eth_maxPriorityFeePerGas", json!([]))?,
+            "eth_maxPriorityFeePerGas",
+        )
+    }
+
+    pub fn gas_price_wei(&self) -> Result<U256, RpcError> {
+        parse::quantity(&self.ask("eth_gasPrice", json!([]))?, "eth_gasPrice")
+    }
+
+    pub fn send_raw_transaction(&self, raw: &[u8]) -> Result<H256, RpcError> {
+        parse::fixed_hash(
+            &self.ask("eth_sendRawTransaction", json!([encode_hex(raw)]))?,
+            "eth_sendRawTransaction",
+        )
+    }
+
+    pub fn receipt(&self, hash: H256) -> Result<Option<Receipt>, RpcError> {
+        let receipt =
+            parse::receipt(&self.ask("eth_getTransactionReceipt", json!([hash_json(hash)]))?)?;
+        match receipt {
+            Some(receipt) if receipt.transaction_hash != hash => {
+                Err(RpcError::invalid_answer("a receipt of another transaction"))
+            }
+            receipt => Ok(receipt),
+        }
+    }
+
+    /// The timestamp that the node gives its pending block.
+    pub fn pending_timestamp(&self) -> Result<u64, RpcError> {
+        let answer = self.ask("eth_call", json!([{"data": TIMESTAMP_PROBE}, "pending"]))?;
+        parse::number(&strip_word(&answer), "pending timestamp")
+    }
+
+    /// Probed once: which calls honour `time`.
+    pub fn block_overrides(&self) -> Result<BlockOverrides, RpcError> {
+        if let Some(known) = self.shared.overrides.get() {
+            return Ok(*known);
+        }
+        let overrides = json!({"time": hex_number(PROBE_TIME)});
+        let params = json!([{"data": TIMESTAMP_PROBE}, "latest", {}, overrides]);
+        let call = match self.ask("eth_call", params) {
+            Ok(answer) => parse::number(&strip_word(&answer), "probe").ok() == Some(PROBE_TIME),
+            Err(error) if error.is_node_answer() => false,
+            Err(error) => return Err(error),
+        };
+        let estimate = call && {
+            let params = json!([{"data": ESTIMATE_PROBE}, "latest", {}, overrides]);
+            match self.ask("eth_estimateGas", params) {
+                Ok(_) => true,
+                Err(error) if error.is_node_answer() => false,
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(*self
+            .shared
+            .overrides
+            .get_or_init(|| BlockOverrides { call, estimate }))
+    }
+
+    fn ask(&self, method: &'static str, params: Value) -> Result<Value, RpcError> {
+        let started = Instant::now();
+        let result = self.shared.connection.call(method, params);
+        self.record(method, started, result.as_ref().err());
+        result
+    }
+
+    fn ask_batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+        let started = Instant::now();
+        let results = self.shared.connection.batch(calls);
+        for (place, call) in calls.iter().enumerate() {
+            let error = match &results {
+                Ok(results) => results.get(place).and_then(|result| result.as_ref().err()),
+                Err(error) => Some(error),
+            };
+            self.record(call.method, started, error);
+        }
+        results
+    }
+
+    fn record(&self, method: &'static str, started: Instant, error: Option<&RpcError>) {
+        let outcome = match error.map(|error| &error.kind) {
+            None => "ok",
+            Some(ErrorKind::Transport) => "transport",
+            Some(ErrorKind::RateLimited { .. }) => "rate_limited",
+            Some(ErrorKind::Parked) => "refused",
+            Some(ErrorKind::Behind) => "behind",
+            Some(ErrorKind::InvalidAnswer) => "invalid",
+            Some(ErrorKind::Reverted { .. }) => "reverted",
+            Some(ErrorKind::Node(_)) => "error",
+        };
+        let elapsed = started.elapsed();
+        self.with_health(|health| health.latency = Some(elapsed));
+        let metrics = &self.shared.metrics;
+        let labels = [
+            ("method", method),
+            ("endpoint", self.host()),
+            ("outcome", outcome),
+        ];
+        metrics.add(
+            "lottery_rpc_requests_total",
+            "JSON-RPC calls.",
+            &labels,
+            1.0,
+        );
+        let help = "Seconds from request to answer.";
+        metrics.observe(
+            "lottery_rpc_request_duration_seconds",
+            help,
+            &labels[..2],
+            elapsed.as_secs_f64(),
+        );
+    }
+}
+
+fn get_block(block: BlockId) -> RpcCall {
+    match block {
+        BlockId::Hash(hash) => RpcCall {
+            method: "eth_getBlockByHash",
+            params: json!([hash_json(hash), false]),
+        },
+        _ => RpcCall {
+            method: "eth_getBlockByNumber",
+            params: json!([state_block(block), false]),
+        },
+    }
+}
+
+fn call_params(request: &CallRequest, block: BlockId, time: Option<u64>) -> Value {
+    match time {
+        Some(time) => json!([request.json(), state_block(block), {}, {"time": hex_number(time)}]),
+        None => json!([request.json(), state_block(block)]),
+    }
+}
+
+/// A block as state calls take it: EIP-1898 for a hash.
+fn state_block(block: BlockId) -> Value {
+    match block {
+        BlockId::Number(number) => Value::from(hex_number(number)),
+        BlockId::Hash(hash) => json!({"blockHash": hash_json(hash)}),
+        BlockId::Latest => Value::from("latest"),
+        BlockId::Pending => Value::from("pending"),
+        BlockId::Safe => Value::from("safe"),
+        BlockId::Finalized => Value::from("finalized"),
+    }
+}
+
+fn hex_number(number: u64) -> String {
+    format!("0x{number:x}")
+}
+
+fn address_json(address: Address) -> Value {
+    Value::from(format!("{address:#x}"))
+}
+
+fn hash_json(hash: H256) -> Value {
+    Value::from(format!("{hash:#x}"))
+}
+
+/// A 32-byte word as a quantity; anything else is left for the parser to refuse.
+fn strip_word(answer: &Value) -> Value {
+    match answer
+        .as_str()
+        .and_then(|text| text.strip_prefix("0x"))
+        .filter(|digits| digits.len() == 64)
+    {
+        Some(digits) => Value::from(format!("0x{digits}")),
+        None => Value::Null,
+    }
+}

@@ -1,0 +1,234 @@
+//! Where following stands: a ring of recent blocks, and what a newly seen head means against it. Pure; fetching the
+//! headers that settle a doubt is the poller's work.
+//!
+//! After an outage the ring may have gaps: only blocks that were read are in it, in rising order.
+
+use std::collections::VecDeque;
+
+use crate::chain::types::{Header, H256};
+
+/// How many blocks are remembered: a reorg deeper than this rebuilds everything as at start.
+pub const RING_LEN: usize = 256;
+/// Over how many heads the rhythm of the chain is measured.
+const SPACING_HEADS: usize = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRef {
+    pub number: u64,
+    pub hash: H256,
+    pub parent_hash: H256,
+    pub timestamp: u64,
+}
+
+impl From<&Header> for BlockRef {
+    fn from(header: &Header) -> BlockRef {
+        BlockRef {
+            number: header.number,
+            hash: header.hash,
+            parent_hash: header.parent_hash,
+            timestamp: header.timestamp,
+        }
+    }
+}
+
+/// What a head says, judged by the ring alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// Nothing is known yet.
+    First,
+    /// The head is the tip.
+    Unchanged,
+    /// An older block of our own chain: the endpoint lags.
+    Behind,
+    /// The tip's child.
+    Next,
+    /// Higher than the tip's child: blocks are missing between, and the tip has to be looked up again.
+    Ahead,
+    /// Another block at a known height, or a child of another parent: a reorg, if the endpoint's ancestry bears it out.
+    Fork,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    ring: VecDeque<BlockRef>,
+}
+
+impl Cursor {
+    pub fn tip(&self) -> Option<&BlockRef> {
+        self.ring.back()
+    }
+
+    pub fn relation(&self, head: &BlockRef) -> Relation {
+        let Some(tip) = self.tip() else {
+            return Relation::First;
+        };
+        if head.hash == tip.hash {
+            Relation::Unchanged
+        } else if head.number > tip.number + 1 {
+            Relation::Ahead
+        } else if head.number == tip.number + 1 {
+            if head.parent_hash == tip.hash {
+                Relation::Next
+            } else {
+                Relation::Fork
+            }
+        } else if self
+            .at(head.number)
+            .is_some_and(|known| known.hash == head.hash)
+        {
+            Relation::Behind
+        } else {
+            Relation::Fork
+        }
+    }
+
+    /// The remembered blocks from the newest at or below `number`, newest first: where to look for a common ancestor.
+    pub fn from_newest(&self, number: u64) -> impl Iterator<Item = &BlockRef> {
+        self.ring
+            .iter()
+            .rev()
+            .skip_while(move |block| block.number > number)
+    }
+
+    pub fn at(&self, number: u64) -> Option<&BlockRef> {
+        let place = self
+            .ring
+            .binary_search_by_key(&number, |block| block.number)
+            .ok()?;
+        self.ring.get(place)
+    }
+
+    /// Forgets every block above `ancestor`; answers with what was forgotten.
+    pub fn rewind(&mut self, ancestor: u64) -> Vec<BlockRef> {
+        let keep = self.ring.partition_point(|block| block.number <= ancestor);
+        self.ring.split_off(keep).into()
+    }
+
+    pub fn clear(&mut self) {
+        self.ring.clear();
+    }
+
+    /// Makes `block` the tip. Blocks come in rising order: what is not above the tip was rewound before.
+    pub fn push(&mut self, block: BlockRef) {
+        debug_assert!(self.tip().is_none_or(|tip| tip.number < block.number));
+        if self.ring.len() == RING_LEN {
+            self.ring.pop_front();
+        }
+        self.ring.push_back(block);
+    }
+
+    /// Mean seconds between the last blocks; None until two are known.
+    pub fn mean_spacing_secs(&self) -> Option<f64> {
+        let newest = self.tip()?;
+        let oldest = self.recent().next()?;
+        let blocks = newest
+            .number
+            .checked_sub(oldest.number)
+            .filter(|blocks| *blocks > 0)?;
+        // Differences of timestamps and numbers are far below 2^53, where f64 is exact.
+        Some(newest.timestamp.saturating_sub(oldest.timestamp) as f64 / blocks as f64)
+    }
+
+    /// The smallest difference between consecutive blocks' timestamps; None until two neighbours are known.
+    pub fn min_spacing_secs(&self) -> Option<u64> {
+        let blocks: Vec<&BlockRef> = self.recent().collect();
+        blocks
+            .windows(2)
+            .filter(|pair| pair[0].number + 1 == pair[1].number)
+            .map(|pair| pair[1].timestamp.saturating_sub(pair[0].timestamp))
+            .min()
+    }
+
+    fn recent(&self) -> impl Iterator<Item = &BlockRef> {
+        self.ring
+            .iter()
+            .skip(self.ring.len().saturating_sub(SPACING_HEADS + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hash(branch: u64, number: u64) -> H256 {
+        H256::from_low_u64_be(branch * 1_000_000 + number)
+    }
+
+    fn block(branch: u64, number: u64) -> BlockRef {
+        BlockRef {
+            number,
+            hash: hash(branch, number),
+            parent_hash: hash(branch, number.wrapping_sub(1)),
+            timestamp: 1_000 + 2 * number,
+        }
+    }
+
+    fn cursor(numbers: impl IntoIterator<Item = u64>) -> Cursor {
+        let mut cursor = Cursor::default();
+        numbers
+            .into_iter()
+            .for_each(|number| cursor.push(block(0, number)));
+        cursor
+    }
+
+    #[test]
+    fn a_head_is_judged_by_number_hash_and_parent() {
+        assert_eq!(Cursor::default().relation(&block(0, 5)), Relation::First);
+        let cursor = cursor(10..=20);
+        for (head, relation) in [
+            (block(0, 20), Relation::Unchanged),
+            (block(0, 21), Relation::Next),
+            (block(1, 21), Relation::Fork),
+            (block(0, 22), Relation::Ahead),
+            (block(1, 22), Relation::Ahead),
+            (block(0, 19), Relation::Behind),
+            (block(0, 10), Relation::Behind),
+            (block(1, 19), Relation::Fork),
+            (block(1, 20), Relation::Fork),
+            (block(0, 9), Relation::Fork),
+        ] {
+            assert_eq!(cursor.relation(&head), relation, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn rewinding_forgets_what_is_above_the_ancestor() {
+        let mut cursor = cursor(10..=20);
+        let gone: Vec<u64> = cursor.rewind(17).iter().map(|block| block.number).collect();
+        assert_eq!(gone, [18, 19, 20]);
+        assert_eq!(cursor.tip().unwrap().number, 17);
+        assert_eq!(cursor.rewind(17), []);
+        let newest: Vec<u64> = cursor
+            .from_newest(15)
+            .map(|block| block.number)
+            .take(3)
+            .collect();
+        assert_eq!(newest, [15, 14, 13]);
+    }
+
+    #[test]
+    fn spacing_is_measured_over_the_last_heads_and_not_across_gaps() {
+        assert_eq!(cursor([5]).mean_spacing_secs(), None);
+        assert_eq!(cursor([5]).min_spacing_secs(), None);
+        assert_eq!(cursor(1..=60).mean_spacing_secs(), Some(2.0));
+        let mut gapped = cursor([1, 2, 50]);
+        assert_eq!(gapped.min_spacing_secs(), Some(2));
+        gapped.push(BlockRef {
+            timestamp: block(0, 50).timestamp,
+            ..block(0, 51)
+        });
+        assert_eq!(gapped.min_spacing_secs(), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_ring_is_bounded_and_finds_what_it_holds(length in 1..600u64) {
+            let cursor = cursor(0..length);
+            let held = length.min(RING_LEN as u64);
+            prop_assert_eq!(cursor.from_newest(u64::MAX).count() as u64, held);
+            prop_assert_eq!(cursor.at(length - held).map(|block| block.number), Some(length - held));
+            prop_assert!(cursor.at(length).is_none());
+        }
+    }
+}

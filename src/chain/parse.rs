@@ -1,0 +1,268 @@
+//! JSON results to typed values. Nothing of an answer is trusted: a field that is missing, too large or of the wrong
+//! form makes the whole answer invalid, and the error names the field.
+
+use serde_json::Value;
+
+use crate::chain::error::{decode_hex, RpcError};
+use crate::chain::types::{Address, Bloom, Header, Log, Receipt, H256, U256};
+
+pub fn header(value: &Value) -> Result<Header, RpcError> {
+    if value.is_null() {
+        return Err(RpcError::behind("the endpoint does not have the block"));
+    }
+    let base_fee_wei = match value.get("baseFeePerGas") {
+        Some(fee) if !fee.is_null() => Some(quantity(fee, "baseFeePerGas")?),
+        _ => None,
+    };
+    let mix_hash = match value.get("mixHash") {
+        Some(hash) if !hash.is_null() => fixed_hash(hash, "mixHash")?,
+        _ => H256::zero(),
+    };
+    Ok(Header {
+        number: number(&value["number"], "number")?,
+        hash: fixed_hash(&value["hash"], "hash")?,
+        parent_hash: fixed_hash(&value["parentHash"], "parentHash")?,
+        timestamp: number(&value["timestamp"], "timestamp")?,
+        mix_hash,
+        base_fee_wei,
+        gas_limit: number(&value["gasLimit"], "gasLimit")?,
+        logs_bloom: bloom(&value["logsBloom"])?,
+        has_transactions: !value["transactions"]
+            .as_array()
+            .ok_or_else(|| missing("transactions", &value["transactions"]))?
+            .is_empty(),
+    })
+}
+
+/// Logs of `address` alone; one that is removed, foreign or without a block spoils the answer.
+pub fn logs(value: &Value, address: Address) -> Result<Vec<Log>, RpcError> {
+    let items = value.as_array().ok_or_else(|| missing("logs", value))?;
+    items.iter().map(|item| log(item, address)).collect()
+}
+
+fn log(value: &Value, expected: Address) -> Result<Log, RpcError> {
+    if value.get("removed").and_then(Value::as_bool) == Some(true) {
+        return Err(RpcError::behind("a log of a removed block"));
+    }
+    let address = Address::from_slice(&bytes_of(&value["address"], "address", 20)?);
+    if address != expected {
+        return Err(RpcError::invalid_answer(format!(
+            "a log of {address:#x}, asked was {expected:#x}"
+        )));
+    }
+    let topics = value["topics"]
+        .as_array()
+        .ok_or_else(|| missing("topics", &value["topics"]))?;
+    Ok(Log {
+        address,
+        topics: topics
+            .iter()
+            .map(|topic| fixed_hash(topic, "topics"))
+            .collect::<Result<_, _>>()?,
+        data: bytes(&value["data"], "data")?,
+        block_number: number(&value["blockNumber"], "blockNumber")?,
+        block_hash: fixed_hash(&value["blockHash"], "blockHash")?,
+        transaction_hash: fixed_hash(&value["transactionHash"], "transactionHash")?,
+        log_index: number(&value["logIndex"], "logIndex")?,
+    })
+}
+
+/// None while the transaction is not mined.
+pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
+    if value.is_null() || value["blockHash"].is_null() {
+        return Ok(None);
+    }
+    let effective_gas_price_wei = match value.get("effectiveGasPrice") {
+        Some(price) if !price.is_null() => quantity(price, "effectiveGasPrice")?,
+        _ => U256::zero(),
+    };
+    let succeeded = match number(&value["status"], "status")? {
+        0 => false,
+        1 => true,
+        other => {
+            return Err(RpcError::invalid_answer(format!(
+                "status is {other}, allowed are 0 and 1"
+            )))
+        }
+    };
+    Ok(Some(Receipt {
+        transaction_hash: fixed_hash(&value["transactionHash"], "transactionHash")?,
+        block_number: number(&value["blockNumber"], "blockNumber")?,
+        block_hash: fixed_hash(&value["blockHash"], "blockHash")?,
+        succeeded,
+        gas_used: number(&value["gasUsed"], "gasUsed")?,
+        effective_gas_price_wei,
+    }))
+}
+
+/// A quantity: 0x and 1 to 64 hex digits.
+pub fn quantity(value: &Value, field: &str) -> Result<U256, RpcError> {
+    value
+        .as_str()
+        .and_then(|text| text.strip_prefix("0x"))
+        .filter(|digits| (1..=64).contains(&digits.len()))
+        .and_then(|digits| U256::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| missing(field, value))
+}
+
+pub fn number(value: &Value, field: &str) -> Result<u64, RpcError> {
+    u64::try_from(quantity(value, field)?).map_err(|_| missing(field, value))
+}
+
+pub fn fixed_hash(value: &Value, field: &str) -> Result<H256, RpcError> {
+    Ok(H256::from_slice(&bytes_of(value, field, 32)?))
+}
+
+pub fn bytes(value: &Value, field: &str) -> Result<Vec<u8>, RpcError> {
+    value
+        .as_str()
+        .and_then(decode_hex)
+        .ok_or_else(|| missing(field, value))
+}
+
+fn bytes_of(value: &Value, field: &str, len: usize) -> Result<Vec<u8>, RpcError> {
+    bytes(value, field)
+        .ok()
+        .filter(|bytes| bytes.len() == len)
+        .ok_or_else(|| missing(field, value))
+}
+
+fn bloom(value: &Value) -> Result<Bloom, RpcError> {
+    Ok(Bloom::from_slice(&bytes_of(value, "logsBloom", 256)?))
+}
+
+fn missing(field: &str, value: &Value) -> RpcError {
+    let shown: String = value.to_string().chars().take(80).collect();
+    RpcError::invalid_answer(format!("{field} is {shown}, which it cannot be"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::error::{encode_hex, ErrorKind};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn hash(number: u64) -> String {
+        format!("0x{number:064x}")
+    }
+
+    fn block() -> Value {
+        json!({
+            "number": "0x10", "hash": hash(16), "parentHash": hash(15), "timestamp": "0x64", "mixHash": hash(9),
+            "baseFeePerGas": "0x7", "gasLimit": "0x1c9c380", "logsBloom": encode_hex(&[0; 256]), "transactions": [],
+        })
+    }
+
+    fn a_log() -> Value {
+        json!({
+            "address": "0x00000000000000000000000000000000000000aa", "topics": [hash(1)], "data": "0x01",
+            "blockNumber": "0x10", "blockHash": hash(16), "transactionHash": hash(3), "logIndex": "0x0",
+            "removed": false,
+        })
+    }
+
+    fn a_receipt() -> Value {
+        json!({
+            "transactionHash": hash(3), "blockNumber": "0x10", "blockHash": hash(16), "status": "0x1",
+            "gasUsed": "0x5208", "effectiveGasPrice": "0x9",
+        })
+    }
+
+    #[test]
+    fn whole_answers_are_read() {
+        let header = header(&block()).unwrap();
+        assert_eq!(
+            (header.number, header.timestamp, header.gas_limit),
+            (16, 100, 30_000_000)
+        );
+        assert_eq!(header.base_fee_wei, Some(U256::from(7)));
+        assert!(!header.has_transactions);
+        let logs = logs(&json!([a_log()]), Address::from_low_u64_be(0xaa)).unwrap();
+        assert_eq!(
+            (logs[0].block_number, logs[0].log_index, &logs[0].data[..]),
+            (16, 0, &[1][..])
+        );
+        let receipt = receipt(&a_receipt()).unwrap().unwrap();
+        assert!(receipt.succeeded);
+        assert_eq!(receipt.gas_used, 21_000);
+    }
+
+    #[test]
+    fn a_missing_or_wrong_field_is_named() {
+        for field in [
+            "number",
+            "hash",
+            "parentHash",
+            "timestamp",
+            "gasLimit",
+            "logsBloom",
+            "transactions",
+        ] {
+            for bad in [
+                Value::Null,
+                json!("0x"),
+                json!("0xzz"),
+                json!(7),
+                json!("0x11111111111111111"),
+            ] {
+                let mut block = block();
+                block[field] = bad;
+                let error = header(&block).unwrap_err();
+                assert_eq!(error.kind, ErrorKind::InvalidAnswer);
+                assert!(error.to_string().starts_with(field), "{error}");
+            }
+        }
+        assert_eq!(header(&Value::Null).unwrap_err().kind, ErrorKind::Behind);
+        let mut bad = a_receipt();
+        bad["status"] = json!("0x2");
+        assert!(receipt(&bad).is_err());
+        bad["blockHash"] = Value::Null;
+        assert_eq!(receipt(&bad), Ok(None));
+    }
+
+    #[test]
+    fn removed_and_foreign_logs_spoil_the_answer() {
+        let ours = Address::from_low_u64_be(0xaa);
+        let mut removed = a_log();
+        removed["removed"] = json!(true);
+        assert_eq!(
+            logs(&json!([removed]), ours).unwrap_err().kind,
+            ErrorKind::Behind
+        );
+        assert_eq!(
+            logs(&json!([a_log()]), Address::zero()).unwrap_err().kind,
+            ErrorKind::InvalidAnswer
+        );
+        let mut pending = a_log();
+        pending["blockHash"] = Value::Null;
+        assert!(logs(&json!([pending]), ours).is_err());
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "(0x)?[0-9a-fA-Fxé]{0,70}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            let key = prop_oneof![
+                "number|hash|topics|logs|status|blockHash|address|transactions|removed",
+                "[a-z]{1,4}"
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(key, inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(value in any_json()) {
+            let _ = (header(&value), logs(&value, Address::zero()), receipt(&value), quantity(&value, "x"));
+        }
+    }
+}

@@ -1,0 +1,605 @@
+//! What to do now about the running round. Pure: the newest snapshot's facts and `now` in, one decision out.
+//!
+//! All times are chain times. The next block's time is at least the head's time plus the smallest recent spacing, so a
+//! draw sent when that bound reaches minDrawTime lands in the first block that allows it. On a chain whose head does
+//! not move the node is asked instead (`pending_timestamp`).
+
+use std::time::{Duration, Instant};
+
+use crate::base::clock::ChainTime;
+use crate::lottery::model::{ActionKind, BlockSchedule, ContractConfig, Phase, Round, RoundState};
+
+/// A head that has not moved for this long (or three block times, if longer) is asked about, not waited for.
+const STILL_HEAD: Duration = Duration::from_secs(5);
+/// An empty round is kept alive when less than this (or five block times) remains.
+const EXTEND_BEFORE_SECS: f64 = 30.0;
+/// Room between sending an extension and its block, so that the new end is still far enough away there.
+const EXTEND_SLACK_SECS: u64 = 30;
+
+/// The operator's settings that bear on deciding.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    pub draw_retry_delay: Duration,
+    pub max_draw_retries: u32,
+    pub extend_empty_rounds: bool,
+    /// How long after the due time a standby acts; zero for the first daemon.
+    pub standby_delay: Duration,
+}
+
+/// What went wrong so far with the round's draw or refund.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    pub count: u32,
+    pub last_at: Option<Instant>,
+}
+
+/// Everything a decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    pub round: &'a Round,
+    pub config: Option<&'a ContractConfig>,
+    pub chain_time: ChainTime,
+    pub schedule: BlockSchedule,
+    pub draw_failures: Failures,
+    pub refund_failures: Failures,
+    pub extensions_left: bool,
+    /// A named revert has ruled this action out at the newest head.
+    pub ruled_out: Option<ActionKind>,
+    /// The timestamp that the node gives its pending block, when it was asked.
+    pub pending_timestamp: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing to do before `wake` (or a new head, whichever comes first).
+    Wait {
+        why: Why,
+        wake: Option<Instant>,
+    },
+    /// The head stands still: learn the pending block's time and decide again.
+    AskPendingTime,
+    Act(ActionKind),
+    /// Only a person can help.
+    Blocked(Trouble),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    NotStarted,
+    Betting,
+    BeforeWindow {
+        starts_in_secs: u64,
+    },
+    /// The window's last block may still come; a refund has to wait until a head is past it.
+    WindowClosing,
+    RetryDelay,
+    /// A preflight said no at this head.
+    RuledOutAtThisHead,
+    Standby,
+    GivenUp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The round ended without a bet: every function of the contract reverts for ever.
+    DeadEmptyRound,
+    /// More extensions of an empty round than a day allows.
+    TooManyExtensions,
+}
+
+pub fn decide(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
+    let round = facts.round;
+    if round.state != RoundState::Betting {
+        return Decision::Wait {
+            why: Why::NotStarted,
+            wake: None,
+        };
+    }
+    if round.total_pot_wei.is_zero() {
+        return empty_round(facts, policy, now);
+    }
+    let head_timestamp = facts.chain_time.head_timestamp;
+    if head_timestamp > round.max_draw_time {
+        return overdue(facts, policy, now);
+    }
+    let next = next_block_time(facts);
+    if next > round.max_draw_time {
+        return Decision::Wait {
+            why: Why::WindowClosing,
+            wake: None,
+        };
+    }
+    if next >= round.min_draw_time {
+        return in_window(facts, policy, now);
+    }
+    before_window(facts, now)
+}
+
+/// The earliest time the next block can have: the node's own word where it was asked, else the bound from the heads.
+fn next_block_time(facts: &Facts) -> u64 {
+    let bound = facts
+        .chain_time
+        .head_timestamp
+        .saturating_add(facts.schedule.min_spacing_secs);
+    facts.pending_timestamp.map_or(bound, |pending| {
+        pending.max(facts.chain_time.head_timestamp)
+    })
+}
+
+/// How long a head may stand before the node is asked for its pending time.
+pub fn still_after(schedule: &BlockSchedule) -> Duration {
+    let three_blocks = 3.0 * schedule.mean_spacing_secs.unwrap_or(0.0).clamp(0.0, 600.0);
+    STILL_HEAD.max(Duration::from_secs_f64(three_blocks))
+}
+
+fn before_window(facts: &Facts, now: Instant) -> Decision {
+    let (round, time) = (facts.round, facts.chain_time);
+    let carried = time.at(now);
+    let still_until = (time.seen_at + still_after(&facts.schedule))
+        .max(time.instant_of(round.min_draw_time) + still_after(&facts.schedule));
+    if facts.pending_timestamp.is_none() && now >= still_until {
+        return Decision::AskPendingTime;
+    }
+    let why = match round.phase(carried) {
+        Phase::Betting => Why::Betting,
+        _ => Why::BeforeWindow {
+            starts_in_secs: round.min_draw_time.saturating_sub(carried),
+        },
+    };
+    Decision::Wait {
+        why,
+        wake: Some(still_until.max(now + STILL_HEAD / 5)),
+    }
+}
+
+fn in_window(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
+    let (round, time) = (facts.round, facts.chain_time);
+    let opens = time.instant_of(round.min_draw_time);
+    if !policy.standby_delay.is_zero() && now < opens + policy.standby_delay {
+        return Decision::Wait {
+            why: Why::Standby,
+            wake: Some(opens + policy.standby_delay),
+        };
+    }
+    if facts.draw_failures.count > policy.max_draw_retries {
+        return Decision::Wait {
+            why: Why::GivenUp,
+            wake: None,
+        };
+    }
+    let closes = time.instant_of(round.max_draw_time);
+    if let Some(retry_at) = retry_at(facts.draw_failures, policy, now, closes) {
+        return Decision::Wait {
+            why: Why::RetryDelay,
+            wake: Some(retry_at),
+        };
+    }
+    if facts.ruled_out == Some(ActionKind::Draw) {
+        return Decision::Wait {
+            why: Why::RuledOutAtThisHead,
+            wake: None,
+        };
+    }
+    Decision::Act(ActionKind::Draw)
+}
+
+fn overdue(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
+    let closed = facts.chain_time.instant_of(facts.round.max_draw_time);
+    if !policy.standby_delay.is_zero() && now < closed + policy.standby_delay {
+        return Decision::Wait {
+            why: Why::Standby,
+            wake: Some(closed + policy.standby_delay),
+        };
+    }
+    // Refunds have no closing time: after the quick retries they go on at ten times the delay, never stopping.
+    let failures = facts.refund_failures;
+    let delay = if failures.count > policy.max_draw_retries {
+        10
+    } else {
+        1
+    } * policy.draw_retry_delay;
+    if let Some(at) = failures
+        .last_at
+        .map(|last| last + delay)
+        .filter(|at| *at > now)
+    {
+        return Decision::Wait {
+            why: Why::RetryDelay,
+            wake: Some(at),
+        };
+    }
+    if facts.ruled_out == Some(ActionKind::RefundExpired) {
+        return Decision::Wait {
+            why: Why::RuledOutAtThisHead,
+            wake: None,
+        };
+    }
+    Decision::Act(ActionKind::RefundExpired)
+}
+
+/// When the next attempt may be made, if not now. A wait that would outlast the window is halved into it: the next
+/// attempt comes sooner rather than never.
+fn retry_at(failures: Failures, policy: &Policy, now: Instant, closes: Instant) -> Option<Instant> {
+    let last = failures.last_at?;
+    let mut at = last + policy.draw_retry_delay;
+    if at >= closes {
+        at = last + closes.saturating_duration_since(last) / 2;
+    }
+    (at > now).then_some(at)
+}
+
+fn empty_round(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
+    let (round, time) = (facts.round, facts.chain_time);
+    let next = next_block_time(facts);
+    if time.head_timestamp > round.end_time || next > round.end_time {
+        return Decision::Blocked(Trouble::DeadEmptyRound);
+    }
+    let Some(config) = facts.config.filter(|_| policy.extend_empty_rounds) else {
+        return Decision::Wait {
+            why: Why::Betting,
+            wake: None,
+        };
+    };
+    let five_blocks = 5.0
+        * facts
+            .schedule
+            .mean_spacing_secs
+            .unwrap_or(0.0)
+            .clamp(0.0, 600.0);
+    let before_secs = EXTEND_BEFORE_SECS.max(five_blocks) as u64;
+    let carried = time.at(now).max(next);
+    if round.end_time.saturating_sub(carried) >= before_secs {
+        let wake = time.instant_of(round.end_time.saturating_sub(before_secs) + 1);
+        return Decision::Wait {
+            why: Why::Betting,
+            wake: Some(wake.max(now + STILL_HEAD / 5)),
+        };
+    }
+    if !facts.extensions_left {
+        return Decision::Blocked(Trouble::TooManyExtensions);
+    }
+    let reach_secs = config.betting_duration_secs.max(
+        config
+            .min_end_time_extension_secs
+            .saturating_add(EXTEND_SLACK_SECS),
+    );
+    let new_end_time = carried.saturating_add(reach_secs).max(round.end_time + 1);
+    if matches!(facts.ruled_out, Some(ActionKind::Extend { .. })) {
+        return Decision::Wait {
+            why: Why::RuledOutAtThisHead,
+            wake: None,
+        };
+    }
+    Decision::Act(ActionKind::Extend { new_end_time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::types::{Address, U256};
+    use proptest::prelude::*;
+
+    const MIN: u64 = 1_285;
+    const MAX: u64 = 1_460;
+
+    fn round(pot: u64) -> Round {
+        Round {
+            round_id: 3,
+            state: RoundState::Betting,
+            start_time: 1_100,
+            end_time: 1_280,
+            min_draw_time: MIN,
+            max_draw_time: MAX,
+            total_pot_wei: U256::from(pot),
+            participant_count: pot.min(1),
+        }
+    }
+
+    fn config() -> ContractConfig {
+        ContractConfig {
+            publisher: Address::zero(),
+            operator: Address::zero(),
+            commission_bps: 250,
+            min_bet_wei: U256::one(),
+            betting_duration_secs: 180,
+            min_draw_delay_secs: 5,
+            max_draw_delay_secs: 180,
+            min_end_time_extension_secs: 60,
+            min_participants: 2,
+        }
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            draw_retry_delay: Duration::from_secs(45),
+            max_draw_retries: 3,
+            extend_empty_rounds: true,
+            standby_delay: Duration::ZERO,
+        }
+    }
+
+    fn schedule(spacing: u64) -> BlockSchedule {
+        BlockSchedule {
+            mean_spacing_secs: Some(spacing as f64),
+            min_spacing_secs: spacing,
+        }
+    }
+
+    /// Decides on a head at `timestamp` that was seen `age` ago.
+    fn check(
+        round: &Round,
+        timestamp: u64,
+        age: Duration,
+        change: impl FnOnce(&mut Facts),
+    ) -> Decision {
+        let config = config();
+        let seen_at = Instant::now();
+        let mut facts = Facts {
+            round,
+            config: Some(&config),
+            chain_time: ChainTime {
+                head_timestamp: timestamp,
+                seen_at,
+            },
+            schedule: schedule(2),
+            draw_failures: Failures::default(),
+            refund_failures: Failures::default(),
+            extensions_left: true,
+            ruled_out: None,
+            pending_timestamp: None,
+        };
+        change(&mut facts);
+        decide(&facts, &policy(), seen_at + age)
+    }
+
+    fn name(decision: Decision) -> &'static str {
+        match decision {
+            Decision::Wait {
+                why: Why::NotStarted,
+                ..
+            } => "not started",
+            Decision::Wait {
+                why: Why::Betting, ..
+            } => "betting",
+            Decision::Wait {
+                why: Why::BeforeWindow { .. },
+                ..
+            } => "before",
+            Decision::Wait {
+                why: Why::WindowClosing,
+                ..
+            } => "closing",
+            Decision::Wait {
+                why: Why::RetryDelay,
+                ..
+            } => "retry",
+            Decision::Wait {
+                why: Why::RuledOutAtThisHead,
+                ..
+            } => "ruled out",
+            Decision::Wait {
+                why: Why::Standby, ..
+            } => "standby",
+            Decision::Wait {
+                why: Why::GivenUp, ..
+            } => "given up",
+            Decision::AskPendingTime => "ask",
+            Decision::Act(ActionKind::Draw) => "draw",
+            Decision::Act(ActionKind::RefundExpired) => "refund",
+            Decision::Act(ActionKind::Extend { .. }) => "extend",
+            Decision::Act(_) => "other",
+            Decision::Blocked(Trouble::DeadEmptyRound) => "dead",
+            Decision::Blocked(Trouble::TooManyExtensions) => "too many",
+        }
+    }
+
+    #[test]
+    fn the_window_is_met_at_its_very_bounds() {
+        // With blocks every 2 s the next block comes at head + 2.
+        for (head, expected) in [
+            (1_100, "betting"),
+            (1_280, "betting"),
+            (1_281, "before"),
+            (MIN - 3, "before"),
+            (MIN - 2, "draw"),
+            (MIN - 1, "draw"),
+            (MIN, "draw"),
+            (MIN + 1, "draw"),
+            (MAX - 3, "draw"),
+            (MAX - 2, "draw"),
+            (MAX - 1, "closing"),
+            (MAX, "closing"),
+            (MAX + 1, "refund"),
+            (MAX + 100_000, "refund"),
+        ] {
+            assert_eq!(
+                name(check(&round(5), head, Duration::ZERO, |_| {})),
+                expected,
+                "head {head}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_known_spacing_the_head_itself_must_be_in_the_window() {
+        for (head, expected) in [
+            (MIN - 1, "before"),
+            (MIN, "draw"),
+            (MAX, "draw"),
+            (MAX + 1, "refund"),
+        ] {
+            let decision = check(&round(5), head, Duration::ZERO, |facts| {
+                facts.schedule = BlockSchedule::default()
+            });
+            assert_eq!(name(decision), expected, "head {head}");
+        }
+    }
+
+    #[test]
+    fn a_round_that_has_not_started_is_left_alone() {
+        let waiting = Round {
+            state: RoundState::Waiting,
+            ..round(0)
+        };
+        assert_eq!(
+            name(check(&waiting, 5_000, Duration::ZERO, |_| {})),
+            "not started"
+        );
+    }
+
+    #[test]
+    fn a_head_that_stands_still_is_asked_about_and_never_the_host_clock() {
+        let at = |age: u64, pending| {
+            name(check(
+                &round(5),
+                MIN - 10,
+                Duration::from_secs(age),
+                |facts| facts.pending_timestamp = pending,
+            ))
+        };
+        // Chain time carried forward reaches minDrawTime after 10 s; three blocks are 6 s.
+        assert_eq!(at(15, None), "before");
+        assert_eq!(at(16, None), "ask");
+        assert_eq!(at(16, Some(MIN - 1)), "before");
+        assert_eq!(at(16, Some(MIN)), "draw");
+        assert_eq!(at(16, Some(MAX)), "draw");
+        assert_eq!(at(16, Some(MAX + 1)), "closing");
+    }
+
+    #[test]
+    fn failures_wait_and_give_up_but_never_sleep_through_the_window() {
+        let after = |count, ago: u64, head| {
+            let seen = check(&round(5), head, Duration::from_secs(100), |facts| {
+                let now = facts.chain_time.seen_at + Duration::from_secs(100);
+                facts.draw_failures = Failures {
+                    count,
+                    last_at: Some(now - Duration::from_secs(ago)),
+                };
+            });
+            name(seen)
+        };
+        assert_eq!(after(1, 44, MIN), "retry");
+        assert_eq!(after(1, 45, MIN), "draw");
+        assert_eq!(after(3, 45, MIN), "draw");
+        assert_eq!(after(4, 45, MIN), "given up");
+        // The window closes 20 s after the failure: the next try comes after 10 s, not after 45.
+        assert_eq!(after(1, 9, MAX - 111), "retry");
+        assert_eq!(after(1, 10, MAX - 110), "draw");
+    }
+
+    #[test]
+    fn refunds_slow_down_but_never_end() {
+        let after = |count, ago: u64| {
+            name(check(
+                &round(5),
+                MAX + 1,
+                Duration::from_secs(1_000),
+                |facts| {
+                    let now = facts.chain_time.seen_at + Duration::from_secs(1_000);
+                    facts.refund_failures = Failures {
+                        count,
+                        last_at: Some(now - Duration::from_secs(ago)),
+                    };
+                },
+            ))
+        };
+        assert_eq!((after(1, 44), after(1, 45)), ("retry", "refund"));
+        assert_eq!((after(9, 449), after(9, 450)), ("retry", "refund"));
+    }
+
+    #[test]
+    fn an_action_ruled_out_at_this_head_waits_for_the_next() {
+        let draw = check(&round(5), MIN, Duration::ZERO, |facts| {
+            facts.ruled_out = Some(ActionKind::Draw)
+        });
+        assert_eq!(name(draw), "ruled out");
+        let refund = check(&round(5), MAX + 1, Duration::ZERO, |facts| {
+            facts.ruled_out = Some(ActionKind::RefundExpired)
+        });
+        assert_eq!(name(refund), "ruled out");
+    }
+
+    #[test]
+    fn an_empty_round_is_extended_near_its_end_and_named_when_dead() {
+        for (head, expected) in [
+            (1_100, "betting"),
+            (1_248, "betting"),
+            (1_249, "extend"),
+            (1_278, "extend"),
+            (1_279, "dead"),
+            (1_281, "dead"),
+        ] {
+            assert_eq!(
+                name(check(&round(0), head, Duration::ZERO, |_| {})),
+                expected,
+                "head {head}"
+            );
+        }
+        let extend = check(&round(0), 1_270, Duration::ZERO, |_| {});
+        assert_eq!(
+            extend,
+            Decision::Act(ActionKind::Extend {
+                new_end_time: 1_272 + 180
+            })
+        );
+        let spent = check(&round(0), 1_270, Duration::ZERO, |facts| {
+            facts.extensions_left = false
+        });
+        assert_eq!(name(spent), "too many");
+    }
+
+    #[test]
+    fn a_standby_lets_the_first_daemon_try() {
+        let standby = Policy {
+            standby_delay: Duration::from_secs(20),
+            ..policy()
+        };
+        let seen_at = Instant::now();
+        let (round, config) = (round(5), config());
+        let at = |age| {
+            let facts = Facts {
+                round: &round,
+                config: Some(&config),
+                chain_time: ChainTime {
+                    head_timestamp: MIN,
+                    seen_at,
+                },
+                schedule: schedule(2),
+                draw_failures: Failures::default(),
+                refund_failures: Failures::default(),
+                extensions_left: true,
+                ruled_out: None,
+                pending_timestamp: None,
+            };
+            name(decide(&facts, &standby, seen_at + Duration::from_secs(age)))
+        };
+        assert_eq!((at(19), at(20)), ("standby", "draw"));
+    }
+
+    proptest! {
+        /// Whatever the head, a draw is decided only when a block could include it, a refund only past the window.
+        #[test]
+        fn never_a_draw_or_a_refund_at_a_wrong_time(
+            head in 1_000..2_000u64, spacing in 0..30u64, age in 0..2_000u64, pot in 0..3u64,
+            pending in proptest::option::of(1_000..2_000u64), failures in 0..6u32,
+        ) {
+            let decision = check(&round(pot), head, Duration::from_secs(age), |facts| {
+                facts.schedule = schedule(spacing);
+                facts.pending_timestamp = pending;
+                facts.draw_failures.count = failures;
+            });
+            let next = pending.map_or(head + spacing, |pending| pending.max(head));
+            match decision {
+                Decision::Act(ActionKind::Draw) => {
+                    prop_assert!(pot > 0 && (MIN..=MAX).contains(&next) && head <= MAX && failures <= 3);
+                }
+                Decision::Act(ActionKind::RefundExpired) => prop_assert!(pot > 0 && head > MAX),
+                Decision::Act(ActionKind::Extend { new_end_time }) => {
+                    prop_assert!(pot == 0 && next <= 1_280 && new_end_time > 1_280);
+                }
+                Decision::Act(other) => prop_assert!(false, "{other:?}"),
+                _ => {}
+            }
+        }
+    }
+}
