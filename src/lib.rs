@@ -11,8 +11,13 @@
 
 pub mod base;
 pub mod chain;
+pub mod config;
 pub mod lottery;
 
 pub mod actors;
 
 pub mod web;
+
+pub mod app;
+pub mod check;
+pub mod cli;

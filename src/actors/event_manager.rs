@@ -27,13 +27,14 @@ use crate::lottery::state::{Advance, Rollback, Update};
 /// Without the tags `safe` and `finalized`, blocks this deep count as final.
 const FINALITY_DEPTH: u64 = 64;
 const FINALITY_EVERY: Duration = Duration::from_secs(60);
-/// Every change of the configuration is logged; this is the bound on what a lying log answer could hide.
-const CONFIG_EVERY_MIN: Duration = Duration::from_secs(300);
+/// Every change of round and configuration is logged, so reading them anew only bounds what a lying answer could hide.
+const REFRESH_EVERY_MIN: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub contract: Address,
     pub poll_interval: Duration,
+    pub round_interval: Duration,
     pub config_interval: Duration,
     pub start_block_offset: u64,
     pub history_max_blocks: u64,
@@ -50,7 +51,7 @@ pub struct EventManager {
     reader: Reader,
     pace: Pace,
     backfill: Option<Backfill>,
-    config_read_at: Option<Instant>,
+    refreshed_at: Option<Instant>,
     finality_read_at: Option<Instant>,
     head_seen_at: Instant,
     failures: u32,
@@ -76,7 +77,7 @@ impl EventManager {
             clock,
             cursor: Cursor::default(),
             backfill: None,
-            config_read_at: None,
+            refreshed_at: None,
             finality_read_at: None,
             head_seen_at,
             failures: 0,
@@ -130,7 +131,11 @@ impl EventManager {
     /// What a reading has to bring beside the new blocks' logs.
     fn wants(&self) -> Wants {
         let snapshot = self.snapshot.load();
-        let interval = self.settings.config_interval.max(CONFIG_EVERY_MIN);
+        let intervals = self
+            .settings
+            .config_interval
+            .max(self.settings.round_interval);
+        let interval = intervals.max(REFRESH_EVERY_MIN);
         let now = self.clock.now();
         // The store has caught up with us, and still its players do not explain the pot: ask the contract.
         let in_step = snapshot.head.map(|head| head.hash) == self.cursor.tip().map(|tip| tip.hash);
@@ -143,8 +148,8 @@ impl EventManager {
             .as_ref()
             .is_some_and(|backfill| !backfill.has_round_start());
         Wants {
-            config: self
-                .config_read_at
+            refresh: self
+                .refreshed_at
                 .is_none_or(|at| now.saturating_duration_since(at) >= interval),
             participants: in_step && unexplained && !searching,
             first_range_blocks: self.settings.start_block_offset,
@@ -169,7 +174,7 @@ impl EventManager {
             self.pace.moved(now, &self.cursor);
         }
         if advanced.config.is_some() {
-            self.config_read_at = Some(now);
+            self.refreshed_at = Some(now);
         }
         self.endpoints
             .note_head(endpoint, head.number, head.timestamp);

@@ -9,3 +9,4 @@ pub mod operator;
 pub mod pace;
 pub mod reader;
 pub mod sender;
+pub mod webhook;

@@ -27,7 +27,8 @@ const ANCESTOR_STEP: usize = 8;
 /// What a reading has to bring beside the new blocks' logs.
 #[derive(Clone, Copy, Debug)]
 pub struct Wants {
-    pub config: bool,
+    /// Round and configuration, whether or not anything was logged.
+    pub refresh: bool,
     /// The players, read from the contract itself.
     pub participants: bool,
     /// How far back the first reading's logs reach.
@@ -110,7 +111,7 @@ impl Reader {
         };
         match cursor.relation(&BlockRef::from(&head)) {
             Relation::First => self.read_first(endpoint, head, None, wants),
-            Relation::Unchanged if wants.config || wants.participants => {
+            Relation::Unchanged if wants.refresh || wants.participants => {
                 self.read_state(endpoint, self.nothing_new(head), wants)
             }
             Relation::Unchanged => Ok(Reading::Unchanged),
@@ -150,7 +151,7 @@ impl Reader {
                     let Some(limit) = error.log_range_limit().filter(|_| end > next) else {
                         return Err(error);
                     };
-                    let halved = (end - next + 1) / 2;
+                    let halved = (end - next).div_ceil(2);
                     let allowed = limit.blocks.map_or(halved, |blocks| blocks.min(end - next));
                     self.range_blocks.store(allowed.max(1), Ordering::Relaxed);
                 }
@@ -268,7 +269,7 @@ impl Reader {
             endpoint,
             advanced,
             Wants {
-                config: true,
+                refresh: true,
                 participants: false,
                 ..wants
             },
@@ -352,13 +353,13 @@ impl Reader {
             events,
             ..self.nothing_new(head)
         };
-        let config = wants.config || config_changed || rollback.is_some();
+        let refresh = wants.refresh || config_changed || rollback.is_some();
         // Players are read at a head that the store has seen first; see the poller.
         self.read_state(
             endpoint,
             advanced,
             Wants {
-                config,
+                refresh,
                 participants: false,
                 ..wants
             },
@@ -372,7 +373,10 @@ impl Reader {
         wants: Wants,
     ) -> Result<Reading, RpcError> {
         let block = BlockId::Hash(advanced.head.hash);
-        if wants.config {
+        if wants.refresh {
+            if advanced.round.is_none() {
+                advanced.round = Some(self.round_at(endpoint, block)?);
+            }
             let answer = self.call(endpoint, contract::get_config_calldata(), block)?;
             advanced.config = Some(contract::decode_config(&answer).map_err(invalid)?);
         }

@@ -7,6 +7,7 @@ pub mod endpoints;
 pub mod error;
 pub mod fees;
 pub mod key;
+pub mod keystore;
 pub mod parse;
 pub mod rpc;
 pub mod tx;

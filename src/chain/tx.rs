@@ -131,4 +131,73 @@ mod tests {
              00ccf555c9f3dc64214b297fb1966a3b6d83"
         );
     }
+
+    /// Signed once with ethers 6.13.4 and the first public dev key.
+    #[test]
+    fn an_independent_library_signs_the_same_bytes() {
+        let key = OperatorKey::from_hex(
+            "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+        )
+        .unwrap();
+        let contract: Address = "5fbdb2315678afecb367f032d93f642f64180aa3".parse().unwrap();
+        let draw = Transaction {
+            chain_id: 31_337,
+            nonce: 0,
+            to: contract,
+            value_wei: U256::zero(),
+            data: vec![0x0d, 0x9d, 0xf4, 0x4f],
+            gas_limit: 366_000,
+            fee: Fee::Dynamic {
+                cap_wei: U256::from(3_000_000_000u64),
+                tip_wei: U256::one(),
+            },
+        };
+        let transfer = Transaction {
+            chain_id: 1,
+            nonce: 300,
+            to: key.address(),
+            value_wei: U256::from(123_456_789_012_345_678u64),
+            data: vec![],
+            gas_limit: 21_000,
+            fee: Fee::Dynamic {
+                cap_wei: U256::from(500_000_000_000u64),
+                tip_wei: U256::from(2_500_000_000u64),
+            },
+        };
+        let legacy = Transaction {
+            chain_id: 137,
+            nonce: 7,
+            fee: Fee::Legacy {
+                gas_price_wei: U256::from(37_500_000_000u64),
+            },
+            ..draw.clone()
+        };
+        for (transaction, raw, hash) in [
+            (
+                draw,
+                "0x02f86d827a69800184b2d05e00830595b0945fbdb2315678afecb367f032d93f642f64180aa380840d9df44f\
+                 c001a07f44e2bc00075a871ef89ba5ba4092d846082b90d430e601f18536e64f9fd16ba024dbae73184b31126f\
+                 7c0ad0b345ee1a644650ad6b24161eab8b4f1f5dd26fcc",
+                "0xc5f08cebdfe6b93be417a47f89ebbd6c2ddb4a3587953c41e2e765e7e83c851c",
+            ),
+            (
+                transfer,
+                "0x02f8750182012c849502f90085746a52880082520894f39fd6e51aad88f6f4ce6ab8827279cfffb922668801\
+                 b69b4ba630f34e80c001a07b94dd889989c74ed2e43e86027a33615af9f5fa494bf52d76a6a9f90a7189cfa024\
+                 61d61079a1054aa836cd0efa40086cc5d8ab1f133a1a72c4fd26b340cc5f01",
+                "0xafea37bacc6a022caa6590ebab7851952ff6d994a02b01c609b0b7f1b969324f",
+            ),
+            (
+                legacy,
+                "0xf86b078508bb2c9700830595b0945fbdb2315678afecb367f032d93f642f64180aa380840d9df44f820135a0\
+                 e360298516f4d31f07ac07b12d91b137af5d7b693ed4d3befb064b7066a75245a0144546b5b64eb2c0fc9890d2\
+                 5324b9f78aceee2ca0311e606564729a3d977af1",
+                "0x7591ebb42be6b117d7f0dd94eff46373a6ed54b8c44f7db6329bec85ab1f30ea",
+            ),
+        ] {
+            let signed = transaction.sign(&key);
+            assert_eq!(encode_hex(&signed.raw), raw);
+            assert_eq!(format!("{:#x}", signed.hash), hash);
+        }
+    }
 }

@@ -34,3 +34,33 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     pub body: Arc<[u8]>,
 }
+
+/// The reply as it goes over the wire.
+pub fn encode(reply: &Reply, keep_alive: bool, head_only: bool) -> Vec<u8> {
+    use tiny_http::{HTTPVersion, Header, Response, StatusCode};
+
+    let headers = reply
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Header::from_bytes(name.as_bytes(), value.as_bytes()).ok())
+        .collect();
+    let length = reply.body.len();
+    let response = Response::new(
+        StatusCode(reply.status),
+        headers,
+        &reply.body[..],
+        Some(length),
+        None,
+    )
+    .with_chunked_threshold(usize::MAX);
+    let mut bytes = Vec::with_capacity(length + 512);
+    // Writing to a Vec cannot fail.
+    let _ = response.raw_print(&mut bytes, HTTPVersion(1, 1), &[], head_only, None);
+    if !keep_alive {
+        // The response type drops this field, so it is put behind the status line here.
+        if let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n") {
+            bytes.splice(end..end, *b"\r\nConnection: close");
+        }
+    }
+    bytes
+}

@@ -1,4 +1,20 @@
 //! The public side: page, HTTP API, WebSocket feed. It reads snapshots, forwards events, and hands manual actions to
 //! the operator; it never asks the chain.
+//!
+//! The gate's thread accepts and carries HTTP, workers answer by `api`, the hub's thread carries the feed. The whole of
+//! JSON is spelled in `view`.
 
+pub mod api;
+pub mod assets;
+pub mod connection;
+pub mod descriptors;
+pub mod feed;
+pub mod gate;
 pub mod http;
+pub mod metrics;
+pub mod occupancy;
+pub mod openapi;
+pub mod private;
+pub mod query;
+pub mod stream;
+pub mod view;

@@ -1,0 +1,524 @@
+//! The wiring: from a configuration to running threads, and the order in which they stop (operator, event manager,
+//! web, store). It decides nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use thiserror::Error;
+
+use crate::actors::event_manager::{EventManager, Settings as EventManagerSettings};
+use crate::actors::memory_store::MemoryStore;
+use crate::actors::messages::{OperatorHandle, PublicationReceiver, SharedSnapshot};
+use crate::actors::operator::{Operator, Settings as OperatorSettings};
+use crate::actors::sender::{Sender, SenderSettings};
+use crate::actors::webhook::Webhook;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
+use crate::base::shutdown::{Shutdown, StopReason};
+use crate::base::thread::{
+    join_deadline, spawn_supervised, spawn_watchdog, Beat, Health, OnFailure,
+};
+use crate::chain::endpoints::{Endpoints, EndpointsConfig};
+use crate::chain::error::RpcError;
+use crate::chain::fees::FeeLimits;
+use crate::chain::key::{KeyError, OperatorKey};
+use crate::chain::keystore::{self, KeystoreError};
+use crate::chain::types::Address;
+use crate::config::{Config, KeyMaterial};
+use crate::lottery::decision::Policy;
+use crate::lottery::model::ConnectionStatus;
+use crate::lottery::send_state::Rules;
+use crate::lottery::state::State;
+use crate::web::api::{Api, ApiConfig};
+use crate::web::connection::Limits;
+use crate::web::descriptors::connections_that_fit;
+use crate::web::feed::{FeedHandle, Forwarder, Hub};
+use crate::web::gate::{Gate, Handler, Workshop, WORKERS};
+use crate::web::http::Request;
+use crate::web::occupancy::{Caps, Occupancy};
+use crate::web::private;
+use crate::web::stream::Stream;
+
+/// Commands that may wait for the operator.
+const COMMANDS_MAX: usize = 16;
+/// How long each group of threads has to stop.
+const STOP_WITHIN: Duration = Duration::from_millis(450);
+
+/// Why the daemon did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("the operator's key: {0}")]
+    Key(#[from] KeyError),
+    #[error("operator.keystore_file: {0}")]
+    Keystore(#[from] KeystoreError),
+    #[error("blockchain.operator_address is {configured:#x}, the key's address is {found:#x}")]
+    OtherKey { configured: Address, found: Address },
+    #[error("{0}")]
+    Endpoints(RpcError),
+    #[error("server.host and server.port: {listen} cannot be listened on: {cause}")]
+    Listen {
+        listen: SocketAddr,
+        cause: std::io::Error,
+    },
+    #[error("{0}")]
+    PrivateListen(String),
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// True when other settings would help.
+    pub fn is_configuration(&self) -> bool {
+        !matches!(
+            self,
+            StartError::Listen { .. } | StartError::PrivateListen(_) | StartError::Thread(_)
+        )
+    }
+}
+
+/// The threads that follow and act, without the web.
+pub struct Core {
+    pub snapshot: SharedSnapshot,
+    pub operator: OperatorHandle,
+    pub endpoints: Endpoints,
+    pub key_address: Option<Address>,
+    starter: Starter,
+    clock: Clock,
+    metrics: Metrics,
+    /// In the order of stopping; each group has its own token.
+    groups: Vec<Group>,
+}
+
+/// A running daemon.
+pub struct Daemon {
+    core: Core,
+    local_addr: SocketAddr,
+    private_addr: Option<SocketAddr>,
+    watchdog: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Group {
+    stop: Shutdown,
+    handles: Vec<JoinHandle<()>>,
+}
+
+/// What every thread is started with.
+struct Starter {
+    health: Health,
+    /// Tripped by failures that end the process.
+    process: Shutdown,
+}
+
+impl Starter {
+    fn spawn<F>(
+        &self,
+        group: &mut Group,
+        name: &'static str,
+        on_failure: OnFailure,
+        mut body: F,
+    ) -> std::io::Result<()>
+    where
+        F: FnMut(&Shutdown, &Beat) -> Result<(), String> + Send + 'static,
+    {
+        let stop = group.stop.clone();
+        let handle =
+            spawn_supervised(name, &self.health, &self.process, on_failure, move |beat| {
+                body(&stop, beat)
+            })?;
+        group.handles.push(handle);
+        Ok(())
+    }
+}
+
+/// The key as configured, checked against `operator_address`.
+pub fn load_key(config: &Config) -> Result<Option<OperatorKey>, StartError> {
+    let key = match &config.operator.key {
+        None => return Ok(None),
+        Some(KeyMaterial::Hex(hex)) => OperatorKey::from_hex(hex.expose())?,
+        Some(KeyMaterial::Keystore { json, password }) => {
+            keystore::decrypt(json.expose(), password.expose())?
+        }
+    };
+    match config
+        .blockchain
+        .operator_address
+        .filter(|configured| *configured != key.address())
+    {
+        Some(configured) => Err(StartError::OtherKey {
+            configured,
+            found: key.address(),
+        }),
+        None => Ok(Some(key)),
+    }
+}
+
+pub fn endpoints(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<Endpoints, StartError> {
+    let blockchain = &config.blockchain;
+    let settings = EndpointsConfig {
+        urls: blockchain
+            .rpc_urls
+            .iter()
+            .map(|url| url.expose().to_owned())
+            .collect(),
+        proxy_url: blockchain
+            .proxy_url
+            .as_ref()
+            .map(|url| url.expose().to_owned()),
+        timeout: blockchain.rpc_timeout,
+        chain_id: blockchain.chain_id,
+    };
+    Endpoints::new(&settings, clock.clone(), metrics).map_err(StartError::Endpoints)
+}
+
+impl Core {
+    /// Starts the store, the poller and the operator. `listeners` are added to the store before it runs.
+    pub fn start(
+        config: &Config,
+        automatic: bool,
+        process: Shutdown,
+        listeners: usize,
+    ) -> Result<(Core, Vec<PublicationReceiver>), StartError> {
+        let (clock, metrics) = (Clock::system(), Metrics::default());
+        let key = load_key(config)?;
+        let key_address = key.as_ref().map(OperatorKey::address);
+        let endpoints = endpoints(config, &clock, &metrics)?;
+        let starter = Starter {
+            health: Health::default(),
+            process,
+        };
+        let (mut store_group, mut manager_group, mut operator_group) =
+            (Group::default(), Group::default(), Group::default());
+        let connection = ConnectionStatus {
+            reachable: false,
+            since_unix_ms: clock.unix_ms(),
+            problem: Some("the chain has not been read yet".to_owned()),
+        };
+        let manager = &config.event_manager;
+        let limits = MemoryStore::limits(manager.live_feed_max_entries, manager.round_history_max);
+        let (mut store, updates, snapshot) = MemoryStore::new(State::new(limits, connection));
+        let publications = (0..listeners).map(|_| store.add_listener()).collect();
+        let operator_publications = store.add_listener();
+        let (commands, commands_out) = bounded(COMMANDS_MAX);
+
+        starter.spawn(
+            &mut store_group,
+            "store",
+            OnFailure::EndProcess,
+            move |stop, beat| store.run(stop, beat),
+        )?;
+        let mut event_manager = EventManager::new(
+            event_manager_settings(config),
+            endpoints.clone(),
+            updates.clone(),
+            snapshot.clone(),
+            clock.clone(),
+        );
+        starter.spawn(
+            &mut manager_group,
+            "event-manager",
+            OnFailure::Restart,
+            move |stop, beat| event_manager.run(stop, beat),
+        )?;
+        let mut operator = Operator::new(
+            operator_settings(config, automatic),
+            key.map(|key| Sender::new(key, endpoints.clone(), sender_settings(config))),
+            snapshot.clone(),
+            operator_publications,
+            commands_out,
+            updates,
+            clock.clone(),
+            metrics.clone(),
+        );
+        starter.spawn(
+            &mut operator_group,
+            "operator",
+            OnFailure::Restart,
+            move |stop, beat| operator.run(stop, beat),
+        )?;
+        let operator = OperatorHandle::new(commands, clock.clone());
+        let groups = vec![operator_group, manager_group, store_group];
+        let core = Core {
+            snapshot,
+            operator,
+            endpoints,
+            key_address,
+            starter,
+            clock,
+            metrics,
+            groups,
+        };
+        Ok((core, publications))
+    }
+
+    /// Stops every thread, in order.
+    pub fn stop(self, reason: StopReason) {
+        for group in &self.groups {
+            // All are told at once, so that the web says goodbye to its clients while the rest stops.
+            group.stop.trip(reason.clone());
+        }
+        for group in self.groups {
+            for handle in group.handles {
+                join_deadline(handle, STOP_WITHIN);
+            }
+        }
+    }
+}
+
+impl Daemon {
+    /// Starts every thread; `shutdown` ends them all.
+    pub fn start(config: &Config, shutdown: Shutdown) -> Result<Daemon, StartError> {
+        let (mut core, publications) =
+            Core::start(config, config.operator.enabled, shutdown.clone(), 2)?;
+        let mut web_group = Group::default();
+        let mut publications = publications.into_iter();
+        // Invariant: two listeners were asked for.
+        let (Some(for_feed), Some(for_webhook)) = (publications.next(), publications.next()) else {
+            unreachable!("Core::start makes as many listeners as it is asked for")
+        };
+        let started = start_web(config, &core, &mut web_group, for_feed, for_webhook);
+        // The web stops before the store.
+        let place = core.groups.len() - 1;
+        core.groups.insert(place, web_group);
+        let (local_addr, private_addr) = match started {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                core.stop(StopReason::Requested);
+                return Err(error);
+            }
+        };
+        let watchdog = spawn_watchdog(&core.starter.health, &shutdown)?;
+        Ok(Daemon {
+            core,
+            local_addr,
+            private_addr,
+            watchdog,
+        })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub fn private_addr(&self) -> Option<SocketAddr> {
+        self.private_addr
+    }
+
+    pub fn snapshot(&self) -> &SharedSnapshot {
+        &self.core.snapshot
+    }
+
+    /// Waits until the token is tripped, then stops every thread in order.
+    pub fn wait(self) -> StopReason {
+        let reason = self.core.starter.process.wait();
+        self.core.stop(reason.clone());
+        join_deadline(self.watchdog, STOP_WITHIN);
+        reason
+    }
+}
+
+fn start_web(
+    config: &Config,
+    core: &Core,
+    group: &mut Group,
+    for_feed: PublicationReceiver,
+    for_webhook: PublicationReceiver,
+) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
+    let web = Web::prepare(config, &core.snapshot, for_feed, &core.clock, &core.metrics)?;
+    let addresses = (web.local_addr, web.private_addr);
+    if let Some(url) = &config.operator.alert_webhook {
+        let mut webhook = Webhook::new(url.expose().to_owned(), for_webhook);
+        core.starter
+            .spawn(group, "webhook", OnFailure::Restart, move |stop, beat| {
+                webhook.run(stop, beat)
+            })?;
+    }
+    let (feed, endpoints) = (web.feed.clone(), core.endpoints.clone());
+    let api = Api {
+        config: ApiConfig {
+            contract_address: config.blockchain.contract_address,
+            chain_id: config.blockchain.chain_id,
+            explorer_url: config.blockchain.explorer_url.clone(),
+            token: config.server.api_token.clone(),
+            key_address: core.key_address,
+            round_history_max: config.event_manager.round_history_max,
+            live_feed_max_entries: config.event_manager.live_feed_max_entries,
+        },
+        snapshot: core.snapshot.clone(),
+        operator: core.operator.clone(),
+        health: core.starter.health.clone(),
+        metrics: core.metrics.clone(),
+        clock: core.clock.clone(),
+        websocket_clients: Box::new(move || feed.client_count()),
+        endpoint_reports: Box::new(move || endpoints.reports()),
+    };
+    web.spawn(&core.starter, group, Arc::new(api))?;
+    Ok(addresses)
+}
+
+/// The web's parts between binding and running: what cannot be bound is told before any thread runs.
+struct Web {
+    gate: Gate,
+    workshop: Workshop,
+    hub: Hub,
+    forwarder: Forwarder,
+    feed: FeedHandle,
+    private: Option<tiny_http::Server>,
+    local_addr: SocketAddr,
+    private_addr: Option<SocketAddr>,
+}
+
+impl Web {
+    fn prepare(
+        config: &Config,
+        snapshot: &SharedSnapshot,
+        publications: PublicationReceiver,
+        clock: &Clock,
+        metrics: &Metrics,
+    ) -> Result<Web, StartError> {
+        let server = &config.server;
+        let fit = connections_that_fit();
+        if fit < server.max_connections {
+            log::info!(
+                "server.max_connections is cut to {fit}, which is what the descriptor limit allows"
+            );
+        }
+        let connections = server.max_connections.min(fit);
+        let occupancy = Occupancy::new(Caps {
+            connections,
+            per_ip: server.max_connections_per_ip,
+        });
+        let stream = Stream::new(snapshot.load(), clock.clone());
+        let (hub, forwarder, feed) =
+            Hub::new(stream, publications, occupancy.clone(), metrics.clone())?;
+        let cannot = |cause| StartError::Listen {
+            listen: server.listen,
+            cause,
+        };
+        let proxies = server.trusted_proxies.clone();
+        let (gate, workshop) = Gate::bind(
+            server.listen,
+            occupancy,
+            proxies,
+            Limits::default(),
+            feed.clone(),
+        )
+        .map_err(cannot)?;
+        let private = match server.metrics_listen {
+            Some(listen) => Some(private::bind(listen).map_err(StartError::PrivateListen)?),
+            None => None,
+        };
+        let private_addr = private
+            .as_ref()
+            .and_then(|server| server.server_addr().to_ip());
+        let local_addr = gate.local_addr().map_err(cannot)?;
+        Ok(Web {
+            gate,
+            workshop,
+            hub,
+            forwarder,
+            feed,
+            private,
+            local_addr,
+            private_addr,
+        })
+    }
+
+    fn spawn(self, starter: &Starter, group: &mut Group, api: Arc<Api>) -> std::io::Result<()> {
+        let (mut hub, forwarder, feed) = (self.hub, self.forwarder, self.feed);
+        let mut gate = self.gate;
+        let (gate_waker, stop) = (gate.waker(), group.stop.clone());
+        starter.spawn(group, "feed", OnFailure::Restart, move |stop, beat| {
+            hub.run(stop, beat)
+        })?;
+        starter.spawn(
+            group,
+            "feed-forwarder",
+            OnFailure::Restart,
+            move |stop, beat| forwarder.run(stop, beat),
+        )?;
+        let handler_api = api.clone();
+        let handler: Arc<Handler> = Arc::new(move |request| handler_api.handle(request));
+        const WORKER_NAMES: [&str; WORKERS] = ["web-worker-1", "web-worker-2"];
+        for name in WORKER_NAMES {
+            let (workshop, handler) = (self.workshop.clone(), handler.clone());
+            starter.spawn(group, name, OnFailure::Restart, move |stop, beat| {
+                workshop.work(&*handler, stop, beat)
+            })?;
+        }
+        starter.spawn(group, "gate", OnFailure::Restart, move |stop, beat| {
+            gate.run(stop, beat)
+        })?;
+        if let Some(server) = self.private {
+            let handler = move |request: &Request| api.handle_private(request);
+            starter.spawn(
+                group,
+                "private-port",
+                OnFailure::Restart,
+                move |stop, beat| private::serve(&server, &handler, stop, beat),
+            )?;
+        }
+        // Gate and hub sleep in the poller, which no channel wakes: this thread does it for them when the end comes.
+        let waker = std::thread::Builder::new()
+            .name("web-waker".to_owned())
+            .spawn(move || {
+                stop.wait();
+                feed.wake();
+                let _ = gate_waker.notify();
+            })?;
+        group.handles.push(waker);
+        Ok(())
+    }
+}
+
+fn event_manager_settings(config: &Config) -> EventManagerSettings {
+    let manager = &config.event_manager;
+    EventManagerSettings {
+        contract: config.blockchain.contract_address,
+        poll_interval: manager.poll_interval,
+        round_interval: manager.round_interval,
+        config_interval: manager.config_interval,
+        start_block_offset: manager.start_block_offset,
+        history_max_blocks: manager.history_max_blocks,
+        round_history_max: manager.round_history_max,
+    }
+}
+
+fn sender_settings(config: &Config) -> SenderSettings {
+    let blockchain = &config.blockchain;
+    SenderSettings {
+        contract: blockchain.contract_address,
+        chain_id: blockchain.chain_id,
+        limits: FeeLimits {
+            max_fee_wei: blockchain.max_fee_wei,
+            max_tx_fee_wei: blockchain.max_tx_fee_wei,
+        },
+        gas_multiplier: blockchain.gas_multiplier,
+    }
+}
+
+fn operator_settings(config: &Config, automatic: bool) -> OperatorSettings {
+    let operator = &config.operator;
+    OperatorSettings {
+        automatic,
+        draw_check_interval: operator.draw_check_interval,
+        policy: Policy {
+            draw_retry_delay: operator.draw_retry_delay,
+            max_draw_retries: operator.max_draw_retries,
+            extend_empty_rounds: operator.extend_empty_rounds,
+            standby_delay: operator.standby_delay,
+        },
+        rules: Rules {
+            tx_timeout: operator.tx_timeout,
+            confirmations: operator.confirmations,
+        },
+        max_spend_wei_per_day: operator.max_spend_wei_per_day,
+    }
+}

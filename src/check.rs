@@ -1,0 +1,214 @@
+//! `lottery check`: everything that can be known before running, asked of every endpoint; nothing is sent.
+
+use serde_json::{json, Value};
+
+use crate::app;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
+use crate::chain::client::{CallRequest, Endpoint};
+use crate::chain::error::RpcError;
+use crate::chain::types::{to_checksum, Address, BlockId};
+use crate::cli::{DONE, NO, USAGE};
+use crate::config::Config;
+use crate::lottery::contract::{decode_config, get_config_calldata};
+use crate::lottery::model::ContractConfig;
+use crate::web::view::ether;
+
+/// One row of the table.
+struct Row {
+    subject: String,
+    check: &'static str,
+    /// None: worth knowing, but neither right nor wrong.
+    passed: Option<bool>,
+    found: String,
+}
+
+pub fn run(config: &Config, as_json: bool) -> u8 {
+    let key_address = match app::load_key(config) {
+        Ok(key) => key.map(|key| key.address()),
+        Err(error) => {
+            eprintln!("{error}");
+            return USAGE;
+        }
+    };
+    let (clock, metrics) = (Clock::system(), Metrics::default());
+    let endpoints = match app::endpoints(config, &clock, &metrics) {
+        Ok(endpoints) => endpoints,
+        Err(error) => {
+            eprintln!("{error}");
+            return USAGE;
+        }
+    };
+    let mut rows = vec![Row {
+        subject: "key".to_owned(),
+        check: "loaded",
+        passed: key_address.map(|_| true),
+        found: key_address.map_or("none: the daemon will not draw".to_owned(), |address| {
+            to_checksum(&address)
+        }),
+    }];
+    let mut usable = 0;
+    for endpoint in endpoints.list() {
+        let before = rows.len();
+        check_endpoint(endpoint, config, key_address, &mut rows);
+        usable += usize::from(rows[before..].iter().all(|row| row.passed != Some(false)));
+    }
+    let passed = rows.iter().all(|row| row.passed != Some(false)) && usable > 0;
+    if as_json {
+        println!("{}", as_value(&rows, passed));
+    } else {
+        print_table(&rows);
+    }
+    if passed {
+        DONE
+    } else {
+        NO
+    }
+}
+
+fn check_endpoint(endpoint: &Endpoint, config: &Config, key: Option<Address>, rows: &mut Vec<Row>) {
+    let mut row = |check, passed, found: String| {
+        rows.push(Row {
+            subject: endpoint.host().to_owned(),
+            check,
+            passed,
+            found,
+        });
+    };
+    match endpoint.chain_id() {
+        Ok(id) => row(
+            "chain id",
+            Some(id == config.blockchain.chain_id),
+            id.to_string(),
+        ),
+        Err(error) => return row("chain id", Some(false), error.to_string()),
+    }
+    let version = endpoint
+        .client_version()
+        .unwrap_or_else(|error| error.to_string());
+    row("client", None, version);
+    let contract = config.blockchain.contract_address;
+    match endpoint.code(contract, BlockId::Latest) {
+        Ok(code) => row(
+            "code at the address",
+            Some(!code.is_empty()),
+            format!("{} bytes", code.len()),
+        ),
+        Err(error) => row("code at the address", Some(false), error.to_string()),
+    }
+    let answer = endpoint
+        .call(
+            &CallRequest::to(contract, get_config_calldata()),
+            BlockId::Latest,
+            None,
+        )
+        .and_then(|answer| {
+            decode_config(&answer).map_err(|error| RpcError::invalid_answer(error.to_string()))
+        });
+    match answer {
+        Ok(found) => check_contract(&found, config, key, &mut row),
+        Err(error) => row("contract", Some(false), error.to_string()),
+    }
+    if let Some(key) = key {
+        match endpoint.balance(key, BlockId::Latest) {
+            Ok(wei) => row(
+                "balance",
+                Some(!wei.is_zero()),
+                format!("{} ETH", ether(wei)),
+            ),
+            Err(error) => row("balance", Some(false), error.to_string()),
+        }
+    }
+    match endpoint.block_overrides() {
+        Ok(overrides) => {
+            let word = |can| if can { "yes" } else { "no" };
+            row(
+                "block overrides",
+                None,
+                format!(
+                    "eth_call {}, eth_estimateGas {}",
+                    word(overrides.call),
+                    word(overrides.estimate)
+                ),
+            );
+        }
+        Err(error) => row("block overrides", None, error.to_string()),
+    }
+    let Ok(head) = endpoint.head() else {
+        return row("head", Some(false), "cannot be read".to_owned());
+    };
+    row("head", Some(true), format!("block {}", head.number));
+    let lowest = head.number.saturating_sub(1);
+    let batch = endpoint.headers(&[lowest, head.number]);
+    row(
+        "batch",
+        None,
+        batch.map_or_else(
+            |error| error.to_string(),
+            |_| "taken, or asked one by one".to_owned(),
+        ),
+    );
+    let from = head
+        .number
+        .saturating_sub(config.event_manager.start_block_offset);
+    let logs = endpoint.logs_in_range(contract, from, head.number);
+    row(
+        "log range",
+        None,
+        match logs {
+            Ok(logs) => format!("{} blocks, {} logs", head.number - from + 1, logs.len()),
+            Err(error) => format!("{error}: it will be split"),
+        },
+    );
+}
+
+fn check_contract(
+    found: &ContractConfig,
+    config: &Config,
+    key: Option<Address>,
+    row: &mut impl FnMut(&'static str, Option<bool>, String),
+) {
+    row(
+        "operator",
+        key.map(|key| key == found.operator),
+        to_checksum(&found.operator),
+    );
+    let window_secs = found
+        .max_draw_delay_secs
+        .saturating_sub(found.min_draw_delay_secs);
+    row("draw window", None, format!("{window_secs} s"));
+    let standby_secs = config.operator.standby_delay.as_secs();
+    if standby_secs > 0 {
+        // A standby that wakes after the window, or in its last third, could never draw.
+        let fits = standby_secs.saturating_mul(3) <= window_secs.saturating_mul(2);
+        row(
+            "standby_delay",
+            Some(fits),
+            format!("{standby_secs} s of a window of {window_secs} s"),
+        );
+    }
+}
+
+fn as_value(rows: &[Row], passed: bool) -> Value {
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| json!({"subject": row.subject, "check": row.check, "passed": row.passed, "found": row.found}))
+        .collect();
+    json!({"passed": passed, "checks": rows})
+}
+
+fn print_table(rows: &[Row]) {
+    let width = |text: fn(&Row) -> usize| rows.iter().map(text).max().unwrap_or(0);
+    let (subjects, checks) = (width(|row| row.subject.len()), width(|row| row.check.len()));
+    for row in rows {
+        let mark = match row.passed {
+            Some(true) => "ok",
+            Some(false) => "NO",
+            None => "  ",
+        };
+        println!(
+            "{mark}  {:subjects$}  {:checks$}  {}",
+            row.subject, row.check, row.found
+        );
+    }
+}

@@ -1,0 +1,561 @@
+//! The feed's hub: one thread owns all WebSocket clients. Each change is encoded once and shared; a slow client fills
+//! only its own bounded queue. What is sent is decided by `stream`; here it is carried.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+use polling::{Event as Readiness, Events, Poller};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Message, WebSocket};
+
+use crate::actors::messages::PublicationReceiver;
+use crate::base::metrics::Metrics;
+use crate::base::shutdown::Shutdown;
+use crate::base::thread::Beat;
+use crate::lottery::model::Publication;
+use crate::web::occupancy::{Occupancy, Seat};
+use crate::web::stream::{close_frame, ping_frame, Frame, Stream};
+
+/// A client whose queue grows past either is too slow.
+const QUEUE_FRAMES_MAX: usize = 256;
+const QUEUE_BYTES_MAX: usize = 1 << 20;
+const INBOUND_BYTES_MAX: usize = 1024;
+const INBOUND_MESSAGES_PER_SEC_MAX: u32 = 5;
+/// Frames can be cut into crumbs that never make a message: their bytes count as well.
+const INBOUND_BYTES_PER_SEC_MAX: usize = 16 * 1024;
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+const HEARTBEAT_AFTER: Duration = Duration::from_secs(15);
+const PING_EVERY: Duration = Duration::from_secs(20);
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long a closing client has to take what is left for it.
+const CLOSING_MAX: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_secs(1);
+/// How long the last words may take when the daemon stops.
+const FAREWELL: Duration = Duration::from_millis(300);
+const SLICES_MAX: usize = 64;
+const WELCOMES_MAX: usize = 1_024;
+
+/// Close codes of RFC 6455, 7.4.1.
+const GOING_AWAY: u16 = 1001;
+const PROTOCOL_ERROR: u16 = 1002;
+const INVALID_DATA: u16 = 1007;
+const POLICY: u16 = 1008;
+const TOO_BIG: u16 = 1009;
+const TRY_AGAIN_LATER: u16 = 1013;
+
+/// A socket whose handshake was good, on its way from the gate.
+pub struct NewClient {
+    pub stream: TcpStream,
+    /// The answer to the handshake, to be written first.
+    pub handshake: Vec<u8>,
+    /// Bytes that came behind the handshake.
+    pub rest: Vec<u8>,
+    /// The query's `since`.
+    pub since: Option<String>,
+    pub seat: Seat,
+}
+
+/// How others reach the hub.
+#[derive(Clone)]
+pub struct FeedHandle {
+    welcomes: Sender<NewClient>,
+    poller: Arc<Poller>,
+    occupancy: Occupancy,
+}
+
+impl FeedHandle {
+    /// Hands a client over; when too many are waiting it is dropped, and may come again.
+    pub fn welcome(&self, client: NewClient) {
+        if self.welcomes.try_send(client).is_ok() {
+            let _ = self.poller.notify();
+        }
+    }
+
+    pub fn client_count(&self) -> usize {
+        self.occupancy.websockets()
+    }
+
+    pub fn wake(&self) {
+        let _ = self.poller.notify();
+    }
+}
+
+pub struct Hub {
+    poller: Arc<Poller>,
+    welcomes: Receiver<NewClient>,
+    publications: Receiver<Arc<Publication>>,
+    stream: Stream,
+    clients: Vec<Option<Client>>,
+    free: Vec<usize>,
+    metrics: Metrics,
+}
+
+/// Passes publications on to the hub's thread and wakes it: a channel cannot be polled beside sockets.
+pub struct Forwarder {
+    from: PublicationReceiver,
+    to: Sender<Arc<Publication>>,
+    poller: Arc<Poller>,
+}
+
+impl Forwarder {
+    /// The thread's body.
+    pub fn run(&self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
+        loop {
+            beat.turn();
+            crossbeam_channel::select! {
+                recv(self.from) -> publication => match publication {
+                    Ok(publication) => {
+                        if self.to.send(publication).is_err() {
+                            return Ok(());
+                        }
+                        let _ = self.poller.notify();
+                    }
+                    Err(_) => return Ok(()),
+                },
+                recv(shutdown.signal()) -> _ => return Ok(()),
+                default(Duration::from_secs(5)) => {}
+            }
+        }
+    }
+}
+
+struct Client {
+    socket: TcpStream,
+    protocol: WebSocket<Pipe>,
+    queue: VecDeque<Frame>,
+    queued_bytes: usize,
+    /// Bytes of the first frame that are already written.
+    written: usize,
+    last_sent: Instant,
+    last_heard: Instant,
+    last_ping: Instant,
+    closing_since: Option<Instant>,
+    inbound: Inbound,
+    _seat: Seat,
+}
+
+/// What came in during the current second.
+#[derive(Clone, Copy)]
+struct Inbound {
+    since: Instant,
+    messages: u32,
+    bytes: usize,
+}
+
+/// The protocol's view of the socket: it reads what the hub has read, and what it writes joins the client's queue, so
+/// that its pongs and closes never cut into a half-written frame.
+#[derive(Default)]
+struct Pipe {
+    inbound: VecDeque<u8>,
+    outbound: Vec<u8>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.inbound.read(buffer)? {
+            0 if !buffer.is_empty() => Err(ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.outbound.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Hub {
+    pub fn new(
+        stream: Stream,
+        publications: PublicationReceiver,
+        occupancy: Occupancy,
+        metrics: Metrics,
+    ) -> std::io::Result<(Hub, Forwarder, FeedHandle)> {
+        let poller = Arc::new(Poller::new()?);
+        let (welcomes_in, welcomes) = bounded(WELCOMES_MAX);
+        let (to, inbox) = bounded(64);
+        let forwarder = Forwarder {
+            from: publications,
+            to,
+            poller: poller.clone(),
+        };
+        let handle = FeedHandle {
+            welcomes: welcomes_in,
+            poller: poller.clone(),
+            occupancy,
+        };
+        let hub = Hub {
+            poller,
+            welcomes,
+            publications: inbox,
+            stream,
+            clients: Vec::new(),
+            free: Vec::new(),
+            metrics,
+        };
+        Ok((hub, forwarder, handle))
+    }
+
+    /// The thread's body.
+    pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
+        let mut events = Events::new();
+        let mut swept = Instant::now();
+        while !shutdown.is_tripped() {
+            beat.turn();
+            events.clear();
+            self.poller
+                .wait(&mut events, Some(TURN))
+                .map_err(|error| format!("poll: {error}"))?;
+            let now = Instant::now();
+            while let Ok(publication) = self.publications.try_recv() {
+                self.publish(&publication, now);
+            }
+            while let Ok(client) = self.welcomes.try_recv() {
+                self.welcome(client, now);
+            }
+            for event in events.iter() {
+                if event.readable {
+                    self.read(event.key, now);
+                }
+                self.write(event.key, now);
+                self.rearm(event.key);
+            }
+            if now.saturating_duration_since(swept) >= TURN {
+                swept = now;
+                self.sweep(now);
+            }
+        }
+        self.say_goodbye();
+        Ok(())
+    }
+
+    fn publish(&mut self, publication: &Publication, now: Instant) {
+        let frames = self.stream.take(publication);
+        if frames.is_empty() {
+            return;
+        }
+        for key in 0..self.clients.len() {
+            for frame in &frames {
+                self.enqueue(key, frame.clone(), now);
+            }
+            self.write(key, now);
+            self.rearm(key);
+        }
+    }
+
+    fn welcome(&mut self, new: NewClient, now: Instant) {
+        // Without a small send buffer a stalled client hides megabytes in the kernel and is never noticed.
+        let _ = socket2::SockRef::from(&new.stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(1024)
+            .write_buffer_size(0)
+            .max_message_size(Some(INBOUND_BYTES_MAX))
+            .max_frame_size(Some(INBOUND_BYTES_MAX));
+        let key = self.free.pop().unwrap_or_else(|| {
+            self.clients.push(None);
+            self.clients.len() - 1
+        });
+        // SAFETY: the socket is deleted from the poller before it is dropped, in `close`.
+        if unsafe { self.poller.add(&new.stream, Readiness::readable(key)) }.is_err() {
+            self.free.push(key);
+            return;
+        }
+        let protocol =
+            WebSocket::from_partially_read(Pipe::default(), new.rest, Role::Server, Some(config));
+        let mut client = Client {
+            socket: new.stream,
+            protocol,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            written: 0,
+            last_sent: now,
+            last_heard: now,
+            last_ping: now,
+            closing_since: None,
+            inbound: Inbound {
+                since: now,
+                messages: 0,
+                bytes: 0,
+            },
+            _seat: new.seat,
+        };
+        client.push(new.handshake.into());
+        for frame in self.stream.greet(new.since.as_deref()) {
+            client.push(frame);
+        }
+        self.clients[key] = Some(client);
+        // Frames that came together with the handshake are waiting inside the protocol already.
+        self.listen(key, now);
+        self.write(key, now);
+        self.rearm(key);
+    }
+
+    fn enqueue(&mut self, key: usize, frame: Frame, now: Instant) {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
+            return;
+        };
+        if client.closing_since.is_some() {
+            return;
+        }
+        if client.queue.len() >= QUEUE_FRAMES_MAX
+            || client.queued_bytes + frame.len() > QUEUE_BYTES_MAX
+        {
+            let help = "Clients dropped because they did not read.";
+            self.metrics
+                .add("lottery_websocket_slow_disconnects_total", help, &[], 1.0);
+            client.drop_queue();
+            client.begin_closing(TRY_AGAIN_LATER, "too slow", now);
+            return;
+        }
+        client.push(frame);
+        client.last_sent = now;
+    }
+
+    fn read(&mut self, key: usize, now: Instant) {
+        let mut buffer = [0; 4 * 1024];
+        while let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) {
+            match client.socket.read(&mut buffer) {
+                Ok(0) => return self.close(key),
+                Ok(count) => {
+                    client.last_heard = now;
+                    if client.closing_since.is_none() {
+                        client.protocol.get_mut().inbound.extend(&buffer[..count]);
+                        client.count_inbound(0, count, now);
+                        self.listen(key, now);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(key),
+            }
+        }
+    }
+
+    /// Lets the protocol take what has come; messages are counted and otherwise of no interest.
+    fn listen(&mut self, key: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
+            return;
+        };
+        while client.closing_since.is_none() {
+            match client.protocol.read() {
+                Ok(Message::Close(_)) => {
+                    // The protocol has its answer ready; what else was queued is of no use any more.
+                    let _ = client.protocol.flush();
+                    client.drop_queue();
+                    client.take_protocol_output();
+                    client.closing_since = Some(now);
+                }
+                Ok(_) => client.count_inbound(1, 0, now),
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    break
+                }
+                Err(tungstenite::Error::Capacity(_)) => {
+                    client.begin_closing(TOO_BIG, "too big", now)
+                }
+                Err(tungstenite::Error::Utf8(_)) => {
+                    client.begin_closing(INVALID_DATA, "not UTF-8", now)
+                }
+                Err(_) => client.begin_closing(PROTOCOL_ERROR, "protocol error", now),
+            }
+        }
+        if client.closing_since.is_none() {
+            client.take_protocol_output();
+        }
+    }
+
+    fn write(&mut self, key: usize, now: Instant) {
+        while let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) {
+            if client.queue.is_empty() {
+                if client.closing_since.is_some() {
+                    let _ = client.socket.shutdown(std::net::Shutdown::Write);
+                }
+                return;
+            }
+            match client.write_some() {
+                Ok(0) => return self.close(key),
+                Ok(_) => client.last_sent = now,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(key),
+            }
+        }
+    }
+
+    fn rearm(&mut self, key: usize) {
+        let Some(client) = self.clients.get(key).and_then(Option::as_ref) else {
+            return;
+        };
+        let interest = match client.queue.is_empty() {
+            true => Readiness::readable(key),
+            false => Readiness::all(key),
+        };
+        if self.poller.modify(&client.socket, interest).is_err() {
+            self.close(key);
+        }
+    }
+
+    /// Heartbeats, pings, and the end of those who are silent or take too long to go.
+    fn sweep(&mut self, now: Instant) {
+        let ping: Frame = ping_frame().into();
+        let mut heartbeat: Option<Frame> = None;
+        for key in 0..self.clients.len() {
+            let Some(client) = self.clients[key].as_mut() else {
+                continue;
+            };
+            let silent = now.saturating_duration_since(client.last_heard) >= SILENCE_MAX;
+            let lingers = client
+                .closing_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= CLOSING_MAX);
+            if silent || lingers {
+                self.close(key);
+                continue;
+            }
+            if client.closing_since.is_some() {
+                continue;
+            }
+            let mut due = Vec::new();
+            if now.saturating_duration_since(client.last_ping) >= PING_EVERY {
+                client.last_ping = now;
+                due.push(ping.clone());
+            }
+            if now.saturating_duration_since(client.last_sent) >= HEARTBEAT_AFTER {
+                due.push(
+                    heartbeat
+                        .get_or_insert_with(|| self.stream.heartbeat())
+                        .clone(),
+                );
+            }
+            for frame in due {
+                self.enqueue(key, frame, now);
+            }
+            self.write(key, now);
+            self.rearm(key);
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        let now = Instant::now();
+        let last_words = self.stream.shutdown();
+        for key in 0..self.clients.len() {
+            self.enqueue(key, last_words.clone(), now);
+            if let Some(client) = self.clients[key].as_mut() {
+                client.begin_closing(GOING_AWAY, "the daemon stops", now);
+            }
+            self.write(key, now);
+        }
+        let until = now + FAREWELL;
+        let mut events = Events::new();
+        while Instant::now() < until
+            && self
+                .clients
+                .iter()
+                .flatten()
+                .any(|client| !client.queue.is_empty())
+        {
+            events.clear();
+            for key in 0..self.clients.len() {
+                self.rearm(key);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if self.poller.wait(&mut events, Some(left)).is_err() {
+                break;
+            }
+            for event in events.iter() {
+                self.write(event.key, Instant::now());
+            }
+        }
+    }
+
+    fn close(&mut self, key: usize) {
+        if let Some(client) = self.clients.get_mut(key).and_then(Option::take) {
+            let _ = self.poller.delete(&client.socket);
+            self.free.push(key);
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        for key in 0..self.clients.len() {
+            self.close(key);
+        }
+    }
+}
+
+impl Client {
+    fn push(&mut self, frame: Frame) {
+        self.queued_bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    /// Forgets what is queued but for the frame that is half written.
+    fn drop_queue(&mut self) {
+        self.queue.truncate(usize::from(self.written > 0));
+        self.queued_bytes = self.queue.iter().map(|frame| frame.len()).sum();
+    }
+
+    fn begin_closing(&mut self, code: u16, reason: &str, now: Instant) {
+        if self.closing_since.is_none() {
+            self.push(close_frame(code, reason).into());
+            self.closing_since = Some(now);
+        }
+    }
+
+    fn take_protocol_output(&mut self) {
+        let bytes = std::mem::take(&mut self.protocol.get_mut().outbound);
+        if !bytes.is_empty() {
+            self.push(bytes.into());
+        }
+    }
+
+    fn count_inbound(&mut self, messages: u32, bytes: usize, now: Instant) {
+        if now.saturating_duration_since(self.inbound.since) >= Duration::from_secs(1) {
+            self.inbound = Inbound {
+                since: now,
+                messages: 0,
+                bytes: 0,
+            };
+        }
+        self.inbound.messages += messages;
+        self.inbound.bytes += bytes;
+        if self.inbound.messages > INBOUND_MESSAGES_PER_SEC_MAX
+            || self.inbound.bytes > INBOUND_BYTES_PER_SEC_MAX
+        {
+            self.begin_closing(POLICY, "too many messages", now);
+        }
+    }
+
+    /// All that is pending in one write.
+    fn write_some(&mut self) -> std::io::Result<usize> {
+        let mut slices = Vec::with_capacity(self.queue.len().min(SLICES_MAX));
+        for (place, frame) in self.queue.iter().take(SLICES_MAX).enumerate() {
+            slices.push(IoSlice::new(if place == 0 {
+                &frame[self.written..]
+            } else {
+                frame
+            }));
+        }
+        let count = self.socket.write_vectored(&slices)?;
+        let mut left = self.written + count;
+        while let Some(frame) = self.queue.front() {
+            if left < frame.len() {
+                break;
+            }
+            left -= frame.len();
+            self.queued_bytes -= frame.len();
+            self.queue.pop_front();
+        }
+        self.written = left;
+        Ok(count)
+    }
+}

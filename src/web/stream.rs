@@ -1,0 +1,193 @@
+//! The feed's one stream of messages: numbers them, keeps the last ones for those who come back, and knows what a new
+//! client has to be told. No sockets; every message is encoded once.
+
+use std::collections::hash_map::RandomState;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use serde_json::{json, Value};
+
+use crate::base::clock::Clock;
+use crate::lottery::model::{Publication, Snapshot};
+use crate::web::view;
+
+/// One WebSocket frame, ready for the wire.
+pub type Frame = Arc<[u8]>;
+
+const RING_LEN: usize = 4_096;
+/// The ring's memory is bounded as well as its length.
+const RING_BYTES_MAX: usize = 8 << 20;
+/// A client that missed more than this gets a snapshot instead.
+const REPLAY_FRAMES_MAX: usize = 200;
+const REPLAY_BYTES_MAX: usize = 512 << 10;
+
+pub struct Stream {
+    clock: Clock,
+    epoch: String,
+    /// Of the newest message; messages grow it by exactly 1.
+    seq: u64,
+    /// The newest messages, oldest first; the last one has number `seq`.
+    ring: VecDeque<Frame>,
+    ring_bytes: usize,
+    published: u64,
+    snapshot: Arc<Snapshot>,
+    /// The snapshot's payload as of `seq`, made when first asked for.
+    encoded: Option<Value>,
+}
+
+impl Stream {
+    /// `snapshot` is the state before the first publication.
+    pub fn new(snapshot: Arc<Snapshot>, clock: Clock) -> Stream {
+        Stream {
+            clock,
+            epoch: new_epoch(),
+            seq: 0,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            published: 0,
+            snapshot,
+            encoded: None,
+        }
+    }
+
+    /// The frames that every client has to get. After a gap in the publications that is a snapshot in a new epoch.
+    pub fn take(&mut self, publication: &Publication) -> Vec<Frame> {
+        let is_next = publication.number == self.published + 1;
+        self.published = publication.number;
+        self.snapshot = publication.snapshot.clone();
+        self.encoded = None;
+        if !is_next {
+            self.epoch = new_epoch();
+            self.seq = 0;
+            self.ring.clear();
+            self.ring_bytes = 0;
+            return vec![self.snapshot_frame(true)];
+        }
+        publication
+            .events
+            .iter()
+            .map(|event| {
+                let (kind, payload) = view::event(event, &publication.snapshot);
+                self.seq += 1;
+                let frame = self.envelope(kind, payload);
+                self.remember(frame.clone());
+                frame
+            })
+            .collect()
+    }
+
+    /// What a new client is told: what it missed since `EPOCH:SEQ`, or a snapshot.
+    pub fn greet(&mut self, since: Option<&str>) -> Vec<Frame> {
+        let Some(since) = since else {
+            return vec![self.snapshot_frame(false)];
+        };
+        match self.missed(since) {
+            Some(frames) => frames,
+            None => vec![self.snapshot_frame(true)],
+        }
+    }
+
+    pub fn heartbeat(&self) -> Frame {
+        self.envelope("heartbeat", json!({}))
+    }
+
+    pub fn shutdown(&self) -> Frame {
+        self.envelope("shutdown", json!({}))
+    }
+
+    fn missed(&self, since: &str) -> Option<Vec<Frame>> {
+        let (epoch, seq) = since.split_once(':').or_else(|| since.split_once("%3A"))?;
+        let seq: u64 = seq.parse().ok()?;
+        if epoch != self.epoch || seq > self.seq {
+            return None;
+        }
+        let count = usize::try_from(self.seq - seq)
+            .ok()
+            .filter(|count| *count <= REPLAY_FRAMES_MAX)?;
+        let first = self.ring.len().checked_sub(count)?;
+        let frames: Vec<Frame> = self.ring.range(first..).cloned().collect();
+        let bytes: usize = frames.iter().map(|frame| frame.len()).sum();
+        (bytes <= REPLAY_BYTES_MAX).then_some(frames)
+    }
+
+    fn remember(&mut self, frame: Frame) {
+        self.ring_bytes += frame.len();
+        self.ring.push_back(frame);
+        while self.ring.len() > RING_LEN || self.ring_bytes > RING_BYTES_MAX {
+            let Some(oldest) = self.ring.pop_front() else {
+                return;
+            };
+            self.ring_bytes -= oldest.len();
+        }
+    }
+
+    fn snapshot_frame(&mut self, resync: bool) -> Frame {
+        let mut payload = self
+            .encoded
+            .get_or_insert_with(|| view::snapshot(&self.snapshot))
+            .clone();
+        payload["epoch"] = json!(self.epoch);
+        payload["seq"] = json!(self.seq);
+        if resync {
+            payload["resync"] = json!(true);
+        }
+        self.envelope("snapshot", payload)
+    }
+
+    fn envelope(&self, kind: &str, payload: Value) -> Frame {
+        let message = json!({
+            "type": kind,
+            "seq": self.seq,
+            "timestamp": self.clock.unix_secs(),
+            "payload": payload,
+        });
+        text_frame(message.to_string().as_bytes()).into()
+    }
+}
+
+/// 16 hex digits that no other run will have.
+fn new_epoch() -> String {
+    // Every RandomState is keyed anew by the standard library, so the hash of nothing is a fresh number.
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
+const TEXT: u8 = 0x1;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+
+fn text_frame(payload: &[u8]) -> Vec<u8> {
+    frame(TEXT, payload)
+}
+
+pub fn ping_frame() -> Vec<u8> {
+    frame(PING, b"")
+}
+
+/// `reason` is at most 123 bytes.
+pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+    frame(
+        CLOSE,
+        &[&code.to_be_bytes()[..], reason.as_bytes()].concat(),
+    )
+}
+
+/// A final, unmasked frame (RFC 6455, 5.2).
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(payload.len() + 10);
+    bytes.push(0x80 | opcode);
+    match payload.len() {
+        // The arms bound the length to what fits.
+        len @ 0..=125 => bytes.push(len as u8),
+        len @ 126..=65_535 => {
+            bytes.push(126);
+            bytes.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            bytes.push(127);
+            bytes.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    bytes.extend_from_slice(payload);
+    bytes
+}
