@@ -1,0 +1,57 @@
+// Addresses, hashes, blocks and moments as elements: linked to the block explorer where one is configured, shortened by
+// the layout and never in the text, so that copying gives the whole value.
+
+import { make, setAttribute, setText } from "./dom.js";
+import { grouped, localTime, utcTime } from "./format.js";
+
+const TAIL_LEN = 6;
+let explorer = null;
+
+/** Only a web address is taken; anything else leaves plain text. */
+export function setExplorer(url) {
+  explorer = /^https?:\/\//i.test(url ?? "") ? url.replace(/\/+$/, "") : null;
+}
+
+export const address = (value) => hex("address", value);
+export const transaction = (value) => hex("tx", value);
+
+/** 256-bit numbers and hashes that no explorer shows. */
+export const figure = (value) => hex(null, String(value));
+
+export function block(number) {
+  return linked("block", String(number), "hex-plain", grouped(number));
+}
+
+function hex(kind, value) {
+  return linked(kind, value, "hex",
+    make("span", { class: "hex-head" }, value.slice(0, -TAIL_LEN)),
+    make("span", { class: "hex-tail" }, value.slice(-TAIL_LEN)));
+}
+
+function linked(kind, value, className, ...children) {
+  if (explorer === null || kind === null) return make("span", { class: className, title: value }, ...children);
+  return make("a", {
+    class: className,
+    title: value,
+    href: `${explorer}/${kind}/${encodeURIComponent(value)}`,
+    target: "_blank",
+    rel: "noopener noreferrer",
+  }, ...children);
+}
+
+/** A <time> in the visitor's zone with UTC in its title; "unknown" for 0. */
+export function time(unixSeconds) {
+  const node = make("time");
+  setTime(node, unixSeconds);
+  return node;
+}
+
+export function setTime(node, unixSeconds) {
+  if (!unixSeconds) {
+    setText(node, "unknown");
+    return;
+  }
+  setText(node, localTime(unixSeconds, new Date()));
+  setAttribute(node, "datetime", new Date(unixSeconds * 1000).toISOString());
+  setAttribute(node, "title", utcTime(unixSeconds));
+}
