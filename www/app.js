@@ -4,7 +4,7 @@
 import { ask } from "./api.js";
 import { chainClock } from "./clock.js";
 import { setUpDetails } from "./details.js";
-import { setText, show } from "./dom.js";
+import { setText } from "./dom.js";
 import { connectFeed } from "./feed.js";
 import { ether } from "./format.js";
 import { historyView } from "./history.js";
@@ -28,6 +28,8 @@ let shown = null;
 /** Whether the feed delivers; null before the first attempt has ended. */
 let live = null;
 let lastHeardMs = null;
+/** False until it is known whether there is a block explorer to link to. */
+let ready = false;
 let frame = 0;
 let tick = 0;
 
@@ -70,7 +72,7 @@ function render() {
   const changed = (part) => shown === null || shown.state[part] !== state[part];
 
   renderLink(state, live, lastHeardMs === null ? null : nowMs - lastHeardMs);
-  if (state.epoch !== null) {
+  if (state.epoch !== null && ready) {
     if (changed("round") || changed("config") || changed("operator") || shown.phase !== phase) renderRound(state, phase);
     if (changed("participants")) renderParticipants(state.participants);
     if (changed("history") || changed("finality")) renderResult(state, shown === null);
@@ -96,12 +98,21 @@ function renderTerms(config) {
   if (config) setText(byId("join-least"), `${ether(config.minBetWei)} ETH`);
 }
 
+/** Tried again with each new connection until it succeeds; the rest of the page does not wait for a failure to heal. */
 async function loadContract() {
-  const { address, chainId, explorerUrl } = await ask("api/contract/address");
-  setExplorer(explorerUrl);
-  setText(byId("contract"), address);
-  setText(byId("join-chain"), `chain ${chainId}`);
-  byId("copy").disabled = false;
+  if (byId("copy").disabled) {
+    try {
+      const { address, chainId, explorerUrl } = await ask("api/contract/address");
+      setExplorer(explorerUrl);
+      setText(byId("contract"), address);
+      setText(byId("join-chain"), `chain ${chainId}`);
+      byId("copy").disabled = false;
+    } catch (error) {
+      console.warn("the contract's address is not known yet:", error);
+    }
+  }
+  ready = true;
+  draw();
 }
 
 function setUpCopy() {
@@ -129,7 +140,7 @@ async function copied(node) {
   }
 }
 
-async function start() {
+function start() {
   setUpDetails();
   setUpCopy();
   const address = new URL("ws/lottery", document.baseURI);
@@ -139,7 +150,10 @@ async function start() {
     position: () => (state.epoch === null ? null : { epoch: state.epoch, seq: state.seq }),
     changed(isLive) {
       live = isLive;
-      if (isLive) askChainTime();
+      if (isLive) {
+        askChainTime();
+        loadContract();
+      }
       draw();
     },
   });

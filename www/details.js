@@ -1,7 +1,7 @@
 // The dialog with everything about one finished round, and the recomputation of its draw in the visitor's browser.
 
 import { ask } from "./api.js";
-import { verdictBadge } from "./badges.js";
+import { badge, verdictBadge } from "./badges.js";
 import { facts, fill, keyed, make, pager, setAttribute, setText } from "./dom.js";
 import { ether, etherShort, grouped, percent } from "./format.js";
 import { address, block, figure, time, transaction } from "./links.js";
@@ -89,7 +89,9 @@ function report(round, inputs) {
     return make("p", { class: "aside" }, `The server's figures cannot be computed with: ${error.message}`);
   }
   const node = make("div", null,
-    make("p", { class: result.verified ? "badge good" : "badge bad" }, result.verified ? "✓ your browser agrees with the contract" : "✕ the recomputation contradicts the contract"),
+    result.verified
+      ? badge("badge good", "✓", "your browser agrees with the contract")
+      : badge("badge bad", "✕", "the recomputation contradicts the contract"),
     make("ol", { class: "checks" }, ...result.checks.map(({ name, holds, text }) =>
       make("li", null, make("strong", null, `${holds ? "✓" : "✕"} ${name}`), make("span", { class: "muted breakable" }, text)))),
     facts([

@@ -13,7 +13,7 @@ const STABLE_MS = 10_000;
  */
 export function connectFeed(url, { receive, position, changed }) {
   let socket = null;
-  let live = false;
+  let live = null;
   let failures = 0;
   let resumable = true;
   let retryTimer = 0;

@@ -15,9 +15,9 @@ export function ether(wei) {
 export function etherShort(wei) {
   const [whole, fraction] = split(wei);
   if (fraction.length <= SHORT_FRACTION_DIGITS) return fraction ? `${whole}.${fraction}` : whole;
-  const kept = fraction.slice(0, SHORT_FRACTION_DIGITS);
-  if (whole === "0" && /^0+$/.test(kept)) return "<0.000001";
-  return `${whole}.${kept}…`;
+  const kept = fraction.slice(0, SHORT_FRACTION_DIGITS).replace(/0+$/, "");
+  if (kept) return `${whole}.${kept}…`;
+  return whole === "0" ? "<0.000001" : `${whole}.0…`;
 }
 
 function split(wei) {

@@ -4,7 +4,7 @@
 import { make, setAttribute, setText } from "./dom.js";
 import { grouped, localTime, utcTime } from "./format.js";
 
-const TAIL_LEN = 6;
+const TAIL_LEN = 4;
 let explorer = null;
 
 /** Only a web address is taken; anything else leaves plain text. */
@@ -15,8 +15,10 @@ export function setExplorer(url) {
 export const address = (value) => hex("address", value);
 export const transaction = (value) => hex("tx", value);
 
-/** 256-bit numbers and hashes that no explorer shows. */
-export const figure = (value) => hex(null, String(value));
+/** A 256-bit number or hash that no explorer shows, in full. */
+export function figure(value) {
+  return make("code", { class: "breakable" }, String(value));
+}
 
 export function block(number) {
   return linked("block", String(number), "hex-plain", grouped(number));
@@ -29,7 +31,7 @@ function hex(kind, value) {
 }
 
 function linked(kind, value, className, ...children) {
-  if (explorer === null || kind === null) return make("span", { class: className, title: value }, ...children);
+  if (explorer === null) return make("span", { class: className, title: value }, ...children);
   return make("a", {
     class: className,
     title: value,

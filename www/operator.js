@@ -1,5 +1,6 @@
 // What the operator does and how it is: whether it will draw, when, with what balance, and what went wrong lately.
 
+import { badge } from "./badges.js";
 import { facts, fill, keyed, make, setAttribute, setText } from "./dom.js";
 import { ether, grouped } from "./format.js";
 import { address, time, transaction } from "./links.js";
@@ -15,9 +16,8 @@ const byId = (id) => document.getElementById(id);
 
 export function renderOperator({ operator }) {
   if (!operator) return;
-  const state = byId("operator-state");
-  setAttribute(state, "class", operator.isRunning ? "badge good" : "badge warn");
-  setText(state, operator.isRunning ? "✓ running" : "! not drawing");
+  fill(byId("operator-state"), operator.isRunning, () =>
+    operator.isRunning ? badge("badge good", "✓", "running") : badge("badge warn", "!", "not drawing"));
   keyed(byId("operator-alerts"), operator.alerts, (alert) => alert.id, alertRow);
   fill(byId("operator-facts"), operator, () => facts(entries(operator)));
 }

@@ -59,7 +59,8 @@ export function renderRound({ round, config, operator }, phase) {
   if (config) {
     const pot = BigInt(round.totalPotWei);
     const prize = pot - (pot * BigInt(config.commissionBps)) / 10000n;
-    setText(byId("prize"), `${ether(prize)} ETH`);
+    // Past the window nobody can win this pot any more.
+    setText(byId("prize"), phase === "overdue" ? "–" : `${ether(prize)} ETH`);
     setAttribute(byId("prize"), "title", `The pot less ${basisPoints(config.commissionBps)} commission`);
     setText(byId("smallest"), `${ether(config.minBetWei)} ETH`);
   }
