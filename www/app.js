@@ -22,6 +22,9 @@ const renderParticipants = participantsView();
 const renderHistory = historyView();
 const clock = chainClock();
 
+const CHAIN_TIME_MS_MIN = 5_000;
+
+let chainTimeAskedMs = -Infinity;
 let state = EMPTY;
 /** What the document shows: a state and a phase, or null before the first frame. */
 let shown = null;
@@ -46,19 +49,17 @@ function receive(message) {
 /** The feed's block times may be old news when they arrive; the daemon itself knows what time it is on the chain. */
 async function askChainTime() {
   const askedMs = performance.now();
-  if (askedMs - chainTimeAskedMs < CHAIN_TIME_MS_MIN) return;
+  if (document.hidden || askedMs - chainTimeAskedMs < CHAIN_TIME_MS_MIN) return;
   chainTimeAskedMs = askedMs;
   try {
-    const { chainTime } = await ask("api/round/status");
+    const { chainTime, asOf } = await ask("api/round/status");
     if (chainTime) clock.set(chainTime, askedMs, performance.now());
+    if (state.asOf && asOf.blockNumber >= state.asOf.blockNumber) state = { ...state, asOf };
   } catch {
     // The feed's times serve until the next occasion.
   }
   draw();
 }
-
-const CHAIN_TIME_MS_MIN = 5_000;
-let chainTimeAskedMs = -Infinity;
 
 function draw() {
   if (!document.hidden && frame === 0) frame = requestAnimationFrame(render);
@@ -84,6 +85,8 @@ function render() {
     renderClock(state, phase, now);
     shown = { state, phase };
   }
+  // A new block alone is no message, so the end of syncing may have to be asked for.
+  if (live && state.asOf?.syncing) askChainTime();
   schedule(now);
 }
 

@@ -97,11 +97,10 @@ function report(round, inputs) {
     facts([
       ["Block", make("span", null, block(inputs.number), ", timestamp ", String(inputs.timestamp))],
       ["Prevrandao", figure(inputs.prevrandao)],
-      ["Seed", figure(result.seed)],
       ["Seed mod pot", result.point === null ? "none" : `wei ${grouped(result.point)}`],
     ]));
   if (result.winner >= 0) node.append(strip(result, round.totalPotWei), line(result, round.totalPotWei));
-  node.append(make("p", { class: "muted" }, "The figures come from this server. Compare the block's header and the bets with another source to be sure of them, too."));
+  node.append(make("p", { class: "muted afterword" }, "The figures come from this server. Compare the block's header and the bets with another source to be sure of them, too."));
   return node;
 }
 
@@ -139,7 +138,7 @@ function line({ players, winner }, potWei) {
   return make("div", null,
     make("table", { class: "list" },
       make("caption", { class: "muted" }, "Players in the order of their first bets"),
-      make("colgroup", null, make("col", { class: "col-rank" }), make("col"), make("col", { class: "col-amount" }), make("col", { class: "col-amount" })),
+      make("colgroup", null, make("col", { class: "col-place" }), make("col"), make("col", { class: "col-amount" }), make("col", { class: "col-amount" })),
       make("thead", null, make("tr", null,
         make("th", { scope: "col" }, "#"), make("th", { scope: "col" }, "Player"),
         make("th", { scope: "col", class: "number" }, "Bets, ETH"), make("th", { scope: "col", class: "number" }, "Share"))),

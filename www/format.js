@@ -1,7 +1,6 @@
 // Numbers and times as people read them. Wei stay BigInt from end to end: no amount ever passes through a float.
 // Pure: no DOM, no clock of its own.
 
-export const UNIT = "ETH";
 const WEI_DIGITS = 18;
 const SHORT_FRACTION_DIGITS = 6;
 
@@ -80,22 +79,21 @@ export function duration(seconds) {
   return parts.slice(0, 2).map(([count, unit]) => `${count} ${unit}`).join(" ");
 }
 
-/** Local time of day, with the date when it is not `today`'s (a Date). */
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+// Making a formatter costs far more than using it.
+const timeOfDay = new Intl.DateTimeFormat([], CLOCK);
+const dayAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", ...CLOCK });
+const dateAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric", ...CLOCK });
+
+/** Local time of day, with as much of the date as tells it from `today` (a Date). */
 export function localTime(unixSeconds, today) {
   const date = new Date(unixSeconds * 1000);
-  const clock = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  if (date.toDateString() === today.toDateString()) return clock;
-  const withYear = date.getFullYear() === today.getFullYear() ? undefined : "numeric";
-  return `${date.toLocaleDateString([], { day: "numeric", month: "short", year: withYear })}, ${clock}`;
+  if (date.getFullYear() !== today.getFullYear()) return dateAndTime.format(date);
+  const isToday = date.getMonth() === today.getMonth() && date.getDate() === today.getDate();
+  return (isToday ? timeOfDay : dayAndTime).format(date);
 }
 
 /** "2026-01-31 13:45:09 UTC" */
 export function utcTime(unixSeconds) {
   return `${new Date(unixSeconds * 1000).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-}
-
-/** 0x1234…cdef: both ends of an address or hash. */
-export function shortHex(text, digits = 4) {
-  const whole = String(text);
-  return whole.length > 2 * digits + 4 ? `${whole.slice(0, digits + 2)}…${whole.slice(-digits)}` : whole;
 }

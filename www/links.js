@@ -49,11 +49,14 @@ export function time(unixSeconds) {
 }
 
 export function setTime(node, unixSeconds) {
-  if (!unixSeconds) {
-    setText(node, "unknown");
-    return;
-  }
-  setText(node, localTime(unixSeconds, new Date()));
-  setAttribute(node, "datetime", new Date(unixSeconds * 1000).toISOString());
-  setAttribute(node, "title", utcTime(unixSeconds));
+  const today = new Date();
+  const key = `${unixSeconds} ${today.getDate()}`;
+  if (shownTimes.get(node) === key) return;
+  shownTimes.set(node, key);
+  setText(node, unixSeconds ? localTime(unixSeconds, today) : "unknown");
+  setAttribute(node, "datetime", unixSeconds ? new Date(unixSeconds * 1000).toISOString() : null);
+  setAttribute(node, "title", unixSeconds ? utcTime(unixSeconds) : null);
 }
+
+/** What each <time> shows, and on which day it was written: the text leaves out today's date. */
+const shownTimes = new WeakMap();

@@ -109,13 +109,22 @@ export function recompute(inputs, announced) {
     {
       name: "Seed follows from the block",
       holds: seed === BigInt(announced.randomSeed),
-      text: `computed ${seed}`,
+      text: against(seed, BigInt(announced.randomSeed)),
     },
     {
       name: "Winner follows from the seed",
-      holds: found !== null && found.toLowerCase() === String(announced.winner).toLowerCase(),
-      text: found ?? "no player holds that point",
+      holds: found !== null && sameAddress(found, announced.winner),
+      text: found === null ? "no player holds that point" : against(found, announced.winner),
     },
   ];
   return { verified: checks.every((check) => check.holds), checks, seed, point, players, winner };
+}
+
+function against(computed, announced) {
+  const same = typeof computed === "bigint" ? computed === announced : sameAddress(computed, announced);
+  return same ? `computed and announced: ${computed}` : `computed ${computed}, announced ${announced}`;
+}
+
+function sameAddress(one, other) {
+  return one.toLowerCase() === String(other).toLowerCase();
 }

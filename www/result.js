@@ -1,7 +1,7 @@
 // The last draw in full, and word of a refund that came after it.
 
 import { facts, fill, make, setText, show } from "./dom.js";
-import { duration, ether, grouped, percent } from "./format.js";
+import { counted, duration, ether, grouped, percent } from "./format.js";
 import { address, block, figure, time, transaction } from "./links.js";
 import { standingBadge, verdictBadge } from "./badges.js";
 import { loadRound, openDetails } from "./details.js";
@@ -20,7 +20,10 @@ export function renderResult({ history, finality }, isFirst) {
   const refunded = newest !== null && newest !== won ? newest : null;
   show(byId("result-refund"), refunded !== null);
   if (refunded) setText(byId("result-refund"), `Round ${grouped(refunded.roundId)} came after it and was refunded: ${refunded.refundReason}.`);
-  if (won === null) return;
+  if (won === null) {
+    fill(byId("result"), "none", () => make("p", { class: "empty" }, "No draw is among the rounds kept here."));
+    return;
+  }
   const standing = finalityOf(finality, won.blockNumber);
   fill(byId("result"), `${won.roundId} ${won.transactionHash} ${won.verdict} ${standing}`, () => {
     drawnFor = won.transactionHash;
@@ -38,7 +41,7 @@ function result(round, standing, share) {
     make("p", { class: "prize" }, `${ether(round.winnerPrizeWei)} ETH`, make("span", { class: "muted" }, ` won in round ${grouped(round.roundId)}`)),
     facts([
       ["Share held", share],
-      ["Pot", `${ether(round.totalPotWei)} ETH from ${grouped(round.participantCount)} players`],
+      ["Pot", `${ether(round.totalPotWei)} ETH from ${counted(round.participantCount, "player")}`],
       ["Drawn", make("span", null, time(round.finishedAt), " in block ", block(round.blockNumber))],
       ["Draw delay", drawDelay(round)],
       ["Seed", figure(round.randomSeed)],
@@ -48,7 +51,7 @@ function result(round, standing, share) {
 }
 
 /** How long after the window opened the round was drawn. */
-export function drawDelay(round) {
+function drawDelay(round) {
   if (!round.minDrawTime) return "unknown";
   return `${duration(round.finishedAt - round.minDrawTime)} after the window opened`;
 }

@@ -23,20 +23,22 @@ export const EMPTY = Object.freeze({
 const OWN_TO_A_CONNECTION = new Set(["snapshot", "heartbeat", "shutdown"]);
 
 /**
- * The state after `message`, and whether the stream is whole: {state, whole}. When it is not (a number was skipped, or
- * history lies deeper than an update can say) the caller asks for a new snapshot.
+ * The state after `message`, and whether the stream is whole: {state, whole}. When it is not, the caller asks for a new
+ * snapshot: a number was skipped, or finished rounds were taken back, and only the server knows what is left of them.
  */
 export function apply(state, message) {
   const { type, seq, payload } = message;
   if (type === "snapshot") return { state: fromSnapshot(payload), whole: true };
   if (state.epoch === null) return { state, whole: false };
-  if (OWN_TO_A_CONNECTION.has(type)) return { state, whole: seq === state.seq };
+  if (OWN_TO_A_CONNECTION.has(type)) {
+    return { state: payload?.asOf ? { ...state, asOf: payload.asOf } : state, whole: seq === state.seq };
+  }
   if (seq <= state.seq) return { state, whole: true };
   if (seq !== state.seq + 1) return { state, whole: false };
   const change = CHANGES[type];
   const next = { ...state, ...(change ? change(state, payload) : {}), seq };
   if (payload.asOf) next.asOf = payload.asOf;
-  return { state: next, whole: !(type === "reorg" && payload.ancestor === null) };
+  return { state: next, whole: type !== "reorg" || next.history.rounds.length === state.history.rounds.length };
 }
 
 function fromSnapshot(payload) {
@@ -65,7 +67,7 @@ function fromSnapshot(payload) {
 const CHANGES = {
   round_update: (_, { round }) => ({ round }),
   participants_update: ({ participants }, update) => ({ participants: withParticipants(participants, update) }),
-  history_update: ({ history }, { round }) => ({ history: withFinished(history, round) }),
+  history_update: ({ history }, { round, summary }) => ({ history: withFinished(history, round, summary) }),
   live_feed: ({ feed }, { item }) => ({ feed: withItem(feed, item) }),
   config_update: (_, { config }) => ({ config }),
   operator_status: (_, { operator }) => ({ operator }),
@@ -90,23 +92,21 @@ function byAmountThenFirstBet(a, b) {
   return a.order - b.order;
 }
 
-function withFinished(history, round) {
+function withFinished(history, round, summary = history.summary) {
   const others = history.rounds.filter((known) => known.roundId !== round.roundId);
   const rounds = [...others, round].sort((a, b) => b.roundId - a.roundId).slice(0, HISTORY_LEN);
-  return { ...history, rounds };
+  return { rounds, summary };
 }
 
 function withItem(feed, item) {
   return [item, ...feed.filter((known) => known.id !== item.id)].slice(0, FEED_LEN);
 }
 
+// Without an ancestor the branches part deeper than the server remembers, and no finished round is sure.
 function withReorg({ history, feed }, { ancestor, retracted }) {
   const gone = new Set(retracted);
   return {
-    history: {
-      ...history,
-      rounds: ancestor === null ? history.rounds : history.rounds.filter((round) => round.blockNumber <= ancestor),
-    },
+    history: { ...history, rounds: history.rounds.filter((round) => ancestor !== null && round.blockNumber <= ancestor) },
     feed: feed.map((item) => (gone.has(item.id) ? { ...item, retracted: true } : item)),
   };
 }
