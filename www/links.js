@@ -1,0 +1,62 @@
+// Addresses, hashes, blocks and moments as elements: linked to the block explorer where one is configured, shortened by
+// the layout and never in the text, so that copying gives the whole value.
+
+import { make, setAttribute, setText } from "./dom.js";
+import { grouped, localTime, utcTime } from "./format.js";
+
+const TAIL_LEN = 4;
+let explorer = null;
+
+/** Only a web address is taken; anything else leaves plain text. */
+export function setExplorer(url) {
+  explorer = /^https?:\/\//i.test(url ?? "") ? url.replace(/\/+$/, "") : null;
+}
+
+export const address = (value) => hex("address", value);
+export const transaction = (value) => hex("tx", value);
+
+/** A 256-bit number or hash that no explorer shows, in full. */
+export function figure(value) {
+  return make("code", { class: "breakable" }, String(value));
+}
+
+export function block(number) {
+  return linked("block", String(number), "hex-plain", grouped(number));
+}
+
+function hex(kind, value) {
+  return linked(kind, value, "hex",
+    make("span", { class: "hex-head" }, value.slice(0, -TAIL_LEN)),
+    make("span", { class: "hex-tail" }, value.slice(-TAIL_LEN)));
+}
+
+function linked(kind, value, className, ...children) {
+  if (explorer === null) return make("span", { class: className, title: value }, ...children);
+  return make("a", {
+    class: className,
+    title: value,
+    href: `${explorer}/${kind}/${encodeURIComponent(value)}`,
+    target: "_blank",
+    rel: "noopener noreferrer",
+  }, ...children);
+}
+
+/** A <time> in the visitor's zone with UTC in its title; "unknown" for 0. */
+export function time(unixSeconds) {
+  const node = make("time");
+  setTime(node, unixSeconds);
+  return node;
+}
+
+export function setTime(node, unixSeconds) {
+  const today = new Date();
+  const key = `${unixSeconds} ${today.getDate()}`;
+  if (shownTimes.get(node) === key) return;
+  shownTimes.set(node, key);
+  setText(node, unixSeconds ? localTime(unixSeconds, today) : "unknown");
+  setAttribute(node, "datetime", unixSeconds ? new Date(unixSeconds * 1000).toISOString() : null);
+  setAttribute(node, "title", unixSeconds ? utcTime(unixSeconds) : null);
+}
+
+/** What each <time> shows, and on which day it was written: the text leaves out today's date. */
+const shownTimes = new WeakMap();

@@ -1,0 +1,38 @@
+// The live feed: every event of the contract and every alert of the operator, newest first. What a reorganisation took
+// back stays for the record, struck through and said in words.
+
+import { fill, keyed, make, setAttribute, setText, show } from "./dom.js";
+import { setTime, transaction } from "./links.js";
+import { finalityOf } from "./state.js";
+
+const FINALITY_WORDS = { latest: "may still change", safe: "safe", finalized: "final" };
+const byId = (id) => document.getElementById(id);
+
+export function renderFeed({ feed, finality }) {
+  keyed(byId("feed"), feed.map((item) => ({ item, finality })), ({ item }) => item.id, feedRow);
+  show(byId("feed-empty"), feed.length === 0);
+}
+
+function feedRow({ item }) {
+  const when = make("time");
+  const message = make("span", { class: "feed-message" });
+  const standing = make("span", { class: "standing" });
+  const link = make("span", { class: "feed-link" });
+  const node = make("li", { "data-severity": item.severity }, message, make("p", { class: "feed-foot muted" }, when, standing, link));
+  return {
+    node,
+    update({ item, finality }) {
+      setAttribute(node, "data-retracted", item.retracted ? "yes" : null);
+      setTime(when, item.timestamp);
+      fill(message, `${item.retracted} ${item.message}`, () => item.retracted ? make("s", null, item.message) : make("span", null, item.message));
+      setText(standing, standingOf(item, finality));
+      fill(link, item.transactionHash, () => item.transactionHash ? transaction(item.transactionHash) : null);
+    },
+  };
+}
+
+function standingOf(item, finality) {
+  if (item.retracted) return "taken back by the chain";
+  if (item.transactionHash) return FINALITY_WORDS[finalityOf(finality, item.blockNumber)];
+  return item.severity === "info" ? "operator" : `operator ${item.severity}`;
+}

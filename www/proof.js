@@ -1,0 +1,130 @@
+// Recomputes a draw in the visitor's browser: keccak256, the seed, and the walk to the winner. Pure; it trusts nothing
+// but the inputs it is given, and says which announced value each step confirms or contradicts.
+
+const ROUND_CONSTANTS = [
+  0x0000000000000001n, 0x0000000000008082n, 0x800000000000808an, 0x8000000080008000n, 0x000000000000808bn,
+  0x0000000080000001n, 0x8000000080008081n, 0x8000000000008009n, 0x000000000000008an, 0x0000000000000088n,
+  0x0000000080008009n, 0x000000008000000an, 0x000000008000808bn, 0x800000000000008bn, 0x8000000000008089n,
+  0x8000000000008003n, 0x8000000000008002n, 0x8000000000000080n, 0x000000000000800an, 0x800000008000000an,
+  0x8000000080008081n, 0x8000000000008080n, 0x0000000080000001n, 0x8000000080008008n,
+];
+// Rotation of lane x + 5y.
+const ROTATIONS = [
+  0n, 1n, 62n, 28n, 27n, 36n, 44n, 6n, 55n, 20n, 3n, 10n, 43n, 25n, 39n, 41n, 45n, 15n, 21n, 8n, 18n, 2n, 61n, 56n, 14n,
+];
+const RATE_BYTES = 136;
+const MASK = (1n << 64n) - 1n;
+
+/** keccak256 of bytes, as 32 bytes: Ethereum's, with padding 0x01 (not SHA-3's 0x06). */
+export function keccak256(bytes) {
+  const padded = new Uint8Array((Math.floor(bytes.length / RATE_BYTES) + 1) * RATE_BYTES);
+  padded.set(bytes);
+  padded[bytes.length] ^= 0x01;
+  padded[padded.length - 1] ^= 0x80;
+  const view = new DataView(padded.buffer);
+  let lanes = new Array(25).fill(0n);
+  for (let start = 0; start < padded.length; start += RATE_BYTES) {
+    for (let lane = 0; lane < RATE_BYTES / 8; lane++) lanes[lane] ^= view.getBigUint64(start + 8 * lane, true);
+    lanes = permute(lanes);
+  }
+  const digest = new DataView(new ArrayBuffer(32));
+  for (let lane = 0; lane < 4; lane++) digest.setBigUint64(8 * lane, lanes[lane], true);
+  return new Uint8Array(digest.buffer);
+}
+
+function permute(lanes) {
+  let a = lanes;
+  for (const constant of ROUND_CONSTANTS) {
+    const columns = [0, 1, 2, 3, 4].map((x) => a[x] ^ a[x + 5] ^ a[x + 10] ^ a[x + 15] ^ a[x + 20]);
+    const mixed = a.map((lane, i) => lane ^ columns[(i + 4) % 5] ^ rotated(columns[(i + 1) % 5], 1n));
+    const moved = new Array(25);
+    for (let x = 0; x < 5; x++) {
+      for (let y = 0; y < 5; y++) moved[y + 5 * ((2 * x + 3 * y) % 5)] = rotated(mixed[x + 5 * y], ROTATIONS[x + 5 * y]);
+    }
+    a = moved.map((lane, i) => {
+      const row = i - (i % 5);
+      return lane ^ (~moved[row + ((i + 1) % 5)] & MASK & moved[row + ((i + 2) % 5)]);
+    });
+    a[0] ^= constant;
+  }
+  return a;
+}
+
+function rotated(lane, by) {
+  return ((lane << by) | (lane >> (64n - by))) & MASK;
+}
+
+/** The seed as the contract makes it: keccak256 of five 32-byte big-endian words. */
+export function drawSeed({ timestamp, prevrandao, number, roundId, totalPotWei }) {
+  const words = [timestamp, prevrandao, number, roundId, totalPotWei].map(word);
+  const bytes = new Uint8Array(32 * words.length);
+  words.forEach((one, index) => bytes.set(one, 32 * index));
+  return keccak256(bytes).reduce((seed, byte) => (seed << 8n) | BigInt(byte), 0n);
+}
+
+function word(value) {
+  let rest = BigInt(value);
+  if (rest < 0n || rest >> 256n !== 0n) throw new RangeError(`${value} does not fit in 256 bits`);
+  const bytes = new Uint8Array(32);
+  for (let place = 31; rest > 0n; place--, rest >>= 8n) bytes[place] = Number(rest & 255n);
+  return bytes;
+}
+
+/** Players in first-bet order with the span [from, to) of the pot that is theirs; bets in chain order. */
+export function spans(bets) {
+  const totals = new Map();
+  for (const { player, amountWei } of bets) {
+    const key = player.toLowerCase();
+    const known = totals.get(key) ?? { player, amountWei: 0n };
+    known.amountWei += BigInt(amountWei);
+    totals.set(key, known);
+  }
+  let running = 0n;
+  return [...totals.values()].map(({ player, amountWei }) => {
+    const from = running;
+    running += amountWei;
+    return { player, amountWei, from, to: running };
+  });
+}
+
+/**
+ * The whole recomputation. `inputs` are {timestamp, prevrandao, number, roundId, totalPotWei, bets}; `announced` are
+ * {randomSeed, winner} as the contract logged them. Answers {verified, checks: [{name, holds, text}], seed, point,
+ * players, winner}; winner is the index into players.
+ */
+export function recompute(inputs, announced) {
+  const pot = BigInt(inputs.totalPotWei);
+  const players = spans(inputs.bets);
+  const sum = players.length > 0 ? players[players.length - 1].to : 0n;
+  const seed = drawSeed(inputs);
+  const point = pot > 0n ? seed % pot : null;
+  const winner = point === null ? -1 : players.findIndex((player) => player.to > point);
+  const found = winner >= 0 ? players[winner].player : null;
+  const checks = [
+    {
+      name: "Bets add up to the pot",
+      holds: sum === pot && pot > 0n,
+      text: sum === pot ? `${inputs.bets.length} bets, ${sum} wei` : `the bets are ${sum} wei, the pot is ${pot} wei`,
+    },
+    {
+      name: "Seed follows from the block",
+      holds: seed === BigInt(announced.randomSeed),
+      text: against(seed, BigInt(announced.randomSeed)),
+    },
+    {
+      name: "Winner follows from the seed",
+      holds: found !== null && sameAddress(found, announced.winner),
+      text: found === null ? "no player holds that point" : against(found, announced.winner),
+    },
+  ];
+  return { verified: checks.every((check) => check.holds), checks, seed, point, players, winner };
+}
+
+function against(computed, announced) {
+  const same = typeof computed === "bigint" ? computed === announced : sameAddress(computed, announced);
+  return same ? `computed and announced: ${computed}` : `computed ${computed}, announced ${announced}`;
+}
+
+function sameAddress(one, other) {
+  return one.toLowerCase() === String(other).toLowerCase();
+}

@@ -1,0 +1,118 @@
+// The feed's messages folded into one state. Pure: apply() never touches the state it is given, so a reader sees by
+// identity which parts changed. What is kept equals what a new snapshot would bring; only the live feed holds more,
+// because it also shows, struck through, what a reorganisation of the chain took away.
+
+const PARTICIPANTS_LEN = 200;
+const HISTORY_LEN = 20;
+const FEED_LEN = 100;
+
+export const EMPTY = Object.freeze({
+  epoch: null,
+  seq: null,
+  asOf: null,
+  round: null,
+  participants: { roundId: null, totalParticipants: 0, totalAmountWei: "0", list: [] },
+  history: { rounds: [], summary: null },
+  feed: [],
+  operator: null,
+  config: null,
+  connection: null,
+  finality: { safeBlock: 0, finalizedBlock: 0 },
+});
+
+const OWN_TO_A_CONNECTION = new Set(["snapshot", "heartbeat", "shutdown"]);
+
+/**
+ * The state after `message`, and whether the stream is whole: {state, whole}. When it is not, the caller asks for a new
+ * snapshot: a number was skipped, or finished rounds were taken back, and only the server knows what is left of them.
+ */
+export function apply(state, message) {
+  const { type, seq, payload } = message;
+  if (type === "snapshot") return { state: fromSnapshot(payload), whole: true };
+  if (state.epoch === null) return { state, whole: false };
+  if (OWN_TO_A_CONNECTION.has(type)) {
+    return { state: payload?.asOf ? { ...state, asOf: payload.asOf } : state, whole: seq === state.seq };
+  }
+  if (seq <= state.seq) return { state, whole: true };
+  if (seq !== state.seq + 1) return { state, whole: false };
+  const change = CHANGES[type];
+  const next = { ...state, ...(change ? change(state, payload) : {}), seq };
+  if (payload.asOf) next.asOf = payload.asOf;
+  return { state: next, whole: type !== "reorg" || next.history.rounds.length === state.history.rounds.length };
+}
+
+function fromSnapshot(payload) {
+  const { participants } = payload;
+  return {
+    epoch: payload.epoch,
+    seq: payload.seq,
+    asOf: payload.asOf,
+    round: payload.round,
+    participants: {
+      roundId: participants.roundId,
+      totalParticipants: participants.totalParticipants,
+      totalAmountWei: participants.totalAmountWei,
+      list: participants.participants,
+    },
+    history: payload.history,
+    feed: payload.liveFeed,
+    operator: payload.operator,
+    config: payload.config,
+    connection: payload.connection,
+    finality: payload.finality,
+  };
+}
+
+// One entry a message type: the parts of the state it changes. Types not listed only move the sequence on.
+const CHANGES = {
+  round_update: (_, { round }) => ({ round }),
+  participants_update: ({ participants }, update) => ({ participants: withParticipants(participants, update) }),
+  history_update: ({ history }, { round, summary }) => ({ history: withFinished(history, round, summary) }),
+  live_feed: ({ feed }, { item }) => ({ feed: withItem(feed, item) }),
+  config_update: (_, { config }) => ({ config }),
+  operator_status: (_, { operator }) => ({ operator }),
+  connection_status: (_, { connection }) => ({ connection }),
+  finality: (_, { safeBlock, finalizedBlock }) => ({ finality: { safeBlock, finalizedBlock } }),
+  reorg: withReorg,
+};
+
+function withParticipants(participants, update) {
+  const { roundId, totalParticipants, totalAmountWei, changed } = update;
+  const replaces = update.replacesAll || participants.roundId !== roundId;
+  const changedAddresses = new Set(changed.map((entry) => entry.address));
+  const kept = replaces ? [] : participants.list.filter((entry) => !changedAddresses.has(entry.address));
+  const list = [...kept, ...changed].sort(byAmountThenFirstBet).slice(0, PARTICIPANTS_LEN);
+  return { roundId, totalParticipants, totalAmountWei, list };
+}
+
+function byAmountThenFirstBet(a, b) {
+  const left = BigInt(a.totalAmountWei);
+  const right = BigInt(b.totalAmountWei);
+  if (left !== right) return left > right ? -1 : 1;
+  return a.order - b.order;
+}
+
+function withFinished(history, round, summary = history.summary) {
+  const others = history.rounds.filter((known) => known.roundId !== round.roundId);
+  const rounds = [...others, round].sort((a, b) => b.roundId - a.roundId).slice(0, HISTORY_LEN);
+  return { rounds, summary };
+}
+
+function withItem(feed, item) {
+  return [item, ...feed.filter((known) => known.id !== item.id)].slice(0, FEED_LEN);
+}
+
+// Without an ancestor the branches part deeper than the server remembers, and no finished round is sure.
+function withReorg({ history, feed }, { ancestor, retracted }) {
+  const gone = new Set(retracted);
+  return {
+    history: { ...history, rounds: history.rounds.filter((round) => ancestor !== null && round.blockNumber <= ancestor) },
+    feed: feed.map((item) => (gone.has(item.id) ? { ...item, retracted: true } : item)),
+  };
+}
+
+/** How settled a block is: "finalized", "safe" or "latest". */
+export function finalityOf(finality, blockNumber) {
+  if (blockNumber <= finality.finalizedBlock) return "finalized";
+  return blockNumber <= finality.safeBlock ? "safe" : "latest";
+}
