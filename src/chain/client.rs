@@ -64,7 +64,7 @@ const TIMESTAMP_PROBE: &str = "0x4260005260206000f3";
 const PROBE_TIME: u64 = 0x0fff_ffff_ffff;
 /// Reverts unless TIMESTAMP equals the probe's time, so that an estimate succeeds only where the override counts:
 /// TIMESTAMP PUSH6 0x0fffffffffff EQ PUSH1 0x0f JUMPI PUSH1 0 DUP1 REVERT JUMPDEST STOP, as initialisation code.
-const ESTIMATE_PROBE: &str = "0x42650fffffffffff14600f57600080fd5b00";
+const ESTIMATE_PROBE: &str = "0x42650fffffffffff14601057600080fd5b00";
 
 /// A cheap handle: clones share connection and health.
 #[derive(Clone)]

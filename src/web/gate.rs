@@ -554,6 +554,5 @@ fn forwarded_for(request: &Request, trusted: &[Network]) -> Option<IpAddr> {
         .filter(|(name, _)| name == "x-forwarded-for")
         .flat_map(|(_, value)| value.split(','))
         .filter_map(|text| text.trim().parse().ok().map(unmapped))
-        .filter(|ip| !trusted.iter().any(|network| network.contains(*ip)))
-        .last()
+        .rfind(|ip| !trusted.iter().any(|network| network.contains(*ip)))
 }

@@ -38,9 +38,10 @@ pub fn event(event: &StoreEvent, snapshot: &Snapshot) -> (&'static str, Value) {
                 "changed": update.changed.iter().map(participant).collect::<Vec<_>>(),
             }),
         ),
-        StoreEvent::HistoryUpdate(round) => {
-            ("history_update", json!({"round": history_row(round)}))
-        }
+        StoreEvent::HistoryUpdate(round) => (
+            "history_update",
+            json!({"round": history_row(round), "summary": history_summary(snapshot)}),
+        ),
         StoreEvent::LiveFeed(item) => ("live_feed", json!({"item": feed_item(item)})),
         StoreEvent::BlockchainEvent(record) => (
             "blockchain_event",

@@ -1,0 +1,268 @@
+//! A test chain behind its JSON-RPC URL, anvil or devchain alike: everything goes through the wire, so that a test
+//! cannot tell them apart.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ethabi::{Contract, Token};
+use lottery::chain::error::{decode_hex, encode_hex};
+use lottery::chain::types::{Address, H256, U256};
+use lottery::lottery::contract::{decode_round, get_round_calldata, ABI_JSON};
+use lottery::lottery::model::Round;
+use serde_json::{json, Value};
+
+/// Keys of the first two accounts of the well-known phrase "test test ... junk".
+pub const OPERATOR_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+pub const OPERATOR: usize = 1;
+
+pub const CHAIN_ID: u64 = 31_337;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The contract's times, in seconds.
+#[derive(Clone, Copy)]
+pub struct Timing {
+    pub betting: u64,
+    pub min_draw_delay: u64,
+    pub max_draw_delay: u64,
+    pub min_extension: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing {
+            betting: 180,
+            min_draw_delay: 5,
+            max_draw_delay: 180,
+            min_extension: 60,
+        }
+    }
+}
+
+enum Node {
+    Anvil(Child),
+    // Held for its threads: they stop when it is dropped.
+    Devchain(#[allow(dead_code)] devchain::Devchain),
+}
+
+pub struct Chain {
+    pub url: String,
+    node: Node,
+    accounts: Vec<Address>,
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        if let Node::Anvil(child) = &mut self.node {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Chain {
+    /// The real thing: the program named by ANVIL, else `anvil` on the path, with a block every `block_secs`.
+    pub fn anvil(block_secs: u64) -> Chain {
+        let program = std::env::var("ANVIL").unwrap_or_else(|_| "anvil".to_owned());
+        let mut child = Command::new(&program)
+            .args(["--port", "0", "--block-time", &block_secs.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned))
+            .expect("anvil says where it listens");
+        std::thread::spawn(move || lines.for_each(drop));
+        Chain::new(format!("http://{address}"), Node::Anvil(child))
+    }
+
+    fn new(url: String, node: Node) -> Chain {
+        let mut chain = Chain {
+            url,
+            node,
+            accounts: Vec::new(),
+        };
+        let accounts = chain.rpc("eth_accounts", json!([]));
+        let accounts = accounts
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|account| address(account));
+        chain.accounts = accounts.collect();
+        chain
+    }
+
+    pub fn rpc(&self, method: &str, params: Value) -> Value {
+        self.try_rpc(method, params)
+            .unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    pub fn try_rpc(&self, method: &str, params: Value) -> Result<Value, String> {
+        let body =
+            json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let mut response = ureq::post(&self.url)
+            .header("content-type", "application/json")
+            .send(&body)
+            .map_err(|error| error.to_string())?;
+        let text = response
+            .body_mut()
+            .read_to_string()
+            .map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        match answer.get("error") {
+            Some(error) => Err(error.to_string()),
+            None => Ok(answer["result"].clone()),
+        }
+    }
+
+    pub fn account(&self, index: usize) -> Address {
+        self.accounts[index]
+    }
+
+    /// Deploys our contract: account 0 publishes, account 1 operates, 2.5 % commission.
+    pub fn deploy(&self, timing: Timing) -> Lottery<'_> {
+        let bytecode = devchain::lottery_bytecode();
+        let number = |secs: u64| Token::Uint(U256::from(secs));
+        let arguments = ethabi::encode(&[
+            Token::Address(self.account(0)),
+            Token::Address(self.account(OPERATOR)),
+            number(250),
+            number(timing.min_draw_delay),
+            number(timing.max_draw_delay),
+            number(timing.min_extension),
+        ]);
+        let data = [bytecode, arguments].concat();
+        let receipt = self.send(json!({
+            "from": hex_address(self.account(0)), "data": encode_hex(&data), "gas": "0x4c4b40",
+        }));
+        let lottery = Lottery {
+            chain: self,
+            address: address(&receipt["contractAddress"]),
+        };
+        if timing.betting != 180 {
+            lottery.operate("updateBettingDuration", &[number(timing.betting)]);
+        }
+        lottery
+    }
+
+    /// Sends from an unlocked account and waits for the receipt, which must be a success.
+    pub fn send(&self, transaction: Value) -> Value {
+        let hash = self.rpc("eth_sendTransaction", json!([transaction]));
+        let receipt = wait_for("a receipt", || {
+            let receipt = self.rpc("eth_getTransactionReceipt", json!([hash]));
+            (!receipt.is_null()).then_some(receipt)
+        });
+        assert_eq!(receipt["status"], "0x1", "reverted: {transaction}");
+        receipt
+    }
+
+    /// Moves chain time: the next block comes at least `secs` later than it would have.
+    pub fn skip(&self, secs: u64) {
+        self.rpc("evm_increaseTime", json!([secs]));
+        self.rpc("evm_mine", json!([]));
+    }
+
+    pub fn head(&self) -> (u64, u64) {
+        let block = self.rpc("eth_getBlockByNumber", json!(["latest", false]));
+        (number(&block["number"]), number(&block["timestamp"]))
+    }
+}
+
+/// The contract as a player, its operator or its publisher sees it.
+pub struct Lottery<'a> {
+    pub chain: &'a Chain,
+    pub address: Address,
+}
+
+impl Lottery<'_> {
+    pub fn bet(&self, player: usize, wei: u64) -> Value {
+        self.call_as(player, "placeBet", &[], wei)
+    }
+
+    pub fn operate(&self, function: &str, arguments: &[Token]) -> Value {
+        self.call_as(OPERATOR, function, arguments, 0)
+    }
+
+    fn call_as(&self, account: usize, function: &str, arguments: &[Token], wei: u64) -> Value {
+        let abi = Contract::load(ABI_JSON.as_bytes()).unwrap();
+        let data = abi
+            .function(function)
+            .unwrap()
+            .encode_input(arguments)
+            .unwrap();
+        self.chain.send(json!({
+            "from": hex_address(self.chain.account(account)), "to": hex_address(self.address),
+            "data": encode_hex(&data), "value": format!("0x{wei:x}"), "gas": "0x4c4b40",
+        }))
+    }
+
+    pub fn round(&self) -> Round {
+        let call =
+            json!({"to": hex_address(self.address), "data": encode_hex(&get_round_calldata())});
+        let answer = self.chain.rpc("eth_call", json!([call, "latest"]));
+        decode_round(&decode_hex(answer.as_str().unwrap()).unwrap()).unwrap()
+    }
+
+    /// Topics and data of every log of that event, oldest first.
+    pub fn logs(&self, event: &str) -> Vec<Value> {
+        let abi = Contract::load(ABI_JSON.as_bytes()).unwrap();
+        let topic = format!("{:#x}", abi.event(event).unwrap().signature());
+        let filter =
+            json!([{"address": hex_address(self.address), "fromBlock": "0x0", "topics": [topic]}]);
+        self.chain
+            .rpc("eth_getLogs", filter)
+            .as_array()
+            .unwrap()
+            .clone()
+    }
+
+    /// The winner that the chain's own log names for the round.
+    pub fn winner_of(&self, round_id: u64) -> Option<Address> {
+        let id = format!("{:#x}", H256::from_low_u64_be(round_id));
+        let logs = self.logs("RoundCompleted");
+        let log = logs
+            .iter()
+            .find(|log| log["topics"][1] == Value::from(id.clone()))?;
+        let topic = decode_hex(log["topics"][2].as_str()?)?;
+        Some(Address::from_slice(&topic[12..]))
+    }
+
+    /// Skips chain time to `secs` before the moment `timestamp`.
+    pub fn skip_to(&self, timestamp: u64) {
+        let (_, now) = self.chain.head();
+        if timestamp > now {
+            self.chain.skip(timestamp - now);
+        }
+    }
+}
+
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(
+            Instant::now() < until,
+            "{what} did not come in {} s",
+            PATIENCE.as_secs()
+        );
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+pub fn hex_address(address: Address) -> String {
+    format!("{address:#x}")
+}
+
+fn address(value: &Value) -> Address {
+    Address::from_slice(&decode_hex(value.as_str().unwrap()).unwrap())
+}
+
+fn number(value: &Value) -> u64 {
+    u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}

@@ -1,0 +1,227 @@
+//! The real binary in a fresh directory with a cleaned environment, watched through its log, API and feed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{unbounded, Receiver};
+use serde_json::{json, Value};
+use tempfile::TempDir;
+use tungstenite::stream::MaybeTlsStream;
+use tungstenite::{Message, WebSocket};
+
+use crate::chain::{hex_address, Lottery, CHAIN_ID, OPERATOR_KEY};
+
+pub const TOKEN: &str = "test-token-0123456789";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the daemon is to be started.
+#[derive(Default)]
+pub struct Options {
+    /// Overrides of the configuration, section by section.
+    pub config: Value,
+    pub env: Vec<(&'static str, String)>,
+    pub without_key: bool,
+}
+
+pub struct Daemon {
+    child: Child,
+    pub url: String,
+    pub log: Receiver<String>,
+    _dir: TempDir,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command of the binary in a fresh directory with nothing of our own environment but the path.
+pub fn lottery_in(dir: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lottery"));
+    command
+        .current_dir(dir.path())
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap_or_default());
+    command
+}
+
+impl Daemon {
+    pub fn start(lottery: &Lottery, options: Options) -> Daemon {
+        let dir = TempDir::new().unwrap();
+        let token_file = dir.path().join("token");
+        std::fs::write(&token_file, TOKEN).unwrap();
+        restrict(&token_file);
+        let mut config = json!({
+            "server": {"port": 0, "api_token_file": token_file},
+            "blockchain": {
+                "rpc_url": lottery.chain.url,
+                "chain_id": CHAIN_ID,
+                "contract_address": hex_address(lottery.address),
+            },
+        });
+        merge(&mut config, &options.config);
+        std::fs::write(dir.path().join("lottery.conf"), config.to_string()).unwrap();
+        let mut command = lottery_in(&dir);
+        if !options.without_key {
+            command.env("LOTTERY_OPERATOR_PRIVATE_KEY", OPERATOR_KEY);
+        }
+        command
+            .envs(options.env)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = unbounded();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                eprintln!("| {line}");
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut daemon = Daemon {
+            child,
+            url: String::new(),
+            log,
+            _dir: dir,
+        };
+        let line = daemon.wait_log("serving on http://");
+        let (_, url) = line.split_once("serving on ").unwrap();
+        daemon.url = url.split_whitespace().next().unwrap().to_owned();
+        daemon
+    }
+
+    /// Reads the log up to the first line with `part`.
+    pub fn wait_log(&self, part: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("{part:?} did not appear in the log"),
+            }
+        }
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        answer(agent().get(format!("{}{path}", self.url)).call())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = agent()
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {TOKEN}"));
+        answer(request.send(body.to_string()))
+    }
+
+    /// Asks for a manual action and waits until it has ended; its last record.
+    pub fn act(&self, path: &str, body: &Value) -> Value {
+        let (status, accepted) = self.post(path, body);
+        assert_eq!(status, 202, "{accepted}");
+        let id = accepted["actionId"].as_str().unwrap().to_owned();
+        crate::chain::wait_for("the action's end", || {
+            let (status, action) = self.get(&format!("/api/operator/actions/{id}"));
+            assert_eq!(status, 200, "{action}");
+            let over = matches!(action["state"].as_str(), Some("done" | "failed"));
+            over.then_some(action)
+        })
+    }
+
+    pub fn feed(&self, query: &str) -> Feed {
+        let url = format!("{}/ws/lottery{query}", self.url.replace("http", "ws"));
+        let (mut socket, _) = tungstenite::connect(url).unwrap();
+        if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        Feed { socket }
+    }
+
+    /// SIGTERM; how it ended and how long that took.
+    pub fn stop(mut self) -> (ExitStatus, Duration) {
+        let started = Instant::now();
+        self.signal(libc::SIGTERM);
+        (self.child.wait().unwrap(), started.elapsed())
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: kill(2) touches no memory; the child is ours and not reaped yet.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+/// A client of the feed.
+pub struct Feed {
+    socket: WebSocket<MaybeTlsStream<std::net::TcpStream>>,
+}
+
+impl Feed {
+    pub fn next(&mut self) -> Value {
+        loop {
+            match self.socket.read().unwrap() {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Close(frame) => {
+                    return json!({"type": "close", "code": frame.map(|f| u16::from(f.code))})
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads on to the first message of that type for which `fits` holds.
+    pub fn wait(&mut self, kind: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let message = self.next();
+            if message["type"] == kind && fits(&message["payload"]) {
+                return message;
+            }
+            assert!(Instant::now() < until, "no fitting {kind} came");
+        }
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(10)))
+        .build()
+        .new_agent()
+}
+
+fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, Value) {
+    let mut response = result.unwrap();
+    let status = response.status().as_u16();
+    let text = response.body_mut().read_to_string().unwrap();
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
+}
+
+fn merge(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (_, Value::Null) => {}
+        (base, over) => *base = over.clone(),
+    }
+}
+
+fn restrict(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
