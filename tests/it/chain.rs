@@ -80,6 +80,17 @@ impl Chain {
         Chain::new(format!("http://{address}"), Node::Anvil(child))
     }
 
+    /// Our own node, with a block every `block_secs`.
+    pub fn devchain(block_secs: u64) -> Chain {
+        let mining = devchain::Mining::IntervalMs(block_secs * 1000);
+        let chain = devchain::Devchain::start(devchain::Config {
+            mining,
+            ..Default::default()
+        })
+        .unwrap();
+        Chain::new(chain.url(), Node::Devchain(chain))
+    }
+
     fn new(url: String, node: Node) -> Chain {
         let mut chain = Chain {
             url,

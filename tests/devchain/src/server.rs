@@ -1,0 +1,304 @@
+//! HTTP in front of the node: one thread a connection, kept alive, with the endpoint's faults applied on the way.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{json, Value};
+
+use crate::faults::{Fault, Faults};
+use crate::node::Node;
+use crate::rpc::{answer, bytes_json, RpcError};
+use crate::tx::Transaction;
+
+const BODY_MAX_BYTES: usize = 16 << 20;
+
+/// What all endpoints and the miner share.
+#[derive(Default)]
+pub struct Shared {
+    node: Mutex<Option<Node>>,
+    /// Told of every change of the chain, for those who wait.
+    pub changed: Condvar,
+    pub stopping: AtomicBool,
+    requests: Mutex<BTreeMap<String, u64>>,
+    raw_transactions: Mutex<Vec<Vec<u8>>>,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+impl Shared {
+    pub fn new(node: Node) -> Shared {
+        Shared {
+            node: Mutex::new(Some(node)),
+            ..Shared::default()
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Option<Node>> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `act` on the node and wakes all who wait for a change.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Node) -> T) -> T {
+        let mut guard = self.lock();
+        // Invariant: the node is there from `new` until the process ends.
+        let result = act(guard.as_mut().expect("the node is never taken away"));
+        drop(guard);
+        self.changed.notify_all();
+        result
+    }
+
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn raw_transactions(&self) -> Vec<Vec<u8>> {
+        self.raw_transactions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, method: &str, params: &Value) {
+        *self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(method.to_owned())
+            .or_insert(0) += 1;
+        if method == "eth_sendRawTransaction" {
+            let raw = params
+                .get(0)
+                .and_then(Value::as_str)
+                .and_then(|text| text.parse::<revm::primitives::Bytes>().ok());
+            if let Some(raw) = raw {
+                self.raw_transactions
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(raw.to_vec());
+            }
+        }
+    }
+
+    pub fn cut_connections(&self) {
+        for stream in self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Listens on loopback; port 0 takes a free one.
+pub fn listen(
+    shared: Arc<Shared>,
+    faults: Faults,
+    port: u16,
+) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let address = listener.local_addr()?;
+    let handle = std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            if shared.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            let Ok(stream) = stream else { continue };
+            let (shared, faults) = (shared.clone(), faults.clone());
+            if let Ok(copy) = stream.try_clone() {
+                shared
+                    .connections
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(copy);
+            }
+            std::thread::spawn(move || {
+                let _ = serve(&stream, &shared, &faults);
+                let _ = stream.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    Ok((address, handle))
+}
+
+fn serve(stream: &TcpStream, shared: &Shared, faults: &Faults) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while !shared.stopping.load(Ordering::SeqCst) {
+        let Some(body) = read_request(&mut reader)? else {
+            return Ok(());
+        };
+        let Some(response) = respond(&body, shared, faults) else {
+            return Ok(());
+        };
+        (&mut &*stream).write_all(&response)?;
+    }
+    Ok(())
+}
+
+fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Vec<u8>>> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if reader.by_ref().take(16 * 1024).read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    if length > BODY_MAX_BYTES {
+        return Ok(None);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(Some(body))
+}
+
+/// The whole HTTP response; None cuts the connection.
+fn respond(body: &[u8], shared: &Shared, faults: &Faults) -> Option<Vec<u8>> {
+    let Ok(request) = serde_json::from_slice::<Value>(body) else {
+        return Some(http(
+            200,
+            None,
+            &error_body(&Value::Null, -32_700, "parse error"),
+        ));
+    };
+    let calls: Vec<&Value> = match &request {
+        Value::Array(calls) => calls.iter().collect(),
+        single => vec![single],
+    };
+    let mut struck = Vec::new();
+    for call in &calls {
+        struck.extend(faults.strike(call["method"].as_str().unwrap_or_default()));
+    }
+    if let Some(response) = strike_below_json(&struck, shared) {
+        return response;
+    }
+    let character = faults.character();
+    let mut answers: Vec<Value> = calls
+        .iter()
+        .map(|call| answer_one(call, shared, faults, &struck))
+        .collect();
+    let text = match (&request, character.refuses_batches) {
+        (Value::Array(_), true) => {
+            error_body(&Value::Null, -32_600, "batch requests are not supported")
+        }
+        (Value::Array(_), false) => {
+            if character.reorders_batches {
+                answers.reverse();
+            }
+            Value::Array(answers).to_string()
+        }
+        _ => answers.pop()?.to_string(),
+    };
+    let mut response = http(200, None, &text);
+    if struck.contains(&Fault::Truncated) {
+        response.truncate(response.len() - text.len() / 2 - 1);
+        // Cut behind the half body, so that nobody waits for the rest.
+        return Some(response).inspect(|_| shared.changed.notify_all());
+    }
+    Some(response)
+}
+
+/// Faults that need no answer of the node: Some(None) cuts the connection.
+fn strike_below_json(struck: &[Fault], shared: &Shared) -> Option<Option<Vec<u8>>> {
+    for fault in struck {
+        match fault {
+            Fault::Latency(delay) => std::thread::sleep(*delay),
+            Fault::Status(status, retry_after) => {
+                return Some(Some(http(*status, *retry_after, "unavailable")))
+            }
+            Fault::Reset => return Some(None),
+            Fault::Html => {
+                return Some(Some(http(
+                    200,
+                    None,
+                    "<html><body>Bad gateway</body></html>",
+                )))
+            }
+            Fault::Hang => {
+                while !shared.stopping.load(Ordering::SeqCst) {
+                    std::thread::park_timeout(Duration::from_millis(50));
+                }
+                return Some(None);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn answer_one(call: &Value, shared: &Shared, faults: &Faults, struck: &[Fault]) -> Value {
+    let id = call.get("id").cloned().unwrap_or(Value::Null);
+    let method = call["method"].as_str().unwrap_or_default();
+    let params = call.get("params").cloned().unwrap_or_else(|| json!([]));
+    shared.note(method, &params);
+    for fault in struck {
+        match fault {
+            Fault::Error { code, message } => {
+                return json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}});
+            }
+            Fault::Null => return json!({"jsonrpc": "2.0", "id": id, "result": null}),
+            Fault::EmptyLogs if method == "eth_getLogs" => {
+                return json!({"jsonrpc": "2.0", "id": id, "result": []});
+            }
+            Fault::Swallow if method == "eth_sendRawTransaction" => {
+                let raw = params
+                    .get(0)
+                    .and_then(Value::as_str)
+                    .and_then(|text| text.parse::<revm::primitives::Bytes>().ok());
+                if let Some(Ok(known)) = raw.map(|raw| Transaction::decode(&raw)) {
+                    return json!({"jsonrpc": "2.0", "id": id, "result": bytes_json(known.hash.as_slice())});
+                }
+            }
+            _ => {}
+        }
+    }
+    let character = faults.character();
+    match shared.with(|node| answer(node, &character, method, &params)) {
+        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+        Err(RpcError {
+            code,
+            message,
+            data,
+        }) => {
+            let mut error = json!({"code": code, "message": message});
+            if let Some(data) = data {
+                error["data"] = data;
+            }
+            json!({"jsonrpc": "2.0", "id": id, "error": error})
+        }
+    }
+}
+
+fn error_body(id: &Value, code: i64, message: &str) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}).to_string()
+}
+
+fn http(status: u16, retry_after: Option<u64>, body: &str) -> Vec<u8> {
+    let retry = retry_after.map_or(String::new(), |secs| format!("retry-after: {secs}\r\n"));
+    let kind = if body.starts_with('<') {
+        "text/html"
+    } else {
+        "application/json"
+    };
+    format!(
+        "HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n{retry}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
