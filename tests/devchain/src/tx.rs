@@ -109,7 +109,7 @@ fn typed(raw: &[u8], kind: u8) -> Result<Transaction, String> {
     let payload = [&[kind][..], &unsigned.out()].concat();
     let parity: u64 = number(&list, fields)?;
     let (r, s) = (word(&list, fields + 1)?, word(&list, fields + 2)?);
-    let after_fees = fields - 5;
+    let recipient_field = fields - 4;
     Ok(Transaction {
         hash: keccak256(raw),
         from: recover(keccak256(payload), parity, r, s)?,
@@ -118,16 +118,16 @@ fn typed(raw: &[u8], kind: u8) -> Result<Transaction, String> {
         nonce: number(&list, 1)?,
         max_priority_fee: wide(&list, 2)?,
         max_fee: wide(&list, if kind == 2 { 3 } else { 2 })?,
-        gas_limit: number(&list, after_fees - 1)?,
-        to: recipient(&list, after_fees)?,
-        value: word(&list, after_fees + 1)?,
+        gas_limit: number(&list, recipient_field - 1)?,
+        to: recipient(&list, recipient_field)?,
+        value: word(&list, recipient_field + 1)?,
         input: list
-            .at(after_fees + 2)
+            .at(recipient_field + 2)
             .and_then(|item| item.data())
             .map_err(text)?
             .to_vec()
             .into(),
-        access_list: access_list(&list.at(after_fees + 3).map_err(text)?)?,
+        access_list: access_list(&list.at(recipient_field + 3).map_err(text)?)?,
         signature: (parity, r, s),
     })
 }
