@@ -258,16 +258,27 @@ impl Core {
         Ok((core, publications))
     }
 
-    /// Stops every thread, in order.
-    pub fn stop(self, reason: StopReason) {
+    /// Stops every thread. All but the store are told at once, so that the web says goodbye to its clients while the
+    /// rest stops; the store is the last, since the others speak to it to the end.
+    pub fn stop(mut self, reason: StopReason) {
+        let store = self.groups.pop();
         for group in &self.groups {
-            // All are told at once, so that the web says goodbye to its clients while the rest stops.
             group.stop.trip(reason.clone());
         }
         for group in self.groups {
-            for handle in group.handles {
-                join_deadline(handle, STOP_WITHIN);
-            }
+            group.join();
+        }
+        if let Some(store) = store {
+            store.stop.trip(reason);
+            store.join();
+        }
+    }
+}
+
+impl Group {
+    fn join(self) {
+        for handle in self.handles {
+            join_deadline(handle, STOP_WITHIN);
         }
     }
 }

@@ -322,7 +322,7 @@ mod tests {
                 timestamp: 100 + number,
                 next_block_time: 102 + number,
                 round: &round,
-                latest_nonce: if included == None { 5 } else { 6 },
+                latest_nonce: if included.is_none() { 5 } else { 6 },
                 included,
             };
             draw.state.step(&facts, &deep, draw.start)

@@ -773,15 +773,15 @@ mod tests {
     }
 
     /// All that a reader can see of the chain's content.
-    fn seen(
-        state: &State,
-    ) -> (
+    type Seen = (
         Option<Round>,
         Vec<Arc<FinishedRound>>,
         Vec<Participant>,
         U256,
         Vec<String>,
-    ) {
+    );
+
+    fn seen(state: &State) -> Seen {
         let snapshot = state.snapshot();
         (
             snapshot.round.clone(),

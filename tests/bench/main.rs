@@ -1,1 +1,347 @@
-fn main() {}
+//! What things cost, with the method beside each figure. Nothing here passes or fails: it prints.
+//!
+//! `cargo bench --bench bench` takes about four minutes; `-- --smoke` runs everything once, briefly.
+
+#[allow(dead_code)]
+#[path = "../it/chain.rs"]
+mod chain;
+#[allow(dead_code)]
+#[path = "../it/daemon.rs"]
+mod daemon;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lottery::base::clock::ChainTime;
+use lottery::chain::types::{Address, H256, U256};
+use lottery::lottery::model::{
+    BlockSchedule, ConnectionStatus, EventRecord, HeadRef, LogPosition, LotteryEvent, Round,
+    RoundState,
+};
+use lottery::lottery::state::{Advance, Limits, LoggedEvent, State, Update};
+use lottery::web::view;
+use serde_json::{json, Value};
+
+use crate::chain::{wait_for, Chain, Timing};
+use crate::daemon::{Daemon, Options};
+
+const BET_WEI: u64 = 1_000_000_000_000_000;
+
+fn main() {
+    let smoke = std::env::args().any(|argument| argument == "--smoke");
+    println!("medians and 95th percentiles; on a shared machine read ratios rather than absolute times\n");
+    reducer(if smoke { 50 } else { 2_000 });
+    encoding(if smoke { 20 } else { 500 });
+    latencies(if smoke { 3 } else { 40 });
+    draws(if smoke { 1 } else { 5 });
+    http(Duration::from_secs(if smoke { 1 } else { 10 }));
+    fan_out(if smoke { 50 } else { 1_000 }, if smoke { 2 } else { 10 });
+    idle(Duration::from_secs(if smoke { 3 } else { 60 }));
+}
+
+/// Prints median and 95th percentile of durations.
+fn print(name: &str, mut samples: Vec<Duration>) {
+    samples.sort_unstable();
+    let at = |share: usize| samples[(samples.len() * share / 100).min(samples.len() - 1)];
+    println!(
+        "{name:58} median {:>11.3?}   p95 {:>11.3?}   n {}",
+        at(50),
+        at(95),
+        samples.len()
+    );
+}
+
+fn bet(number: u64, player: u64) -> LoggedEvent {
+    let event = LotteryEvent::BetPlaced {
+        round_id: 1,
+        player: Address::from_low_u64_be(player + 1),
+        amount_wei: U256::from(BET_WEI + player),
+        new_total_wei: U256::zero(),
+        timestamp: number,
+    };
+    let position = LogPosition {
+        block_number: number,
+        block_hash: H256::from_low_u64_be(number),
+        block_timestamp: number,
+        transaction_hash: H256::from_low_u64_be(number),
+        log_index: 0,
+    };
+    LoggedEvent {
+        record: Arc::new(EventRecord { event, position }),
+        finish: None,
+    }
+}
+
+fn advance(number: u64, events: Vec<LoggedEvent>) -> Update {
+    let round = Round {
+        round_id: 1,
+        state: RoundState::Betting,
+        start_time: 1,
+        end_time: 1_000_000,
+        min_draw_time: 1_000_005,
+        max_draw_time: 1_000_180,
+        total_pot_wei: U256::from(number),
+        participant_count: number,
+    };
+    Update::Advance(Box::new(Advance {
+        rollback: None,
+        head: HeadRef {
+            number,
+            hash: H256::from_low_u64_be(number),
+            timestamp: number,
+        },
+        time: ChainTime {
+            head_timestamp: number,
+            seen_at: Instant::now(),
+        },
+        schedule: BlockSchedule::default(),
+        syncing: false,
+        events,
+        round: Some(round),
+        config: None,
+        participants: None,
+    }))
+}
+
+fn state_with(participants: u64) -> State {
+    let limits = Limits {
+        live_feed_max_entries: 1_000,
+        round_history_max: 20,
+    };
+    let connection = ConnectionStatus {
+        reachable: true,
+        since_unix_ms: 0,
+        problem: None,
+    };
+    let mut state = State::new(limits, connection);
+    for player in 0..participants {
+        state.apply(advance(player + 1, vec![bet(player + 1, player)]));
+    }
+    state
+}
+
+/// One bet applied to a round of so many players, and the snapshot published (cloned) after it.
+fn reducer(samples: u64) {
+    for participants in [10, 1_000, 10_000] {
+        let mut state = state_with(participants);
+        let mut kept = Vec::new();
+        let times = (0..samples).map(|sample| {
+            let number = participants + sample + 1;
+            let update = advance(number, vec![bet(number, sample * 7 % participants)]);
+            let started = Instant::now();
+            state.apply(update);
+            let snapshot = Arc::new(state.snapshot().clone());
+            let took = started.elapsed();
+            // An older snapshot is still being read somewhere, as in life.
+            kept = vec![snapshot];
+            took
+        });
+        print(
+            &format!("reducer: a bet among {participants} players"),
+            times.collect(),
+        );
+    }
+}
+
+fn encoding(samples: usize) {
+    for participants in [10, 1_000, 10_000] {
+        let state = state_with(participants);
+        let bytes = view::snapshot(state.snapshot()).to_string().len();
+        let times = (0..samples).map(|_| {
+            let started = Instant::now();
+            std::hint::black_box(view::snapshot(state.snapshot()).to_string());
+            started.elapsed()
+        });
+        print(
+            &format!("encoding: snapshot with {participants} players ({bytes} bytes)"),
+            times.collect(),
+        );
+    }
+    let mut state = state_with(1_000);
+    let events = state.apply(advance(1_001, vec![bet(1_001, 5)])).events;
+    let times = (0..samples).map(|_| {
+        let started = Instant::now();
+        for event in &events {
+            std::hint::black_box(view::event(event, state.snapshot()).1.to_string());
+        }
+        started.elapsed()
+    });
+    print(
+        &format!("encoding: the {} messages of a bet", events.len()),
+        times.collect(),
+    );
+}
+
+/// A bet is sent between two blocks of a chain with 1 s blocks; watched are the moment its block exists, the moment the
+/// API shows it (asked in a tight loop), and the moment a feed client has it.
+fn latencies(samples: usize) {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing {
+        betting: 100_000,
+        ..Timing::default()
+    });
+    let daemon = Daemon::start(&lottery, Options::default());
+    let (mut shown, mut pushed) = (Vec::new(), Vec::new());
+    lottery.bet(2, BET_WEI);
+    for sample in 0..samples {
+        let mut feed = daemon.feed("");
+        feed.wait("snapshot", |_| true);
+        let pot = wei_of(&daemon.get("/api/round/status").1) + u128::from(BET_WEI);
+        let watcher = std::thread::spawn(move || {
+            feed.wait("round_update", |payload| wei_of(&payload["round"]) >= pot);
+            Instant::now()
+        });
+        lottery.bet(2 + sample % 8, BET_WEI);
+        // The receipt is there at most 50 ms after the block.
+        let mined = Instant::now();
+        while wei_of(&daemon.get("/api/round/status").1) < pot {}
+        let in_api = Instant::now();
+        let on_feed = watcher.join().unwrap();
+        shown.push(in_api.saturating_duration_since(mined));
+        pushed.push(on_feed.saturating_duration_since(in_api));
+    }
+    print("latency: from a bet's receipt to the snapshot (API)", shown);
+    print("latency: from the snapshot to a feed client", pushed);
+}
+
+fn wei_of(round: &Value) -> u128 {
+    round["totalPotWei"]
+        .as_str()
+        .and_then(|wei| wei.parse().ok())
+        .unwrap_or(0)
+}
+
+/// Rounds with 1 s blocks: chain time from the window's opening to the block that holds the draw.
+fn draws(rounds: u64) {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = Daemon::start(&lottery, Options::default());
+    let mut delays = Vec::new();
+    for round_id in 1..=rounds {
+        lottery.bet(2, BET_WEI);
+        lottery.bet(3, BET_WEI);
+        lottery.skip_to(lottery.round().min_draw_time - 4);
+        let row = wait_for("the round in the history", || {
+            let (_, history) = daemon.get("/api/history");
+            history["rounds"]
+                .as_array()?
+                .iter()
+                .find(|row| row["roundId"] == round_id)
+                .cloned()
+        });
+        let secs = |key: &str| row[key].as_u64().unwrap_or(0);
+        delays.push(Duration::from_secs(
+            secs("finishedAt").saturating_sub(secs("minDrawTime")),
+        ));
+    }
+    print(
+        "draw: from the window's opening to the draw's block",
+        delays,
+    );
+}
+
+/// 64 keep-alive connections that ask for the round as fast as they are answered.
+fn http(duration: Duration) {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = Daemon::start(&lottery, Options::default());
+    let address = daemon.url.trim_start_matches("http://").to_owned();
+    let (stop, answers) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let clients: Vec<_> = (0..64)
+        .map(|_| {
+            let (address, stop, answers) = (address.clone(), stop.clone(), answers.clone());
+            std::thread::spawn(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.set_nodelay(true).unwrap();
+                let mut buffer = [0; 4096];
+                while !stop.load(Ordering::Relaxed) {
+                    stream
+                        .write_all(b"GET /api/round/status HTTP/1.1\r\nHost: x\r\n\r\n")
+                        .unwrap();
+                    // The answer is smaller than the buffer and comes in one piece on loopback.
+                    if stream.read(&mut buffer).unwrap() == 0 {
+                        break;
+                    }
+                    answers.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let started = Instant::now();
+    std::thread::park_timeout(duration);
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    let rate = answers.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
+    println!(
+        "{:58} {rate:.0} requests/s, client on the same machine",
+        "http: 64 keep-alive connections, /api/round/status"
+    );
+}
+
+/// So many feed clients; from the first that has an update to the last.
+fn fan_out(clients: usize, samples: usize) {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing {
+        betting: 100_000,
+        ..Timing::default()
+    });
+    let config = json!({"server": {"max_connections_per_ip": 0}});
+    let daemon = Daemon::start(
+        &lottery,
+        Options {
+            config,
+            ..Options::default()
+        },
+    );
+    lottery.bet(2, BET_WEI);
+    let mut feeds: Vec<_> = (0..clients).map(|_| daemon.feed("")).collect();
+    feeds
+        .iter_mut()
+        .for_each(|feed| drop(feed.wait("snapshot", |_| true)));
+    let mut spreads = Vec::new();
+    for sample in 0..samples {
+        let pot = wei_of(&daemon.get("/api/round/status").1) + u128::from(BET_WEI);
+        lottery.bet(2 + sample % 8, BET_WEI);
+        let mut first = None;
+        for feed in &mut feeds {
+            feed.wait("round_update", |payload| wei_of(&payload["round"]) >= pot);
+            first.get_or_insert_with(Instant::now);
+        }
+        spreads.push(first.map_or(Duration::ZERO, |first| first.elapsed()));
+    }
+    print(
+        &format!("fan-out: {clients} clients, from the first to the last"),
+        spreads,
+    );
+}
+
+/// The daemon with 2 s blocks and nothing to do: resident memory, and its share of one core.
+fn idle(duration: Duration) {
+    let chain = Chain::devchain(2);
+    let lottery = chain.deploy(Timing {
+        betting: 100_000,
+        ..Timing::default()
+    });
+    let daemon = Daemon::start(&lottery, Options::default());
+    lottery.bet(2, BET_WEI);
+    let before = daemon.cpu_ticks();
+    let calls_before = chain.calls();
+    std::thread::park_timeout(duration);
+    let ticks = daemon.cpu_ticks() - before;
+    // Linux counts in hundredths of a second.
+    let share = ticks as f64 / 100.0 / duration.as_secs_f64() * 100.0;
+    let calls = (chain.calls() - calls_before) as f64 / duration.as_secs_f64() * 60.0;
+    println!(
+        "{:58} {:.1} MB resident, {share:.2} % of a core, {calls:.0} calls a minute",
+        "idle: the daemon at 2 s blocks",
+        daemon.resident_kib() as f64 / 1024.0
+    );
+}

@@ -41,8 +41,7 @@ impl Default for Timing {
 
 enum Node {
     Anvil(Child),
-    // Held for its threads: they stop when it is dropped.
-    Devchain(#[allow(dead_code)] devchain::Devchain),
+    Devchain(devchain::Devchain),
 }
 
 pub struct Chain {
@@ -98,11 +97,7 @@ impl Chain {
             accounts: Vec::new(),
         };
         let accounts = chain.rpc("eth_accounts", json!([]));
-        let accounts = accounts
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|account| address(account));
+        let accounts = accounts.as_array().unwrap().iter().map(address);
         chain.accounts = accounts.collect();
         chain
     }
@@ -127,6 +122,14 @@ impl Chain {
         match answer.get("error") {
             Some(error) => Err(error.to_string()),
             None => Ok(answer["result"].clone()),
+        }
+    }
+
+    /// Calls that devchain has answered, ours included.
+    pub fn calls(&self) -> u64 {
+        match &self.node {
+            Node::Devchain(chain) => chain.requests().values().sum(),
+            Node::Anvil(_) => 0,
         }
     }
 
@@ -235,9 +238,7 @@ impl Lottery<'_> {
     pub fn winner_of(&self, round_id: u64) -> Option<Address> {
         let id = format!("{:#x}", H256::from_low_u64_be(round_id));
         let logs = self.logs("RoundCompleted");
-        let log = logs
-            .iter()
-            .find(|log| log["topics"][1] == Value::from(id.clone()))?;
+        let log = logs.iter().find(|log| log["topics"][1] == id)?;
         let topic = decode_hex(log["topics"][2].as_str()?)?;
         Some(Address::from_slice(&topic[12..]))
     }

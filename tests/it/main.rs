@@ -3,4 +3,5 @@
 
 mod chain;
 mod daemon;
+mod page;
 mod rounds;
