@@ -316,7 +316,7 @@ mod tests {
             ..RULES
         };
         let round = round();
-        let mut at = |number, included| {
+        let mut at = |number, included: Option<Included>| {
             let facts = HeadFacts {
                 number,
                 timestamp: 100 + number,
