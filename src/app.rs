@@ -13,6 +13,7 @@ use crate::actors::event_manager::{EventManager, Settings as EventManagerSetting
 use crate::actors::memory_store::MemoryStore;
 use crate::actors::messages::{OperatorHandle, PublicationReceiver, SharedSnapshot};
 use crate::actors::operator::{Operator, Settings as OperatorSettings};
+use crate::actors::prober;
 use crate::actors::sender::{Sender, SenderSettings};
 use crate::actors::webhook::Webhook;
 use crate::base::clock::Clock;
@@ -226,6 +227,13 @@ impl Core {
             "event-manager",
             OnFailure::Restart,
             move |stop, beat| event_manager.run(stop, beat),
+        )?;
+        let probed = endpoints.clone();
+        starter.spawn(
+            &mut manager_group,
+            "endpoint-prober",
+            OnFailure::Restart,
+            move |stop, beat| prober::run(&probed, stop, beat),
         )?;
         let mut operator = Operator::new(
             operator_settings(config, automatic),

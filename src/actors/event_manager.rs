@@ -17,7 +17,7 @@ use crate::base::thread::Beat;
 use crate::chain::client::Endpoint;
 use crate::chain::cursor::{BlockRef, Cursor};
 use crate::chain::endpoints::Endpoints;
-use crate::chain::error::RpcError;
+use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::types::{Address, BlockId};
 use crate::lottery::model::{
     BlockSchedule, ConnectionStatus, Finality, HeadRef, Phase, RoundState,
@@ -112,8 +112,9 @@ impl EventManager {
         let now = self.clock.now();
         match reading {
             Reading::Unchanged => self.pace.unchanged(now),
-            Reading::Lagging { number, .. } => {
+            Reading::Lagging { number, timestamp } => {
                 log::debug!("{} lags: its head is {number}", endpoint.host());
+                self.endpoints.note_head(&endpoint, number, timestamp);
                 self.pace.unchanged(now);
             }
             Reading::Advanced(advanced) => self.take(*advanced, &endpoint, now)?,
@@ -246,19 +247,22 @@ impl EventManager {
             return Ok(());
         };
         let by_depth = tip.number.saturating_sub(FINALITY_DEPTH);
-        let finalized = match endpoint.header(BlockId::Finalized) {
-            Ok(header) => header.number,
-            Err(error) if error.is_node_answer() => match endpoint.header(BlockId::Safe) {
-                Ok(header) => header.number,
-                Err(_) => by_depth,
-            },
-            // Unreachable just now: the next turn asks again, and reports it if it lasts.
-            Err(_) => return Ok(()),
+        let read = |tag| match endpoint.header(tag) {
+            Ok(header) => Ok(Some(header.number)),
+            // No such tag, or no such block yet.
+            Err(error) if error.is_node_answer() || error.kind == ErrorKind::Behind => Ok(None),
+            Err(error) => Err(error),
         };
+        // Unreachable just now: the next turn asks again, and reports it if it lasts.
+        let (Ok(finalized), Ok(safe)) = (read(BlockId::Finalized), read(BlockId::Safe)) else {
+            return Ok(());
+        };
+        let finalized_block = finalized.or(safe).unwrap_or(by_depth);
+        let safe_block = safe.unwrap_or(finalized_block).max(finalized_block);
         self.finality_read_at = Some(now);
         self.send(Update::Finality(Finality {
-            safe_block: finalized,
-            finalized_block: finalized,
+            safe_block,
+            finalized_block,
         }))
     }
 

@@ -7,6 +7,7 @@ pub mod memory_store;
 pub mod messages;
 pub mod operator;
 pub mod pace;
+pub mod prober;
 pub mod reader;
 pub mod sender;
 pub mod webhook;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::chain::client::{CallRequest, Endpoint};
 use crate::chain::cursor::{BlockRef, Cursor, Relation};
-use crate::chain::error::RpcError;
+use crate::chain::error::{NodeError, RpcError};
 use crate::chain::types::{Address, BlockId, BloomInput, Header, Log, H256, U256};
 use crate::lottery::contract;
 use crate::lottery::model::{ContractConfig, EventRecord, LogPosition, LotteryEvent, Round};
@@ -41,6 +41,7 @@ pub enum Reading {
     /// The endpoint shows an older block of the chain that we know.
     Lagging {
         number: u64,
+        timestamp: u64,
     },
     Advanced(Box<Advanced>),
 }
@@ -117,6 +118,7 @@ impl Reader {
             Relation::Unchanged => Ok(Reading::Unchanged),
             Relation::Behind => Ok(Reading::Lagging {
                 number: head.number,
+                timestamp: head.timestamp,
             }),
             Relation::Next => self.read_after(endpoint, *tip, None, head, wants),
             Relation::Ahead => {
@@ -158,6 +160,16 @@ impl Reader {
             }
         }
         in_chain_order(logs)
+    }
+
+    /// Our contract's logs of one block: by its hash where the endpoint can, else by its number.
+    fn logs_of(&self, endpoint: &Endpoint, header: &Header) -> Result<Vec<Log>, RpcError> {
+        match endpoint.logs_at_hash(self.contract, header.hash) {
+            Err(error) if error.node_error() == Some(NodeError::Other) => {
+                endpoint.logs_in_range(self.contract, header.number, header.number)
+            }
+            result => result,
+        }
     }
 
     /// Decodes logs and adds what ends of rounds need. `headers` are those already read, by number.
@@ -261,7 +273,7 @@ impl Reader {
             blocks: headers.iter().map(BlockRef::from).collect(),
             evidence: self.evidence(&events, &by_number),
             events,
-            round: Some(self.round_at(endpoint, BlockId::Hash(head.hash))?),
+            round: Some(self.round_at(endpoint, exactly(&head))?),
             first_block_read,
             ..self.nothing_new(head)
         };
@@ -332,7 +344,7 @@ impl Reader {
         } else {
             let mut logs = Vec::new();
             for header in &touched {
-                logs.append(&mut endpoint.logs_at_hash(self.contract, header.hash)?);
+                logs.append(&mut self.logs_of(endpoint, header)?);
             }
             in_chain_order(logs)?
         };
@@ -346,7 +358,7 @@ impl Reader {
             rollback,
             blocks: headers.iter().map(BlockRef::from).collect(),
             round: match moved {
-                true => Some(self.round_at(endpoint, BlockId::Hash(head.hash))?),
+                true => Some(self.round_at(endpoint, exactly(&head))?),
                 false => None,
             },
             evidence: self.evidence(&events, &by_number),
@@ -372,7 +384,7 @@ impl Reader {
         mut advanced: Advanced,
         wants: Wants,
     ) -> Result<Reading, RpcError> {
-        let block = BlockId::Hash(advanced.head.hash);
+        let block = exactly(&advanced.head);
         if wants.refresh {
             if advanced.round.is_none() {
                 advanced.round = Some(self.round_at(endpoint, block)?);
@@ -514,6 +526,13 @@ impl Reader {
             participants: None,
             evidence: BloomEvidence::default(),
         }
+    }
+}
+
+fn exactly(header: &Header) -> BlockId {
+    BlockId::Exactly {
+        number: header.number,
+        hash: header.hash,
     }
 }
 

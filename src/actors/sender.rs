@@ -312,7 +312,9 @@ impl Sender {
         let read = self.endpoints.with_endpoint(|endpoint| {
             let head = endpoint.head()?;
             let latest = endpoint.transaction_count(address, BlockId::Latest)?;
-            let pending = endpoint.transaction_count(address, BlockId::Pending)?;
+            let pending = endpoint
+                .transaction_count(address, BlockId::Pending)
+                .unwrap_or(latest);
             let balance_wei = endpoint.balance(address, BlockId::Latest)?;
             Ok((
                 latest,
@@ -348,7 +350,10 @@ impl Sender {
         next_block_time: u64,
     ) -> Result<Gathered, RpcError> {
         let address = self.key.address();
-        let block = BlockId::Hash(head.hash);
+        let block = BlockId::Exactly {
+            number: head.number,
+            hash: head.hash,
+        };
         let header = endpoint.header(block)?;
         let request = CallRequest::to(self.settings.contract, action_calldata(kind)).from(address);
         let overrides = endpoint.block_overrides()?;
@@ -371,9 +376,14 @@ impl Sender {
             },
             false => None,
         };
+        let nonce = endpoint.transaction_count(address, block)?;
+        // Nodes without a pending state show no gap.
+        let pending_nonce = endpoint
+            .transaction_count(address, BlockId::Pending)
+            .unwrap_or(nonce);
         Ok(Gathered {
-            nonce: endpoint.transaction_count(address, block)?,
-            pending_nonce: endpoint.transaction_count(address, BlockId::Pending)?,
+            nonce,
+            pending_nonce,
             balance_wei: endpoint.balance(address, block)?,
             prices: self.prices(endpoint, header.base_fee_wei)?,
             estimate,

@@ -1,13 +1,14 @@
 //! One endpoint with typed calls: what the daemon asks of a node, and what it learns of that node on the way.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
 use crate::base::metrics::Metrics;
-use crate::chain::error::{encode_hex, ErrorKind, RpcError};
+use crate::chain::error::{encode_hex, ErrorKind, NodeError, RpcError};
 use crate::chain::parse;
 use crate::chain::rpc::{Connection, RpcCall};
 use crate::chain::types::{Address, BlockId, Header, Log, Receipt, H256, U256};
@@ -76,6 +77,8 @@ struct Shared {
     connection: Connection,
     metrics: Metrics,
     overrides: OnceLock<BlockOverrides>,
+    /// It takes no block hashes (EIP-1898) in state calls.
+    hashes_refused: AtomicBool,
     health: Mutex<EndpointHealth>,
 }
 
@@ -114,11 +117,13 @@ impl Endpoint {
     ) -> Result<Endpoint, RpcError> {
         let connection = Connection::new(url, proxy_url, timeout)?;
         let (overrides, health) = (OnceLock::new(), Mutex::default());
+        let hashes_refused = AtomicBool::new(false);
         Ok(Endpoint {
             shared: Arc::new(Shared {
                 connection,
                 metrics,
                 overrides,
+                hashes_refused,
                 health,
             }),
         })
@@ -167,10 +172,12 @@ impl Endpoint {
             BlockId::Number(number) if number != header.number => Err(RpcError::invalid_answer(
                 format!("asked for block {number}, got block {}", header.number),
             )),
-            BlockId::Hash(hash) if hash != header.hash => Err(RpcError::invalid_answer(format!(
-                "asked for block {hash:#x}, got {:#x}",
-                header.hash
-            ))),
+            BlockId::Hash(hash) | BlockId::Exactly { hash, .. } if hash != header.hash => {
+                Err(RpcError::invalid_answer(format!(
+                    "asked for block {hash:#x}, got {:#x}",
+                    header.hash
+                )))
+            }
             _ => Ok(header),
         }
     }
@@ -242,10 +249,8 @@ impl Endpoint {
         block: BlockId,
         time: Option<u64>,
     ) -> Result<Vec<u8>, RpcError> {
-        parse::bytes(
-            &self.ask("eth_call", call_params(request, block, time))?,
-            "eth_call",
-        )
+        let answer = self.ask_state("eth_call", block, |at| call_params(request, at, time))?;
+        parse::bytes(&answer, "eth_call")
     }
 
     /// Several calls at one block, in batches; any that fails fails all.
@@ -254,17 +259,24 @@ impl Endpoint {
         requests: &[CallRequest],
         block: BlockId,
     ) -> Result<Vec<Vec<u8>>, RpcError> {
-        let calls: Vec<RpcCall> = requests
+        let Some((first, rest)) = requests.split_first() else {
+            return Ok(Vec::new());
+        };
+        // The first one finds out how this endpoint wants its blocks named.
+        let mut answers = vec![self.call(first, block, None)?];
+        let at = self.state_block(block);
+        let calls: Vec<RpcCall> = rest
             .iter()
             .map(|request| RpcCall {
                 method: "eth_call",
-                params: call_params(request, block, None),
+                params: call_params(request, at.clone(), None),
             })
             .collect();
-        self.ask_batch(&calls)?
-            .into_iter()
-            .map(|answer| parse::bytes(&answer?, "eth_call"))
-            .collect()
+        for answer in self.ask_batch(&calls)? {
+            answers.push(parse::bytes(&answer?, "eth_call")?);
+        }
+        self.check_still_there(block)?;
+        Ok(answers)
     }
 
     pub fn estimate_gas(
@@ -273,28 +285,31 @@ impl Endpoint {
         block: BlockId,
         time: Option<u64>,
     ) -> Result<u64, RpcError> {
-        parse::number(
-            &self.ask("eth_estimateGas", call_params(request, block, time))?,
-            "eth_estimateGas",
-        )
+        let answer = self.ask_state("eth_estimateGas", block, |at| {
+            call_params(request, at, time)
+        })?;
+        parse::number(&answer, "eth_estimateGas")
     }
 
     pub fn transaction_count(&self, address: Address, block: BlockId) -> Result<u64, RpcError> {
-        let params = json!([address_json(address), state_block(block)]);
-        parse::number(
-            &self.ask("eth_getTransactionCount", params)?,
-            "eth_getTransactionCount",
-        )
+        let answer = self.ask_state("eth_getTransactionCount", block, |at| {
+            json!([address_json(address), at])
+        })?;
+        parse::number(&answer, "eth_getTransactionCount")
     }
 
     pub fn balance(&self, address: Address, block: BlockId) -> Result<U256, RpcError> {
-        let params = json!([address_json(address), state_block(block)]);
-        parse::quantity(&self.ask("eth_getBalance", params)?, "eth_getBalance")
+        let answer = self.ask_state("eth_getBalance", block, |at| {
+            json!([address_json(address), at])
+        })?;
+        parse::quantity(&answer, "eth_getBalance")
     }
 
     pub fn code(&self, address: Address, block: BlockId) -> Result<Vec<u8>, RpcError> {
-        let params = json!([address_json(address), state_block(block)]);
-        parse::bytes(&self.ask("eth_getCode", params)?, "eth_getCode")
+        let answer = self.ask_state("eth_getCode", block, |at| {
+            json!([address_json(address), at])
+        })?;
+        parse::bytes(&answer, "eth_getCode")
     }
 
     /// The next block's base fee and the median of the last ten blocks' median tips.
@@ -388,6 +403,66 @@ impl Endpoint {
         result
     }
 
+    /// A call on a block's state. Where the endpoint takes no hashes its number is used, and the hash checked after.
+    fn ask_state(
+        &self,
+        method: &'static str,
+        block: BlockId,
+        params: impl Fn(Value) -> Value,
+    ) -> Result<Value, RpcError> {
+        let result = self.ask(method, params(self.state_block(block)));
+        let BlockId::Exactly { .. } = block else {
+            return result;
+        };
+        let by_hash = !self.shared.hashes_refused.load(Ordering::Relaxed);
+        let refused = matches!(&result, Err(error) if error.node_error() == Some(NodeError::Other));
+        if !(by_hash && refused) {
+            let answer = result?;
+            self.check_still_there(block)?;
+            return Ok(answer);
+        }
+        self.shared.hashes_refused.store(true, Ordering::Relaxed);
+        match self.ask(method, params(self.state_block(block))) {
+            Ok(answer) => {
+                log::info!("{} takes no block hashes: asking by number", self.host());
+                self.check_still_there(block)?;
+                Ok(answer)
+            }
+            Err(error) => {
+                // The refusal had another reason.
+                self.shared.hashes_refused.store(false, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// How this endpoint is told of the block.
+    fn state_block(&self, block: BlockId) -> Value {
+        match block {
+            BlockId::Exactly { number, .. }
+                if self.shared.hashes_refused.load(Ordering::Relaxed) =>
+            {
+                Value::from(hex_number(number))
+            }
+            _ => state_block(block),
+        }
+    }
+
+    /// After asking by number: the number must still mean the same block.
+    fn check_still_there(&self, block: BlockId) -> Result<(), RpcError> {
+        match block {
+            BlockId::Exactly { number, hash }
+                if self.shared.hashes_refused.load(Ordering::Relaxed) =>
+            {
+                match self.header(BlockId::Number(number))?.hash == hash {
+                    true => Ok(()),
+                    false => Err(RpcError::behind("the block was replaced while it was read")),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn ask_batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
         let started = Instant::now();
         let results = self.shared.connection.batch(calls);
@@ -438,7 +513,7 @@ impl Endpoint {
 
 fn get_block(block: BlockId) -> RpcCall {
     match block {
-        BlockId::Hash(hash) => RpcCall {
+        BlockId::Hash(hash) | BlockId::Exactly { hash, .. } => RpcCall {
             method: "eth_getBlockByHash",
             params: json!([hash_json(hash), false]),
         },
@@ -449,10 +524,10 @@ fn get_block(block: BlockId) -> RpcCall {
     }
 }
 
-fn call_params(request: &CallRequest, block: BlockId, time: Option<u64>) -> Value {
+fn call_params(request: &CallRequest, at: Value, time: Option<u64>) -> Value {
     match time {
-        Some(time) => json!([request.json(), state_block(block), {}, {"time": hex_number(time)}]),
-        None => json!([request.json(), state_block(block)]),
+        Some(time) => json!([request.json(), at, {}, {"time": hex_number(time)}]),
+        None => json!([request.json(), at]),
     }
 }
 
@@ -460,7 +535,9 @@ fn call_params(request: &CallRequest, block: BlockId, time: Option<u64>) -> Valu
 fn state_block(block: BlockId) -> Value {
     match block {
         BlockId::Number(number) => Value::from(hex_number(number)),
-        BlockId::Hash(hash) => json!({"blockHash": hash_json(hash)}),
+        BlockId::Hash(hash) | BlockId::Exactly { hash, .. } => {
+            json!({"blockHash": hash_json(hash)})
+        }
         BlockId::Latest => Value::from("latest"),
         BlockId::Pending => Value::from("pending"),
         BlockId::Safe => Value::from("safe"),

@@ -7,6 +7,11 @@ pub use ethabi::ethereum_types::{Address, Bloom, BloomInput, H256, U256};
 pub enum BlockId {
     Number(u64),
     Hash(H256),
+    /// One very block, for state calls: by its hash where the node takes that, else by its number with the hash checked.
+    Exactly {
+        number: u64,
+        hash: H256,
+    },
     Latest,
     Pending,
     Safe,
