@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::base::clock::ChainTime;
+use crate::chain::cursor::RING_LEN;
 use crate::chain::types::{Address, H256, U256};
 use crate::lottery::model::{
     ActionRecord, Alert, Bet, BlockSchedule, ConnectionStatus, ContractConfig, EventRecord,
@@ -108,7 +109,7 @@ pub struct State {
     snapshot: Snapshot,
     /// All events that the kept rounds and the running one are made of, in chain order.
     events: Vec<LoggedEvent>,
-    /// Newest first.
+    /// Newest first; more than are shown while a reorg could bring them back.
     history: Vec<Arc<FinishedRound>>,
     running: Running,
     ledger: ParticipantsLedger,
@@ -275,7 +276,6 @@ impl State {
         let finished = Arc::new(finished);
         self.history.insert(0, finished.clone());
         self.forget_old_rounds();
-        self.snapshot.history = Arc::new(self.history.clone());
         self.ledger = ParticipantsLedger::default();
         self.ledger_from_contract = false;
         changed.clear();
@@ -380,7 +380,6 @@ impl State {
             }
         }
         self.forget_old_rounds();
-        self.snapshot.history = Arc::new(self.history.clone());
     }
 
     fn ledger_of_bets(&self) -> ParticipantsLedger {
@@ -407,14 +406,30 @@ impl State {
         self.snapshot.participants = self.ledger.view().clone();
     }
 
-    /// Keeps `round_history_max` rounds, and the events from the oldest kept round on.
+    /// Shows `round_history_max` rounds. Older ones are forgotten, with their events, once no reorg that is followed
+    /// block by block can reach them any more.
     fn forget_old_rounds(&mut self) {
-        let Some(dropped) = self.history.get(self.limits.round_history_max) else {
-            return;
-        };
-        let last_place = (dropped.position.block_number, dropped.position.log_index);
-        self.events.retain(|event| event.place() > last_place);
-        self.history.truncate(self.limits.round_history_max);
+        let newest_block = self.events.last().map_or(0, |event| event.place().0);
+        let mut forgotten = None;
+        while self.history.len() > self.limits.round_history_max {
+            let out_of_reach = |round: &Arc<FinishedRound>| {
+                round.position.block_number.saturating_add(RING_LEN as u64) < newest_block
+            };
+            let Some(oldest) = self.history.last().filter(|round| out_of_reach(round)) else {
+                break;
+            };
+            forgotten = Some((oldest.position.block_number, oldest.position.log_index));
+            self.history.pop();
+        }
+        if let Some(last_place) = forgotten {
+            self.events.retain(|event| event.place() > last_place);
+        }
+        let shown = self
+            .history
+            .iter()
+            .take(self.limits.round_history_max)
+            .cloned();
+        self.snapshot.history = Arc::new(shown.collect());
     }
 
     fn feed(&mut self, item: LiveFeedItem, applied: &mut Applied) {
@@ -831,15 +846,12 @@ mod tests {
 
             let mut chain = old[..=ancestor].to_vec();
             chain.extend(new);
-            let rounds_dropped = fresh(&old).snapshot().history.first().map_or(0, |round| round.round_id);
             let update = advance(&chain, ancestor + 1, chain.len() - 1, Some(Rollback::To(ancestor as u64)));
             let applied = state.apply(update);
             let (round, history, participants, total, feed) = seen(&state);
             let (round2, history2, participants2, total2, feed2) = seen(&fresh(&chain));
             prop_assert_eq!((round, participants, total), (round2, participants2, total2));
-            if rounds_dropped <= LIMITS.round_history_max as u64 {
-                prop_assert_eq!(history, history2);
-            }
+            prop_assert_eq!(history, history2);
             prop_assert!(feed2.ends_with(&feed) , "{:?} {:?}", feed, feed2);
             let told = matches!(&applied.events[0], StoreEvent::Reorg(notice) if notice.ancestor == Some(ancestor as u64));
             prop_assert!(told);
@@ -897,6 +909,32 @@ mod tests {
             }],
         };
         amounts.iter().enumerate().map(bet).collect()
+    }
+
+    #[test]
+    fn rounds_are_forgotten_when_no_reorg_can_reach_them() {
+        let round = || Block {
+            branch: 1,
+            acts: vec![Act::Bet { player: 1, wei: 5 }, Act::Refund],
+        };
+        let empty = || Block {
+            branch: 1,
+            acts: vec![],
+        };
+        let mut blocks: Vec<Block> = (0..5).map(|_| round()).collect();
+        let mut state = fresh(&blocks);
+        assert_eq!(
+            (state.history.len(), state.snapshot().history.len()),
+            (5, 3)
+        );
+        blocks.extend((0..RING_LEN + 5).map(|_| empty()));
+        blocks.push(round());
+        state.apply(advance(&blocks, 5, blocks.len() - 1, None));
+        assert_eq!(
+            (state.history.len(), state.snapshot().history.len()),
+            (3, 3)
+        );
+        assert_eq!(state.events.first().unwrap().place().0, 3);
     }
 
     #[test]
