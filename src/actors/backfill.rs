@@ -12,7 +12,7 @@ use crate::lottery::state::LoggedEvent;
 const CHUNK_BLOCKS_START: u64 = 500;
 const CHUNK_BLOCKS_MAX: u64 = 10_000;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backfill {
     /// Blocks below this are unread.
     unread_below: u64,

@@ -18,7 +18,7 @@ use crate::chain::client::Endpoint;
 use crate::chain::cursor::{BlockRef, Cursor};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
-use crate::chain::types::{Address, BlockId};
+use crate::chain::types::{Address, BlockId, H256};
 use crate::lottery::model::{
     BlockSchedule, ConnectionStatus, Finality, HeadRef, Phase, RoundState,
 };
@@ -52,6 +52,8 @@ pub struct EventManager {
     pace: Pace,
     backfill: Option<Backfill>,
     refreshed_at: Option<Instant>,
+    /// The head at which the players were last asked of the contract itself.
+    participants_read_at: Option<H256>,
     finality_read_at: Option<Instant>,
     head_seen_at: Instant,
     failures: u32,
@@ -78,6 +80,7 @@ impl EventManager {
             cursor: Cursor::default(),
             backfill: None,
             refreshed_at: None,
+            participants_read_at: None,
             finality_read_at: None,
             head_seen_at,
             failures: 0,
@@ -90,8 +93,12 @@ impl EventManager {
         self.cursor.clear();
         loop {
             beat.turn();
-            let wait = self.turn()?;
-            if shutdown.wait_timeout(wait) {
+            let next = self.clock.now() + self.turn()?;
+            // The time until the next look is the history's, as long as it is not whole.
+            while self.clock.now() < next && !shutdown.is_tripped() && self.fill_history()? {
+                beat.turn();
+            }
+            if shutdown.wait_timeout(next.saturating_duration_since(self.clock.now())) {
                 return Ok(());
             }
         }
@@ -120,13 +127,7 @@ impl EventManager {
             Reading::Advanced(advanced) => self.take(*advanced, &endpoint, now)?,
         }
         self.read_finality(&endpoint, now)?;
-        self.fill_history(&endpoint)?;
-        let busy = self.backfill.is_some();
-        Ok(if busy {
-            Duration::from_millis(20)
-        } else {
-            self.pace.wait(self.clock.now())
-        })
+        Ok(self.pace.wait(self.clock.now()))
     }
 
     /// What a reading has to bring beside the new blocks' logs.
@@ -144,6 +145,7 @@ impl EventManager {
             round.state == RoundState::Betting
                 && round.total_pot_wei != snapshot.participants.total_amount_wei()
         });
+        let asked = self.participants_read_at == self.cursor.tip().map(|tip| tip.hash);
         let searching = self
             .backfill
             .as_ref()
@@ -152,7 +154,7 @@ impl EventManager {
             refresh: self
                 .refreshed_at
                 .is_none_or(|at| now.saturating_duration_since(at) >= interval),
-            participants: in_step && unexplained && !searching,
+            participants: in_step && unexplained && !searching && !asked,
             first_range_blocks: self.settings.start_block_offset,
         }
     }
@@ -164,15 +166,25 @@ impl EventManager {
         now: Instant,
     ) -> Result<(), String> {
         let head = BlockRef::from(&advanced.head);
-        if let Some(rollback) = advanced.rollback {
+        // A poller that was restarted begins anew: what the store holds may be of another branch by now.
+        let begins_anew = advanced.is_first && self.snapshot.load().head.is_some();
+        let rollback = advanced
+            .rollback
+            .or(begins_anew.then_some(Rollback::Everything));
+        if let Some(rollback) = rollback {
             self.note_rollback(rollback, &head);
         }
         for block in &advanced.blocks {
             self.cursor.push(*block);
         }
-        if self.head_hash_changed(&advanced) {
+        if advanced.blocks.is_empty() && rollback.is_none() {
+            self.pace.unchanged(now);
+        } else {
             self.head_seen_at = now;
             self.pace.moved(now, &self.cursor);
+        }
+        if advanced.participants.is_some() {
+            self.participants_read_at = Some(head.hash);
         }
         if advanced.config.is_some() {
             self.refreshed_at = Some(now);
@@ -192,7 +204,7 @@ impl EventManager {
         }
         self.reader.learn(&advanced);
         self.send(Update::Advance(Box::new(Advance {
-            rollback: advanced.rollback,
+            rollback,
             head: HeadRef {
                 number: head.number,
                 hash: head.hash,
@@ -212,10 +224,6 @@ impl EventManager {
             config: advanced.config,
             participants: advanced.participants,
         })))
-    }
-
-    fn head_hash_changed(&self, advanced: &Advanced) -> bool {
-        !advanced.blocks.is_empty() || advanced.rollback.is_some()
     }
 
     fn note_rollback(&mut self, rollback: Rollback, head: &BlockRef) {
@@ -266,24 +274,30 @@ impl EventManager {
         }))
     }
 
-    /// One step of the walk back through history, if it is not done.
-    fn fill_history(&mut self, endpoint: &Endpoint) -> Result<(), String> {
-        let Some(backfill) = &mut self.backfill else {
-            return Ok(());
+    /// One step of the walk back through history; false when there is none to take, or it failed and can wait.
+    fn fill_history(&mut self) -> Result<bool, String> {
+        let Some(backfill) = &self.backfill else {
+            return Ok(false);
         };
-        match backfill.step(endpoint, &self.reader) {
-            Ok(events) => {
-                let complete = backfill.is_complete();
-                if complete {
-                    self.backfill = None;
-                }
+        let step = self.endpoints.with_endpoint(|endpoint| {
+            let mut stepped = backfill.clone();
+            let events = stepped.step(endpoint, &self.reader)?;
+            Ok((stepped, events))
+        });
+        match step {
+            Ok((stepped, events)) => {
+                let complete = stepped.is_complete();
+                self.backfill = (!complete).then_some(stepped);
                 if complete || !events.is_empty() {
                     self.send(Update::Backfill { events, complete })?;
                 }
+                Ok(true)
             }
-            Err(error) => log::debug!("history: {error}"),
+            Err(error) => {
+                log::debug!("history: {error}");
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
     fn note_failure(&mut self, error: &RpcError) -> Result<Duration, String> {
