@@ -1,63 +1,88 @@
 //! The page's files, embedded in the binary, and the few words of state that a browser without JavaScript gets.
 
+use std::sync::LazyLock;
+
 use crate::lottery::model::{Outcome, Snapshot};
+use crate::web::reply::{Body, Packed};
 use crate::web::view;
 
 pub struct Asset {
-    pub content_type: &'static str,
-    pub bytes: &'static [u8],
+    path: &'static str,
+    file: File,
 }
 
-macro_rules! assets {
-    ($($path:literal: $file:literal as $content_type:expr),* $(,)?) => {
-        &[$(($path, Asset {
-            content_type: $content_type,
-            bytes: include_bytes!(concat!("../../www/", $file)),
-        })),*]
+enum File {
+    /// Rendered anew for each reader.
+    Page(&'static str),
+    Packed(LazyLock<Packed>),
+}
+
+impl Asset {
+    pub fn body(&'static self, snapshot: &Snapshot) -> Body {
+        match &self.file {
+            File::Page(template) => Body::Page(page(template, snapshot)),
+            File::Packed(packed) => Body::Packed(packed),
+        }
+    }
+}
+
+macro_rules! page {
+    ($path:literal, $file:literal) => {
+        Asset {
+            path: $path,
+            file: File::Page(include_str!(concat!("../../www/", $file))),
+        }
     };
 }
 
-const HTML: &str = "text/html; charset=utf-8";
+macro_rules! asset {
+    ($path:literal, $file:literal, $content_type:expr) => {
+        Asset {
+            path: $path,
+            file: File::Packed(LazyLock::new(|| {
+                let bytes = include_bytes!(concat!("../../www/", $file));
+                Packed::new($content_type, bytes)
+            })),
+        }
+    };
+}
+
 const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
-const ASSETS: &[(&str, Asset)] = assets! {
-    "/": "index.html" as HTML,
-    "/index.html": "index.html" as HTML,
-    "/style.css": "style.css" as CSS,
-    "/api.js": "api.js" as JS,
-    "/app.js": "app.js" as JS,
-    "/badges.js": "badges.js" as JS,
-    "/clock.js": "clock.js" as JS,
-    "/details.js": "details.js" as JS,
-    "/dom.js": "dom.js" as JS,
-    "/feed.js": "feed.js" as JS,
-    "/format.js": "format.js" as JS,
-    "/history.js": "history.js" as JS,
-    "/links.js": "links.js" as JS,
-    "/live.js": "live.js" as JS,
-    "/operator.js": "operator.js" as JS,
-    "/participants.js": "participants.js" as JS,
-    "/proof.js": "proof.js" as JS,
-    "/result.js": "result.js" as JS,
-    "/round.js": "round.js" as JS,
-    "/state.js": "state.js" as JS,
-    "/top.js": "top.js" as JS,
-};
+static ASSETS: [Asset; 21] = [
+    page!("/", "index.html"),
+    page!("/index.html", "index.html"),
+    asset!("/style.css", "style.css", CSS),
+    asset!("/api.js", "api.js", JS),
+    asset!("/app.js", "app.js", JS),
+    asset!("/badges.js", "badges.js", JS),
+    asset!("/clock.js", "clock.js", JS),
+    asset!("/details.js", "details.js", JS),
+    asset!("/dom.js", "dom.js", JS),
+    asset!("/feed.js", "feed.js", JS),
+    asset!("/format.js", "format.js", JS),
+    asset!("/history.js", "history.js", JS),
+    asset!("/links.js", "links.js", JS),
+    asset!("/live.js", "live.js", JS),
+    asset!("/operator.js", "operator.js", JS),
+    asset!("/participants.js", "participants.js", JS),
+    asset!("/proof.js", "proof.js", JS),
+    asset!("/result.js", "result.js", JS),
+    asset!("/round.js", "round.js", JS),
+    asset!("/state.js", "state.js", JS),
+    asset!("/top.js", "top.js", JS),
+];
 
 pub fn find(path: &str) -> Option<&'static Asset> {
-    ASSETS
-        .iter()
-        .find(|(known, _)| *known == path)
-        .map(|(_, asset)| asset)
+    ASSETS.iter().find(|asset| asset.path == path)
 }
 
 const STATE_BEGINS: &str = "<!--state-->";
 const STATE_ENDS: &str = "<!--/state-->";
 
 /// The page with the current state between its two marks, for readers without JavaScript.
-pub fn page(template: &[u8], snapshot: &Snapshot) -> String {
-    let template = String::from_utf8_lossy(template);
+fn page(template: &str, snapshot: &Snapshot) -> String {
     let parts = template
         .split_once(STATE_BEGINS)
         .and_then(|(before, rest)| Some((before, rest.split_once(STATE_ENDS)?.1)));
@@ -66,7 +91,7 @@ pub fn page(template: &[u8], snapshot: &Snapshot) -> String {
             "{before}{STATE_BEGINS}{}{STATE_ENDS}{after}",
             state(snapshot)
         ),
-        None => template.into_owned(),
+        None => template.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::base::metrics::{Kind, Metrics, Value, DURATION_BUCKETS_SECS};
 use crate::chain::types::U256;
-use crate::lottery::model::{RoundState, Snapshot};
+use crate::lottery::model::{Outcome, RoundState, Snapshot};
 
 pub fn render(metrics: &Metrics, snapshot: &Snapshot, websocket_clients: usize) -> String {
     let mut text = String::with_capacity(8 * 1024);
@@ -12,119 +12,96 @@ pub fn render(metrics: &Metrics, snapshot: &Snapshot, websocket_clients: usize) 
         ("version", env!("CARGO_PKG_VERSION")),
         ("commit", env!("LOTTERY_COMMIT")),
     ];
-    gauge(
-        &mut text,
-        "build_info",
-        "The version that runs.",
-        &version,
-        1.0,
-    );
-    if let Some(head) = snapshot.head {
-        gauge(
-            &mut text,
-            "chain_head_block",
-            "The newest block read.",
-            &[],
-            head.number as f64,
-        );
-        let help = "Its timestamp, unix seconds.";
-        gauge(
-            &mut text,
-            "chain_head_timestamp_seconds",
-            help,
-            &[],
-            head.timestamp as f64,
-        );
-        let help = "The newest finalized block known.";
-        gauge(
-            &mut text,
-            "chain_finalized_block",
-            help,
-            &[],
-            snapshot.finality.finalized_block as f64,
-        );
-    }
+    header(&mut text, "build_info", "The version that runs.", "gauge");
+    sample(&mut text, "lottery_build_info", &version, 1.0);
+    let reorgs = snapshot.reorgs_total as f64;
     header(&mut text, "reorgs_total", "Reorgs followed.", "counter");
-    sample(
-        &mut text,
-        "lottery_reorgs_total",
-        &[],
-        snapshot.reorgs_total as f64,
-    );
-    if let Some(round) = &snapshot.round {
-        gauge(
-            &mut text,
-            "round_id",
-            "The running round.",
-            &[],
-            round.round_id as f64,
-        );
-        let help = "0 waiting, 1 betting.";
-        gauge(
-            &mut text,
-            "round_state",
-            help,
-            &[],
-            f64::from(round.state.number()),
-        );
-        gauge(
-            &mut text,
-            "round_pot_ether",
-            "The pot.",
-            &[],
-            ether(round.total_pot_wei),
-        );
-        if round.state == RoundState::Betting {
-            let help = "When the draw window opens, unix seconds.";
-            gauge(
-                &mut text,
-                "draw_window_open_timestamp_seconds",
-                help,
-                &[],
-                round.min_draw_time as f64,
-            );
-            let help = "When the draw window closes, unix seconds.";
-            gauge(
-                &mut text,
-                "draw_window_close_timestamp_seconds",
-                help,
-                &[],
-                round.max_draw_time as f64,
-            );
+    sample(&mut text, "lottery_reorgs_total", &[], reorgs);
+    for (name, help, value) in gauges(snapshot, websocket_clients) {
+        // What is not known has no sample, rather than a wrong one.
+        if let Some(value) = value {
+            header(&mut text, name, help, "gauge");
+            sample(&mut text, &format!("lottery_{name}"), &[], value);
         }
     }
-    let last_draw = snapshot
-        .history
-        .iter()
-        .find(|round| round.verdict.is_some() && round.min_draw_time > 0);
-    if let Some(round) = last_draw {
-        let delay = round
-            .position
-            .block_timestamp
-            .saturating_sub(round.min_draw_time);
-        let help = "From the window's opening to the last draw's block.";
-        gauge(&mut text, "draw_delay_seconds", help, &[], delay as f64);
-    }
-    if let Some(balance_wei) = snapshot.operator.balance_wei {
-        let help = "The operator's balance at its last look.";
-        gauge(
-            &mut text,
-            "operator_balance_ether",
-            help,
-            &[],
-            ether(balance_wei),
-        );
-    }
-    let help = "Clients of the feed.";
-    gauge(
-        &mut text,
-        "websocket_clients",
-        help,
-        &[],
-        websocket_clients as f64,
-    );
     counted(&mut text, metrics);
     text
+}
+
+type Gauge = (&'static str, &'static str, Option<f64>);
+
+fn gauges(snapshot: &Snapshot, websocket_clients: usize) -> [Gauge; 11] {
+    let head = snapshot.head;
+    let round = snapshot.round.as_ref();
+    let betting = round.filter(|round| round.state == RoundState::Betting);
+    let finalized = snapshot.finality.finalized_block as f64;
+    [
+        (
+            "chain_head_block",
+            "The newest block read.",
+            head.map(|head| head.number as f64),
+        ),
+        (
+            "chain_head_timestamp_seconds",
+            "The newest block's timestamp, unix seconds.",
+            head.map(|head| head.timestamp as f64),
+        ),
+        (
+            "chain_finalized_block",
+            "The newest finalized block known.",
+            head.map(|_| finalized),
+        ),
+        (
+            "round_id",
+            "The running round.",
+            round.map(|round| round.round_id as f64),
+        ),
+        (
+            "round_state",
+            "The running round's state: 0 waiting, 1 betting.",
+            round.map(|round| f64::from(round.state.number())),
+        ),
+        (
+            "round_pot_ether",
+            "The running round's pot.",
+            round.map(|round| ether(round.total_pot_wei)),
+        ),
+        (
+            "draw_window_open_timestamp_seconds",
+            "When the draw window opens, unix seconds.",
+            betting.map(|round| round.min_draw_time as f64),
+        ),
+        (
+            "draw_window_close_timestamp_seconds",
+            "When the draw window closes, unix seconds.",
+            betting.map(|round| round.max_draw_time as f64),
+        ),
+        (
+            "draw_delay_seconds",
+            "From the opening of the window to the block of the last draw.",
+            last_draw_delay_secs(snapshot).map(|secs| secs as f64),
+        ),
+        (
+            "operator_balance_ether",
+            "The operator's balance at its last look.",
+            snapshot.operator.balance_wei.map(ether),
+        ),
+        (
+            "websocket_clients",
+            "Clients of the feed.",
+            Some(websocket_clients as f64),
+        ),
+    ]
+}
+
+fn last_draw_delay_secs(snapshot: &Snapshot) -> Option<u64> {
+    let mut draws = snapshot.history.iter().filter(|round| {
+        matches!(round.outcome, Outcome::Completed { .. }) && round.min_draw_time > 0
+    });
+    let last = draws.next()?;
+    last.position
+        .block_timestamp
+        .checked_sub(last.min_draw_time)
 }
 
 fn counted(text: &mut String, metrics: &Metrics) {
@@ -162,11 +139,6 @@ fn counted(text: &mut String, metrics: &Metrics) {
     }
 }
 
-fn gauge(text: &mut String, name: &str, help: &str, labels: &[(&str, &str)], value: f64) {
-    header(text, name, help, "gauge");
-    sample(text, &format!("lottery_{name}"), labels, value);
-}
-
 fn header(text: &mut String, name: &str, help: &str, kind: &str) {
     // Writing to a String cannot fail.
     let _ = write!(
@@ -199,6 +171,7 @@ fn ether(wei: U256) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::fixture;
 
     #[test]
     fn labels_are_escaped_and_histograms_end_with_infinity() {
@@ -227,5 +200,60 @@ mod tests {
             text.contains("lottery_b_seconds_count{k=\"v\"} 1\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_snapshot_is_told_at_the_moment_of_the_scrape() {
+        let text = render(&Metrics::default(), &fixture::snapshot(), 3);
+        for line in [
+            "lottery_chain_head_block 1000",
+            "lottery_chain_head_timestamp_seconds 10000",
+            "lottery_chain_finalized_block 930",
+            "# TYPE lottery_reorgs_total counter",
+            "lottery_reorgs_total 2",
+            "lottery_round_id 7",
+            "lottery_round_state 1",
+            "lottery_round_pot_ether 0.2",
+            "lottery_draw_window_open_timestamp_seconds 10085",
+            "lottery_draw_window_close_timestamp_seconds 10260",
+            "lottery_draw_delay_seconds 7",
+            "lottery_operator_balance_ether 1.25",
+            "lottery_websocket_clients 3",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} in {text}");
+        }
+        assert!(text.starts_with("# HELP lottery_build_info "), "{text}");
+        assert!(text.contains("lottery_build_info{version=\""), "{text}");
+    }
+
+    /// Before the first block only what is known is there, and every sample follows its own type.
+    #[test]
+    fn every_sample_has_its_type_and_no_family_comes_twice() {
+        let metrics = Metrics::default();
+        metrics.add(
+            "lottery_http_requests_total",
+            "HTTP answers.",
+            &[("status", "200")],
+            1.0,
+        );
+        metrics.observe("lottery_b_seconds", "B.", &[], 0.02);
+        for snapshot in [fixture::snapshot(), fixture::empty_snapshot()] {
+            let text = render(&metrics, &snapshot, 0);
+            let mut families = Vec::new();
+            for line in text.lines() {
+                if let Some(rest) = line.strip_prefix("# TYPE ") {
+                    let name = rest.split(' ').next().unwrap();
+                    assert!(!families.contains(&name), "{name} comes twice");
+                    families.push(name);
+                } else if !line.starts_with("# HELP ") {
+                    let name = families.last().unwrap();
+                    assert!(line.starts_with(name), "{line} under {name}");
+                    let value = line.rsplit(' ').next().unwrap();
+                    assert!(value.parse::<f64>().is_ok(), "{line}");
+                }
+            }
+        }
+        let empty = render(&metrics, &fixture::empty_snapshot(), 0);
+        assert!(!empty.contains("lottery_round_id") && !empty.contains("lottery_chain_head"));
     }
 }

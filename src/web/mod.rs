@@ -6,9 +6,12 @@
 
 pub mod api;
 pub mod assets;
+pub mod commands;
 pub mod connection;
 pub mod descriptors;
 pub mod feed;
+#[cfg(test)]
+mod fixture;
 pub mod gate;
 pub mod http;
 pub mod metrics;
@@ -16,5 +19,7 @@ pub mod occupancy;
 pub mod openapi;
 pub mod private;
 pub mod query;
+pub mod reply;
+pub mod routes;
 pub mod stream;
 pub mod view;

@@ -1,0 +1,452 @@
+//! A state with something of everything, and an API over it whose clock stands still: what the web's tests share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{bounded, Receiver};
+use serde_json::Value;
+
+use crate::actors::messages::{Command, CommandKind, OperatorHandle, SharedSnapshot};
+use crate::base::clock::{ChainTime, Clock};
+use crate::base::metrics::Metrics;
+use crate::base::thread::Health;
+use crate::chain::endpoints::EndpointReport;
+use crate::chain::types::{Address, H256, U256};
+use crate::config::Secret;
+use crate::lottery::model::*;
+use crate::lottery::participants::ParticipantsLedger;
+use crate::lottery::persistent::PersistentVec;
+use crate::lottery::proof::{seed, verify, winner, ProofInputs, Verdict};
+use crate::web::api::{Api, ApiConfig};
+use crate::web::http::{Reply, Request};
+
+pub const TOKEN: &str = "open sesame";
+pub const HEAD_TIME: u64 = 10_000;
+/// Commands that the operator's queue takes.
+pub const QUEUE_LEN: usize = 4;
+
+pub struct Fixture {
+    pub api: Api,
+    pub commands: Receiver<Command>,
+    pub clock: Clock,
+}
+
+impl Fixture {
+    /// The head of `snapshot` was seen just now.
+    pub fn new(mut snapshot: Snapshot) -> Fixture {
+        let clock = Clock::manual(HEAD_TIME * 1_000);
+        snapshot.chain_time = snapshot.head.map(|head| ChainTime {
+            head_timestamp: head.timestamp,
+            seen_at: clock.now(),
+        });
+        let (sender, commands) = bounded(QUEUE_LEN);
+        let api = Api {
+            config: ApiConfig {
+                contract_address: address(0xc0),
+                chain_id: 31_337,
+                explorer_url: Some("https://explorer.example".to_owned()),
+                token: Some(Secret::new(TOKEN.to_owned())),
+                key_address: Some(address(0x0e)),
+                round_history_max: 20,
+                live_feed_max_entries: 1_000,
+            },
+            snapshot: SharedSnapshot::new(Arc::new(snapshot)),
+            operator: OperatorHandle::new(sender, clock.clone()),
+            health: Health::default(),
+            metrics: Metrics::default(),
+            clock: clock.clone(),
+            websocket_clients: Box::new(|| 3),
+            endpoint_reports: Box::new(|| {
+                vec![EndpointReport {
+                    host: "node.example".to_owned(),
+                    healthy: true,
+                    head: Some(1_000),
+                    latency: None,
+                    last_error: Some("timed out".to_owned()),
+                }]
+            }),
+        };
+        Fixture {
+            api,
+            commands,
+            clock,
+        }
+    }
+
+    pub fn get(&self, target: &str) -> Reply {
+        self.send("GET", target, &[], "")
+    }
+
+    /// With the token.
+    pub fn post(&self, target: &str, body: &str) -> Reply {
+        let authorization = format!("Bearer {TOKEN}");
+        self.send("POST", target, &[("authorization", &authorization)], body)
+    }
+
+    pub fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        self.api.handle(&request(method, target, headers, body))
+    }
+
+    /// Hands the operator one action past the API; its id.
+    pub fn submit_one(&self) -> String {
+        self.api.operator.submit(7, CommandKind::Draw).unwrap()
+    }
+}
+
+pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Request {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query.to_owned())),
+        None => (target, None),
+    };
+    let headers = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Request {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query,
+        headers: headers.collect(),
+        body: body.as_bytes().to_vec(),
+        peer: [127, 0, 0, 1].into(),
+    }
+}
+
+pub fn json(reply: &Reply) -> Value {
+    serde_json::from_slice(&reply.body).unwrap()
+}
+
+pub fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
+    let mut found = reply.headers.iter().filter(|(known, _)| *known == name);
+    let value = found.next().map(|(_, value)| value.as_str());
+    assert!(found.next().is_none(), "{name} is there twice");
+    value
+}
+
+pub fn address(number: u64) -> Address {
+    Address::from_low_u64_be(number)
+}
+
+/// Hundredths of an ether.
+pub fn cents(cents: u64) -> U256 {
+    U256::from(cents) * U256::exp10(16)
+}
+
+pub fn position(block_number: u64, log_index: u64) -> LogPosition {
+    LogPosition {
+        block_number,
+        block_hash: H256::from_low_u64_be(0xb10c_0000 + block_number),
+        block_timestamp: HEAD_TIME - 1_000 + block_number,
+        transaction_hash: H256::from_low_u64_be(block_number * 100 + log_index),
+        log_index,
+    }
+}
+
+/// Before the first block.
+pub fn empty_snapshot() -> Snapshot {
+    Snapshot {
+        head: None,
+        chain_time: None,
+        syncing: true,
+        round: None,
+        participants: ParticipantsLedger::default().view().clone(),
+        config: None,
+        history: Arc::default(),
+        live_feed: PersistentVec::default(),
+        schedule: BlockSchedule::default(),
+        finality: Finality::default(),
+        connection: ConnectionStatus {
+            reachable: false,
+            since_unix_ms: 9_000_500,
+            problem: Some("node.example: refused".to_owned()),
+        },
+        operator: Arc::default(),
+        actions: Arc::default(),
+        reorgs_total: 0,
+    }
+}
+
+/// Round 7 is running, with three players; rounds 6 to 3 are over: latest, safe, finalized, and out of reach.
+pub fn snapshot() -> Snapshot {
+    let bets = [(1, 5), (2, 10), (3, 3), (1, 2)].map(|(player, wei)| (address(player), cents(wei)));
+    Snapshot {
+        head: Some(HeadRef {
+            number: 1_000,
+            hash: H256::repeat_byte(0xaa),
+            timestamp: HEAD_TIME,
+        }),
+        syncing: false,
+        round: Some(round()),
+        participants: ParticipantsLedger::from_bets(bets).view().clone(),
+        config: Some(Arc::new(config())),
+        history: Arc::new(vec![
+            Arc::new(completed(6, 990)),
+            Arc::new(refunded(5, 950)),
+            Arc::new(completed(4, 900)),
+            Arc::new(out_of_reach(3, 880)),
+        ]),
+        live_feed: every_event()
+            .into_iter()
+            .zip(980..)
+            .map(|(event, block_number)| {
+                let position = position(block_number, 4);
+                LiveFeedItem::Event(Arc::new(EventRecord { event, position }))
+            })
+            .chain([LiveFeedItem::Alert(Arc::new(alert()))])
+            .collect(),
+        schedule: BlockSchedule {
+            mean_spacing_secs: Some(12.0),
+            min_spacing_secs: 12,
+        },
+        finality: Finality {
+            safe_block: 960,
+            finalized_block: 930,
+        },
+        connection: ConnectionStatus {
+            reachable: true,
+            since_unix_ms: 9_000_500,
+            problem: None,
+        },
+        operator: Arc::new(operator()),
+        actions: Arc::new(vec![Arc::new(action())]),
+        reorgs_total: 2,
+        ..empty_snapshot()
+    }
+}
+
+pub fn round() -> Round {
+    Round {
+        round_id: 7,
+        state: RoundState::Betting,
+        start_time: 9_900,
+        end_time: 10_080,
+        min_draw_time: 10_085,
+        max_draw_time: 10_260,
+        total_pot_wei: cents(20),
+        participant_count: 3,
+    }
+}
+
+pub fn config() -> ContractConfig {
+    ContractConfig {
+        publisher: address(0x0f),
+        operator: address(0x0e),
+        commission_bps: 500,
+        min_bet_wei: U256::exp10(15),
+        betting_duration_secs: 180,
+        min_draw_delay_secs: 5,
+        max_draw_delay_secs: 180,
+        min_end_time_extension_secs: 60,
+        min_participants: 2,
+    }
+}
+
+/// A round that was drawn in `block_number` and passes the check.
+pub fn completed(round_id: u64, block_number: u64) -> FinishedRound {
+    let position = position(block_number, 1);
+    let bet = |player, wei, log_index| Bet {
+        player: address(player),
+        amount_wei: cents(wei),
+        position: self::position(block_number - 20, log_index),
+    };
+    let bets = vec![bet(1, 4, 0), bet(2, 6, 1)];
+    let prevrandao = H256::repeat_byte(0x5e);
+    let inputs = ProofInputs {
+        block_timestamp: position.block_timestamp,
+        prevrandao,
+        block_number,
+        round_id,
+        total_pot_wei: cents(10),
+        bets: &bets,
+    };
+    let random_seed = seed(&inputs);
+    let winner = winner(random_seed, inputs.total_pot_wei, &bets).unwrap();
+    let verdict = verify(&inputs, random_seed, winner);
+    FinishedRound {
+        round_id,
+        start_time: position.block_timestamp - 190,
+        end_time: position.block_timestamp - 12,
+        min_draw_time: position.block_timestamp - 7,
+        max_draw_time: position.block_timestamp + 168,
+        total_pot_wei: cents(10),
+        participant_count: 2,
+        outcome: Outcome::Completed {
+            winner,
+            winner_prize_wei: U256::exp10(15) * 95,
+            publisher_commission_wei: U256::exp10(15) * 5,
+            random_seed,
+        },
+        verdict: Some(verdict),
+        prevrandao: Some(prevrandao),
+        position,
+        bets,
+    }
+}
+
+pub fn refunded(round_id: u64, block_number: u64) -> FinishedRound {
+    FinishedRound {
+        outcome: Outcome::Refunded {
+            reason: "Insufficient participants".to_owned(),
+        },
+        verdict: None,
+        ..completed(round_id, block_number)
+    }
+}
+
+/// A round whose bets and header the node does not tell any more.
+fn out_of_reach(round_id: u64, block_number: u64) -> FinishedRound {
+    FinishedRound {
+        start_time: 0,
+        end_time: 0,
+        min_draw_time: 0,
+        max_draw_time: 0,
+        bets: Vec::new(),
+        prevrandao: None,
+        verdict: Some(Verdict::Unverifiable {
+            why: "the bets are out of reach".to_owned(),
+        }),
+        ..completed(round_id, block_number)
+    }
+}
+
+pub fn alert() -> Alert {
+    Alert {
+        id: "alert-9999000-1".to_owned(),
+        code: "draw_failed",
+        severity: Severity::Critical,
+        message: "the draw of round 6 failed".to_owned(),
+        round_id: Some(6),
+        unix_ms: 9_999_000,
+    }
+}
+
+pub fn operator() -> OperatorStatus {
+    OperatorStatus {
+        is_running: true,
+        address: Some(address(0x0e)),
+        key_loaded: true,
+        phase: "waiting for draw window (starts in 85s)".to_owned(),
+        current_round_id: Some(7),
+        scheduled_draw_round_id: Some(7),
+        scheduled_draw_due_at: Some(10_085),
+        last_event_unix_ms: Some(9_990_700),
+        last_draw_attempt_unix_ms: None,
+        consecutive_draw_failures: 1,
+        max_draw_retries: 3,
+        watchdog_last_check_unix_ms: Some(9_999_999),
+        in_flight: Some(InFlight {
+            action: ActionKind::Draw,
+            round_id: 6,
+            nonce: 12,
+            hashes: vec![H256::repeat_byte(0xcd)],
+            attempts: 1,
+        }),
+        balance_wei: Some(cents(125)),
+        rehearsal: Some(Rehearsal {
+            round_id: 6,
+            unix_ms: 9_940_000,
+            ready: false,
+            problems: vec!["the balance is low".to_owned()],
+        }),
+        alerts: vec![Arc::new(alert())],
+    }
+}
+
+pub fn action() -> ActionRecord {
+    ActionRecord {
+        id: "a-1".to_owned(),
+        kind: ActionKind::Draw,
+        round_id: 6,
+        manual: true,
+        state: ActionState::Done,
+        attempts: 1,
+        hashes: vec![H256::repeat_byte(0xcd)],
+        block_number: Some(990),
+        gas_used: Some(266_000),
+        error: None,
+        created_unix_ms: 9_980_000,
+        updated_unix_ms: 9_990_000,
+    }
+}
+
+pub fn every_event() -> Vec<LotteryEvent> {
+    let timestamp = 9_990;
+    vec![
+        LotteryEvent::BetPlaced {
+            round_id: 7,
+            player: address(1),
+            amount_wei: cents(5),
+            new_total_wei: cents(20),
+            timestamp,
+        },
+        LotteryEvent::BettingDurationUpdated {
+            old_duration_secs: 180,
+            new_duration_secs: 240,
+            timestamp,
+        },
+        LotteryEvent::EndTimeExtended {
+            round_id: 7,
+            old_end_time: 10_080,
+            new_end_time: 10_140,
+            timestamp,
+        },
+        LotteryEvent::MinBetAmountUpdated {
+            old_amount_wei: U256::exp10(15),
+            new_amount_wei: U256::from(1),
+            timestamp,
+        },
+        LotteryEvent::MinParticipantsUpdated {
+            old_min: 2,
+            new_min: 3,
+            timestamp,
+        },
+        LotteryEvent::OperatorUpdated {
+            old_operator: address(0x0d),
+            new_operator: address(0x0e),
+            timestamp,
+        },
+        LotteryEvent::RoundCompleted {
+            round_id: 6,
+            winner: address(1),
+            total_pot_wei: cents(10),
+            participant_count: 2,
+            winner_prize_wei: U256::exp10(15) * 95,
+            publisher_commission_wei: U256::exp10(15) * 5,
+            random_seed: U256::MAX,
+            timestamp,
+        },
+        LotteryEvent::RoundCreated {
+            round_id: 7,
+            start_time: 0,
+            end_time: 0,
+            min_draw_time: 0,
+            max_draw_time: 0,
+            timestamp,
+        },
+        LotteryEvent::RoundRefunded {
+            round_id: 5,
+            total_refunded_wei: cents(300),
+            participant_count: 1,
+            reason: "Insufficient participants".to_owned(),
+            timestamp,
+        },
+        LotteryEvent::RoundStateChanged {
+            round_id: 7,
+            old_state: RoundState::Waiting,
+            new_state: RoundState::Betting,
+            timestamp,
+        },
+        LotteryEvent::Withdrawn {
+            to: address(0x0f),
+            amount_wei: cents(100),
+            timestamp,
+        },
+    ]
+}
+
+/// Chain time as of `now` in `snapshot`, for views that are asked directly.
+pub fn seen_at(snapshot: &mut Snapshot, now: Instant) {
+    snapshot.chain_time = snapshot.head.map(|head| ChainTime {
+        head_timestamp: head.timestamp,
+        seen_at: now,
+    });
+}

@@ -1,0 +1,126 @@
+//! The API's own description, OpenAPI 3.1: made of the table of routes and the schemas of what they answer.
+
+use serde_json::{json, Map, Value};
+
+use crate::web::routes::{Endpoint, Parameter, ParameterKind, Route, ROUTES};
+
+mod schemas;
+#[cfg(test)]
+mod tests;
+
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let method = if route.is_command() { "post" } else { "get" };
+        paths.insert(route.path.to_owned(), json!({method: operation(route)}));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "lottery",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "description": "An on-chain lottery, as of the newest block. Wei and seeds are decimal strings, addresses \
+                            EIP-55, hashes 0x lower case, times unix seconds. State answers say as of which block they \
+                            speak; items from a log say how settled they are. GET answers carry an ETag and honour \
+                            If-None-Match. The same state is pushed over a WebSocket at /ws/lottery.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {
+                "type": "http", "scheme": "bearer", "description": "the content of server.api_token_file",
+            }},
+            "schemas": schemas::all(),
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut responses = Map::new();
+    let (status, meaning) = match route.is_command() {
+        true => ("202", "handed to the operator"),
+        false => ("200", "the answer"),
+    };
+    responses.insert(status.to_owned(), response(meaning, route.schema));
+    for (status, meaning) in route.refusals {
+        // A failing probe answers in the same shape as a passing one.
+        let is_probe = matches!(route.endpoint, Endpoint::Healthz | Endpoint::Readyz);
+        let schema = if is_probe { route.schema } else { "Error" };
+        responses.insert(status.to_string(), response(meaning, schema));
+    }
+    if route.is_command() || !route.parameters.is_empty() || route.path_parameter().is_some() {
+        let meaning = "a parameter or the body is wrong: the message names it and what is allowed";
+        responses.insert("400".to_owned(), response(meaning, "Error"));
+    }
+    let meaning = "refused: the message says what is wrong and what to do";
+    responses.insert("default".to_owned(), response(meaning, "Error"));
+    let mut operation = json!({
+        "operationId": operation_id(route.endpoint),
+        "summary": route.summary,
+        "responses": responses,
+    });
+    let parameters: Vec<Value> = path_parameter(route)
+        .into_iter()
+        .chain(route.parameters.iter().map(query_parameter))
+        .collect();
+    if !parameters.is_empty() {
+        operation["parameters"] = Value::Array(parameters);
+    }
+    if route.is_command() {
+        operation["security"] = json!([{"token": []}]);
+        operation["requestBody"] = request_body(route.endpoint);
+    }
+    operation
+}
+
+fn operation_id(endpoint: Endpoint) -> String {
+    let name = format!("{endpoint:?}");
+    name[..1].to_lowercase() + &name[1..]
+}
+
+fn response(meaning: &str, schema: &str) -> Value {
+    json!({
+        "description": meaning,
+        "content": {"application/json": {"schema": schemas::reference(schema)}},
+    })
+}
+
+fn path_parameter(route: &Route) -> Option<Value> {
+    let (_, name) = route.path_parameter()?;
+    let schema = match route.endpoint {
+        Endpoint::FinishedRound => json!({"type": "integer", "minimum": 1}),
+        _ => json!({"type": "string"}),
+    };
+    Some(json!({"name": name, "in": "path", "required": true, "schema": schema}))
+}
+
+fn query_parameter(parameter: &Parameter) -> Value {
+    let schema = match parameter.kind {
+        ParameterKind::Number { min } => json!({"type": "integer", "minimum": min}),
+        ParameterKind::Address => json!({"type": "string", "pattern": schemas::ADDRESS}),
+        ParameterKind::Text => json!({"type": "string"}),
+    };
+    json!({
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.is_required,
+        "description": parameter.meaning,
+        "schema": schema,
+    })
+}
+
+fn request_body(endpoint: Endpoint) -> Value {
+    let mut properties = json!({"roundId": {"type": "integer", "minimum": 1}});
+    if endpoint == Endpoint::Refund {
+        properties["force"] = json!({
+            "type": "boolean", "description": "refund even before the draw window is over",
+        });
+    }
+    json!({
+        "required": true,
+        "content": {"application/json": {"schema": {
+            "type": "object", "required": ["roundId"], "properties": properties, "additionalProperties": false,
+        }}},
+    })
+}

@@ -1,0 +1,215 @@
+//! The description against the real answers, by a validator that knows exactly the words the schemas use.
+
+use serde_json::{json, Value};
+
+use crate::web::fixture::{self, Fixture};
+use crate::web::openapi::{document, schemas};
+use crate::web::routes::{Route, ROUTES};
+
+/// What is wrong with `value`, with the place; None when `schema` allows it.
+fn fault(document: &Value, schema: &Value, value: &Value, place: &str) -> Option<String> {
+    let rules = schema.as_object().expect("a schema is an object");
+    rules.iter().find_map(|(word, rule)| {
+        let wrong =
+            |is_wrong: bool| is_wrong.then(|| format!("{place}: {value} against {word} {rule}"));
+        match word.as_str() {
+            "description" => None,
+            "$ref" => {
+                let pointer = rule.as_str().unwrap().strip_prefix('#').unwrap();
+                fault(
+                    document,
+                    document.pointer(pointer).expect(pointer),
+                    value,
+                    place,
+                )
+            }
+            "anyOf" => {
+                let faults: Vec<String> = rule
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter_map(|option| fault(document, option, value, place))
+                    .collect();
+                (faults.len() == rule.as_array().unwrap().len()).then(|| faults.join(" and "))
+            }
+            "type" => wrong(!has_type(rule.as_str().unwrap(), value)),
+            "enum" => wrong(!rule.as_array().unwrap().contains(value)),
+            "pattern" => wrong(
+                !value
+                    .as_str()
+                    .is_some_and(|text| fits(rule.as_str().unwrap(), text)),
+            ),
+            "minimum" => wrong(
+                value
+                    .as_f64()
+                    .is_some_and(|number| number < rule.as_f64().unwrap()),
+            ),
+            "maximum" => wrong(
+                value
+                    .as_f64()
+                    .is_some_and(|number| number > rule.as_f64().unwrap()),
+            ),
+            "required" => {
+                let missing = rule
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(|name| value.get(name.as_str().unwrap()).is_none());
+                missing.map(|name| format!("{place}: {name} is missing"))
+            }
+            "properties" => rule.as_object().unwrap().iter().find_map(|(name, schema)| {
+                fault(
+                    document,
+                    schema,
+                    value.get(name)?,
+                    &format!("{place}.{name}"),
+                )
+            }),
+            "additionalProperties" => value.as_object()?.iter().find_map(|(name, field)| {
+                let place = format!("{place}.{name}");
+                match (
+                    schema
+                        .pointer("/properties")
+                        .and_then(|known| known.get(name)),
+                    rule,
+                ) {
+                    (Some(_), _) => None,
+                    (None, Value::Bool(true)) => None,
+                    (None, Value::Bool(false)) => Some(format!("{place} is not described")),
+                    (None, rule) => fault(document, rule, field, &place),
+                }
+            }),
+            "items" => value
+                .as_array()?
+                .iter()
+                .enumerate()
+                .find_map(|(index, item)| {
+                    fault(document, rule, item, &format!("{place}[{index}]"))
+                }),
+            unknown => panic!("the validator does not know {unknown}"),
+        }
+    })
+}
+
+fn has_type(name: &str, value: &Value) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        unknown => panic!("{unknown} is no type"),
+    }
+}
+
+fn fits(pattern: &str, text: &str) -> bool {
+    let hex = |length: usize| {
+        text.strip_prefix("0x").is_some_and(|digits| {
+            digits.len() == length && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        })
+    };
+    match pattern {
+        schemas::ADDRESS => hex(40),
+        "^0x[0-9a-f]{64}$" => hex(64) && text.to_lowercase() == text,
+        "^[0-9]+$" => !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()),
+        unknown => panic!("the validator does not know {unknown}"),
+    }
+}
+
+fn schema_of(document: &Value, route: &Route, status: u16) -> Value {
+    let method = if route.is_command() { "post" } else { "get" };
+    let responses = &document["paths"][route.path][method]["responses"];
+    let status = status.to_string();
+    let response = responses.get(&status).unwrap_or(&responses["default"]);
+    response["content"]["application/json"]["schema"].clone()
+}
+
+/// Asks every route of the table for an answer of each kind and checks it against its schema.
+fn check(fixture: &Fixture) {
+    let document = document();
+    let action = fixture.submit_one();
+    for route in ROUTES {
+        let queries: &[&str] = match route.path {
+            "/api/round/participants" => &["", "limit=1&offset=1", "limit=0"],
+            "/api/round/player" => &["", "player=0x0000000000000000000000000000000000000001"],
+            "/api/history" => &["", "limit=1", "before=2", "before=x"],
+            "/api/activities" => &["", "limit=3", "before=nothing"],
+            _ => &[""],
+        };
+        let paths: Vec<String> = match route.path {
+            "/api/history/{roundId}" => ["1", "4", "5", "6", "7", "8", "x"]
+                .map(|id| format!("/api/history/{id}"))
+                .into(),
+            "/api/operator/actions/{id}" => ["a-1", action.as_str(), "none"]
+                .map(|id| format!("/api/operator/actions/{id}"))
+                .into(),
+            path => vec![path.to_owned()],
+        };
+        for (path, query) in paths
+            .iter()
+            .flat_map(|path| queries.iter().map(move |query| (path, *query)))
+        {
+            let reply = match route.is_command() {
+                true => fixture.post(path, "{\"roundId\":7}"),
+                false => fixture.get(&format!("{path}?{query}")),
+            };
+            let body: Value = serde_json::from_slice(&reply.body).unwrap();
+            let schema = schema_of(&document, route, reply.status);
+            let fault = fault(&document, &schema, &body, "body");
+            assert_eq!(fault, None, "{path}?{query} {}", reply.status);
+        }
+    }
+}
+
+#[test]
+fn real_answers_fit_their_schemas() {
+    check(&Fixture::new(fixture::snapshot()));
+    check(&Fixture::new(fixture::empty_snapshot()));
+    let mut waiting = fixture::snapshot();
+    waiting.config = None;
+    waiting.syncing = true;
+    check(&Fixture::new(waiting));
+}
+
+#[test]
+fn the_validator_finds_what_does_not_fit() {
+    let document = document();
+    let schema = schemas::reference("Checks");
+    for (value, named) in [
+        (json!({"status": "ok"}), "\"failing\" is missing"),
+        (json!({"status": "fine", "failing": {}}), "against enum"),
+        (json!({"status": "ok", "failing": {"a": 1}}), "against type"),
+        (
+            json!({"status": "ok", "failing": {}, "more": 1}),
+            "body.more is not described",
+        ),
+        (json!([]), "body"),
+    ] {
+        let found = fault(&document, &schema, &value, "body").unwrap();
+        assert!(found.contains(named), "{found}");
+    }
+}
+
+#[test]
+fn every_reference_has_its_schema_and_every_operation_its_own_name() {
+    let document = document();
+    let text = document.to_string();
+    for part in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = part.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+    let mut names: Vec<&str> = text
+        .split("\"operationId\":\"")
+        .skip(1)
+        .map(|part| part.split('"').next().unwrap())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), ROUTES.len());
+    assert_eq!(
+        document["paths"]["/api/round/refund"]["post"]["security"],
+        json!([{"token": []}])
+    );
+}

@@ -1,0 +1,309 @@
+//! What every answer has around it: the headers of its kind, its entity tag, "not modified", and compression. Pure.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use flate2::{write::GzEncoder, Compression};
+use serde_json::Value;
+use sha3::{Digest, Sha3_256};
+
+use crate::web::http::{Reply, Request};
+use crate::web::view;
+
+const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                        connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const JSON: &str = "application/json";
+const NO_CACHE: &str = "no-cache";
+const NO_STORE: &str = "no-store";
+/// Below this a compressed answer is hardly smaller: it fits in one packet anyway.
+const GZIP_FROM_BYTES: usize = 1_025;
+pub const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+pub const COMMAND_METHODS: &str = "POST, OPTIONS";
+
+/// Who asks: answers on the private port are for no web page of another origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    Public,
+    Private,
+}
+
+/// What a route makes of a request.
+pub enum Body {
+    Json(u16, Value),
+    /// Will never change again.
+    Immutable(Value),
+    Packed(&'static Packed),
+    Page(String),
+    Text {
+        content_type: &'static str,
+        text: String,
+    },
+    Accepted {
+        location: String,
+        body: Value,
+    },
+    /// The answer to OPTIONS.
+    Methods(&'static str),
+}
+
+/// A refusal with its status, code, text and further headers.
+pub struct Refusal {
+    pub status: u16,
+    pub code: &'static str,
+    pub message: String,
+    pub headers: Vec<(&'static str, String)>,
+}
+
+pub type Answer = Result<Body, Refusal>;
+
+/// Bytes that are the same for the life of the process: hashed and compressed once.
+pub struct Packed {
+    content_type: &'static str,
+    bytes: Arc<[u8]>,
+    gzip: Arc<[u8]>,
+    digest: String,
+}
+
+impl Packed {
+    pub fn new(content_type: &'static str, bytes: &[u8]) -> Packed {
+        Packed {
+            content_type,
+            bytes: bytes.into(),
+            gzip: gzip(bytes, Compression::best()).into(),
+            digest: digest(bytes),
+        }
+    }
+}
+
+pub fn refusal(status: u16, code: &'static str, message: String) -> Refusal {
+    Refusal {
+        status,
+        code,
+        message,
+        headers: Vec::new(),
+    }
+}
+
+pub fn is_read(request: &Request) -> bool {
+    matches!(request.method.as_str(), "GET" | "HEAD")
+}
+
+pub fn write(request: &Request, port: Port, answer: Answer) -> Reply {
+    let mut draft = draft(answer);
+    draft.headers.extend([
+        ("X-Content-Type-Options", "nosniff".to_owned()),
+        ("Referrer-Policy", "no-referrer".to_owned()),
+    ]);
+    if port == Port::Public && is_read(request) {
+        let headers = [
+            ("Access-Control-Allow-Origin", "*".to_owned()),
+            ("Access-Control-Expose-Headers", "ETag".to_owned()),
+        ];
+        draft.headers.extend(headers);
+    }
+    if port == Port::Public && draft.methods == Some(READ_METHODS) {
+        draft.headers.extend([
+            ("Access-Control-Allow-Origin", "*".to_owned()),
+            ("Access-Control-Allow-Methods", "GET, HEAD".to_owned()),
+            ("Access-Control-Allow-Headers", "If-None-Match".to_owned()),
+            ("Access-Control-Max-Age", "86400".to_owned()),
+        ]);
+    }
+    encode(request, draft)
+}
+
+/// An answer before it is known what the client has and takes.
+struct Draft {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    payload: Payload,
+    methods: Option<&'static str>,
+}
+
+enum Payload {
+    Fresh(Vec<u8>),
+    Packed(&'static Packed),
+}
+
+fn draft(answer: Answer) -> Draft {
+    let mut methods = None;
+    let mut headers = Vec::new();
+    let (status, content_type, caching, payload) = match answer {
+        Ok(Body::Json(status, body)) => (status, JSON, NO_CACHE, json(&body)),
+        Ok(Body::Immutable(body)) => (
+            200,
+            JSON,
+            "public, max-age=31536000, immutable",
+            json(&body),
+        ),
+        Ok(Body::Packed(packed)) => (200, packed.content_type, NO_CACHE, Payload::Packed(packed)),
+        Ok(Body::Page(html)) => {
+            headers.push(("Content-Security-Policy", PAGE_CSP.to_owned()));
+            let payload = Payload::Fresh(html.into_bytes());
+            (200, "text/html; charset=utf-8", NO_CACHE, payload)
+        }
+        Ok(Body::Text { content_type, text }) => {
+            let payload = Payload::Fresh(text.into_bytes());
+            (200, content_type, NO_STORE, payload)
+        }
+        Ok(Body::Accepted { location, body }) => {
+            headers.push(("Location", location));
+            (202, JSON, NO_STORE, json(&body))
+        }
+        Ok(Body::Methods(allowed)) => {
+            headers.push(("Allow", allowed.to_owned()));
+            methods = Some(allowed);
+            (204, "", NO_STORE, Payload::Fresh(Vec::new()))
+        }
+        Err(mut refusal) => {
+            headers.append(&mut refusal.headers);
+            let body = view::error(refusal.code, &refusal.message);
+            (refusal.status, JSON, NO_STORE, json(&body))
+        }
+    };
+    headers.push(("Cache-Control", caching.to_owned()));
+    if !content_type.is_empty() {
+        headers.push(("Content-Type", content_type.to_owned()));
+    }
+    Draft {
+        status,
+        headers,
+        payload,
+        methods,
+    }
+}
+
+fn json(body: &Value) -> Payload {
+    Payload::Fresh(body.to_string().into_bytes())
+}
+
+/// Chooses the representation; each has its own strong tag, and one that the client has is not sent again.
+fn encode(request: &Request, draft: Draft) -> Reply {
+    let mut headers = draft.headers;
+    let length = match &draft.payload {
+        Payload::Fresh(bytes) => bytes.len(),
+        Payload::Packed(packed) => packed.bytes.len(),
+    };
+    let is_long = length >= GZIP_FROM_BYTES;
+    let compresses = is_long && request.header("accept-encoding").is_some_and(accepts_gzip);
+    if is_long {
+        headers.push(("Vary", "Accept-Encoding".to_owned()));
+    }
+    if draft.status == 200 && is_read(request) {
+        let digest = match &draft.payload {
+            Payload::Fresh(bytes) => digest(bytes),
+            Payload::Packed(packed) => packed.digest.clone(),
+        };
+        let suffix = if compresses { "-gzip" } else { "" };
+        let tag = format!("\"{digest}{suffix}\"");
+        let is_known = request
+            .header("if-none-match")
+            .is_some_and(|known| lists_tag(known, &tag));
+        headers.push(("ETag", tag));
+        if is_known {
+            return Reply {
+                status: 304,
+                headers,
+                body: Arc::from([]),
+            };
+        }
+    }
+    if compresses {
+        headers.push(("Content-Encoding", "gzip".to_owned()));
+    }
+    let body = match (draft.payload, compresses) {
+        (Payload::Fresh(bytes), false) => bytes.into(),
+        (Payload::Fresh(bytes), true) => gzip(&bytes, Compression::fast()).into(),
+        (Payload::Packed(packed), false) => packed.bytes.clone(),
+        (Payload::Packed(packed), true) => packed.gzip.clone(),
+    };
+    Reply {
+        status: draft.status,
+        headers,
+        body,
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha3_256::digest(bytes)[..12]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// If-None-Match compares weakly (RFC 9110, 13.1.2).
+fn lists_tag(known: &str, tag: &str) -> bool {
+    known
+        .split(',')
+        .map(str::trim)
+        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+/// Accept-Encoding (RFC 9110, 12.5.3): gzip by name, else what is said of all others; a weight of 0 means no.
+fn accepts_gzip(accepted: &str) -> bool {
+    let mut others = false;
+    for item in accepted.split(',') {
+        let mut parts = item.split(';').map(str::trim);
+        let coding = parts.next().unwrap_or_default();
+        let weight = parts
+            .find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")))
+            .map_or(Ok(1.0), str::parse::<f64>);
+        let is_wanted = weight.is_ok_and(|weight| weight > 0.0);
+        if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") {
+            return is_wanted;
+        }
+        if coding == "*" {
+            others = is_wanted;
+        }
+    }
+    others
+}
+
+fn gzip(bytes: &[u8], level: Compression) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 3), level);
+    // Writing to a Vec cannot fail.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_by_name_or_as_one_of_the_others() {
+        for (accepted, takes) in [
+            ("gzip", true),
+            ("GZip, deflate, br", true),
+            ("x-gzip", true),
+            ("br;q=1.0, gzip;q=0.8, *;q=0.1", true),
+            ("gzip; q=0.001", true),
+            ("*", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0.000, *", false),
+            ("*, gzip;q=0", false),
+            ("*;q=0", false),
+            ("gzip;q=x", false),
+            ("gzipped", false),
+        ] {
+            assert_eq!(accepts_gzip(accepted), takes, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn tags_are_compared_weakly_and_in_lists() {
+        for (known, matches) in [
+            ("\"a\"", true),
+            ("W/\"a\"", true),
+            ("\"b\", \"a\"", true),
+            ("*", true),
+            ("\"b\"", false),
+            ("a", false),
+            ("", false),
+        ] {
+            assert_eq!(lists_tag(known, "\"a\""), matches, "{known}");
+        }
+    }
+}

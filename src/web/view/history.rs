@@ -1,0 +1,160 @@
+//! Finished rounds: the rows of the history, and one round with its bets and the proof of its draw.
+
+use serde_json::{json, Value};
+
+use crate::lottery::model::{Bet, FinishedRound, Outcome, Snapshot};
+use crate::lottery::proof::{self as recompute, ProofInputs};
+use crate::web::view::{address, as_of, hash, place, wei, with_finality};
+
+/// A row of the history, without its bets.
+pub fn history_row(round: &FinishedRound) -> Value {
+    let mut row = json!({
+        "roundId": round.round_id,
+        "startTime": round.start_time,
+        "endTime": round.end_time,
+        "minDrawTime": round.min_draw_time,
+        "maxDrawTime": round.max_draw_time,
+        "totalPotWei": wei(round.total_pot_wei),
+        "participantCount": round.participant_count,
+        "winner": null,
+        "winnerPrizeWei": null,
+        "publisherCommissionWei": null,
+        "randomSeed": null,
+        "refundReason": null,
+        "finishedAt": round.position.block_timestamp,
+        "verdict": round.verdict.as_ref().map(|verdict| verdict.label()),
+        "verdictWhy": round.verdict.as_ref().and_then(|verdict| verdict.why()),
+    });
+    match &round.outcome {
+        Outcome::Completed {
+            winner,
+            winner_prize_wei,
+            publisher_commission_wei,
+            random_seed,
+        } => {
+            row["type"] = json!("RoundCompleted");
+            row["stateLabel"] = json!("COMPLETED");
+            row["winner"] = json!(address(*winner));
+            row["winnerPrizeWei"] = json!(wei(*winner_prize_wei));
+            row["publisherCommissionWei"] = json!(wei(*publisher_commission_wei));
+            row["randomSeed"] = json!(wei(*random_seed));
+        }
+        Outcome::Refunded { reason } => {
+            row["type"] = json!("RoundRefunded");
+            row["stateLabel"] = json!("REFUNDED");
+            row["refundReason"] = json!(reason);
+        }
+    }
+    place(&mut row, &round.position);
+    row
+}
+
+/// GET /api/history: rounds below `before`, newest first.
+pub fn history(snapshot: &Snapshot, limit: usize, before: Option<u64>) -> Value {
+    let mut rows = snapshot
+        .history
+        .iter()
+        .filter(|round| before.is_none_or(|before| round.round_id < before))
+        .map(|round| {
+            with_finality(
+                history_row(round),
+                &snapshot.finality,
+                round.position.block_number,
+            )
+        });
+    let page: Vec<Value> = rows.by_ref().take(limit).collect();
+    let more = rows.next().is_some();
+    let next_before = page
+        .last()
+        .filter(|_| more)
+        .map(|row| row["roundId"].clone());
+    json!({
+        "asOf": as_of(snapshot),
+        "rounds": page,
+        "summary": history_summary(snapshot),
+        "nextBefore": next_before,
+    })
+}
+
+pub fn history_summary(snapshot: &Snapshot) -> Value {
+    let summary = snapshot.history_summary();
+    json!({
+        "totalRounds": summary.total_rounds,
+        "completedRounds": summary.completed_rounds,
+        "refundedRounds": summary.refunded_rounds,
+        "totalVolumeWei": wei(summary.total_volume_wei),
+    })
+}
+
+/// GET /api/history/N: one round with its bets, its draw and its proof.
+pub fn finished_round(snapshot: &Snapshot, round: &FinishedRound) -> Value {
+    let finality = &snapshot.finality;
+    let row = history_row(round);
+    let mut body = with_finality(row, finality, round.position.block_number);
+    body["asOf"] = as_of(snapshot);
+    let bets = round.bets.iter();
+    body["bets"] = bets
+        .map(|known| with_finality(bet(known), finality, known.position.block_number))
+        .collect();
+    body["proof"] = proof(round);
+    body
+}
+
+fn bet(bet: &Bet) -> Value {
+    let mut row = json!({
+        "player": address(bet.player),
+        "amountWei": wei(bet.amount_wei),
+        "timestamp": bet.position.block_timestamp,
+    });
+    place(&mut row, &bet.position);
+    row
+}
+
+/// What anyone needs to draw the winner again, and what came out when this daemon did; null for a refund.
+fn proof(round: &FinishedRound) -> Value {
+    let Outcome::Completed {
+        winner,
+        random_seed,
+        ..
+    } = &round.outcome
+    else {
+        return Value::Null;
+    };
+    let delay = round
+        .position
+        .block_timestamp
+        .checked_sub(round.min_draw_time);
+    let mut body = json!({
+        "seed": wei(*random_seed),
+        "winner": address(*winner),
+        "verdict": round.verdict.as_ref().map(|verdict| verdict.label()),
+        "verdictWhy": round.verdict.as_ref().and_then(|verdict| verdict.why()),
+        "drawDelaySeconds": delay.filter(|_| round.min_draw_time > 0),
+        "inputs": null,
+        "recomputedSeed": null,
+        "recomputedWinner": null,
+    });
+    let Some(prevrandao) = round.prevrandao else {
+        return body;
+    };
+    let inputs = ProofInputs {
+        block_timestamp: round.position.block_timestamp,
+        prevrandao,
+        block_number: round.position.block_number,
+        round_id: round.round_id,
+        total_pot_wei: round.total_pot_wei,
+        bets: &round.bets,
+    };
+    let seed = recompute::seed(&inputs);
+    body["inputs"] = json!({
+        "timestamp": inputs.block_timestamp,
+        "prevrandao": hash(prevrandao),
+        "number": inputs.block_number,
+        "roundId": inputs.round_id,
+        "totalPotWei": wei(inputs.total_pot_wei),
+    });
+    body["recomputedSeed"] = json!(wei(seed));
+    body["recomputedWinner"] =
+        json!(recompute::winner(seed, inputs.total_pot_wei, inputs.bets).map(address));
+    body
+}
