@@ -184,6 +184,7 @@ const MESSAGES: &[(&str, ErrorKind)] = {
         ("not enough funds for gas", Node(InsufficientFunds)),
         ("gas required exceeds allowance", Node(GasAllowance)),
         ("intrinsic gas too low", Node(GasLimit)),
+        ("intrinsic gas too high", Node(GasLimit)),
         ("exceeds block gas limit", Node(GasLimit)),
         ("gas limit too high", Node(GasLimit)),
         ("floor data gas", Node(GasLimit)),

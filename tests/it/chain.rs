@@ -62,9 +62,14 @@ impl Drop for Chain {
 impl Chain {
     /// The real thing: the program named by ANVIL, else `anvil` on the path, with a block every `block_secs`.
     pub fn anvil(block_secs: u64) -> Chain {
+        Chain::anvil_with(&["--block-time", &block_secs.to_string()])
+    }
+
+    pub fn anvil_with(arguments: &[&str]) -> Chain {
         let program = std::env::var("ANVIL").unwrap_or_else(|_| "anvil".to_owned());
         let mut child = Command::new(&program)
-            .args(["--port", "0", "--block-time", &block_secs.to_string()])
+            .args(["--port", "0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -81,12 +86,14 @@ impl Chain {
 
     /// Our own node, with a block every `block_secs`.
     pub fn devchain(block_secs: u64) -> Chain {
-        let mining = devchain::Mining::IntervalMs(block_secs * 1000);
-        let chain = devchain::Devchain::start(devchain::Config {
-            mining,
+        Chain::devchain_with(devchain::Config {
+            mining: devchain::Mining::IntervalMs(block_secs * 1000),
             ..Default::default()
         })
-        .unwrap();
+    }
+
+    pub fn devchain_with(config: devchain::Config) -> Chain {
+        let chain = devchain::Devchain::start(config).unwrap();
         Chain::new(chain.url(), Node::Devchain(chain))
     }
 
@@ -108,21 +115,25 @@ impl Chain {
     }
 
     pub fn try_rpc(&self, method: &str, params: Value) -> Result<Value, String> {
-        let body =
-            json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let answer = self.post(&call)?;
+        match answer.get("error") {
+            Some(error) => Err(error.to_string()),
+            None => Ok(answer["result"].clone()),
+        }
+    }
+
+    /// Sends a body as it is, a batch for example.
+    pub fn post(&self, body: &Value) -> Result<Value, String> {
         let mut response = ureq::post(&self.url)
             .header("content-type", "application/json")
-            .send(&body)
+            .send(&body.to_string())
             .map_err(|error| error.to_string())?;
         let text = response
             .body_mut()
             .read_to_string()
             .map_err(|error| error.to_string())?;
-        let answer: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        match answer.get("error") {
-            Some(error) => Err(error.to_string()),
-            None => Ok(answer["result"].clone()),
-        }
+        serde_json::from_str(&text).map_err(|error| error.to_string())
     }
 
     /// Calls that devchain has answered, ours included.

@@ -4,6 +4,7 @@
 // The benchmark shares these two and uses what the tests do not.
 #[allow(dead_code)]
 mod chain;
+mod conformance;
 #[allow(dead_code)]
 mod daemon;
 mod page;

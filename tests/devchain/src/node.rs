@@ -1,9 +1,10 @@
 //! The chain itself: blocks, time, mining, execution, reorgs. One struct behind one lock; no sockets, no JSON.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use revm::context::result::{ExecutionResult, Output};
+use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction, Output};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
 use revm::database_interface::WrapDatabaseRef;
 use revm::primitives::hardfork::SpecId;
@@ -35,8 +36,11 @@ pub struct Config {
     pub more_accounts: usize,
     /// Seconds that chain time is ahead of the host's clock.
     pub time_offset_secs: i64,
-    /// As anvil: any higher fee cap replaces; as geth: a tenth more of both.
-    pub replace_with_any_rise: bool,
+    /// The first block's, instead of now; time then runs on from there.
+    pub genesis_timestamp: Option<u64>,
+    /// Where the two differ, as anvil: any higher fee cap replaces, and logs may be asked for beyond the head. Otherwise
+    /// as geth: a tenth more of cap and tip replaces, and a range beyond the head is refused.
+    pub as_anvil: bool,
     /// Blocks until `safe` and `finalized` follow the head.
     pub safe_depth: u64,
     pub finalized_depth: u64,
@@ -49,7 +53,8 @@ impl Default for Config {
             mining: Mining::Automatic,
             more_accounts: 0,
             time_offset_secs: 0,
-            replace_with_any_rise: false,
+            genesis_timestamp: None,
+            as_anvil: false,
             safe_depth: 32,
             finalized_depth: 64,
         }
@@ -121,7 +126,11 @@ impl Node {
         let accounts = crate::accounts::accounts(config.more_accounts);
         let mut node = Node {
             mining: config.mining,
-            offset_secs: config.time_offset_secs,
+            offset_secs: config
+                .genesis_timestamp
+                .map_or(config.time_offset_secs, |start| {
+                    (start as i64).saturating_sub_unsigned(unix_ms() / 1000)
+                }),
             accounts,
             pool: Pool::default(),
             state: State::default(),
@@ -131,7 +140,8 @@ impl Node {
             places: HashMap::new(),
             snapshots: Vec::new(),
             next_timestamp: None,
-            next_base_fee: None,
+            // As on anvil: the first block has the genesis block's fee.
+            next_base_fee: Some(INITIAL_BASE_FEE),
             salt: 0,
             drop_after_blocks: None,
             schedule: (unix_ms(), 0),
@@ -272,8 +282,7 @@ impl Node {
         let hash = transaction.hash;
         self.admit(&transaction)?;
         let head = self.head().header.number;
-        self.pool
-            .add(transaction, head, self.config.replace_with_any_rise)?;
+        self.pool.add(transaction, head, self.config.as_anvil)?;
         if self.mining == Mining::Automatic {
             self.mine();
         }
@@ -515,12 +524,12 @@ impl Node {
 
     pub fn snapshot(&mut self) -> u64 {
         self.snapshots.push(self.head().header.number);
-        self.snapshots.len() as u64
+        self.snapshots.len() as u64 - 1
     }
 
     /// Goes back to a snapshot; it and all later ones are used up.
     pub fn revert(&mut self, id: u64) -> bool {
-        let Some(place) = usize::try_from(id).ok().and_then(|id| id.checked_sub(1)) else {
+        let Ok(place) = usize::try_from(id) else {
             return false;
         };
         let Some(number) = self.snapshots.get(place).copied() else {
@@ -593,7 +602,7 @@ impl Node {
             .with_block(block_environment(&header))
             .build_mainnet()
             .transact(environment)
-            .map_err(|error| CallError::Invalid(error.to_string()))?;
+            .map_err(|error| CallError::Invalid(refusal(&error)))?;
         let used = outcome.result.tx_gas_used();
         match outcome.result {
             ExecutionResult::Success { output, .. } => Ok((output.into_data(), used)),
@@ -615,6 +624,16 @@ impl Node {
             }
         }
         Ok(high)
+    }
+}
+
+/// The words of geth for a transaction that cannot run.
+fn refusal(error: &EVMError<Infallible>) -> String {
+    match error {
+        EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => {
+            format!("insufficient funds for gas * price + value: balance {balance}, tx cost {fee}")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -55,7 +55,10 @@ pub fn answer(node: &mut Node, character: &Character, method: &str, params: &Val
             .collect()),
         "eth_gasPrice" => Ok(hex(u128::from(node.next_base_fee()) + 1_000_000_000)),
         "eth_maxPriorityFeePerGas" => Ok(hex(1_000_000_000u64)),
-        "eth_feeHistory" => fee_history(node, head, p(0), p(2), character),
+        "eth_feeHistory" => {
+            let newest = block_at(node, p(1), head)?.number;
+            fee_history(node, newest, p(0), p(2), character)
+        }
         "eth_getBlockByNumber" => match p(0).as_str() {
             Some("pending") => Ok(pending_block(node)),
             _ => {
@@ -421,7 +424,7 @@ fn send_transaction(node: &mut Node, request: &Value) -> Answer {
 
 fn fee_history(
     node: &Node,
-    head: u64,
+    newest: u64,
     count: &Value,
     percentiles: &Value,
     character: &Character,
@@ -433,7 +436,8 @@ fn fee_history(
         ));
     }
     let count = number(count)?.clamp(1, 1024);
-    let oldest = head.saturating_sub(count - 1);
+    let oldest = newest.saturating_sub(count - 1);
+    let wants_rewards = percentiles.is_array();
     let percentiles: Vec<f64> = percentiles
         .as_array()
         .into_iter()
@@ -441,7 +445,7 @@ fn fee_history(
         .filter_map(Value::as_f64)
         .collect();
     let (mut fees, mut ratios, mut rewards) = (Vec::new(), Vec::new(), Vec::new());
-    for block in (oldest..=head).filter_map(|number| node.block(number)) {
+    for block in (oldest..=newest).filter_map(|number| node.block(number)) {
         fees.push(hex(block.header.base_fee));
         ratios.push(json!(
             block.header.gas_used as f64 / block.header.gas_limit as f64
@@ -468,6 +472,9 @@ fn fee_history(
                 })
                 .map_or(0, |(tip, _)| *tip)
         };
+        if percentiles.is_empty() {
+            continue;
+        }
         rewards.push(
             percentiles
                 .iter()
@@ -475,16 +482,16 @@ fn fee_history(
                 .collect::<Value>(),
         );
     }
-    let next = match head == node.head().header.number {
+    let next = match newest == node.head().header.number {
         true => node.next_base_fee(),
         false => node
-            .block(head)
+            .block(newest)
             .map_or(0, |block| block.header.next_base_fee()),
     };
     fees.push(hex(next));
     let mut history =
         json!({"oldestBlock": hex(oldest), "baseFeePerGas": fees, "gasUsedRatio": ratios});
-    if !percentiles.is_empty() {
+    if wants_rewards {
         history["reward"] = json!(rewards);
     }
     Ok(history)
@@ -502,6 +509,7 @@ fn logs(node: &Node, filter: &Value, head: u64, character: &Character) -> Answer
         None => {
             let bound = |name: &str| block_at(node, filter.get(name).unwrap_or(&Value::Null), head);
             let to = match filter.get("toBlock") {
+                Some(value) if node.config.as_anvil && block_at(node, value, head).is_err() => head,
                 Some(value) if block_at(node, value, head).is_err() => {
                     return Err(fail(
                         -32_000,
@@ -629,6 +637,7 @@ fn transaction_json(transaction: &Transaction, place: Option<(&Block, usize)>) -
         body["blockHash"] = text(block.header.hash);
         body["blockNumber"] = hex(block.header.number);
         body["transactionIndex"] = hex(index);
+        body["blockTimestamp"] = hex(block.header.timestamp);
         body["gasPrice"] = hex(transaction.effective_price(block.header.base_fee).0);
     }
     body
@@ -646,7 +655,7 @@ fn receipt_json(block: &Block, index: usize) -> Value {
         "status": if receipt.succeeded { "0x1" } else { "0x0" }, "gasUsed": hex(receipt.gas_used),
         "cumulativeGasUsed": hex(receipt.cumulative_gas_used), "effectiveGasPrice": hex(receipt.effective_gas_price),
         "contractAddress": receipt.contract.map(text), "logs": logs, "logsBloom": bytes_json(&receipt.bloom.0),
-        "type": hex(transaction.kind),
+        "type": hex(transaction.kind), "blockTimestamp": block.header.timestamp,
     })
 }
 
