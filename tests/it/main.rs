@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 mod chain;
 mod conformance;
+mod contract;
 #[allow(dead_code)]
 mod daemon;
 mod page;
