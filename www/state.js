@@ -23,8 +23,8 @@ export const EMPTY = Object.freeze({
 const OWN_TO_A_CONNECTION = new Set(["snapshot", "heartbeat", "shutdown"]);
 
 /**
- * The state after `message`, and whether the stream is whole: {state, whole}. When it is not, the caller asks for a new
- * snapshot: a number was skipped, or finished rounds were taken back, and only the server knows what is left of them.
+ * The state after `message`, and whether the stream is whole: {state, whole}. When it is not, a number was skipped and the
+ * caller asks for a new snapshot.
  */
 export function apply(state, message) {
   const { type, seq, payload } = message;
@@ -38,7 +38,7 @@ export function apply(state, message) {
   const change = CHANGES[type];
   const next = { ...state, ...(change ? change(state, payload) : {}), seq };
   if (payload.asOf) next.asOf = payload.asOf;
-  return { state: next, whole: type !== "reorg" || next.history.rounds.length === state.history.rounds.length };
+  return { state: next, whole: true };
 }
 
 function fromSnapshot(payload) {
@@ -94,7 +94,8 @@ function byAmountThenFirstBet(a, b) {
 
 function withFinished(history, round, summary = history.summary) {
   const others = history.rounds.filter((known) => known.roundId !== round.roundId);
-  const rounds = [...others, round].sort((a, b) => b.roundId - a.roundId).slice(0, HISTORY_LEN);
+  const kept = Math.min(HISTORY_LEN, summary?.totalRounds ?? HISTORY_LEN);
+  const rounds = [...others, round].sort((a, b) => b.roundId - a.roundId).slice(0, kept);
   return { rounds, summary };
 }
 
@@ -102,11 +103,12 @@ function withItem(feed, item) {
   return [item, ...feed.filter((known) => known.id !== item.id)].slice(0, FEED_LEN);
 }
 
-// Without an ancestor the branches part deeper than the server remembers, and no finished round is sure.
-function withReorg({ history, feed }, { ancestor, retracted }) {
+// The history comes whole where the reorganisation changed it, because older rounds may have come back. The live feed
+// keeps what was taken away, struck through.
+function withReorg({ history, feed }, { retracted, history: changed }) {
   const gone = new Set(retracted);
   return {
-    history: { ...history, rounds: history.rounds.filter((round) => ancestor !== null && round.blockNumber <= ancestor) },
+    history: changed ?? history,
     feed: feed.map((item) => (gone.has(item.id) ? { ...item, retracted: true } : item)),
   };
 }

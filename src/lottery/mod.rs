@@ -5,6 +5,8 @@ pub mod decision;
 pub mod model;
 pub mod participants;
 pub mod persistent;
+#[cfg(test)]
+pub mod play;
 pub mod proof;
 pub mod send_state;
 pub mod state;

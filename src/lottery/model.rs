@@ -621,6 +621,10 @@ pub struct ReorgNotice {
     pub ancestor: Option<u64>,
     /// Ids of the live feed's items that are gone.
     pub retracted: Vec<String>,
+    /// All that is shown of the history now, where the reorg changed it: older rounds may have come back.
+    pub history: Option<Arc<Vec<Arc<FinishedRound>>>>,
+    /// What is left of the live feed, where the reorg changed it.
+    pub live_feed: Option<PersistentVec<LiveFeedItem>>,
 }
 
 /// One step of the store: the new snapshot and what led to it. Numbers grow by exactly 1, so a listener that missed

@@ -25,6 +25,12 @@ impl<T> Default for PersistentVec<T> {
     }
 }
 
+impl<T: Clone + PartialEq> PartialEq for PersistentVec<T> {
+    fn eq(&self, other: &PersistentVec<T>) -> bool {
+        self.len == other.len && self.iter().eq(other.iter())
+    }
+}
+
 impl<T: Clone> PersistentVec<T> {
     pub fn len(&self) -> usize {
         self.len

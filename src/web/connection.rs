@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use crate::web::http::Request;
 use crate::web::query::percent_decode;
 
+#[cfg(test)]
+mod tests;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub head_bytes: usize,
@@ -64,6 +67,8 @@ pub struct Connection {
     limits: Limits,
     peer: IpAddr,
     input: Vec<u8>,
+    /// The end of the last line of the head that was parsed: nothing is parsed again before another line is whole.
+    lines_end: usize,
     state: State,
     /// Since when the state holds; for output, since when nothing of it was taken.
     since: Instant,
@@ -101,6 +106,7 @@ impl Connection {
             limits,
             peer,
             input: Vec::new(),
+            lines_end: 0,
             state: State::Idle,
             since: now,
         }
@@ -252,10 +258,19 @@ impl Connection {
             .take_while(|byte| matches!(byte, b'\r' | b'\n'))
             .count();
         self.input.drain(..blank);
+        let within = &self.input[..self.input.len().min(self.limits.head_bytes)];
+        let is_newline = |byte: &u8| *byte == b'\n';
+        let lines_end = within
+            .iter()
+            .rposition(is_newline)
+            .map_or(0, |last| last + 1);
+        if lines_end == self.lines_end && self.input.len() < self.limits.head_bytes {
+            return Ok(None);
+        }
+        self.lines_end = lines_end;
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut parsed = httparse::Request::new(&mut headers);
-        let within = &self.input[..self.input.len().min(self.limits.head_bytes)];
-        let size = match parsed.parse(within) {
+        let size = match parsed.parse(&within[..lines_end]) {
             Ok(httparse::Status::Complete(size)) => size,
             Ok(httparse::Status::Partial) if self.input.len() < self.limits.head_bytes => {
                 return Ok(None)
@@ -285,6 +300,7 @@ impl Connection {
         };
         let read = read_fields(&parsed, self.peer, &self.limits)?;
         self.input.drain(..size);
+        self.lines_end = 0;
         Ok(Some(read))
     }
 }

@@ -20,6 +20,9 @@ use crate::lottery::model::Publication;
 use crate::web::occupancy::{Occupancy, Seat};
 use crate::web::stream::{close_frame, ping_frame, Frame, Stream};
 
+#[cfg(test)]
+mod tests;
+
 /// A client whose queue grows past either is too slow.
 const QUEUE_FRAMES_MAX: usize = 256;
 const QUEUE_BYTES_MAX: usize = 1 << 20;
@@ -130,7 +133,8 @@ struct Client {
     queued_bytes: usize,
     /// Bytes of the first frame that are already written.
     written: usize,
-    last_sent: Instant,
+    /// Of a message; pings are not seen by the client's program.
+    last_told: Instant,
     last_heard: Instant,
     last_ping: Instant,
     closing_since: Option<Instant>,
@@ -227,7 +231,7 @@ impl Hub {
                 if event.readable {
                     self.read(event.key, now);
                 }
-                self.write(event.key, now);
+                self.write(event.key);
                 self.rearm(event.key);
             }
             if now.saturating_duration_since(swept) >= TURN {
@@ -248,7 +252,7 @@ impl Hub {
             for frame in &frames {
                 self.enqueue(key, frame.clone(), now);
             }
-            self.write(key, now);
+            self.write(key);
             self.rearm(key);
         }
     }
@@ -278,7 +282,7 @@ impl Hub {
             queue: VecDeque::new(),
             queued_bytes: 0,
             written: 0,
-            last_sent: now,
+            last_told: now,
             last_heard: now,
             last_ping: now,
             closing_since: None,
@@ -294,9 +298,11 @@ impl Hub {
             client.push(frame);
         }
         self.clients[key] = Some(client);
+        // First of all the handshake's answer goes out: a close that is already waiting must not overtake it.
+        self.write(key);
         // Frames that came together with the handshake are waiting inside the protocol already.
         self.listen(key, now);
-        self.write(key, now);
+        self.write(key);
         self.rearm(key);
     }
 
@@ -318,7 +324,7 @@ impl Hub {
             return;
         }
         client.push(frame);
-        client.last_sent = now;
+        client.last_told = now;
     }
 
     fn read(&mut self, key: usize, now: Instant) {
@@ -373,7 +379,7 @@ impl Hub {
         }
     }
 
-    fn write(&mut self, key: usize, now: Instant) {
+    fn write(&mut self, key: usize) {
         while let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) {
             if client.queue.is_empty() {
                 if client.closing_since.is_some() {
@@ -383,7 +389,7 @@ impl Hub {
             }
             match client.write_some() {
                 Ok(0) => return self.close(key),
-                Ok(_) => client.last_sent = now,
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.close(key),
@@ -423,22 +429,16 @@ impl Hub {
             if client.closing_since.is_some() {
                 continue;
             }
-            let mut due = Vec::new();
             if now.saturating_duration_since(client.last_ping) >= PING_EVERY {
                 client.last_ping = now;
-                due.push(ping.clone());
+                client.push(ping.clone());
             }
-            if now.saturating_duration_since(client.last_sent) >= HEARTBEAT_AFTER {
-                due.push(
-                    heartbeat
-                        .get_or_insert_with(|| self.stream.heartbeat())
-                        .clone(),
-                );
-            }
-            for frame in due {
+            if now.saturating_duration_since(client.last_told) >= HEARTBEAT_AFTER {
+                let frame = heartbeat.get_or_insert_with(|| self.stream.heartbeat());
+                let frame = frame.clone();
                 self.enqueue(key, frame, now);
             }
-            self.write(key, now);
+            self.write(key);
             self.rearm(key);
         }
     }
@@ -451,7 +451,7 @@ impl Hub {
             if let Some(client) = self.clients[key].as_mut() {
                 client.begin_closing(GOING_AWAY, "the daemon stops", now);
             }
-            self.write(key, now);
+            self.write(key);
         }
         let until = now + FAREWELL;
         let mut events = Events::new();
@@ -471,7 +471,7 @@ impl Hub {
                 break;
             }
             for event in events.iter() {
-                self.write(event.key, Instant::now());
+                self.write(event.key);
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::base::clock::Clock;
 use crate::lottery::model::{Publication, Snapshot};
 use crate::web::view;
 
+#[cfg(test)]
+mod tests;
+
 /// One WebSocket frame, ready for the wire.
 pub type Frame = Arc<[u8]>;
 

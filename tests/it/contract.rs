@@ -58,8 +58,10 @@ fn number(value: u64) -> Token {
     Token::Uint(U256::from(value))
 }
 
-/// Asks every row: who, what, with which value, at which time, and the words that refuse it.
-fn check(lottery: &Lottery, rows: &[(usize, &str, &[Token], u64, u64, Option<&str>)]) {
+/// Who, what with which arguments, wei, chain time, and the words that refuse it.
+type Row<'a> = (usize, &'a str, &'a [Token], u64, u64, Option<&'a str>);
+
+fn check(lottery: &Lottery, rows: &[Row]) {
     for (account, function, arguments, wei, now, wanted) in rows {
         let found = refusal(lottery, *account, (function, arguments), *wei, *now);
         assert_eq!(

@@ -10,3 +10,4 @@ mod contract;
 mod daemon;
 mod page;
 mod rounds;
+mod web;

@@ -3,15 +3,17 @@
 //! Wei and seeds are decimal strings, addresses EIP-55, hashes 0x lower case, times unix seconds. The parts of a
 //! snapshot and the payloads of the updates have the same shapes, so that a client can lay one over the other.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{json, Value};
 
 use crate::chain::types::{to_checksum, Address, H256, U256};
 use crate::lottery::model::{
-    ConnectionStatus, ContractConfig, Finality, LogPosition, Participant, Round, Snapshot,
-    StoreEvent,
+    ConnectionStatus, ContractConfig, Finality, FinishedRound, LiveFeedItem, LogPosition,
+    Participant, ReorgNotice, Round, Snapshot, StoreEvent,
 };
+use crate::lottery::persistent::PersistentVec;
 
 mod health;
 mod history;
@@ -75,10 +77,7 @@ pub fn event(event: &StoreEvent, snapshot: &Snapshot) -> (&'static str, Value) {
             ("operator_status", json!({"operator": operator(status)}))
         }
         StoreEvent::OperatorAlert(told) => ("operator_alert", json!({"alert": alert(told)})),
-        StoreEvent::Reorg(notice) => (
-            "reorg",
-            json!({"ancestor": notice.ancestor, "retracted": notice.retracted}),
-        ),
+        StoreEvent::Reorg(notice) => ("reorg", reorg(notice, snapshot)),
         StoreEvent::Finality(known) => ("finality", finality(known)),
         StoreEvent::ConnectionStatus(status) => (
             "connection_status",
@@ -100,27 +99,18 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         .iter()
         .map(participant)
         .collect();
-    let rounds = snapshot.history.iter().take(SNAPSHOT_HISTORY_LEN);
     let mut body = json!({
         "asOf": as_of(snapshot),
         "round": snapshot.round.as_ref().map(round),
         "participants": participants,
-        "history": {
-            "rounds": rounds.map(|round| history_row(round)).collect::<Vec<_>>(),
-            "summary": history_summary(snapshot),
-        },
+        "history": newest_history(&snapshot.history, snapshot),
         "operator": operator(&snapshot.operator),
         "config": snapshot.config.as_deref().map(contract_config),
         "connection": connection(&snapshot.connection),
         "finality": finality(&snapshot.finality),
     });
     let mut bytes_left = SNAPSHOT_BYTES_MAX.saturating_sub(body.to_string().len());
-    body["liveFeed"] = snapshot
-        .live_feed
-        .iter()
-        .rev()
-        .take(SNAPSHOT_FEED_LEN)
-        .map(feed_item)
+    body["liveFeed"] = newest_items(&snapshot.live_feed)
         .map_while(|item| {
             // The comma between two items counts too.
             bytes_left = bytes_left.checked_sub(item.to_string().len() + 1)?;
@@ -128,6 +118,30 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         })
         .collect();
     body
+}
+
+/// What a reorg took away; history and live feed whole where it changed them, because older parts may have come back.
+fn reorg(notice: &ReorgNotice, snapshot: &Snapshot) -> Value {
+    let history = notice.history.as_deref();
+    let live_feed = notice.live_feed.as_ref();
+    json!({
+        "ancestor": notice.ancestor,
+        "retracted": notice.retracted,
+        "history": history.map(|rounds| newest_history(rounds, snapshot)),
+        "liveFeed": live_feed.map(|items| newest_items(items).collect::<Vec<_>>()),
+    })
+}
+
+fn newest_history(rounds: &[Arc<FinishedRound>], snapshot: &Snapshot) -> Value {
+    let rounds = rounds.iter().take(SNAPSHOT_HISTORY_LEN);
+    json!({
+        "rounds": rounds.map(|round| history_row(round)).collect::<Vec<_>>(),
+        "summary": history_summary(snapshot),
+    })
+}
+
+fn newest_items(items: &PersistentVec<LiveFeedItem>) -> impl Iterator<Item = Value> + '_ {
+    items.iter().rev().take(SNAPSHOT_FEED_LEN).map(feed_item)
 }
 
 pub fn as_of(snapshot: &Snapshot) -> Value {

@@ -32,6 +32,8 @@ fn every_message_has_its_type_and_payload() {
     let notice = ReorgNotice {
         ancestor: Some(979),
         retracted: vec![item.id()],
+        history: Some(state.history.clone()),
+        live_feed: None,
     };
     let config = state.config.clone().unwrap();
     let told = Arc::new(fixture::alert());
@@ -91,7 +93,9 @@ fn every_message_has_its_type_and_payload() {
         (
             StoreEvent::Reorg(notice),
             "reorg",
-            json!({"ancestor": 979, "retracted": [item.id()]}),
+            json!({
+                "ancestor": 979, "retracted": [item.id()], "history": whole["history"], "liveFeed": null,
+            }),
         ),
         (
             StoreEvent::Finality(state.finality),

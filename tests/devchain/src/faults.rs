@@ -1,8 +1,11 @@
 //! What goes wrong, on demand: each endpoint of the chain has its own faults, so that failover can be tested.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use serde_json::Value;
 
 /// One thing that goes wrong with a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +30,38 @@ pub enum Fault {
     EmptyLogs,
     /// eth_sendRawTransaction answers with the hash and forgets the transaction.
     Swallow,
+    /// The call is carried out, and then the connection is cut without an answer.
+    ResetAfter,
+    /// These bytes instead of an HTTP answer, and then the connection is cut.
+    Raw(Arc<[u8]>),
+    /// The result is changed on its way out.
+    Distort(Distortion),
+}
+
+/// What becomes of a result.
+#[derive(Clone)]
+pub struct Distortion(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+impl Distortion {
+    pub fn new(distort: impl Fn(&mut Value) + Send + Sync + 'static) -> Distortion {
+        Distortion(Arc::new(distort))
+    }
+
+    pub fn apply(&self, result: &mut Value) {
+        (self.0)(result);
+    }
+}
+
+impl fmt::Debug for Distortion {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("Distortion")
+    }
+}
+
+impl PartialEq for Distortion {
+    fn eq(&self, other: &Distortion) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// When a fault strikes.

@@ -19,6 +19,8 @@ mod pool;
 mod rpc;
 mod server;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tx;
 
 use std::collections::BTreeMap;
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-pub use faults::{Character, Fault, Faults};
+pub use faults::{Character, Distortion, Fault, Faults};
 pub use node::{Config, Mining, Reorged};
 
 use node::Node;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,7 +26,9 @@ pub struct Shared {
     pub stopping: AtomicBool,
     requests: Mutex<BTreeMap<String, u64>>,
     raw_transactions: Mutex<Vec<Vec<u8>>>,
-    connections: Mutex<Vec<TcpStream>>,
+    connections_total: AtomicU64,
+    /// By their number, so that each can be forgotten when it ends.
+    connections: Mutex<BTreeMap<u64, TcpStream>>,
 }
 
 impl Shared {
@@ -87,14 +89,15 @@ impl Shared {
     }
 
     pub fn cut_connections(&self) {
-        for stream in self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain(..)
-        {
+        for stream in self.connections().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, TcpStream>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,16 +116,14 @@ pub fn listen(
             }
             let Ok(stream) = stream else { continue };
             let (shared, faults) = (shared.clone(), faults.clone());
+            let number = shared.connections_total.fetch_add(1, Ordering::SeqCst);
             if let Ok(copy) = stream.try_clone() {
-                shared
-                    .connections
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(copy);
+                shared.connections().insert(number, copy);
             }
             std::thread::spawn(move || {
                 let _ = serve(&stream, &shared, &faults);
                 let _ = stream.shutdown(Shutdown::Both);
+                shared.connections().remove(&number);
             });
         }
     });
@@ -136,10 +137,10 @@ fn serve(stream: &TcpStream, shared: &Shared, faults: &Faults) -> std::io::Resul
         let Some(body) = read_request(&mut reader)? else {
             return Ok(());
         };
-        let Some(response) = respond(&body, shared, faults) else {
-            return Ok(());
-        };
-        (&mut &*stream).write_all(&response)?;
+        match respond(&body, shared, faults) {
+            Response::Whole(bytes) => (&mut &*stream).write_all(&bytes)?,
+            Response::Last(bytes) => return (&mut &*stream).write_all(&bytes),
+        }
     }
     Ok(())
 }
@@ -168,14 +169,17 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Ve
     Ok(Some(body))
 }
 
-/// The whole HTTP response; None cuts the connection.
-fn respond(body: &[u8], shared: &Shared, faults: &Faults) -> Option<Vec<u8>> {
+/// What goes back on the connection.
+enum Response {
+    Whole(Vec<u8>),
+    /// Then the connection is cut.
+    Last(Vec<u8>),
+}
+
+fn respond(body: &[u8], shared: &Shared, faults: &Faults) -> Response {
     let Ok(request) = serde_json::from_slice::<Value>(body) else {
-        return Some(http(
-            200,
-            None,
-            &error_body(&Value::Null, -32_700, "parse error"),
-        ));
+        let text = error_body(&Value::Null, -32_700, "parse error");
+        return Response::Whole(http(200, None, &text));
     };
     let calls: Vec<&Value> = match &request {
         Value::Array(calls) => calls.iter().collect(),
@@ -189,52 +193,51 @@ fn respond(body: &[u8], shared: &Shared, faults: &Faults) -> Option<Vec<u8>> {
         return response;
     }
     let character = faults.character();
+    if request.is_array() && character.refuses_batches {
+        let text = error_body(&Value::Null, -32_600, "batch requests are not supported");
+        return Response::Whole(http(200, None, &text));
+    }
     let mut answers: Vec<Value> = calls
         .iter()
         .map(|call| answer_one(call, shared, faults, &struck))
         .collect();
-    let text = match (&request, character.refuses_batches) {
-        (Value::Array(_), true) => {
-            error_body(&Value::Null, -32_600, "batch requests are not supported")
-        }
-        (Value::Array(_), false) => {
-            if character.reorders_batches {
-                answers.reverse();
-            }
-            Value::Array(answers).to_string()
-        }
-        _ => answers.pop()?.to_string(),
+    if character.reorders_batches {
+        answers.reverse();
+    }
+    let text = match request.is_array() {
+        true => Value::Array(answers).to_string(),
+        false => answers.pop().unwrap_or_default().to_string(),
     };
     let mut response = http(200, None, &text);
+    if struck.contains(&Fault::ResetAfter) {
+        return Response::Last(Vec::new());
+    }
     if struck.contains(&Fault::Truncated) {
         response.truncate(response.len() - text.len() / 2 - 1);
-        // Cut behind the half body, so that nobody waits for the rest.
-        return Some(response).inspect(|_| shared.changed.notify_all());
+        return Response::Last(response);
     }
-    Some(response)
+    Response::Whole(response)
 }
 
-/// Faults that need no answer of the node: Some(None) cuts the connection.
-fn strike_below_json(struck: &[Fault], shared: &Shared) -> Option<Option<Vec<u8>>> {
+/// Faults that need no answer of the node.
+fn strike_below_json(struck: &[Fault], shared: &Shared) -> Option<Response> {
     for fault in struck {
         match fault {
             Fault::Latency(delay) => std::thread::sleep(*delay),
             Fault::Status(status, retry_after) => {
-                return Some(Some(http(*status, *retry_after, "unavailable")))
+                return Some(Response::Whole(http(*status, *retry_after, "unavailable")))
             }
-            Fault::Reset => return Some(None),
+            Fault::Reset => return Some(Response::Last(Vec::new())),
+            Fault::Raw(bytes) => return Some(Response::Last(bytes.to_vec())),
             Fault::Html => {
-                return Some(Some(http(
-                    200,
-                    None,
-                    "<html><body>Bad gateway</body></html>",
-                )))
+                let page = "<html><body>Bad gateway</body></html>";
+                return Some(Response::Whole(http(200, None, page)));
             }
             Fault::Hang => {
                 while !shared.stopping.load(Ordering::SeqCst) {
                     std::thread::park_timeout(Duration::from_millis(50));
                 }
-                return Some(None);
+                return Some(Response::Last(Vec::new()));
             }
             _ => {}
         }
@@ -270,7 +273,14 @@ fn answer_one(call: &Value, shared: &Shared, faults: &Faults, struck: &[Fault]) 
     }
     let character = faults.character();
     match shared.with(|node| answer(node, &character, method, &params)) {
-        Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+        Ok(mut result) => {
+            for fault in struck {
+                if let Fault::Distort(distortion) = fault {
+                    distortion.apply(&mut result);
+                }
+            }
+            json!({"jsonrpc": "2.0", "id": id, "result": result})
+        }
         Err(RpcError {
             code,
             message,

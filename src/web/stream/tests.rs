@@ -1,0 +1,327 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::actors::memory_store::MemoryStore;
+use crate::lottery::model::{ConnectionStatus, Finality, StoreEvent};
+use crate::lottery::play::{advance, branch, Block};
+use crate::lottery::state::{Rollback, State, Update};
+use crate::web::fixture;
+
+/// A follower of the feed that knows what the messages promise and nothing else.
+struct Client {
+    epoch: String,
+    seq: u64,
+    held: Value,
+}
+
+const FEED_LEN: usize = 50;
+const HISTORY_LEN: usize = 20;
+const FIRST_PAGE_LEN: usize = 200;
+
+impl Client {
+    fn from_snapshot(frame: &Frame) -> Client {
+        let message = message(frame);
+        assert_eq!(message["type"], "snapshot");
+        let mut held = message["payload"].clone();
+        let fields = held.as_object_mut().unwrap();
+        assert_eq!(fields["seq"], message["seq"]);
+        let epoch = fields["epoch"].as_str().unwrap().to_owned();
+        for own in ["epoch", "seq", "resync", "asOf"] {
+            fields.remove(own);
+        }
+        Client {
+            epoch,
+            seq: message["seq"].as_u64().unwrap(),
+            held,
+        }
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        let message = message(frame);
+        if message["type"] == "snapshot" {
+            *self = Client::from_snapshot(frame);
+            return;
+        }
+        self.seq += 1;
+        assert_eq!(message["seq"], self.seq);
+        let payload = &message["payload"];
+        match message["type"].as_str().unwrap() {
+            "round_update" => self.held["round"] = payload["round"].clone(),
+            "participants_update" => self.take_participants(payload),
+            "history_update" => {
+                self.held["history"]["summary"] = payload["summary"].clone();
+                let kept = payload["summary"]["totalRounds"].as_u64().unwrap() as usize;
+                let rounds = self.held["history"]["rounds"].as_array_mut().unwrap();
+                rounds.retain(|row| row["roundId"] != payload["round"]["roundId"]);
+                rounds.insert(0, payload["round"].clone());
+                rounds.truncate(kept.min(HISTORY_LEN));
+            }
+            "live_feed" => {
+                let feed = self.held["liveFeed"].as_array_mut().unwrap();
+                feed.insert(0, payload["item"].clone());
+                feed.truncate(FEED_LEN);
+            }
+            "config_update" => self.held["config"] = payload["config"].clone(),
+            "operator_status" => self.held["operator"] = payload["operator"].clone(),
+            "connection_status" => self.held["connection"] = payload["connection"].clone(),
+            "finality" => {
+                for name in ["safeBlock", "finalizedBlock"] {
+                    self.held["finality"][name] = payload[name].clone();
+                }
+            }
+            "reorg" => {
+                for part in ["history", "liveFeed"] {
+                    if !payload[part].is_null() {
+                        self.held[part] = payload[part].clone();
+                    }
+                }
+            }
+            "blockchain_event" | "operator_alert" => {}
+            other => panic!("{other} is not known"),
+        }
+    }
+
+    fn take_participants(&mut self, update: &Value) {
+        let held = &mut self.held["participants"];
+        for name in ["roundId", "totalParticipants", "totalAmountWei"] {
+            held[name] = update[name].clone();
+        }
+        let list = held["participants"].as_array_mut().unwrap();
+        if update["replacesAll"] == true {
+            list.clear();
+        }
+        for changed in update["changed"].as_array().unwrap() {
+            list.retain(|known| known["address"] != changed["address"]);
+            list.push(changed.clone());
+        }
+        let wei = |entry: &Value| {
+            entry["totalAmountWei"]
+                .as_str()
+                .unwrap()
+                .parse::<u128>()
+                .unwrap()
+        };
+        list.sort_by_key(|entry| (std::cmp::Reverse(wei(entry)), entry["order"].as_u64()));
+        list.truncate(FIRST_PAGE_LEN);
+    }
+}
+
+fn message(frame: &Frame) -> Value {
+    let start = match frame[1] {
+        127 => 10,
+        126 => 4,
+        _ => 2,
+    };
+    serde_json::from_slice(&frame[start..]).unwrap()
+}
+
+/// The reducer and the stream as store and hub tie them together.
+struct Feed {
+    state: State,
+    stream: Stream,
+    published: u64,
+}
+
+impl Feed {
+    fn new() -> Feed {
+        let connection = ConnectionStatus {
+            reachable: true,
+            since_unix_ms: 0,
+            problem: None,
+        };
+        // Few are kept, so that old ones fall off and come back.
+        let state = State::new(MemoryStore::limits(60, 3), connection);
+        let stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+        Feed {
+            state,
+            stream,
+            published: 0,
+        }
+    }
+
+    fn apply(&mut self, update: Update) -> Vec<Frame> {
+        let applied = self.state.apply(update);
+        self.published += if applied.resync { 2 } else { 1 };
+        self.stream.take(&Publication {
+            number: self.published,
+            snapshot: Arc::new(self.state.snapshot().clone()),
+            events: applied.events,
+        })
+    }
+
+    /// The updates of a chain that is read in portions, and then replaced above `ancestor`.
+    fn updates(old: &[Block], new: &[Block], ancestor: usize, portion: usize) -> Vec<Update> {
+        let mut updates = Vec::new();
+        let mut read = |chain: &[Block], mut from: usize, mut rollback: Option<Rollback>| {
+            while from < chain.len() {
+                let to = (from + portion - 1).min(chain.len() - 1);
+                updates.push(advance(chain, from, to, rollback.take()));
+                from = to + 1;
+            }
+        };
+        read(old, 0, None);
+        let chain = [&old[..=ancestor], new].concat();
+        read(&chain, ancestor + 1, Some(Rollback::To(ancestor as u64)));
+        let (safe_block, finalized_block) = (3, 2);
+        updates.insert(
+            updates.len() / 2,
+            Update::Finality(Finality {
+                safe_block,
+                finalized_block,
+            }),
+        );
+        updates
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whoever follows from any moment, or comes back after any pause, holds what a new snapshot would give.
+    #[test]
+    fn followers_hold_what_a_new_snapshot_gives(
+        old in branch(1), new in branch(2), ancestor in 0..13usize, portion in 1..4usize, pause in 1..9usize,
+        backfill_at in 0..30usize,
+    ) {
+        let ancestor = ancestor % old.len();
+        let mut feed = Feed::new();
+        let mut updates = Feed::updates(&old, &new, ancestor, portion);
+        let place = backfill_at % (updates.len() + 1);
+        updates.insert(place, Update::Backfill { events: Vec::new(), complete: true });
+        let greeting = feed.stream.greet(None);
+        let mut follower = Client::from_snapshot(&greeting[0]);
+        let mut absent = Client::from_snapshot(&greeting[0]);
+        for (step, update) in updates.into_iter().enumerate() {
+            for frame in feed.apply(update) {
+                follower.take(&frame);
+            }
+            let fresh = Client::from_snapshot(&feed.stream.greet(None)[0]);
+            for (part, held) in follower.held.as_object().unwrap() {
+                prop_assert_eq!(held, &fresh.held[part], "{}", part);
+            }
+            prop_assert_eq!((&follower.epoch, follower.seq), (&fresh.epoch, fresh.seq));
+            if step % pause == 0 {
+                let since = format!("{}:{}", absent.epoch, absent.seq);
+                for frame in feed.stream.greet(Some(&since)) {
+                    absent.take(&frame);
+                }
+                prop_assert_eq!(&absent.held, &fresh.held);
+                prop_assert_eq!((&absent.epoch, absent.seq), (&fresh.epoch, fresh.seq));
+            }
+        }
+    }
+}
+
+fn publication(number: u64, events: usize) -> Publication {
+    Publication {
+        number,
+        snapshot: Arc::new(fixture::snapshot()),
+        events: (0..events).map(|_| StoreEvent::RoundUpdate(None)).collect(),
+    }
+}
+
+fn types(frames: &[Frame]) -> Vec<String> {
+    let kind = |frame: &Frame| message(frame)["type"].as_str().unwrap().to_owned();
+    frames.iter().map(kind).collect()
+}
+
+#[test]
+fn what_was_missed_is_replayed_within_bounds() {
+    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+    let epoch = stream.epoch.clone();
+    assert_eq!(stream.take(&publication(1, 250)).len(), 250);
+    for (since, replayed) in [
+        (format!("{epoch}:250"), Some(0)),
+        (format!("{epoch}:249"), Some(1)),
+        (format!("{epoch}%3A249"), Some(1)),
+        (format!("{epoch}:50"), Some(200)),
+        (format!("{epoch}:49"), None),
+        (format!("{epoch}:251"), None),
+        ("0123456789abcdef:250".to_owned(), None),
+        (format!("{epoch}:-1"), None),
+        (format!("{epoch}"), None),
+        (String::new(), None),
+    ] {
+        let frames = stream.greet(Some(&since));
+        match replayed {
+            Some(count) => {
+                assert_eq!(types(&frames), vec!["round_update"; count], "{since}");
+                let first = frames.first().map(|frame| message(frame)["seq"].clone());
+                assert_eq!(first, (count > 0).then(|| json!(251 - count)), "{since}");
+            }
+            None => {
+                assert_eq!(types(&frames), ["snapshot"], "{since}");
+                assert_eq!(message(&frames[0])["payload"]["resync"], true, "{since}");
+            }
+        }
+    }
+    let first_visit = message(&stream.greet(None)[0]);
+    assert_eq!(first_visit["seq"], 250);
+    assert_eq!(first_visit["payload"].get("resync"), None);
+}
+
+#[test]
+fn a_missed_publication_begins_a_new_epoch() {
+    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+    stream.take(&publication(1, 3));
+    let before = stream.epoch.clone();
+    let frames = stream.take(&publication(3, 3));
+    assert_eq!(types(&frames), ["snapshot"]);
+    let told = message(&frames[0]);
+    assert_eq!(
+        (&told["seq"], &told["payload"]["resync"]),
+        (&json!(0), &json!(true))
+    );
+    assert_ne!(told["payload"]["epoch"], before);
+    assert_eq!(
+        types(&stream.greet(Some(&format!("{before}:3")))),
+        ["snapshot"]
+    );
+    assert_eq!(stream.take(&publication(4, 2)).len(), 2);
+    assert_eq!(stream.seq, 2);
+}
+
+#[test]
+fn heartbeat_and_shutdown_take_no_number() {
+    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+    stream.take(&publication(1, 2));
+    for (frame, kind) in [
+        (stream.heartbeat(), "heartbeat"),
+        (stream.shutdown(), "shutdown"),
+    ] {
+        let told = message(&frame);
+        assert_eq!((&told["type"], &told["seq"]), (&json!(kind), &json!(2)));
+    }
+    assert_eq!(stream.take(&publication(2, 1)).len(), 1);
+    assert_eq!(stream.seq, 3);
+}
+
+#[test]
+fn the_ring_is_bounded() {
+    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+    stream.take(&publication(1, RING_LEN + 100));
+    assert_eq!(stream.ring.len(), RING_LEN);
+    let bytes: usize = stream.ring.iter().map(|frame| frame.len()).sum();
+    assert_eq!(stream.ring_bytes, bytes);
+    assert!(bytes <= RING_BYTES_MAX);
+}
+
+#[test]
+fn frames_have_the_shortest_length_field() {
+    for (length, head) in [
+        (0, vec![0x81, 0]),
+        (125, vec![0x81, 125]),
+        (126, vec![0x81, 126, 0, 126]),
+        (65_535, vec![0x81, 126, 255, 255]),
+        (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+    ] {
+        let frame = text_frame(&vec![b'x'; length]);
+        assert_eq!(&frame[..head.len()], head, "{length}");
+        assert_eq!(frame.len(), head.len() + length);
+    }
+    assert_eq!(
+        close_frame(1001, "bye"),
+        [0x88, 5, 3, 233, b'b', b'y', b'e']
+    );
+    assert_eq!(ping_frame(), [0x89, 0]);
+}
