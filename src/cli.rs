@@ -12,6 +12,7 @@ use crate::base::shutdown::{Shutdown, StopReason};
 use crate::check;
 use crate::config::{self, Config, Sources};
 use crate::lottery::model::{ActionRecord, ActionState};
+use crate::verify;
 use crate::web::view;
 
 pub const DONE: u8 = 0;
@@ -35,6 +36,7 @@ Usage: lottery [COMMAND] [OPTIONS]
 Commands:
   run      follow, draw and serve (this is what happens without a command)
   check    load everything, ask every endpoint, print a table; sends nothing
+  verify N recompute the draw of round N from public chain data alone
   draw     ask the running daemon to draw the running round
   refund   ask the running daemon to refund the running round
 
@@ -44,7 +46,7 @@ Options:
   --round N                draw, refund: the round that is meant (default: the running one)
   --force                  refund: also before the draw window is over
   --direct                 draw, refund: act without a running daemon
-  --json                   check, draw, refund: print JSON
+  --json                   check, verify, draw, refund: print JSON
   --help, --version
 
 Settings come from the file, then from variables like LOTTERY_BLOCKCHAIN_RPC_URL, then
@@ -54,6 +56,7 @@ LOTTERY_OPERATOR_PRIVATE_KEY or systemd's credential operator_key.
 Examples:
   lottery --set blockchain.contract_address=0x5FbDB2315678afecb367f032d93F642f64180aa3
   lottery check --config /etc/lottery/lottery.conf
+  lottery verify 7 --json
   lottery refund --round 7 --force
 
 Exit codes: 0 done or stopped by a signal, 1 failed while running, 2 bad usage or
@@ -64,6 +67,7 @@ configuration, 3 the answer is no.
 enum Command {
     Run,
     Check,
+    Verify { round_id: u64 },
     Draw,
     Refund,
     Help,
@@ -125,6 +129,7 @@ pub fn main(
     }
     match invocation.command {
         Command::Check => check::run(&config, invocation.json),
+        Command::Verify { round_id } => verify::run(&config, round_id, invocation.json),
         Command::Draw => act(&config, &invocation, false),
         Command::Refund => act(&config, &invocation, true),
         _ => run(&config),
@@ -162,21 +167,29 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, String> {
         match flag.as_str() {
             "--config" | "-c" => invocation.config = Some(PathBuf::from(value()?)),
             "--set" => invocation.sets.push(value()?),
-            "--round" => {
-                let text = value()?;
-                let number = text.parse().ok().filter(|number| *number > 0);
-                let allowed = || format!("--round is {text}, allowed are whole numbers from 1");
-                invocation.round = Some(number.ok_or_else(allowed)?);
-            }
+            "--round" => invocation.round = Some(round_number("--round", &value()?)?),
             "--force" => invocation.force = true,
             "--direct" => invocation.direct = true,
             "--json" => invocation.json = true,
-            "--help" | "-h" | "help" => command = command.or(Some(Command::Help)),
-            "--version" | "-V" => command = command.or(Some(Command::Version)),
+            "--help" | "-h" | "help" => {
+                return Ok(Invocation {
+                    command: Command::Help,
+                    ..invocation
+                })
+            }
+            "--version" | "-V" => {
+                return Ok(Invocation {
+                    command: Command::Version,
+                    ..invocation
+                })
+            }
             word => {
                 let known = match word {
                     "run" => Command::Run,
                     "check" => Command::Check,
+                    "verify" => Command::Verify {
+                        round_id: round_number("the round to verify", &value()?)?,
+                    },
                     "draw" => Command::Draw,
                     "refund" => Command::Refund,
                     _ => return Err(format!("{word} is neither a command nor an option")),
@@ -204,13 +217,18 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, String> {
         ),
         (
             invocation.json && invocation.command == Command::Run,
-            "--json goes with check, draw and refund",
+            "--json goes with check, verify, draw and refund",
         ),
     ];
     match misplaced.iter().find(|(is_so, _)| *is_so) {
         Some((_, problem)) => Err((*problem).to_owned()),
         None => Ok(invocation),
     }
+}
+
+fn round_number(name: &str, text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{name} is {text}, allowed are whole numbers from 1"))
 }
 
 fn load(invocation: &Invocation, env: Vec<(String, String)>) -> Result<Config, String> {
@@ -515,4 +533,77 @@ fn act_directly(
     };
     core.stop(StopReason::Requested);
     action
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Invocation, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn command(line: &str) -> Command {
+        parsed(line).unwrap().command
+    }
+
+    #[test]
+    fn words_become_commands() {
+        for (line, expected) in [
+            ("", Command::Run),
+            ("run", Command::Run),
+            ("--config x", Command::Run),
+            ("check --json", Command::Check),
+            ("verify 7", Command::Verify { round_id: 7 }),
+            ("draw", Command::Draw),
+            ("refund --force", Command::Refund),
+            ("--help", Command::Help),
+            ("draw -h", Command::Help),
+            ("-V", Command::Version),
+        ] {
+            assert_eq!(command(line), expected, "{line}");
+        }
+        let full = parsed(
+            "refund --config=a.conf --set a.b=c --set=d.e=f=g --round 9 --force --direct --json",
+        );
+        let expected = Invocation {
+            command: Command::Refund,
+            config: Some(PathBuf::from("a.conf")),
+            sets: vec!["a.b=c".to_owned(), "d.e=f=g".to_owned()],
+            round: Some(9),
+            force: true,
+            direct: true,
+            json: true,
+        };
+        assert_eq!(full, Ok(expected));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, named) in [
+            ("fly", "fly is neither a command nor an option"),
+            ("--fly", "--fly is neither a command nor an option"),
+            ("draw refund", "refund: only one command can be given"),
+            ("--config", "--config needs a value"),
+            ("--set", "--set needs a value"),
+            ("verify", "verify needs a value"),
+            (
+                "verify x",
+                "the round to verify is x, allowed are whole numbers from 1",
+            ),
+            (
+                "draw --round 0",
+                "--round is 0, allowed are whole numbers from 1",
+            ),
+            ("draw --round -1", "--round is -1"),
+            ("draw --force", "--force goes with refund"),
+            ("draw --force=yes", "--force takes no value"),
+            ("check --round 1", "--round goes with draw and refund"),
+            ("run --direct", "--direct goes with draw and refund"),
+            ("--json", "--json goes with check, verify, draw and refund"),
+        ] {
+            let problem = parsed(line).unwrap_err();
+            assert!(problem.contains(named), "{line}: {problem}");
+        }
+    }
 }

@@ -21,3 +21,4 @@ pub mod web;
 pub mod app;
 pub mod check;
 pub mod cli;
+pub mod verify;

@@ -452,6 +452,15 @@ impl State {
     }
 }
 
+/// The round as its logs tell it; None when its end is not among them. `events` come in chain order, with all of its bets.
+pub fn finished_round(events: &[LoggedEvent], round_id: u64) -> Option<FinishedRound> {
+    let mut running = Running::default();
+    let mut ends = events
+        .iter()
+        .filter_map(|event| absorb(event, &mut running));
+    ends.find(|round| round.round_id == round_id)
+}
+
 /// Takes one event, in chain order, into the running round; the finished round when the event ended it.
 fn absorb(event: &LoggedEvent, running: &mut Running) -> Option<FinishedRound> {
     let record = &event.record;

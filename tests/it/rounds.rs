@@ -2,8 +2,8 @@
 
 use serde_json::{json, Value};
 
-use crate::chain::{hex_address, wait_for, Chain, Lottery, Timing};
-use crate::daemon::{Daemon, Options};
+use crate::chain::{hex_address, wait_for, Chain, Lottery, Timing, CHAIN_ID};
+use crate::daemon::{lottery_in, Daemon, Options};
 
 const BET_WEI: u64 = 1_000_000_000_000_000;
 
@@ -24,6 +24,7 @@ on_both_chains!(
     a_restart_in_the_middle_of_a_round_loses_nothing,
     a_signal_ends_it_cleanly,
     without_a_key_it_follows_and_serves,
+    a_draw_is_verified_from_the_chain_alone,
 );
 
 fn bets(lottery: &Lottery, players: std::ops::Range<usize>) {
@@ -261,4 +262,47 @@ fn without_a_key_it_follows_and_serves(chain: &Chain) {
         action["error"].as_str().unwrap().contains("no key"),
         "{action}"
     );
+}
+
+fn a_draw_is_verified_from_the_chain_alone(chain: &Chain) {
+    let lottery = chain.deploy(Timing::default());
+    bets(&lottery, 2..6);
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    lottery.bet(2, BET_WEI);
+    lottery.operate("refundRound", &[]);
+    let dir = tempfile::TempDir::new().unwrap();
+    let verify = |arguments: &[&str]| {
+        let output = lottery_in(&dir)
+            .arg("verify")
+            .args(arguments)
+            .args(["--set", &format!("blockchain.rpc_url={}", chain.url)])
+            .args(["--set", &format!("blockchain.chain_id={CHAIN_ID}")])
+            .args([
+                "--set",
+                &format!(
+                    "blockchain.contract_address={}",
+                    hex_address(lottery.address)
+                ),
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text)
+    };
+    let (code, text) = verify(&["1"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("verdict           verified"), "{text}");
+    let (code, json) = verify(&["1", "--json"]);
+    let round: Value = serde_json::from_str(&json).unwrap();
+    let winner = round["proof"]["recomputedWinner"].as_str().unwrap();
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        winner.to_lowercase(),
+        hex_address(lottery.winner_of(1).unwrap())
+    );
+    let (code, text) = verify(&["2"]);
+    assert_eq!(code, Some(3));
+    assert!(text.contains("nothing was drawn"), "{text}");
+    assert_eq!(verify(&["3"]).0, Some(3));
 }

@@ -100,6 +100,14 @@ pub fn finished_round(snapshot: &Snapshot, round: &FinishedRound) -> Value {
     body
 }
 
+/// What `lottery verify` prints: a round with its proof, as of no block in particular.
+pub fn verified_round(round: &FinishedRound) -> Value {
+    let mut body = history_row(round);
+    body["bets"] = round.bets.iter().map(bet).collect();
+    body["proof"] = proof(round);
+    body
+}
+
 fn bet(bet: &Bet) -> Value {
     let mut row = json!({
         "player": address(bet.player),

@@ -23,7 +23,7 @@ mod operator;
 mod tests;
 
 pub use health::{checks, health, status, Vitals};
-pub use history::{finished_round, history};
+pub use history::{finished_round, history, verified_round};
 pub use items::activities;
 pub use operator::{accepted, action, operator_status};
 

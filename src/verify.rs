@@ -1,0 +1,150 @@
+//! `lottery verify N`: recomputes a round's draw from public chain data alone. No daemon, no key, nothing kept: the
+//! round's logs are searched from the head backwards, over whatever endpoints are configured.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::actors::reader::Reader;
+use crate::app;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
+use crate::chain::endpoints::Endpoints;
+use crate::chain::error::RpcError;
+use crate::chain::types::to_checksum;
+use crate::cli::{DONE, FAILED, NO, USAGE};
+use crate::config::Config;
+use crate::lottery::model::{FinishedRound, LotteryEvent, Outcome, RoundState};
+use crate::lottery::proof::Verdict;
+use crate::lottery::state::{finished_round, LoggedEvent};
+use crate::web::view;
+
+const CHUNK_BLOCKS_START: u64 = 500;
+const CHUNK_BLOCKS_MAX: u64 = 10_000;
+
+/// What the search found.
+enum Found {
+    Round(Box<FinishedRound>),
+    /// No end of that round: it runs, it has not begun, or it is not of this contract.
+    NotFinished,
+}
+
+pub fn run(config: &Config, round_id: u64, as_json: bool) -> u8 {
+    let endpoints = match app::endpoints(config, &Clock::system(), &Metrics::default()) {
+        Ok(endpoints) => endpoints,
+        Err(error) => {
+            eprintln!("{error}");
+            return USAGE;
+        }
+    };
+    let reader = Reader::new(config.blockchain.contract_address);
+    match find(&endpoints, &reader, round_id) {
+        Ok(Found::Round(round)) => {
+            match as_json {
+                true => println!("{}", view::verified_round(&round)),
+                false => print!("{}", describe(&round)),
+            }
+            match round.verdict {
+                Some(Verdict::Verified) => DONE,
+                _ => NO,
+            }
+        }
+        Ok(Found::NotFinished) => {
+            eprintln!(
+                "round {round_id} has not ended on this contract: there is nothing to verify"
+            );
+            NO
+        }
+        Err(error) => {
+            eprintln!("the chain cannot be read: {error}");
+            FAILED
+        }
+    }
+}
+
+/// Reads back from the head until the round's end and all its bets are known.
+fn find(endpoints: &Endpoints, reader: &Reader, round_id: u64) -> Result<Found, RpcError> {
+    let mut unread_below = endpoints.with_endpoint(|endpoint| endpoint.head())?.number + 1;
+    let mut chunk_blocks = CHUNK_BLOCKS_START;
+    let mut events: Vec<LoggedEvent> = Vec::new();
+    while unread_below > 0 {
+        let from = unread_below.saturating_sub(chunk_blocks);
+        let mut older = endpoints.with_endpoint(|endpoint| {
+            let logs = reader.logs(endpoint, from, unread_below - 1)?;
+            reader.events(endpoint, logs, &HashMap::new(), true)
+        })?;
+        let is_past = older
+            .iter()
+            .any(|event| is_before_bets(&event.record.event, round_id));
+        older.append(&mut events);
+        events = older;
+        if is_past {
+            break;
+        }
+        unread_below = from;
+        chunk_blocks = (chunk_blocks * 2).min(CHUNK_BLOCKS_MAX);
+        eprintln!("reading on below block {unread_below}");
+    }
+    Ok(match finished_round(&events, round_id) {
+        Some(round) => Found::Round(Box::new(round)),
+        None => Found::NotFinished,
+    })
+}
+
+/// True for what can only come before the round's first bet.
+fn is_before_bets(event: &LotteryEvent, wanted: u64) -> bool {
+    match *event {
+        LotteryEvent::RoundStateChanged {
+            round_id,
+            new_state: RoundState::Betting,
+            ..
+        } => round_id <= wanted,
+        LotteryEvent::RoundCompleted { round_id, .. }
+        | LotteryEvent::RoundRefunded { round_id, .. } => round_id < wanted,
+        _ => false,
+    }
+}
+
+fn describe(round: &FinishedRound) -> String {
+    let mut text = format!("round {}\n", round.round_id);
+    let proof = view::verified_round(round)["proof"].clone();
+    let mut line = |name: &str, value: String| text += &format!("  {name:<18}{value}\n");
+    let number = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    line("ended in block", round.position.block_number.to_string());
+    line(
+        "transaction",
+        format!("{:#x}", round.position.transaction_hash),
+    );
+    line("bets", round.bets.len().to_string());
+    if let Outcome::Refunded { reason } = &round.outcome {
+        line("refunded", reason.clone());
+        line("verdict", "nothing was drawn".to_owned());
+        return text;
+    }
+    for input in [
+        "timestamp",
+        "prevrandao",
+        "number",
+        "roundId",
+        "totalPotWei",
+    ] {
+        line(input, number(&proof["inputs"][input]));
+    }
+    line("announced seed", number(&proof["seed"]));
+    line("recomputed seed", number(&proof["recomputedSeed"]));
+    if let Outcome::Completed { winner, .. } = round.outcome {
+        line("announced winner", to_checksum(&winner));
+    }
+    line("recomputed winner", number(&proof["recomputedWinner"]));
+    let verdict = round.verdict.as_ref();
+    let label = verdict.map_or("unverifiable", Verdict::label);
+    match verdict.and_then(Verdict::why) {
+        Some(why) => line("verdict", format!("{label}: {why}")),
+        None => line("verdict", label.to_owned()),
+    }
+    text
+}
