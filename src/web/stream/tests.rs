@@ -239,7 +239,7 @@ fn what_was_missed_is_replayed_within_bounds() {
         (format!("{epoch}:251"), None),
         ("0123456789abcdef:250".to_owned(), None),
         (format!("{epoch}:-1"), None),
-        (format!("{epoch}"), None),
+        (epoch.clone(), None),
         (String::new(), None),
     ] {
         let frames = stream.greet(Some(&since));
