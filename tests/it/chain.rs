@@ -2,6 +2,7 @@
 //! cannot tell them apart.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,11 @@ pub struct Chain {
 impl Drop for Chain {
     fn drop(&mut self) {
         if let Node::Anvil(child) = &mut self.node {
-            let _ = child.kill();
+            // Installed by npm, anvil is the child of a script: the whole group has to go.
+            if let Ok(group) = i32::try_from(child.id()) {
+                // SAFETY: kill(2) touches no memory; the group is our child's own.
+                unsafe { libc::kill(-group, libc::SIGKILL) };
+            }
             let _ = child.wait();
         }
     }
@@ -72,6 +77,7 @@ impl Chain {
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -95,6 +101,21 @@ impl Chain {
     pub fn devchain_with(config: devchain::Config) -> Chain {
         let chain = devchain::Devchain::start(config).unwrap();
         Chain::new(chain.url(), Node::Devchain(chain))
+    }
+
+    /// With so many endpoints for a daemon, each with faults of its own, and a healthy one behind them for the test.
+    pub fn devchain_on(config: devchain::Config, endpoints: usize) -> Chain {
+        let chain = devchain::Devchain::start_on(config, &vec![0; endpoints + 1]).unwrap();
+        let own = chain.endpoints()[endpoints].url();
+        Chain::new(own, Node::Devchain(chain))
+    }
+
+    /// Our own node's handle, for what no call over the wire can do.
+    pub fn dev(&self) -> &devchain::Devchain {
+        match &self.node {
+            Node::Devchain(chain) => chain,
+            Node::Anvil(_) => panic!("this is anvil"),
+        }
     }
 
     fn new(url: String, node: Node) -> Chain {

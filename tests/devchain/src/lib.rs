@@ -127,6 +127,11 @@ impl Devchain {
         self.shared.with(|node| node.drop_after_blocks = blocks);
     }
 
+    /// While held back, transactions wait in the pool and blocks come without them.
+    pub fn hold_transactions(&self, held: bool) {
+        self.shared.with(|node| node.mines_empty = held);
+    }
+
     pub fn head_number(&self) -> u64 {
         self.shared.with(|node| node.head().header.number)
     }

@@ -109,6 +109,8 @@ pub struct Node {
     salt: u64,
     /// Transactions leave the pool unmined after so many blocks.
     pub drop_after_blocks: Option<u64>,
+    /// Blocks come, but none of them takes a transaction.
+    pub mines_empty: bool,
     /// Where interval mining began: (unix milliseconds, blocks mined since).
     schedule: (u64, u64),
 }
@@ -144,6 +146,7 @@ impl Node {
             next_base_fee: Some(INITIAL_BASE_FEE),
             salt: 0,
             drop_after_blocks: None,
+            mines_empty: false,
             schedule: (unix_ms(), 0),
             config,
         };
@@ -201,6 +204,15 @@ impl Node {
             balance: wei,
             ..self.state.account(&address)
         };
+        if let Some(undo) = self.undos.last_mut() {
+            self.state.set_account(address, info, undo);
+        }
+    }
+
+    pub fn set_code(&mut self, address: Address, code: Bytes) {
+        let info = self.state.account(&address);
+        let code = Bytecode::new_raw(code);
+        let info = AccountInfo::new(info.balance, info.nonce, code.hash_slow(), code);
         if let Some(undo) = self.undos.last_mut() {
             self.state.set_account(address, info, undo);
         }
@@ -377,9 +389,10 @@ impl Node {
         let (mut transactions, mut receipts, mut undo) = (Vec::new(), Vec::new(), Undo::default());
         let mut skipped = Vec::new();
         let mut logs = 0;
-        while let Some(transaction) =
-            self.pool
-                .best(base_fee, |sender| self.nonce(sender), &skipped)
+        while let Some(transaction) = self
+            .pool
+            .best(base_fee, |sender| self.nonce(sender), &skipped)
+            .filter(|_| !self.mines_empty)
         {
             if header.gas_used + transaction.gas_limit > GAS_LIMIT {
                 skipped.push(transaction.hash);

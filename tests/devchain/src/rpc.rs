@@ -236,6 +236,10 @@ fn control(node: &mut Node, method: &str, params: &Value) -> Answer {
             node.set_balance(address(p(0))?, quantity(p(1))?);
             Ok(Value::Null)
         }
+        "anvil_setCode" | "hardhat_setCode" => {
+            node.set_code(address(p(0))?, bytes(p(1))?);
+            Ok(Value::Null)
+        }
         "anvil_dropTransaction" => Ok(node
             .pool
             .remove(&hash(p(0))?)
