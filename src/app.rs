@@ -539,5 +539,6 @@ fn operator_settings(config: &Config, automatic: bool) -> OperatorSettings {
             confirmations: operator.confirmations,
         },
         max_spend_wei_per_day: operator.max_spend_wei_per_day,
+        max_tx_fee_wei: config.blockchain.max_tx_fee_wei,
     }
 }

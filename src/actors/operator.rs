@@ -14,7 +14,7 @@ use crossbeam_channel::{select, Receiver};
 use crate::actors::alerts::Alerts;
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::{Command, CommandKind, PublicationReceiver, SharedSnapshot};
-use crate::actors::sender::{Attempt, Broadcast, Prepared, Sender};
+use crate::actors::sender::{Attempt, Broadcast, Check, Order, Prepared, Sender};
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
@@ -22,7 +22,9 @@ use crate::base::thread::{fault_point, Beat};
 use crate::chain::error::NodeError;
 use crate::chain::types::{H256, U256};
 use crate::lottery::contract::RevertMeaning;
-use crate::lottery::decision::{decide, Decision, Facts, Failures, Policy, Trouble, Why};
+use crate::lottery::decision::{
+    decide, Decision, Facts, Failures, Policy, Trouble, Unanswered, Why,
+};
 use crate::lottery::model::{
     ActionKind, ActionRecord, ActionState, HeadRef, InFlight, OperatorStatus, Rehearsal, Round,
     RoundState, Severity, Snapshot,
@@ -36,6 +38,12 @@ const EXTENSIONS_PER_DAY_MAX: usize = 20;
 const DAY: Duration = Duration::from_secs(86_400);
 /// A head already looked at is looked at again this soon while a transaction is out: receipts can trail the head.
 const FLIGHT_LOOK: Duration = Duration::from_millis(1_500);
+/// When no endpoint answered, the next try comes this much later.
+const UNANSWERED_RETRY: Duration = Duration::from_millis(500);
+/// A pending transaction of this key that does the same may take this long before it is outbid.
+const TWIN_PATIENCE_BLOCKS: u64 = 6;
+/// A landed action is remembered this long, to be sent again when a reorg takes it back.
+const LANDED_KEPT_BLOCKS: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -45,6 +53,8 @@ pub struct Settings {
     pub policy: Policy,
     pub rules: Rules,
     pub max_spend_wei_per_day: U256,
+    /// The most that one round's draws may cost while a player cannot be paid.
+    pub max_tx_fee_wei: U256,
 }
 
 pub struct Operator {
@@ -60,6 +70,7 @@ pub struct Operator {
     status: OperatorStatus,
     round: RoundMemory,
     flight: Option<Flight>,
+    landed: Option<Landed>,
     waiting_commands: VecDeque<Command>,
     /// (when, wei) of the transactions mined in the last day.
     spent: VecDeque<(Instant, U256)>,
@@ -77,6 +88,14 @@ struct RoundMemory {
     ruled_out: Option<(H256, ActionKind)>,
     /// At that head, the node gave its pending block this time.
     pending_time: Option<(H256, u64)>,
+    /// No endpoint answers.
+    unanswered: Option<Unanswered>,
+    /// The one draw that may go unchecked was tried.
+    unchecked_spent: bool,
+    /// Gas paid for draws that reverted because a player cannot be paid.
+    unpayable_wei: U256,
+    /// Since this block, the same transaction of this key was seen pending without being ours.
+    twin_since: Option<u64>,
     rehearsed: bool,
 }
 
@@ -101,6 +120,12 @@ struct Flight {
     looked: Option<(H256, Instant)>,
     /// After a time-out: no new variant before this.
     paused_until: Option<Instant>,
+}
+
+/// The last draw or refund that was mined with success.
+struct Landed {
+    flight: Flight,
+    included: Included,
 }
 
 impl Operator {
@@ -134,6 +159,7 @@ impl Operator {
             status,
             round: RoundMemory::default(),
             flight: None,
+            landed: None,
             waiting_commands: VecDeque::new(),
             spent: VecDeque::new(),
             extended_at: VecDeque::new(),
@@ -183,6 +209,9 @@ impl Operator {
             return None;
         };
         self.enter_round(&round);
+        if let Some(wake) = self.take_up_after_reorg(&snapshot, &round, now) {
+            return Some(wake);
+        }
         if self.flight.is_some() {
             self.refuse_commands_beside_the_flight();
             return self.drive(&snapshot, &round, now);
@@ -248,6 +277,8 @@ impl Operator {
                 .pending_time
                 .filter(|(at, _)| *at == head.hash)
                 .map(|(_, time)| time),
+            unanswered: self.round.unanswered,
+            unchecked_spent: self.round.unchecked_spent,
         };
         match decide(&facts, &self.settings.policy, now) {
             Decision::Wait { why, wake } => {
@@ -259,23 +290,106 @@ impl Operator {
                     .sender
                     .as_ref()
                     .and_then(|sender| sender.pending_time());
-                // Without an answer the tick asks again.
                 self.round.pending_time = asked.map(|time| (head.hash, time));
-                asked.map(|_| now)
+                match asked {
+                    Some(_) => self.round.unanswered = None,
+                    None => self.note_unanswered(),
+                }
+                Some(now)
             }
             Decision::Act(kind) => {
-                self.say_phase(describe_action(kind, round), false);
-                self.automatic_actions += 1;
-                let id = format!("auto-{}-{}", round.round_id, self.automatic_actions);
-                let record = self.new_record(id, kind, round.round_id, false);
-                self.start(record, snapshot, round, now);
-                Some(now + FLIGHT_LOOK)
+                self.begin(kind, Check::Called, snapshot, round, now);
+                Some(now)
+            }
+            Decision::DrawUnchecked => {
+                log::warn!(
+                    "round {}: no endpoint answers and the window is about to close: drawing unchecked",
+                    round.round_id
+                );
+                let spacing = snapshot.schedule.min_spacing_secs;
+                let check = Check::Unchecked {
+                    earliest: round.min_draw_time.saturating_sub(spacing),
+                    latest: round.max_draw_time.saturating_sub(spacing),
+                };
+                self.begin(ActionKind::Draw, check, snapshot, round, now);
+                Some(now)
             }
             Decision::Blocked(trouble) => {
                 self.blocked(trouble, round);
                 None
             }
         }
+    }
+
+    fn begin(
+        &mut self,
+        kind: ActionKind,
+        check: Check,
+        snapshot: &Snapshot,
+        round: &Round,
+        now: Instant,
+    ) {
+        self.say_phase(describe_action(kind, round), false);
+        self.automatic_actions += 1;
+        let id = format!("auto-{}-{}", round.round_id, self.automatic_actions);
+        let record = self.new_record(id, kind, round.round_id, false);
+        self.start(record, check, snapshot, round, now);
+    }
+
+    fn note_unanswered(&mut self) {
+        let now = self.clock.now();
+        self.round.unanswered = Some(Unanswered {
+            last_at: now,
+            again_at: now + UNANSWERED_RETRY,
+        });
+    }
+
+    /// When a reorg has taken back the block of the last draw or refund, the action is in flight again, and its same
+    /// bytes are sent again. Some(when to look again) while that cannot be told yet.
+    fn take_up_after_reorg(
+        &mut self,
+        snapshot: &Snapshot,
+        round: &Round,
+        now: Instant,
+    ) -> Option<Instant> {
+        let (Some(landed), Some(head)) = (&self.landed, snapshot.head) else {
+            return None;
+        };
+        let record = &landed.flight.record;
+        let kept_until = landed.included.block_number + LANDED_KEPT_BLOCKS;
+        if self.flight.is_some() || head.number > kept_until {
+            self.landed = None;
+            return None;
+        }
+        if record.round_id != round.round_id || round.state != RoundState::Betting {
+            return None;
+        }
+        // The round runs: after a reorg, or because the store has not come to the block that ended it.
+        let sender = self.sender.as_ref()?;
+        if !matches!(sender.look(&landed.flight.state), Ok(seen) if seen.included.is_none()) {
+            return Some(now + FLIGHT_LOOK);
+        }
+        let Landed { mut flight, .. } = self.landed.take()?;
+        log::warn!(
+            "{} of round {} was taken back by a reorg: the same transaction is sent again",
+            flight.record.kind.label(),
+            round.round_id
+        );
+        flight.record.state = ActionState::Pending;
+        flight.record.block_number = None;
+        flight.record.gas_used = None;
+        flight.looked = None;
+        flight.state.begin_again_after_reorg(head.number, now);
+        let next_block_time = self.round.next_block_time(snapshot, head);
+        let demanded = flight
+            .state
+            .at_window(round, head.timestamp, next_block_time);
+        if demanded.is_none() {
+            self.broadcast(&mut flight, head, round);
+        }
+        self.publish_flight(&mut flight);
+        self.flight = Some(flight);
+        None
     }
 
     /// A person's command, when nothing is in flight.
@@ -311,7 +425,7 @@ impl Operator {
             return self.end_record(&mut record, ActionState::Failed, Some(refusal));
         }
         log::info!("manual {} of round {}", kind.label(), round.round_id);
-        self.start(record, snapshot, round, now);
+        self.start(record, Check::Called, snapshot, round, now);
     }
 
     fn refuse_commands_beside_the_flight(&mut self) {
@@ -337,6 +451,7 @@ impl Operator {
     fn start(
         &mut self,
         mut record: ActionRecord,
+        check: Check,
         snapshot: &Snapshot,
         round: &Round,
         now: Instant,
@@ -350,11 +465,28 @@ impl Operator {
         if record.kind == ActionKind::Draw {
             self.status.last_draw_attempt_unix_ms = Some(self.clock.unix_ms());
         }
-        let next_block_time = self.round.next_block_time(snapshot, head);
-        let prepared = sender.prepare(record.kind, head, next_block_time, round, now);
+        let twin_until = self
+            .round
+            .twin_since
+            .map(|since| since + TWIN_PATIENCE_BLOCKS);
+        let order = Order {
+            kind: record.kind,
+            round,
+            head,
+            next_block_time: self.round.next_block_time(snapshot, head),
+            check,
+            spend_max_wei: self
+                .settings
+                .max_tx_fee_wei
+                .saturating_sub(self.round.unpayable_wei),
+            outbid_twin: record.manual || twin_until.is_some_and(|until| head.number >= until),
+        };
+        let prepared = sender.prepare(&order, now);
         self.status.balance_wei = sender.balance_wei().or(self.status.balance_wei);
         match prepared {
             Ok(Prepared { state, notes }) => {
+                self.round.unanswered = None;
+                self.round.unchecked_spent |= check != Check::Called;
                 for note in notes {
                     self.alerts
                         .raise(note.code, note.severity, Some(round.round_id), note.message);
@@ -384,6 +516,7 @@ impl Operator {
         let text = attempt.to_string();
         if !record.manual {
             self.round.ruled_out = Some((head.hash, kind));
+            self.round.unanswered = None;
         }
         match &attempt {
             Attempt::Reverts { meaning, .. } => match meaning {
@@ -412,9 +545,22 @@ impl Operator {
                 // The chain did not answer: this says nothing about the head, so the next wake tries again.
                 self.round.ruled_out = None;
                 self.round.pending_time = None;
+                self.note_unanswered();
                 log::warn!("{} of round {round_id}: {text}", kind.label());
             }
-            Attempt::TooMuchGas { .. } | Attempt::InsufficientFunds { .. } => {
+            Attempt::TwinPending { .. } => {
+                self.round.twin_since.get_or_insert(head.number);
+                log::warn!(
+                    "{} of round {round_id}: {text}: it is given time",
+                    kind.label()
+                );
+            }
+            Attempt::OutsideWindow { .. } => {
+                log::warn!("{} of round {round_id}: {text}", kind.label());
+            }
+            Attempt::TooMuchGas { .. }
+            | Attempt::InsufficientFunds { .. }
+            | Attempt::RoundTooCostly { .. } => {
                 self.alerts.raise(
                     "action_blocked",
                     Severity::Critical,
@@ -467,7 +613,11 @@ impl Operator {
         };
         let step = flight.state.step(&facts, &self.settings.rules, now);
         self.take_step(step, flight, head, round, now);
-        Some(now + FLIGHT_LOOK)
+        // What has ended may be due once more, for the very next block.
+        Some(match self.flight {
+            Some(_) => now + FLIGHT_LOOK,
+            None => now,
+        })
     }
 
     fn take_step(
@@ -634,6 +784,13 @@ impl Operator {
         self.alerts.clear("action_failed");
         self.alerts.clear("action_blocked");
         self.end_record(&mut flight.record, ActionState::Done, None);
+        let ends_round = matches!(
+            kind,
+            ActionKind::Draw | ActionKind::RefundExpired | ActionKind::RefundForced
+        );
+        if ends_round {
+            self.landed = Some(Landed { flight, included });
+        }
     }
 
     fn reverted(
@@ -677,12 +834,14 @@ impl Operator {
                 Some(round.round_id),
                 text.clone(),
             );
+            let cost_wei = included.cost_wei();
+            self.round.unpayable_wei = self.round.unpayable_wei.saturating_add(cost_wei);
         } else if still_running {
             self.note_failure(kind, now, &text);
+            self.round.ruled_out = Some((head.hash, kind));
         } else {
             log::warn!("{text}: the round is over");
         }
-        self.round.ruled_out = Some((head.hash, kind));
         self.end_record(&mut flight.record, ActionState::Failed, Some(text));
     }
 
@@ -792,9 +951,7 @@ impl Operator {
     }
 
     fn note_spent(&mut self, included: &Included, kind: ActionKind, now: Instant) {
-        let cost_wei = included
-            .effective_gas_price_wei
-            .saturating_mul(U256::from(included.gas_used));
+        let cost_wei = included.cost_wei();
         self.spent.push_back((now, cost_wei));
         let ether = cost_wei.to_string().parse::<f64>().unwrap_or(0.0) / 1e18;
         let labels = [("action", kind.label())];
@@ -914,6 +1071,7 @@ fn describe(why: Why, round: &Round) -> String {
         ),
         Why::RetryDelay => "waiting before the next attempt".to_owned(),
         Why::RuledOutAtThisHead => "waiting for the next block".to_owned(),
+        Why::Unanswered => "no endpoint answers, asking again".to_owned(),
         Why::Standby => "standing by for the first daemon".to_owned(),
         Why::GivenUp => format!(
             "gave up drawing round {} after too many failures",

@@ -2,7 +2,7 @@
 //! handed to every healthy endpoint. It decides nothing about rounds and remembers nothing but what it learned of the
 //! chain (legacy fees, a cap on gas) and the last balance.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -14,7 +14,7 @@ use crate::chain::fees::{
 };
 use crate::chain::key::OperatorKey;
 use crate::chain::tx::Transaction;
-use crate::chain::types::{Address, BlockId, U256};
+use crate::chain::types::{Address, BlockId, PendingTransaction, U256};
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::model::{ActionKind, HeadRef, Round, Severity, Snapshot};
 use crate::lottery::send_state::{Included, SendState, Variant};
@@ -33,8 +33,12 @@ const EXTEND_GAS: GasFormula = GasFormula {
     per_participant: 0,
 };
 const CANCEL_GAS: u64 = 21_000;
-/// A pending transaction that is not ours is outbid at once, in so many steps at most.
-const LADDER_MAX: usize = 12;
+/// So often at most a refused transaction is signed anew at one head; against a pending one that is not ours, once.
+const SIGNED_ANEW_MAX: usize = 3;
+/// Once a node has refused a transaction, how long another one may take to accept it.
+const SECOND_OPINION: Duration = Duration::from_secs(1);
+/// How long the other endpoints may take to show a receipt that one of them lost.
+const RECEIPT_SEARCH: Duration = Duration::from_secs(2);
 /// Below so many draws' worth of balance a warning is due.
 const DRAWS_WORTH_MIN: u64 = 3;
 
@@ -55,6 +59,32 @@ pub struct Sender {
     legacy: bool,
     /// A node has refused more gas than EIP-7825 allows.
     gas_capped: bool,
+    /// A node has refused a transaction that might cost more than this.
+    node_cap_wei: Option<U256>,
+}
+
+/// One action to prepare.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    pub kind: ActionKind,
+    pub round: &'a Round,
+    pub head: HeadRef,
+    /// What the mining block's time is expected to be.
+    pub next_block_time: u64,
+    pub check: Check,
+    /// What the round's earlier transactions left of the most that it may cost.
+    pub spend_max_wei: U256,
+    /// A pending transaction of this key that does the same is outbid, not waited for.
+    pub outbid_twin: bool,
+}
+
+/// How an action is checked before it is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// By calls at the head.
+    Called,
+    /// Not at all, since nobody answers calls; sent only while the newest head's time lies in here.
+    Unchecked { earliest: u64, latest: u64 },
 }
 
 /// Why nothing was signed.
@@ -74,6 +104,12 @@ pub enum Attempt {
     },
     #[error("the balance of {balance_wei} wei does not pay {needed_wei} wei of gas")]
     InsufficientFunds { balance_wei: U256, needed_wei: U256 },
+    #[error("{left_wei} wei are left of what this round may cost (max_tx_fee_ether), {needed_wei} wei are needed")]
+    RoundTooCostly { left_wei: U256, needed_wei: U256 },
+    #[error("the same transaction of this key is pending already at nonce {nonce}")]
+    TwinPending { nonce: u64 },
+    #[error("the head's time {head_timestamp} does not allow it any more, or not yet")]
+    OutsideWindow { head_timestamp: u64 },
 }
 
 /// A signed first transaction, not sent yet.
@@ -110,10 +146,14 @@ pub struct Seen {
 struct Gathered {
     nonce: u64,
     pending_nonce: u64,
+    /// What is pending at `nonce`, where the node shows it.
+    rival: Option<PendingTransaction>,
     balance_wei: U256,
     prices: Prices,
     estimate: Option<u64>,
     block_gas_limit: u64,
+    head_number: u64,
+    head_timestamp: u64,
 }
 
 impl Sender {
@@ -125,6 +165,7 @@ impl Sender {
             balance_wei: None,
             legacy: false,
             gas_capped: false,
+            node_cap_wei: None,
         }
     }
 
@@ -144,21 +185,20 @@ impl Sender {
             .ok()
     }
 
-    /// Checks, prices and signs the action's first transaction. `next_block_time` is what the mining block's time is
-    /// expected to be.
-    pub fn prepare(
-        &mut self,
-        kind: ActionKind,
-        head: HeadRef,
-        next_block_time: u64,
-        round: &Round,
-        now: Instant,
-    ) -> Result<Prepared, Attempt> {
+    /// Checks, prices and signs the action's first transaction.
+    pub fn prepare(&mut self, order: &Order, now: Instant) -> Result<Prepared, Attempt> {
+        let Order { kind, round, .. } = *order;
         let gathered = self
             .endpoints
-            .with_endpoint(|endpoint| self.gather(endpoint, kind, head, next_block_time))
+            .with_endpoint(|endpoint| self.gather(endpoint, order))
             .map_err(attempt_of)?;
         self.balance_wei = Some(gathered.balance_wei);
+        if let Check::Unchecked { earliest, latest } = order.check {
+            let head_timestamp = gathered.head_timestamp;
+            if !(earliest..=latest).contains(&head_timestamp) {
+                return Err(Attempt::OutsideWindow { head_timestamp });
+            }
+        }
         let formula = gas_formula(kind);
         let gas_max = self.gas_max(gathered.block_gas_limit);
         let gas = gas_limit(
@@ -172,12 +212,6 @@ impl Sender {
             too_much,
             participants_max: formula.participants_max(gas_max),
         })?;
-        let offered = quote(
-            &gathered.prices,
-            &self.settings.limits,
-            gas,
-            Some(gathered.balance_wei),
-        );
         let needed_wei = least_price(&gathered.prices).saturating_mul(U256::from(gas));
         if gathered.balance_wei < needed_wei {
             return Err(Attempt::InsufficientFunds {
@@ -185,26 +219,48 @@ impl Sender {
                 needed_wei,
             });
         }
+        if order.spend_max_wei < needed_wei {
+            return Err(Attempt::RoundTooCostly {
+                left_wei: order.spend_max_wei,
+                needed_wei,
+            });
+        }
+        let limits = self.limits(order.spend_max_wei);
+        let balance = Some(gathered.balance_wei);
+        let offered = match &gathered.rival {
+            Some(rival) if self.is_twin(rival, kind) && !order.outbid_twin => {
+                return Err(Attempt::TwinPending {
+                    nonce: gathered.nonce,
+                })
+            }
+            Some(rival) => bump(rival.fee, &gathered.prices, &limits, gas, balance),
+            None => quote(&gathered.prices, &limits, gas, balance),
+        };
         let variant = self.sign(kind, gathered.nonce, gas, offered);
-        let state = SendState::begin(round.round_id, gathered.nonce, variant, head.number, now);
+        let state = SendState::begin(
+            round.round_id,
+            gathered.nonce,
+            variant,
+            gathered.head_number,
+            now,
+        );
         Ok(Prepared {
             state,
             notes: self.notes(&gathered, gas_max, offered, round),
         })
     }
 
-    /// Hands the newest variant to every healthy endpoint; where a node already holds another transaction of this
-    /// nonce, outbids it step by step.
+    /// Hands the newest variant to every usable endpoint. A refusal that signing anew can cure is cured at once; what is
+    /// pending at this nonce and is not ours is outbid by one step a block.
     pub fn broadcast(&mut self, state: &mut SendState, head: HeadRef, round: &Round) -> Broadcast {
         let mut outcome = self.send_newest(state);
-        for _ in 0..LADDER_MAX {
-            let Broadcast::Rejected(class, _) = &outcome else {
+        for turn in 0..SIGNED_ANEW_MAX {
+            let (Broadcast::Rejected(class, why), Some(newest)) = (&outcome, state.newest()) else {
                 break;
             };
-            let Some(kind) = state.newest().map(|variant| variant.kind) else {
-                break;
-            };
+            let kind = newest.kind;
             match class {
+                NodeError::ReplacementUnderpriced if turn > 0 && !state.was_accepted() => break,
                 NodeError::ReplacementUnderpriced | NodeError::Underpriced => {}
                 NodeError::TypeNotSupported if !self.legacy => {
                     log::info!(
@@ -213,18 +269,34 @@ impl Sender {
                     self.legacy = true;
                 }
                 NodeError::GasLimit if !self.gas_capped => self.gas_capped = true,
+                NodeError::NodeFeeCap => {
+                    let offered_wei = newest
+                        .fee
+                        .cap_wei()
+                        .saturating_mul(U256::from(newest.gas_limit));
+                    let cap_wei = fee_cap_named(why)
+                        .filter(|cap_wei| *cap_wei < offered_wei)
+                        .unwrap_or(offered_wei / 2);
+                    log::warn!("a node takes no fee above {cap_wei} wei: {why}");
+                    self.node_cap_wei = Some(cap_wei);
+                }
                 _ => break,
             }
             match self.replacement(state, kind, round) {
                 Ok((variant, capped)) => {
                     state.add(variant, head.number);
                     outcome = self.send_newest(state);
-                    if capped {
+                    if capped && self.node_cap_wei.is_none() {
                         break;
                     }
                 }
                 Err(error) => return Broadcast::MaybeSent(error.to_string()),
             }
+        }
+        match &outcome {
+            Broadcast::Accepted => state.note_accepted(),
+            Broadcast::Rejected(NodeError::ReplacementUnderpriced, _) => state.note_outbid(),
+            _ => {}
         }
         outcome
     }
@@ -254,13 +326,8 @@ impl Sender {
             true => previous.gas_limit.min(gas_max),
             false => gas_formula(kind).gas(round.participant_count).min(gas_max),
         };
-        let raised = bump(
-            previous.fee,
-            &prices,
-            &self.settings.limits,
-            gas,
-            Some(balance_wei),
-        );
+        let limits = self.limits(self.settings.limits.max_tx_fee_wei);
+        let raised = bump(previous.fee, &prices, &limits, gas, Some(balance_wei));
         if raised.capped {
             log::warn!(
                 "a fee limit keeps the replacement at nonce {} low",
@@ -287,8 +354,13 @@ impl Sender {
         let mut seen = self.endpoints.with_endpoint(ask)?;
         if seen.latest_nonce > state.nonce && seen.included.is_none() {
             // One endpoint may have lost the receipt: the others are asked before it is believed.
-            for endpoint in self.endpoints.all_usable() {
-                if let Ok(Some(included)) = included_at(&endpoint, state) {
+            let searched = state.clone();
+            let answers = self
+                .endpoints
+                .ask_each(move |endpoint| included_at(endpoint, &searched));
+            let deadline = Instant::now() + RECEIPT_SEARCH;
+            while let Ok((_, answer)) = answers.recv_deadline(deadline) {
+                if let Ok(Some(included)) = answer {
                     seen.included = Some(included);
                     break;
                 }
@@ -342,53 +414,76 @@ impl Sender {
         problems
     }
 
-    fn gather(
-        &self,
-        endpoint: &Endpoint,
-        kind: ActionKind,
-        head: HeadRef,
-        next_block_time: u64,
-    ) -> Result<Gathered, RpcError> {
+    fn gather(&self, endpoint: &Endpoint, order: &Order) -> Result<Gathered, RpcError> {
         let address = self.key.address();
-        let block = BlockId::Exactly {
-            number: head.number,
-            hash: head.hash,
+        let (block, header) = match order.check {
+            Check::Called => {
+                let block = BlockId::Exactly {
+                    number: order.head.number,
+                    hash: order.head.hash,
+                };
+                (block, endpoint.header(block)?)
+            }
+            // The head that the store knows may be long gone.
+            Check::Unchecked { .. } => (BlockId::Latest, endpoint.head()?),
         };
-        let header = endpoint.header(block)?;
-        let request = CallRequest::to(self.settings.contract, action_calldata(kind)).from(address);
-        let overrides = endpoint.block_overrides()?;
-        let preflight = match overrides.call {
-            true => endpoint.call(&request, block, Some(next_block_time)),
-            false => endpoint.call(&request, BlockId::Pending, None),
-        };
-        let may_be_sent = match preflight {
-            Ok(_) => true,
-            Err(error) => tolerate_unpayable_draw(error, kind)?,
-        };
-        let estimate = match overrides.estimate && may_be_sent {
-            true => match endpoint.estimate_gas(&request, block, Some(next_block_time)) {
-                Ok(gas) => Some(gas),
-                Err(error) if matches!(error.kind, ErrorKind::Node(_)) => None,
-                Err(error) => {
-                    tolerate_unpayable_draw(error, kind)?;
-                    None
-                }
-            },
-            false => None,
+        let estimate = match order.check {
+            Check::Called => self.preflight(endpoint, order, block)?,
+            Check::Unchecked { .. } => None,
         };
         let nonce = endpoint.transaction_count(address, block)?;
         // Nodes without a pending state show no gap.
         let pending_nonce = endpoint
             .transaction_count(address, BlockId::Pending)
             .unwrap_or(nonce);
+        let rival = match pending_nonce > nonce {
+            true => endpoint
+                .pending_transaction(address, nonce)
+                .unwrap_or_default(),
+            false => None,
+        };
         Ok(Gathered {
             nonce,
             pending_nonce,
+            rival,
             balance_wei: endpoint.balance(address, block)?,
             prices: self.prices(endpoint, header.base_fee_wei)?,
             estimate,
             block_gas_limit: header.gas_limit,
+            head_number: header.number,
+            head_timestamp: header.timestamp,
         })
+    }
+
+    /// Calls and estimates the action as the next block would run it: the gas where it can be known, an error when it
+    /// would revert for a reason that sending cannot change.
+    fn preflight(
+        &self,
+        endpoint: &Endpoint,
+        order: &Order,
+        block: BlockId,
+    ) -> Result<Option<u64>, RpcError> {
+        let kind = order.kind;
+        let time = Some(order.next_block_time);
+        let request =
+            CallRequest::to(self.settings.contract, action_calldata(kind)).from(self.address());
+        let overrides = endpoint.block_overrides()?;
+        let called = match overrides.call {
+            true => endpoint.call(&request, block, time),
+            false => endpoint.call(&request, BlockId::Pending, None),
+        };
+        if let Err(error) = called {
+            tolerate_unpayable_draw(error, kind)?;
+            return Ok(None);
+        }
+        if !overrides.estimate {
+            return Ok(None);
+        }
+        match endpoint.estimate_gas(&request, block, time) {
+            Ok(gas) => Ok(Some(gas)),
+            Err(error) if matches!(error.kind, ErrorKind::Node(_)) => Ok(None),
+            Err(error) => tolerate_unpayable_draw(error, kind).map(|()| None),
+        }
     }
 
     fn prices(&self, endpoint: &Endpoint, base_fee_wei: Option<U256>) -> Result<Prices, RpcError> {
@@ -442,33 +537,41 @@ impl Sender {
         }
     }
 
+    /// One acceptance is enough; a refusal counts only when no endpoint accepts, and silence least.
     fn send_newest(&self, state: &SendState) -> Broadcast {
         let Some(variant) = state.newest() else {
             return Broadcast::MaybeSent("nothing was signed yet".to_owned());
         };
+        let (raw, sent_hash) = (variant.raw.clone(), variant.hash);
+        let answers = self
+            .endpoints
+            .ask_each(move |endpoint| endpoint.send_raw_transaction(&raw));
         let mut outcome = Broadcast::MaybeSent("no endpoint is fit to send".to_owned());
-        for endpoint in self.endpoints.all_usable() {
-            let error = match endpoint.send_raw_transaction(&variant.raw) {
-                Ok(hash) => {
-                    if hash != variant.hash {
-                        log::warn!(
-                            "{} answered with hash {hash:#x}, sent was {:#x}",
-                            endpoint.host(),
-                            variant.hash
-                        );
-                    }
-                    outcome = Broadcast::Accepted;
-                    continue;
+        let mut deadline = None;
+        loop {
+            let answer = match deadline {
+                Some(deadline) => answers.recv_deadline(deadline).ok(),
+                None => answers.recv().ok(),
+            };
+            let Some((endpoint, answer)) = answer else {
+                return outcome;
+            };
+            let error = match answer {
+                Ok(hash) if hash != sent_hash => {
+                    log::warn!(
+                        "{} answered with hash {hash:#x}, sent was {sent_hash:#x}",
+                        endpoint.host()
+                    );
+                    return Broadcast::Accepted;
                 }
+                Ok(_) => return Broadcast::Accepted,
                 Err(error) => error,
             };
-            self.endpoints.note_failure(&endpoint, &error);
             match error.node_error() {
-                Some(NodeError::AlreadyKnown) => outcome = Broadcast::Accepted,
-                // One acceptance wins over any refusal, a refusal over silence.
-                _ if outcome == Broadcast::Accepted => {}
+                Some(NodeError::AlreadyKnown) => return Broadcast::Accepted,
                 Some(class) => {
-                    outcome = Broadcast::Rejected(class, format!("{}: {error}", endpoint.host()))
+                    outcome = Broadcast::Rejected(class, format!("{}: {error}", endpoint.host()));
+                    deadline = Some(Instant::now() + SECOND_OPINION);
                 }
                 None if matches!(outcome, Broadcast::MaybeSent(_)) => {
                     outcome = Broadcast::MaybeSent(error.to_string());
@@ -476,7 +579,22 @@ impl Sender {
                 None => {}
             }
         }
-        outcome
+    }
+
+    /// It would do what we are about to do: a second daemon with this key, or this one before a restart.
+    fn is_twin(&self, rival: &PendingTransaction, kind: ActionKind) -> bool {
+        rival.to == Some(self.settings.contract) && rival.data == action_calldata(kind)
+    }
+
+    fn limits(&self, spend_max_wei: U256) -> FeeLimits {
+        let configured = &self.settings.limits;
+        FeeLimits {
+            max_fee_wei: configured.max_fee_wei,
+            max_tx_fee_wei: configured
+                .max_tx_fee_wei
+                .min(spend_max_wei)
+                .min(self.node_cap_wei.unwrap_or(U256::MAX)),
+        }
     }
 
     fn gas_max(&self, block_gas_limit: u64) -> u64 {
@@ -562,13 +680,13 @@ fn gas_formula(kind: ActionKind) -> GasFormula {
 }
 
 /// A draw that cannot pay this block's winner may pay another block's: it is sent all the same.
-fn tolerate_unpayable_draw(error: RpcError, kind: ActionKind) -> Result<bool, RpcError> {
+fn tolerate_unpayable_draw(error: RpcError, kind: ActionKind) -> Result<(), RpcError> {
     match &error.kind {
         ErrorKind::Reverted { reason, data }
             if kind == ActionKind::Draw
                 && revert_meaning(reason.as_deref(), data) == RevertMeaning::Unpayable =>
         {
-            Ok(false)
+            Ok(())
         }
         _ => Err(error),
     }
@@ -582,6 +700,16 @@ fn attempt_of(error: RpcError) -> Attempt {
         },
         _ => Attempt::Unreachable(error),
     }
+}
+
+/// The cap that a node's refusal names last, as geth writes it: `... exceeds the configured cap (1.00 ether)`.
+fn fee_cap_named(refusal: &str) -> Option<U256> {
+    let (before, _) = refusal.rsplit_once(" ether)")?;
+    let (_, amount) = before.rsplit_once('(')?;
+    let ether: f64 = amount.parse().ok()?;
+    // Node limits are round numbers of ether: a gwei is fine enough, and the cast saturates.
+    let gwei = (ether * 1e9) as u64;
+    (gwei > 0).then(|| U256::from(gwei) * U256::exp10(9))
 }
 
 /// The least a unit of gas can cost in the next block.

@@ -11,7 +11,7 @@ use crate::base::metrics::Metrics;
 use crate::chain::error::{encode_hex, ErrorKind, NodeError, RpcError};
 use crate::chain::parse;
 use crate::chain::rpc::{Connection, RpcCall};
-use crate::chain::types::{Address, BlockId, Header, Log, Receipt, H256, U256};
+use crate::chain::types::{Address, BlockId, Header, Log, PendingTransaction, Receipt, H256, U256};
 
 /// A message call, for eth_call and eth_estimateGas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,6 +80,8 @@ struct Shared {
     /// It takes no block hashes (EIP-1898) in state calls.
     hashes_refused: AtomicBool,
     health: Mutex<EndpointHealth>,
+    /// A thread of `Endpoints::ask_each` waits for its answer.
+    asked_aside: AtomicBool,
 }
 
 /// What `endpoints` keeps of this endpoint's condition.
@@ -94,6 +96,23 @@ pub struct EndpointHealth {
     pub failures: u32,
     pub last_error: Option<String>,
     pub latency: Option<Duration>,
+}
+
+/// An endpoint that is asked on a thread of its own; the place is free again when this is dropped.
+pub struct Aside(Endpoint);
+
+impl std::ops::Deref for Aside {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.0
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.shared.asked_aside.store(false, Ordering::Release);
+    }
 }
 
 impl fmt::Debug for Endpoint {
@@ -125,6 +144,7 @@ impl Endpoint {
                 overrides,
                 hashes_refused,
                 health,
+                asked_aside: AtomicBool::new(false),
             }),
         })
     }
@@ -143,6 +163,12 @@ impl Endpoint {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         )
+    }
+
+    /// Claims the one place for a question asked aside; None while an earlier one still waits for its answer.
+    pub fn claim_aside(&self) -> Option<Aside> {
+        let taken = self.shared.asked_aside.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Aside(self.clone()))
     }
 
     pub fn chain_id(&self) -> Result<u64, RpcError> {
@@ -362,6 +388,16 @@ impl Endpoint {
             }
             receipt => Ok(receipt),
         }
+    }
+
+    /// What the pool holds of this account at this nonce, as far as the node's pending block shows it.
+    pub fn pending_transaction(
+        &self,
+        sender: Address,
+        nonce: u64,
+    ) -> Result<Option<PendingTransaction>, RpcError> {
+        let block = self.ask("eth_getBlockByNumber", json!(["pending", true]))?;
+        parse::pending_transaction(&block, sender, nonce)
     }
 
     /// The timestamp that the node gives its pending block.

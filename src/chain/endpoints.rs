@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{bounded, Receiver};
+
 use crate::base::clock::{jitter, Clock};
 use crate::base::metrics::Metrics;
 use crate::chain::client::{Endpoint, EndpointHealth};
@@ -101,14 +103,44 @@ impl Endpoints {
         Err(last.unwrap_or_else(|| self.none_left()))
     }
 
-    /// Every endpoint that is fit to broadcast to, best first.
-    pub fn all_usable(&self) -> Vec<Endpoint> {
-        let mut usable = self.best_first();
-        usable.retain(|endpoint| self.check_chain_id(endpoint).is_ok());
-        usable
+    /// Asks every usable endpoint at once, each on a thread of its own, and hands over the answers as they come; the
+    /// stream ends when all have answered. A hanging endpoint holds nobody up, and is not asked again before it is done.
+    pub fn ask_each<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
+    ) -> Receiver<(Endpoint, Result<T, RpcError>)> {
+        let usable = self.best_first();
+        let alone = usable.len() == 1;
+        let (answers, receiver) = bounded(usable.len());
+        for endpoint in usable {
+            let Some(aside) = endpoint.claim_aside() else {
+                continue;
+            };
+            let (endpoints, ask, answers) = (self.clone(), ask.clone(), answers.clone());
+            let work = move || {
+                let result = endpoints.check_chain_id(&aside).and_then(|()| ask(&aside));
+                match &result {
+                    Ok(_) => aside.with_health(EndpointHealth::note_success),
+                    Err(error) => endpoints.note_failure(&aside, error),
+                }
+                let endpoint = aside.clone();
+                drop(aside);
+                // Nobody listens any more once one answer was enough.
+                let _ = answers.send((endpoint, result));
+            };
+            if alone {
+                work();
+            } else if let Err(error) = std::thread::Builder::new()
+                .name("rpc".to_owned())
+                .spawn(work)
+            {
+                log::error!("no thread to ask an endpoint: {error}");
+            }
+        }
+        receiver
     }
 
-    /// What a caller of one endpoint of `all_usable` learned of it.
+    /// Takes down what a failure says of the endpoint; what the node itself refused says nothing.
     pub fn note_failure(&self, endpoint: &Endpoint, error: &RpcError) {
         if error.is_node_answer() {
             return;

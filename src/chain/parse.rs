@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use crate::chain::error::{decode_hex, RpcError};
-use crate::chain::types::{Address, Bloom, Header, Log, Receipt, H256, U256};
+use crate::chain::fees::Fee;
+use crate::chain::types::{Address, Bloom, Header, Log, PendingTransaction, Receipt, H256, U256};
 
 pub fn header(value: &Value) -> Result<Header, RpcError> {
     if value.is_null() {
@@ -93,6 +94,42 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
         gas_used: number(&value["gasUsed"], "gasUsed")?,
         effective_gas_price_wei,
     }))
+}
+
+/// The transaction of this sender and nonce among a pending block's; None where the node shows none, or only hashes.
+pub fn pending_transaction(
+    block: &Value,
+    sender: Address,
+    nonce: u64,
+) -> Result<Option<PendingTransaction>, RpcError> {
+    for item in block["transactions"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice)
+    {
+        if !item.is_object() {
+            continue;
+        }
+        let from = Address::from_slice(&bytes_of(&item["from"], "from", 20)?);
+        if from != sender || number(&item["nonce"], "nonce")? != nonce {
+            continue;
+        }
+        let to = match &item["to"] {
+            Value::Null => None,
+            to => Some(Address::from_slice(&bytes_of(to, "to", 20)?)),
+        };
+        let fee = match (&item["maxFeePerGas"], &item["maxPriorityFeePerGas"]) {
+            (Value::Null, _) | (_, Value::Null) => Fee::Legacy {
+                gas_price_wei: quantity(&item["gasPrice"], "gasPrice")?,
+            },
+            (cap, tip) => Fee::Dynamic {
+                cap_wei: quantity(cap, "maxFeePerGas")?,
+                tip_wei: quantity(tip, "maxPriorityFeePerGas")?,
+            },
+        };
+        let data = bytes(&item["input"], "input")?;
+        return Ok(Some(PendingTransaction { to, data, fee }));
+    }
+    Ok(None)
 }
 
 /// A quantity: 0x and 1 to 64 hex digits.
@@ -219,6 +256,38 @@ mod tests {
         assert!(receipt(&bad).is_err());
         bad["blockHash"] = Value::Null;
         assert_eq!(receipt(&bad), Ok(None));
+    }
+
+    #[test]
+    fn a_pending_transaction_is_found_by_sender_and_nonce() {
+        let sender = Address::from_low_u64_be(0xaa);
+        let item = |from: Address, nonce: u64| {
+            json!({
+                "from": format!("{from:#x}"), "nonce": format!("0x{nonce:x}"), "to": null, "input": "0x0102",
+                "gasPrice": "0x9",
+            })
+        };
+        let mut dynamic = item(sender, 8);
+        dynamic["maxFeePerGas"] = json!("0x7");
+        dynamic["maxPriorityFeePerGas"] = json!("0x2");
+        let block = json!({"transactions": [item(Address::zero(), 8), item(sender, 7), dynamic]});
+        let found = |nonce| pending_transaction(&block, sender, nonce).unwrap();
+        let legacy = Fee::Legacy {
+            gas_price_wei: U256::from(9),
+        };
+        assert_eq!(
+            found(7).map(|it| (it.fee, it.data)),
+            Some((legacy, vec![1, 2]))
+        );
+        let dynamic = Fee::Dynamic {
+            cap_wei: U256::from(7),
+            tip_wei: U256::from(2),
+        };
+        assert_eq!(found(8).map(|it| it.fee), Some(dynamic));
+        assert_eq!(found(9), None);
+        let hashes = json!({"transactions": ["0x01"]});
+        assert_eq!(pending_transaction(&hashes, sender, 7), Ok(None));
+        assert_eq!(pending_transaction(&Value::Null, sender, 7), Ok(None));
     }
 
     #[test]

@@ -94,3 +94,12 @@ mod tests {
         }
     }
 }
+
+/// A transaction that waits in a node's pool, as far as it bears on outbidding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingTransaction {
+    /// None for a contract creation.
+    pub to: Option<Address>,
+    pub data: Vec<u8>,
+    pub fee: crate::chain::fees::Fee,
+}

@@ -13,6 +13,8 @@ use crate::lottery::model::{ActionKind, BlockSchedule, ContractConfig, Phase, Ro
 const STILL_HEAD: Duration = Duration::from_secs(5);
 /// An empty round is kept alive when less than this (or five block times) remains.
 const EXTEND_BEFORE_SECS: f64 = 30.0;
+/// In the window's last third a draw that nobody would check is sent unchecked.
+const UNCHECKED_AFTER: (u64, u64) = (2, 3);
 /// Room between sending an extension and its block, so that the new end is still far enough away there.
 const EXTEND_SLACK_SECS: u64 = 30;
 
@@ -47,6 +49,19 @@ pub struct Facts<'a> {
     pub ruled_out: Option<ActionKind>,
     /// The timestamp that the node gives its pending block, when it was asked.
     pub pending_timestamp: Option<u64>,
+    /// Since when no endpoint has answered what an action has to ask; None while they do.
+    pub unanswered: Option<Unanswered>,
+    /// This round's one unchecked draw was sent already.
+    pub unchecked_spent: bool,
+}
+
+/// The endpoints do not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// When the last question failed.
+    pub last_at: Instant,
+    /// When to ask again.
+    pub again_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +74,8 @@ pub enum Decision {
     /// The head stands still: learn the pending block's time and decide again.
     AskPendingTime,
     Act(ActionKind),
+    /// Draw without asking the contract first: nobody answers, and the window is about to close.
+    DrawUnchecked,
     /// Only a person can help.
     Blocked(Trouble),
 }
@@ -75,6 +92,8 @@ pub enum Why {
     RetryDelay,
     /// A preflight said no at this head.
     RuledOutAtThisHead,
+    /// No endpoint answered; asked again in a moment.
+    Unanswered,
     Standby,
     GivenUp,
 }
@@ -95,12 +114,20 @@ pub fn decide(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
             wake: None,
         };
     }
+    if let Some(Unanswered { again_at, .. }) = facts.unanswered.filter(|it| it.again_at > now) {
+        return Decision::Wait {
+            why: Why::Unanswered,
+            wake: Some(again_at),
+        };
+    }
     if round.total_pot_wei.is_zero() {
         return empty_round(facts, policy, now);
     }
-    let head_timestamp = facts.chain_time.head_timestamp;
-    if head_timestamp > round.max_draw_time {
+    if facts.chain_time.head_timestamp > round.max_draw_time {
         return overdue(facts, policy, now);
+    }
+    if may_go_unchecked(facts, policy, now) {
+        return Decision::DrawUnchecked;
     }
     let next = next_block_time(facts);
     if next > round.max_draw_time {
@@ -113,6 +140,21 @@ pub fn decide(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
         return in_window(facts, policy, now);
     }
     before_window(facts, now)
+}
+
+/// Every question in the window's last third failed by transport: better one unchecked draw than a missed window.
+fn may_go_unchecked(facts: &Facts, policy: &Policy, now: Instant) -> bool {
+    let (round, time) = (facts.round, facts.chain_time);
+    let Some(unanswered) = facts.unanswered.filter(|_| !facts.unchecked_spent) else {
+        return false;
+    };
+    let (part, whole) = UNCHECKED_AFTER;
+    let length = round.max_draw_time.saturating_sub(round.min_draw_time);
+    let last_third = round.min_draw_time + length / whole * part + policy.standby_delay.as_secs();
+    let last_asked = time.at(unanswered.last_at);
+    last_asked >= last_third
+        && time.at(now).saturating_add(facts.schedule.min_spacing_secs) <= round.max_draw_time
+        && facts.draw_failures.count <= policy.max_draw_retries
 }
 
 /// The earliest time the next block can have: the node's own word where it was asked, else the bound from the heads.
@@ -154,12 +196,8 @@ fn before_window(facts: &Facts, now: Instant) -> Decision {
 
 fn in_window(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
     let (round, time) = (facts.round, facts.chain_time);
-    let opens = time.instant_of(round.min_draw_time);
-    if !policy.standby_delay.is_zero() && now < opens + policy.standby_delay {
-        return Decision::Wait {
-            why: Why::Standby,
-            wake: Some(opens + policy.standby_delay),
-        };
+    if let Some(wait) = stand_by(facts, policy, round.min_draw_time, now) {
+        return wait;
     }
     if facts.draw_failures.count > policy.max_draw_retries {
         return Decision::Wait {
@@ -184,12 +222,8 @@ fn in_window(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
 }
 
 fn overdue(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
-    let closed = facts.chain_time.instant_of(facts.round.max_draw_time);
-    if !policy.standby_delay.is_zero() && now < closed + policy.standby_delay {
-        return Decision::Wait {
-            why: Why::Standby,
-            wake: Some(closed + policy.standby_delay),
-        };
+    if let Some(wait) = stand_by(facts, policy, facts.round.max_draw_time, now) {
+        return wait;
     }
     // Refunds have no closing time: after the quick retries they go on at ten times the delay, never stopping.
     let failures = facts.refund_failures;
@@ -215,6 +249,19 @@ fn overdue(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
         };
     }
     Decision::Act(ActionKind::RefundExpired)
+}
+
+/// A standby leaves the first `standby_delay` after `due` to the first daemon.
+fn stand_by(facts: &Facts, policy: &Policy, due: u64, now: Instant) -> Option<Decision> {
+    if policy.standby_delay.is_zero() {
+        return None;
+    }
+    let own_turn = due.saturating_add(policy.standby_delay.as_secs());
+    let time = facts.chain_time;
+    (time.at(now).max(next_block_time(facts)) < own_turn).then(|| Decision::Wait {
+        why: Why::Standby,
+        wake: Some(time.instant_of(own_turn)),
+    })
 }
 
 /// When the next attempt may be made, if not now. A wait that would outlast the window is halved into it: the next
@@ -347,6 +394,8 @@ mod tests {
             extensions_left: true,
             ruled_out: None,
             pending_timestamp: None,
+            unanswered: None,
+            unchecked_spent: false,
         };
         change(&mut facts);
         decide(&facts, &policy(), seen_at + age)
@@ -377,6 +426,11 @@ mod tests {
                 why: Why::RuledOutAtThisHead,
                 ..
             } => "ruled out",
+            Decision::Wait {
+                why: Why::Unanswered,
+                ..
+            } => "unanswered",
+            Decision::DrawUnchecked => "unchecked",
             Decision::Wait {
                 why: Why::Standby, ..
             } => "standby",
@@ -556,12 +610,12 @@ mod tests {
         };
         let seen_at = Instant::now();
         let (round, config) = (round(5), config());
-        let at = |age| {
+        let at = |head_timestamp, age| {
             let facts = Facts {
                 round: &round,
                 config: Some(&config),
                 chain_time: ChainTime {
-                    head_timestamp: MIN,
+                    head_timestamp,
                     seen_at,
                 },
                 schedule: schedule(2),
@@ -570,10 +624,44 @@ mod tests {
                 extensions_left: true,
                 ruled_out: None,
                 pending_timestamp: None,
+                unanswered: None,
+                unchecked_spent: false,
             };
             name(decide(&facts, &standby, seen_at + Duration::from_secs(age)))
         };
-        assert_eq!((at(19), at(20)), ("standby", "draw"));
+        assert_eq!((at(MIN, 19), at(MIN, 20)), ("standby", "draw"));
+        // The time runs from the window's opening, not from the newest head.
+        assert_eq!((at(MIN + 17, 2), at(MIN + 17, 3)), ("standby", "draw"));
+        assert_eq!((at(MIN + 18, 0), at(MAX - 2, 0)), ("draw", "draw"));
+        assert_eq!((at(MAX + 1, 18), at(MAX + 1, 19)), ("standby", "refund"));
+        assert_eq!(at(MAX + 20, 0), "refund");
+    }
+
+    #[test]
+    fn unanswered_questions_wait_and_in_the_last_third_one_draw_goes_unchecked() {
+        let at = |head, age: u64, failed: u64, again: u64, spent| {
+            name(check(&round(5), head, Duration::from_secs(age), |facts| {
+                let second = |secs| facts.chain_time.seen_at + Duration::from_secs(secs);
+                facts.unanswered = Some(Unanswered {
+                    last_at: second(failed),
+                    again_at: second(again),
+                });
+                facts.unchecked_spent = spent;
+            }))
+        };
+        // The window is 175 s long; its last third begins 116 s in.
+        assert_eq!(at(MIN, 115, 115, 116, false), "unanswered");
+        assert_eq!(at(MIN, 116, 116, 117, false), "unanswered");
+        assert_eq!(at(MIN, 117, 116, 117, false), "unchecked");
+        // The last question was asked before the last third: it is asked once more first.
+        assert_eq!(at(MIN, 116, 115, 116, false), "draw");
+        assert_eq!(at(MIN, 117, 116, 117, true), "draw");
+        assert_eq!(at(MIN, 173, 172, 173, false), "unchecked");
+        assert_eq!(at(MIN, 174, 173, 174, false), "draw");
+        // The head was last seen before the window opened.
+        assert_eq!(at(MIN - 10, 127, 126, 127, false), "unchecked");
+        assert_eq!(at(MAX + 1, 0, 0, 1, false), "unanswered");
+        assert_eq!(at(MAX + 1, 1, 0, 1, false), "refund");
     }
 
     proptest! {

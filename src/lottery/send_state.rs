@@ -33,6 +33,13 @@ pub struct Included {
     pub effective_gas_price_wei: U256,
 }
 
+impl Included {
+    pub fn cost_wei(&self) -> U256 {
+        self.effective_gas_price_wei
+            .saturating_mul(U256::from(self.gas_used))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct SendState {
     pub round_id: u64,
@@ -46,6 +53,10 @@ pub struct SendState {
     sent_at_block: u64,
     /// Heads in a row at which the nonce was used up without a receipt of ours.
     used_up_heads: u32,
+    /// A node took one of the variants. Until then whatever is pending at this nonce is not ours.
+    accepted: bool,
+    /// The newest variant was refused for its fee: something pending at this nonce offers more.
+    outbid: bool,
 }
 
 /// What one head shows.
@@ -101,6 +112,8 @@ impl SendState {
             signed_at_block: head_number,
             sent_at_block: head_number,
             used_up_heads: 0,
+            accepted: false,
+            outbid: false,
         }
     }
 
@@ -138,6 +151,27 @@ impl SendState {
 
     pub fn note_sent(&mut self, head_number: u64) {
         self.sent_at_block = head_number;
+    }
+
+    pub fn note_accepted(&mut self) {
+        self.accepted = true;
+        self.outbid = false;
+    }
+
+    pub fn note_outbid(&mut self) {
+        self.outbid = true;
+    }
+
+    pub fn was_accepted(&self) -> bool {
+        self.accepted
+    }
+
+    /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
+    pub fn begin_again_after_reorg(&mut self, head_number: u64, now: Instant) {
+        self.first_sent_at = now;
+        self.signed_at_block = head_number;
+        self.sent_at_block = head_number;
+        self.used_up_heads = 0;
     }
 
     /// A failed attempt was counted and its delay has passed: the time-out starts anew.
@@ -178,6 +212,25 @@ impl SendState {
         }
     }
 
+    /// What the round's own times demand of a pending action: None while it may still be mined as it is.
+    pub fn at_window(&self, round: &Round, timestamp: u64, next_block_time: u64) -> Option<Step> {
+        let kind = self.newest()?.kind;
+        let round_over = round.round_id != self.round_id || round.state != RoundState::Betting;
+        if round_over && kind != ActionKind::Cancel {
+            return Some(Step::Replace(ActionKind::Cancel));
+        }
+        if kind == ActionKind::Draw && next_block_time > round.max_draw_time {
+            // Closed to draws: nothing of ours is sent again, and once a head is past the window the refund takes over.
+            return Some(match timestamp > round.max_draw_time {
+                true => Step::Replace(ActionKind::RefundExpired),
+                false => Step::Wait,
+            });
+        }
+        let too_late =
+            matches!(kind, ActionKind::Extend { .. }) && next_block_time > round.end_time;
+        too_late.then_some(Step::Replace(ActionKind::Cancel))
+    }
+
     fn step_pending(
         &mut self,
         kind: ActionKind,
@@ -186,28 +239,14 @@ impl SendState {
         now: Instant,
     ) -> Step {
         let new_head = facts.number > self.sent_at_block;
-        let round_over =
-            facts.round.round_id != self.round_id || facts.round.state != RoundState::Betting;
-        if round_over && kind != ActionKind::Cancel {
-            return Step::Replace(ActionKind::Cancel);
-        }
-        if kind == ActionKind::Draw && facts.next_block_time > facts.round.max_draw_time {
-            // Closed to draws: nothing of ours is sent again, and once a head is past the window the refund takes over.
-            let past = facts.timestamp > facts.round.max_draw_time;
-            return if past {
-                Step::Replace(ActionKind::RefundExpired)
-            } else {
-                Step::Wait
-            };
-        }
-        if matches!(kind, ActionKind::Extend { .. }) && facts.next_block_time > facts.round.end_time
-        {
-            return Step::Replace(ActionKind::Cancel);
+        if let Some(step) = self.at_window(facts.round, facts.timestamp, facts.next_block_time) {
+            return step;
         }
         if now.saturating_duration_since(self.first_sent_at) >= rules.tx_timeout {
             return Step::TimedOut;
         }
-        if facts.number >= self.signed_at_block.saturating_add(REPLACE_AFTER_BLOCKS) {
+        let patience = if self.outbid { 1 } else { REPLACE_AFTER_BLOCKS };
+        if facts.number >= self.signed_at_block.saturating_add(patience) {
             return Step::Replace(kind);
         }
         if new_head {
@@ -306,6 +345,36 @@ mod tests {
         draw.state.add(variant(ActionKind::Draw, 2), 12);
         assert_eq!(draw.at(13, 106, |_| {}), Step::Rebroadcast);
         assert_eq!(draw.state.hashes().len(), 2);
+    }
+
+    #[test]
+    fn what_is_outbid_is_raised_once_a_block_until_a_node_takes_it() {
+        let mut draw = pending(ActionKind::Draw);
+        draw.state.note_outbid();
+        assert_eq!(draw.at(10, 100, |_| {}), Step::Wait);
+        assert_eq!(draw.at(11, 102, |_| {}), Step::Replace(ActionKind::Draw));
+        draw.state.add(variant(ActionKind::Draw, 2), 11);
+        assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
+        draw.state.note_accepted();
+        assert_eq!(draw.at(12, 104, |_| {}), Step::Rebroadcast);
+    }
+
+    #[test]
+    fn after_a_reorg_the_same_bytes_go_out_and_the_clock_starts_anew() {
+        let mut draw = pending(ActionKind::Draw);
+        let later = draw.start + Duration::from_secs(500);
+        draw.state.begin_again_after_reorg(20, later);
+        let round = round();
+        let facts = HeadFacts {
+            number: 21,
+            timestamp: 102,
+            next_block_time: 104,
+            round: &round,
+            latest_nonce: 5,
+            included: None,
+        };
+        assert_eq!(draw.state.step(&facts, &RULES, later), Step::Rebroadcast);
+        assert_eq!(draw.state.variants().len(), 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod conformance;
 mod contract;
 #[allow(dead_code)]
 mod daemon;
+mod matrix;
 mod page;
 mod rounds;
 mod web;

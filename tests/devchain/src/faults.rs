@@ -86,6 +86,8 @@ pub struct Character {
     pub refuses_estimate_overrides: bool,
     /// No base fee in headers, and no EIP-1559 transactions.
     pub legacy_only: bool,
+    /// It takes no raw transaction whose gas limit times fee cap is above this, in wei (geth's --rpc.txfeecap).
+    pub fee_cap_wei: Option<u128>,
     /// The most blocks of one eth_getLogs, and what it says beyond.
     pub log_range: Option<(u64, String)>,
 }

@@ -60,7 +60,7 @@ pub fn answer(node: &mut Node, character: &Character, method: &str, params: &Val
             fee_history(node, newest, p(0), p(2), character)
         }
         "eth_getBlockByNumber" => match p(0).as_str() {
-            Some("pending") => Ok(pending_block(node)),
+            Some("pending") => Ok(pending_block(node, p(1).as_bool().unwrap_or(false))),
             _ => {
                 let number = match block_at(node, p(0), head) {
                     Ok(at) => at.number,
@@ -166,6 +166,20 @@ pub fn answer(node: &mut Node, character: &Character, method: &str, params: &Val
             let raw = bytes(p(0))?;
             if character.legacy_only && raw.first().is_some_and(|kind| *kind < 0xc0) {
                 return Err(fail(-32_000, "transaction type not supported"));
+            }
+            if let Some(cap) = character.fee_cap_wei {
+                let fee = Transaction::decode(&raw).map_or(0, |known| {
+                    known.max_fee.saturating_mul(known.gas_limit.into())
+                });
+                if fee > cap {
+                    let ether = |wei: u128| wei as f64 / 1e18;
+                    let message = format!(
+                        "tx fee ({:.2} ether) exceeds the configured cap ({:.2} ether)",
+                        ether(fee),
+                        ether(cap)
+                    );
+                    return Err(fail(-32_000, message));
+                }
             }
             node.submit(&raw)
                 .map(text)
@@ -606,12 +620,16 @@ fn block_json(block: &Block, full: bool, character: &Character) -> Value {
     body
 }
 
-fn pending_block(node: &Node) -> Value {
+fn pending_block(node: &Node, full: bool) -> Value {
     let head = &node.head().header;
+    let shown = |known: &Transaction| match full {
+        true => transaction_json(known, None),
+        false => text(known.hash),
+    };
     json!({
         "number": hex(head.number + 1), "hash": null, "parentHash": text(head.hash),
         "timestamp": hex(node.next_block_timestamp()), "baseFeePerGas": hex(node.next_base_fee()),
-        "gasLimit": hex(GAS_LIMIT), "transactions": node.pool.iter().map(|known| text(known.hash)).collect::<Vec<_>>(),
+        "gasLimit": hex(GAS_LIMIT), "transactions": node.pool.iter().map(shown).collect::<Vec<_>>(),
     })
 }
 
