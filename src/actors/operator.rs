@@ -379,7 +379,9 @@ impl Operator {
         flight.record.block_number = None;
         flight.record.gas_used = None;
         flight.looked = None;
-        flight.state.begin_again_after_reorg(head.number, now);
+        flight
+            .state
+            .begin_again_after_reorg(head.number, head.hash, now);
         let next_block_time = self.round.next_block_time(snapshot, head);
         let demanded = flight
             .state
@@ -475,10 +477,13 @@ impl Operator {
             head,
             next_block_time: self.round.next_block_time(snapshot, head),
             check,
-            spend_max_wei: self
-                .settings
-                .max_tx_fee_wei
-                .saturating_sub(self.round.unpayable_wei),
+            spend_max_wei: match record.kind {
+                ActionKind::Draw => self
+                    .settings
+                    .max_tx_fee_wei
+                    .saturating_sub(self.round.unpayable_wei),
+                _ => self.settings.max_tx_fee_wei,
+            },
             outbid_twin: record.manual || twin_until.is_some_and(|until| head.number >= until),
         };
         let prepared = sender.prepare(&order, now);
@@ -605,6 +610,7 @@ impl Operator {
         };
         let facts = HeadFacts {
             number: head.number,
+            hash: head.hash,
             timestamp: head.timestamp,
             next_block_time: self.round.next_block_time(snapshot, head),
             round,
@@ -637,14 +643,18 @@ impl Operator {
                     self.replace(kind, &mut flight, head, round, now);
                 }
             }
-            Step::TimedOut => self.timed_out(&mut flight, round, now),
+            Step::TimedOut => {
+                self.timed_out(&mut flight, round, now);
+                self.broadcast(&mut flight, head, round);
+            }
             Step::Done(included) => return self.done(flight, included, head, now),
             Step::Reverted(included) => return self.reverted(flight, included, head, round, now),
-            Step::NonceTaken => {
-                let text = format!(
-                    "another transaction of this key took nonce {}",
-                    flight.state.nonce
-                );
+            Step::NonceTaken | Step::NonceGap => {
+                let what = match step {
+                    Step::NonceGap => "a reorg gave back a nonce before",
+                    _ => "another transaction of this key took",
+                };
+                let text = format!("{what} nonce {}", flight.state.nonce);
                 log::warn!("{text}");
                 return self.end_record(&mut flight.record, ActionState::Failed, Some(text));
             }
@@ -658,7 +668,7 @@ impl Operator {
             return;
         };
         let outcome = sender.broadcast(&mut flight.state, head, round);
-        flight.state.note_sent(head.number);
+        flight.state.note_sent(head.hash);
         let label = flight.record.kind.label();
         flight.record.error = match outcome {
             Broadcast::Accepted => None,
@@ -726,7 +736,7 @@ impl Operator {
                     flight.record.kind = kind;
                     flight.paused_until = None;
                 }
-                flight.state.add(variant, head.number);
+                flight.state.add(variant, head.number, head.hash);
                 self.broadcast(flight, head, round);
             }
             Err(problem) => {

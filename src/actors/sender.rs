@@ -14,7 +14,7 @@ use crate::chain::fees::{
 };
 use crate::chain::key::OperatorKey;
 use crate::chain::tx::Transaction;
-use crate::chain::types::{Address, BlockId, PendingTransaction, U256};
+use crate::chain::types::{Address, BlockId, PendingTransaction, H256, U256};
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::model::{ActionKind, HeadRef, Round, Severity, Snapshot};
 use crate::lottery::send_state::{Included, SendState, Variant};
@@ -153,6 +153,7 @@ struct Gathered {
     estimate: Option<u64>,
     block_gas_limit: u64,
     head_number: u64,
+    head_hash: H256,
     head_timestamp: u64,
 }
 
@@ -242,6 +243,7 @@ impl Sender {
             gathered.nonce,
             variant,
             gathered.head_number,
+            gathered.head_hash,
             now,
         );
         Ok(Prepared {
@@ -284,7 +286,7 @@ impl Sender {
             }
             match self.replacement(state, kind, round) {
                 Ok((variant, capped)) => {
-                    state.add(variant, head.number);
+                    state.add(variant, head.number, head.hash);
                     outcome = self.send_newest(state);
                     if capped && self.node_cap_wei.is_none() {
                         break;
@@ -451,6 +453,7 @@ impl Sender {
             estimate,
             block_gas_limit: header.gas_limit,
             head_number: header.number,
+            head_hash: header.hash,
             head_timestamp: header.timestamp,
         })
     }

@@ -49,8 +49,8 @@ pub struct SendState {
     first_sent_at: Instant,
     /// The head at which the newest variant was signed.
     signed_at_block: u64,
-    /// The newest head at which the newest variant was sent.
-    sent_at_block: u64,
+    /// The newest head at which the newest variant was sent. A reorg makes a new head without a new height.
+    sent_at_head: H256,
     /// Heads in a row at which the nonce was used up without a receipt of ours.
     used_up_heads: u32,
     /// A node took one of the variants. Until then whatever is pending at this nonce is not ours.
@@ -63,6 +63,7 @@ pub struct SendState {
 #[derive(Clone, Copy, Debug)]
 pub struct HeadFacts<'a> {
     pub number: u64,
+    pub hash: H256,
     pub timestamp: u64,
     /// The earliest time the next block can have.
     pub next_block_time: u64,
@@ -94,6 +95,8 @@ pub enum Step {
     TimedOut,
     /// Another transaction of the same key took the nonce.
     NonceTaken,
+    /// A reorg gave an earlier nonce of the key back: ours would wait behind it for ever.
+    NonceGap,
 }
 
 impl SendState {
@@ -102,6 +105,7 @@ impl SendState {
         nonce: u64,
         first: Variant,
         head_number: u64,
+        head_hash: H256,
         now: Instant,
     ) -> SendState {
         SendState {
@@ -110,7 +114,7 @@ impl SendState {
             variants: vec![first],
             first_sent_at: now,
             signed_at_block: head_number,
-            sent_at_block: head_number,
+            sent_at_head: head_hash,
             used_up_heads: 0,
             accepted: false,
             outbid: false,
@@ -143,14 +147,14 @@ impl SendState {
     }
 
     /// A new variant was signed at this head.
-    pub fn add(&mut self, variant: Variant, head_number: u64) {
+    pub fn add(&mut self, variant: Variant, head_number: u64, head_hash: H256) {
         self.variants.push(variant);
         self.signed_at_block = head_number;
-        self.sent_at_block = head_number;
+        self.sent_at_head = head_hash;
     }
 
-    pub fn note_sent(&mut self, head_number: u64) {
-        self.sent_at_block = head_number;
+    pub fn note_sent(&mut self, head_hash: H256) {
+        self.sent_at_head = head_hash;
     }
 
     pub fn note_accepted(&mut self) {
@@ -167,10 +171,10 @@ impl SendState {
     }
 
     /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
-    pub fn begin_again_after_reorg(&mut self, head_number: u64, now: Instant) {
+    pub fn begin_again_after_reorg(&mut self, head_number: u64, head_hash: H256, now: Instant) {
         self.first_sent_at = now;
         self.signed_at_block = head_number;
-        self.sent_at_block = head_number;
+        self.sent_at_head = head_hash;
         self.used_up_heads = 0;
     }
 
@@ -195,9 +199,9 @@ impl SendState {
         }
         if facts.latest_nonce > self.nonce {
             // Receipts may trail the count by a moment; only at a second head is the nonce really someone else's.
-            if facts.number > self.sent_at_block {
+            if facts.hash != self.sent_at_head {
                 self.used_up_heads += 1;
-                self.sent_at_block = facts.number;
+                self.sent_at_head = facts.hash;
             }
             return if self.used_up_heads >= 2 {
                 Step::NonceTaken
@@ -207,6 +211,10 @@ impl SendState {
         }
         self.used_up_heads = 0;
         match self.newest().map(|variant| variant.kind) {
+            // A forced refund is never let go of while it could hit a later round.
+            Some(kind) if facts.latest_nonce < self.nonce && kind != ActionKind::RefundForced => {
+                Step::NonceGap
+            }
             Some(kind) => self.step_pending(kind, facts, rules, now),
             None => Step::NonceTaken,
         }
@@ -238,7 +246,7 @@ impl SendState {
         rules: &Rules,
         now: Instant,
     ) -> Step {
-        let new_head = facts.number > self.sent_at_block;
+        let new_head = facts.hash != self.sent_at_head;
         if let Some(step) = self.at_window(facts.round, facts.timestamp, facts.next_block_time) {
             return step;
         }
@@ -256,6 +264,9 @@ impl SendState {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -276,6 +287,10 @@ mod tests {
             },
             gas_limit: 300_000,
         }
+    }
+
+    fn head(number: u64) -> H256 {
+        H256::from_low_u64_be(number)
     }
 
     fn round() -> Round {
@@ -312,7 +327,7 @@ mod tests {
     fn pending(kind: ActionKind) -> Pending {
         let start = Instant::now();
         Pending {
-            state: SendState::begin(3, 5, variant(kind, 1), 10, start),
+            state: SendState::begin(3, 5, variant(kind, 1), 10, head(10), start),
             round: round(),
             start,
         }
@@ -322,6 +337,7 @@ mod tests {
         fn at(&mut self, number: u64, timestamp: u64, change: impl FnOnce(&mut HeadFacts)) -> Step {
             let mut facts = HeadFacts {
                 number,
+                hash: head(number),
                 timestamp,
                 next_block_time: timestamp + 2,
                 round: &self.round,
@@ -339,10 +355,10 @@ mod tests {
         let mut draw = pending(ActionKind::Draw);
         assert_eq!(draw.at(10, 100, |_| {}), Step::Wait);
         assert_eq!(draw.at(11, 102, |_| {}), Step::Rebroadcast);
-        draw.state.note_sent(11);
+        draw.state.note_sent(head(11));
         assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
         assert_eq!(draw.at(12, 104, |_| {}), Step::Replace(ActionKind::Draw));
-        draw.state.add(variant(ActionKind::Draw, 2), 12);
+        draw.state.add(variant(ActionKind::Draw, 2), 12, head(12));
         assert_eq!(draw.at(13, 106, |_| {}), Step::Rebroadcast);
         assert_eq!(draw.state.hashes().len(), 2);
     }
@@ -353,7 +369,7 @@ mod tests {
         draw.state.note_outbid();
         assert_eq!(draw.at(10, 100, |_| {}), Step::Wait);
         assert_eq!(draw.at(11, 102, |_| {}), Step::Replace(ActionKind::Draw));
-        draw.state.add(variant(ActionKind::Draw, 2), 11);
+        draw.state.add(variant(ActionKind::Draw, 2), 11, head(11));
         assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
         draw.state.note_accepted();
         assert_eq!(draw.at(12, 104, |_| {}), Step::Rebroadcast);
@@ -363,10 +379,11 @@ mod tests {
     fn after_a_reorg_the_same_bytes_go_out_and_the_clock_starts_anew() {
         let mut draw = pending(ActionKind::Draw);
         let later = draw.start + Duration::from_secs(500);
-        draw.state.begin_again_after_reorg(20, later);
+        draw.state.begin_again_after_reorg(20, head(20), later);
         let round = round();
         let facts = HeadFacts {
             number: 21,
+            hash: head(21),
             timestamp: 102,
             next_block_time: 104,
             round: &round,
@@ -388,6 +405,7 @@ mod tests {
         let mut at = |number, included: Option<Included>| {
             let facts = HeadFacts {
                 number,
+                hash: head(number),
                 timestamp: 100 + number,
                 next_block_time: 102 + number,
                 round: &round,
@@ -456,11 +474,26 @@ mod tests {
     }
 
     #[test]
+    fn a_nonce_that_a_reorg_gave_back_leaves_no_gap() {
+        let mut draw = pending(ActionKind::Draw);
+        let step = draw.at(11, 102, |facts| facts.latest_nonce = 4);
+        assert_eq!(step, Step::NonceGap);
+    }
+
+    #[test]
+    fn a_new_head_of_the_same_height_is_a_new_head() {
+        let mut draw = pending(ActionKind::Draw);
+        let reorged = |facts: &mut HeadFacts| facts.hash = head(99);
+        assert_eq!(draw.at(10, 100, reorged), Step::Rebroadcast);
+    }
+
+    #[test]
     fn time_runs_out_after_the_configured_seconds() {
         let mut draw = pending(ActionKind::Draw);
         let round = round();
         let facts = HeadFacts {
             number: 11,
+            hash: head(11),
             timestamp: 102,
             next_block_time: 104,
             round: &round,

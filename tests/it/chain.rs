@@ -171,38 +171,54 @@ impl Chain {
 
     /// Deploys our contract: account 0 publishes, account 1 operates, 2.5 % commission.
     pub fn deploy(&self, timing: Timing) -> Lottery<'_> {
-        let bytecode = devchain::lottery_bytecode();
-        let number = |secs: u64| Token::Uint(U256::from(secs));
-        let arguments = ethabi::encode(&[
-            Token::Address(self.account(0)),
-            Token::Address(self.account(OPERATOR)),
-            number(250),
-            number(timing.min_draw_delay),
-            number(timing.max_draw_delay),
-            number(timing.min_extension),
-        ]);
-        let data = [bytecode, arguments].concat();
-        let receipt = self.send(json!({
-            "from": hex_address(self.account(0)), "data": encode_hex(&data), "gas": "0x4c4b40",
-        }));
-        let lottery = Lottery {
-            chain: self,
-            address: address(&receipt["contractAddress"]),
-        };
+        let lottery = self.deployed(&self.send(self.deployment(timing)));
         if timing.betting != 180 {
-            lottery.operate("updateBettingDuration", &[number(timing.betting)]);
+            lottery.operate("updateBettingDuration", &[number_token(timing.betting)]);
         }
         lottery
     }
 
+    pub fn deployed(&self, receipt: &Value) -> Lottery<'_> {
+        Lottery {
+            chain: self,
+            address: address(&receipt["contractAddress"]),
+        }
+    }
+
+    /// The transaction that deploys our contract, with bets taken for the contract's own 180 s.
+    pub fn deployment(&self, timing: Timing) -> Value {
+        let bytecode = devchain::lottery_bytecode();
+        let arguments = ethabi::encode(&[
+            Token::Address(self.account(0)),
+            Token::Address(self.account(OPERATOR)),
+            number_token(250),
+            number_token(timing.min_draw_delay),
+            number_token(timing.max_draw_delay),
+            number_token(timing.min_extension),
+        ]);
+        let data = [bytecode, arguments].concat();
+        json!({
+            "from": hex_address(self.account(0)), "data": encode_hex(&data), "gas": "0x4c4b40",
+        })
+    }
+
     /// Sends from an unlocked account and waits for the receipt, which must be a success.
     pub fn send(&self, transaction: Value) -> Value {
-        let hash = self.rpc("eth_sendTransaction", json!([transaction]));
+        self.receipt(&self.submit(&transaction))
+    }
+
+    /// Sends from an unlocked account; its hash.
+    pub fn submit(&self, transaction: &Value) -> Value {
+        self.rpc("eth_sendTransaction", json!([transaction]))
+    }
+
+    /// Waits for the receipt, which must be a success.
+    pub fn receipt(&self, hash: &Value) -> Value {
         let receipt = wait_for("a receipt", || {
             let receipt = self.rpc("eth_getTransactionReceipt", json!([hash]));
             (!receipt.is_null()).then_some(receipt)
         });
-        assert_eq!(receipt["status"], "0x1", "reverted: {transaction}");
+        assert_eq!(receipt["status"], "0x1", "reverted: {hash}");
         receipt
     }
 
@@ -234,22 +250,38 @@ impl Lottery<'_> {
     }
 
     fn call_as(&self, account: usize, function: &str, arguments: &[Token], wei: u64) -> Value {
+        let transaction = self.transaction(account, function, arguments, wei);
+        self.chain.send(transaction)
+    }
+
+    /// A call of the contract as an account's transaction.
+    pub fn transaction(
+        &self,
+        account: usize,
+        function: &str,
+        arguments: &[Token],
+        wei: u64,
+    ) -> Value {
         let abi = Contract::load(ABI_JSON.as_bytes()).unwrap();
         let data = abi
             .function(function)
             .unwrap()
             .encode_input(arguments)
             .unwrap();
-        self.chain.send(json!({
+        json!({
             "from": hex_address(self.chain.account(account)), "to": hex_address(self.address),
             "data": encode_hex(&data), "value": format!("0x{wei:x}"), "gas": "0x4c4b40",
-        }))
+        })
     }
 
     pub fn round(&self) -> Round {
+        self.round_at("latest")
+    }
+
+    fn round_at(&self, block: &str) -> Round {
         let call =
             json!({"to": hex_address(self.address), "data": encode_hex(&get_round_calldata())});
-        let answer = self.chain.rpc("eth_call", json!([call, "latest"]));
+        let answer = self.chain.rpc("eth_call", json!([call, block]));
         decode_round(&decode_hex(answer.as_str().unwrap()).unwrap()).unwrap()
     }
 
@@ -264,6 +296,21 @@ impl Lottery<'_> {
             .as_array()
             .unwrap()
             .clone()
+    }
+
+    /// Blocks between the first that allowed the draw of this RoundCompleted log and the one that has it.
+    pub fn blocks_late(&self, log: &Value) -> u64 {
+        let drawn = number(&log["blockNumber"]);
+        let opens = self.round_at(&format!("0x{:x}", drawn - 1)).min_draw_time;
+        let time = |block: u64| {
+            let params = json!([format!("0x{block:x}"), false]);
+            number(&self.chain.rpc("eth_getBlockByNumber", params)["timestamp"])
+        };
+        let mut first = drawn;
+        while first > 0 && time(first - 1) >= opens {
+            first -= 1;
+        }
+        drawn - first
     }
 
     /// The winner that the chain's own log names for the round.
@@ -297,6 +344,10 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         );
         std::thread::park_timeout(Duration::from_millis(50));
     }
+}
+
+pub fn number_token(number: u64) -> Token {
+    Token::Uint(U256::from(number))
 }
 
 pub fn hex_address(address: Address) -> String {

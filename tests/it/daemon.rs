@@ -22,6 +22,10 @@ pub struct Options {
     pub config: Value,
     pub env: Vec<(&'static str, String)>,
     pub without_key: bool,
+    /// In place of the usual operator's.
+    pub key: Option<String>,
+    /// The log is not shown.
+    pub quiet: bool,
 }
 
 pub struct Daemon {
@@ -66,7 +70,8 @@ impl Daemon {
         std::fs::write(dir.path().join("lottery.conf"), config.to_string()).unwrap();
         let mut command = lottery_in(&dir);
         if !options.without_key {
-            command.env("LOTTERY_OPERATOR_PRIVATE_KEY", OPERATOR_KEY);
+            let key = options.key.as_deref().unwrap_or(OPERATOR_KEY);
+            command.env("LOTTERY_OPERATOR_PRIVATE_KEY", key);
         }
         command
             .envs(options.env)
@@ -77,7 +82,9 @@ impl Daemon {
         let (sender, log) = unbounded();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                eprintln!("| {line}");
+                if !options.quiet {
+                    eprintln!("| {line}");
+                }
                 if sender.send(line).is_err() {
                     break;
                 }

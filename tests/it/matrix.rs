@@ -686,37 +686,14 @@ fn run(cell: &Cell) -> Cost {
                 End::Alive
             }
         },
-        delay_blocks: delay_blocks(&lottery),
+        delay_blocks: lottery
+            .logs("RoundCompleted")
+            .first()
+            .map(|log| lottery.blocks_late(log)),
         sent: raw.len(),
         gas: mined.iter().map(|(_, _, gas)| gas).sum(),
         reverted: mined.iter().filter(|(_, succeeded, _)| !succeeded).count(),
     }
-}
-
-/// Blocks between the first that allowed the draw and the one that has it.
-fn delay_blocks(lottery: &Lottery) -> Option<u64> {
-    let number = |value: &Value| u64::from_str_radix(&value.as_str().unwrap()[2..], 16).unwrap();
-    let drawn = number(&lottery.logs("RoundCompleted").first()?["blockNumber"]);
-    let round = json!({"to": hex_address(lottery.address), "data": calldata("getRound", &[])});
-    let before = lottery
-        .chain
-        .rpc("eth_call", json!([round, format!("0x{:x}", drawn - 1)]));
-    let before = lottery::chain::error::decode_hex(before.as_str().unwrap()).unwrap();
-    let opens = lottery::lottery::contract::decode_round(&before)
-        .unwrap()
-        .min_draw_time;
-    let time = |block: u64| {
-        let block = lottery.chain.rpc(
-            "eth_getBlockByNumber",
-            json!([format!("0x{block:x}"), false]),
-        );
-        number(&block["timestamp"])
-    };
-    let mut first = drawn;
-    while first > 0 && time(first - 1) >= opens {
-        first -= 1;
-    }
-    Some(drawn - first)
 }
 
 /// What is wrong with what a cell cost; None when all is right.
