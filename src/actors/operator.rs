@@ -5,45 +5,42 @@
 //! At most one action is in flight, whoever asked for it. What the sender does lies in `sender`; when to act lies in
 //! `lottery::decision`; what to do with a pending transaction lies in `lottery::send_state`.
 
+mod flight;
+mod telling;
+
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{select, Receiver};
 
+use self::telling::{describe, describe_action};
+
 use crate::actors::alerts::Alerts;
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::{Command, CommandKind, PublicationReceiver, SharedSnapshot};
-use crate::actors::sender::{Attempt, Broadcast, Check, Order, Prepared, Sender};
+use crate::actors::sender::{Attempt, Check, Order, Prepared, Sender};
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::{fault_point, Beat};
-use crate::chain::error::NodeError;
 use crate::chain::types::{H256, U256};
 use crate::lottery::contract::RevertMeaning;
-use crate::lottery::decision::{
-    decide, Decision, Facts, Failures, Policy, Trouble, Unanswered, Why,
-};
+use crate::lottery::decision::{decide, Decision, Facts, Failures, Policy, Unanswered, Why};
 use crate::lottery::model::{
-    ActionKind, ActionRecord, ActionState, HeadRef, InFlight, OperatorStatus, Rehearsal, Round,
-    RoundState, Severity, Snapshot,
+    ActionKind, ActionRecord, ActionState, HeadRef, OperatorStatus, Rehearsal, Round, RoundState,
+    Severity, Snapshot,
 };
-use crate::lottery::send_state::{HeadFacts, Included, Rules, SendState, Step};
-use crate::lottery::state::Update;
+use crate::lottery::send_state::{Included, Rules, SendState};
 
 /// The rehearsal is held this long before the window opens.
 const REHEARSAL_BEFORE_SECS: u64 = 60;
 const EXTENSIONS_PER_DAY_MAX: usize = 20;
-const DAY: Duration = Duration::from_secs(86_400);
 /// A head already looked at is looked at again this soon while a transaction is out: receipts can trail the head.
 const FLIGHT_LOOK: Duration = Duration::from_millis(1_500);
 /// When no endpoint answered, the next try comes this much later.
 const UNANSWERED_RETRY: Duration = Duration::from_millis(500);
 /// A pending transaction of this key that does the same may take this long before it is outbid.
 const TWIN_PATIENCE_BLOCKS: u64 = 6;
-/// A landed action is remembered this long, to be sent again when a reorg takes it back.
-const LANDED_KEPT_BLOCKS: u64 = 64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -344,56 +341,6 @@ impl Operator {
         });
     }
 
-    /// When a reorg has taken back the block of the last draw or refund, the action is in flight again, and its same
-    /// bytes are sent again. Some(when to look again) while that cannot be told yet.
-    fn take_up_after_reorg(
-        &mut self,
-        snapshot: &Snapshot,
-        round: &Round,
-        now: Instant,
-    ) -> Option<Instant> {
-        let (Some(landed), Some(head)) = (&self.landed, snapshot.head) else {
-            return None;
-        };
-        let record = &landed.flight.record;
-        let kept_until = landed.included.block_number + LANDED_KEPT_BLOCKS;
-        if self.flight.is_some() || head.number > kept_until {
-            self.landed = None;
-            return None;
-        }
-        if record.round_id != round.round_id || round.state != RoundState::Betting {
-            return None;
-        }
-        // The round runs: after a reorg, or because the store has not come to the block that ended it.
-        let sender = self.sender.as_ref()?;
-        if !matches!(sender.look(&landed.flight.state), Ok(seen) if seen.included.is_none()) {
-            return Some(now + FLIGHT_LOOK);
-        }
-        let Landed { mut flight, .. } = self.landed.take()?;
-        log::warn!(
-            "{} of round {} was taken back by a reorg: the same transaction is sent again",
-            flight.record.kind.label(),
-            round.round_id
-        );
-        flight.record.state = ActionState::Pending;
-        flight.record.block_number = None;
-        flight.record.gas_used = None;
-        flight.looked = None;
-        flight
-            .state
-            .begin_again_after_reorg(head.number, head.hash, now);
-        let next_block_time = self.round.next_block_time(snapshot, head);
-        let demanded = flight
-            .state
-            .at_window(round, head.timestamp, next_block_time);
-        if demanded.is_none() {
-            self.broadcast(&mut flight, head, round);
-        }
-        self.publish_flight(&mut flight);
-        self.flight = Some(flight);
-        None
-    }
-
     /// A person's command, when nothing is in flight.
     fn obey(&mut self, command: Command, snapshot: &Snapshot, round: &Round, now: Instant) {
         let past_window = snapshot
@@ -577,323 +524,6 @@ impl Operator {
         self.end_record(&mut record, ActionState::Failed, Some(text));
     }
 
-    /// Looks after the transaction in flight.
-    fn drive(&mut self, snapshot: &Snapshot, round: &Round, now: Instant) -> Option<Instant> {
-        let (Some(mut flight), Some(head)) = (self.flight.take(), snapshot.head) else {
-            return None;
-        };
-        self.status.phase = format!(
-            "{} of round {}: {} transactions out",
-            flight.record.kind.label(),
-            flight.record.round_id,
-            flight.state.variants().len()
-        );
-        let looked_just_now = flight
-            .looked
-            .is_some_and(|(hash, at)| hash == head.hash && now < at + FLIGHT_LOOK);
-        if looked_just_now {
-            let again = flight.looked.map(|(_, at)| at + FLIGHT_LOOK);
-            self.flight = Some(flight);
-            return again;
-        }
-        flight.looked = Some((head.hash, now));
-        let seen = self
-            .sender
-            .as_mut()
-            .map(|sender| sender.look(&flight.state));
-        let Some(Ok(seen)) = seen else {
-            if let Some(Err(error)) = seen {
-                log::warn!("receipts cannot be read: {error}");
-            }
-            self.flight = Some(flight);
-            return Some(now + FLIGHT_LOOK);
-        };
-        let facts = HeadFacts {
-            number: head.number,
-            hash: head.hash,
-            timestamp: head.timestamp,
-            next_block_time: self.round.next_block_time(snapshot, head),
-            round,
-            latest_nonce: seen.latest_nonce,
-            included: seen.included,
-        };
-        let step = flight.state.step(&facts, &self.settings.rules, now);
-        self.take_step(step, flight, head, round, now);
-        // What has ended may be due once more, for the very next block.
-        Some(match self.flight {
-            Some(_) => now + FLIGHT_LOOK,
-            None => now,
-        })
-    }
-
-    fn take_step(
-        &mut self,
-        step: Step,
-        mut flight: Flight,
-        head: HeadRef,
-        round: &Round,
-        now: Instant,
-    ) {
-        match step {
-            Step::Wait => {}
-            Step::Rebroadcast => self.broadcast(&mut flight, head, round),
-            Step::Replace(kind) => {
-                let paused = flight.paused_until.is_some_and(|until| now < until);
-                if !(paused && kind == flight.record.kind) {
-                    self.replace(kind, &mut flight, head, round, now);
-                }
-            }
-            Step::TimedOut => {
-                self.timed_out(&mut flight, round, now);
-                self.broadcast(&mut flight, head, round);
-            }
-            Step::Done(included) => return self.done(flight, included, head, now),
-            Step::Reverted(included) => return self.reverted(flight, included, head, round, now),
-            Step::NonceTaken | Step::NonceGap => {
-                let what = match step {
-                    Step::NonceGap => "a reorg gave back a nonce before",
-                    _ => "another transaction of this key took",
-                };
-                let text = format!("{what} nonce {}", flight.state.nonce);
-                log::warn!("{text}");
-                return self.end_record(&mut flight.record, ActionState::Failed, Some(text));
-            }
-        }
-        self.publish_flight(&mut flight);
-        self.flight = Some(flight);
-    }
-
-    fn broadcast(&mut self, flight: &mut Flight, head: HeadRef, round: &Round) {
-        let Some(sender) = &mut self.sender else {
-            return;
-        };
-        let outcome = sender.broadcast(&mut flight.state, head, round);
-        flight.state.note_sent(head.hash);
-        let label = flight.record.kind.label();
-        flight.record.error = match outcome {
-            Broadcast::Accepted => None,
-            Broadcast::MaybeSent(why) => {
-                log::warn!(
-                    "{label} of round {}: no node confirmed it: {why}",
-                    flight.record.round_id
-                );
-                Some(why)
-            }
-            // The nonce is used up: receipts will tell by whom.
-            Broadcast::Rejected(NodeError::NonceTooLow, _) => None,
-            Broadcast::Rejected(class, why) => {
-                log::warn!(
-                    "{label} of round {} was refused: {why}",
-                    flight.record.round_id
-                );
-                if matches!(class, NodeError::InsufficientFunds | NodeError::FatalConfig) {
-                    let round_id = Some(flight.record.round_id);
-                    self.alerts.raise(
-                        "transaction_refused",
-                        Severity::Critical,
-                        round_id,
-                        why.clone(),
-                    );
-                }
-                Some(why)
-            }
-        };
-    }
-
-    fn replace(
-        &mut self,
-        kind: ActionKind,
-        flight: &mut Flight,
-        head: HeadRef,
-        round: &Round,
-        now: Instant,
-    ) {
-        let same = kind == flight.record.kind;
-        if same && self.spent_wei(now) >= self.settings.max_spend_wei_per_day {
-            let text =
-                "max_spend_ether_per_day is reached: fees are not raised any more".to_owned();
-            self.alerts.raise(
-                "spend_limit",
-                Severity::Critical,
-                Some(round.round_id),
-                text,
-            );
-            return self.broadcast(flight, head, round);
-        }
-        let Some(sender) = &mut self.sender else {
-            return;
-        };
-        match sender.replacement(&flight.state, kind, round) {
-            Ok((variant, _)) => {
-                if !same {
-                    log::warn!(
-                        "{} of round {} is replaced by {} at nonce {}",
-                        flight.record.kind.label(),
-                        flight.record.round_id,
-                        kind.label(),
-                        flight.state.nonce
-                    );
-                    flight.record.kind = kind;
-                    flight.paused_until = None;
-                }
-                flight.state.add(variant, head.number, head.hash);
-                self.broadcast(flight, head, round);
-            }
-            Err(problem) => {
-                log::warn!("no replacement at nonce {}: {problem}", flight.state.nonce);
-                if same {
-                    self.broadcast(flight, head, round);
-                }
-            }
-        }
-    }
-
-    /// The transaction was not mined in time: one failure, and the same nonce is tried again after the delay.
-    fn timed_out(&mut self, flight: &mut Flight, round: &Round, now: Instant) {
-        let kind = flight.record.kind;
-        let text = format!(
-            "{} of round {} was not mined in {} s",
-            kind.label(),
-            round.round_id,
-            self.settings.rules.tx_timeout.as_secs()
-        );
-        self.note_failure(kind, now, &text);
-        flight.record.error = Some(text);
-        flight.paused_until = Some(now + self.settings.policy.draw_retry_delay);
-        flight.state.begin_again(now);
-    }
-
-    fn done(&mut self, mut flight: Flight, included: Included, head: HeadRef, now: Instant) {
-        let kind = flight
-            .state
-            .kind_of(&included.hash)
-            .unwrap_or(flight.record.kind);
-        self.note_spent(&included, kind, now);
-        flight.record.kind = kind;
-        flight.record.block_number = Some(included.block_number);
-        flight.record.gas_used = Some(included.gas_used);
-        flight.record.hashes = flight.state.hashes();
-        log::info!(
-            "{} of round {} done in block {} ({} gas, {:#x})",
-            kind.label(),
-            flight.record.round_id,
-            included.block_number,
-            included.gas_used,
-            included.hash
-        );
-        self.count_outcome(kind, "done");
-        match kind {
-            ActionKind::Draw => self.round.draw_failures = Failures::default(),
-            ActionKind::RefundExpired | ActionKind::RefundForced => {
-                self.round.refund_failures = Failures::default();
-            }
-            ActionKind::Extend { .. } | ActionKind::Cancel => {}
-        }
-        // Until the store has the block that ended the round, the same action must not be thought due again.
-        self.round.ruled_out = Some((head.hash, kind));
-        self.alerts.clear("action_failed");
-        self.alerts.clear("action_blocked");
-        self.end_record(&mut flight.record, ActionState::Done, None);
-        let ends_round = matches!(
-            kind,
-            ActionKind::Draw | ActionKind::RefundExpired | ActionKind::RefundForced
-        );
-        if ends_round {
-            self.landed = Some(Landed { flight, included });
-        }
-    }
-
-    fn reverted(
-        &mut self,
-        mut flight: Flight,
-        included: Included,
-        head: HeadRef,
-        round: &Round,
-        now: Instant,
-    ) {
-        let kind = flight
-            .state
-            .kind_of(&included.hash)
-            .unwrap_or(flight.record.kind);
-        self.note_spent(&included, kind, now);
-        flight.record.block_number = Some(included.block_number);
-        flight.record.gas_used = Some(included.gas_used);
-        flight.record.hashes = flight.state.hashes();
-        let out_of_gas = flight
-            .state
-            .gas_limit_of(&included.hash)
-            .is_some_and(|limit| included.gas_used >= limit);
-        let still_running =
-            round.round_id == flight.record.round_id && round.state == RoundState::Betting;
-        let text = format!(
-            "{} of round {} reverted in block {} ({} gas{}, {:#x})",
-            kind.label(),
-            flight.record.round_id,
-            included.block_number,
-            included.gas_used,
-            if out_of_gas { ", all there was" } else { "" },
-            included.hash
-        );
-        self.count_outcome(kind, "reverted");
-        if kind == ActionKind::Draw && still_running && !out_of_gas {
-            // The prize could not be paid in that block; another block picks another winner. No failure of ours.
-            log::warn!("{text}: another block may pay another winner");
-            self.alerts.raise(
-                "unpayable_player",
-                Severity::Critical,
-                Some(round.round_id),
-                text.clone(),
-            );
-            let cost_wei = included.cost_wei();
-            self.round.unpayable_wei = self.round.unpayable_wei.saturating_add(cost_wei);
-        } else if still_running {
-            self.note_failure(kind, now, &text);
-            self.round.ruled_out = Some((head.hash, kind));
-        } else {
-            log::warn!("{text}: the round is over");
-        }
-        self.end_record(&mut flight.record, ActionState::Failed, Some(text));
-    }
-
-    fn note_failure(&mut self, kind: ActionKind, now: Instant, text: &str) {
-        let failures = match kind {
-            ActionKind::Draw => &mut self.round.draw_failures,
-            _ => &mut self.round.refund_failures,
-        };
-        failures.count += 1;
-        failures.last_at = Some(now);
-        self.status.consecutive_draw_failures = self.round.draw_failures.count;
-        log::error!("{text}");
-        self.alerts.raise(
-            "action_failed",
-            Severity::Critical,
-            Some(self.round.round_id),
-            text.to_owned(),
-        );
-    }
-
-    fn blocked(&mut self, trouble: Trouble, round: &Round) {
-        let (code, text) = match trouble {
-            Trouble::DeadEmptyRound => (
-                "dead_empty_round",
-                format!(
-                    "round {} ended without a bet: the contract accepts nothing any more",
-                    round.round_id
-                ),
-            ),
-            Trouble::TooManyExtensions => (
-                "too_many_extensions",
-                format!(
-                    "round {} is empty and was extended {EXTENSIONS_PER_DAY_MAX} times in a day",
-                    round.round_id
-                ),
-            ),
-        };
-        self.say_phase(text.clone(), false);
-        self.alerts
-            .raise(code, Severity::Critical, Some(round.round_id), text);
-    }
-
     /// Shortly before the window: everything a draw will need, looked at once.
     fn rehearse_when_due(&mut self, snapshot: &Snapshot, round: &Round, now: Instant) {
         let chain_time = snapshot.chain_time_at(now);
@@ -924,187 +554,5 @@ impl Operator {
             ready: problems.is_empty(),
             problems,
         });
-    }
-
-    fn say_phase(&mut self, phase: String, given_up: bool) {
-        if given_up {
-            let text = format!("{phase}; a manual draw is still possible");
-            self.alerts.raise(
-                "draw_given_up",
-                Severity::Critical,
-                Some(self.round.round_id),
-                text,
-            );
-        }
-        if self.status.phase != phase {
-            // The seconds to go change at every look; the phase's name is what is worth a line.
-            let same_kind = phase.split('(').next() == self.status.phase.split('(').next();
-            if !same_kind {
-                log::info!("round {}: {phase}", self.round.round_id);
-            }
-            if !same_kind || !phase.starts_with("waiting for draw window") {
-                self.status.phase = phase;
-            }
-        }
-    }
-
-    fn extensions_left(&mut self, now: Instant) -> bool {
-        while self
-            .extended_at
-            .front()
-            .is_some_and(|at| now.saturating_duration_since(*at) >= DAY)
-        {
-            self.extended_at.pop_front();
-        }
-        self.extended_at.len() < EXTENSIONS_PER_DAY_MAX
-            && self.spent_wei(now) < self.settings.max_spend_wei_per_day
-    }
-
-    fn note_spent(&mut self, included: &Included, kind: ActionKind, now: Instant) {
-        let cost_wei = included.cost_wei();
-        self.spent.push_back((now, cost_wei));
-        let ether = cost_wei.to_string().parse::<f64>().unwrap_or(0.0) / 1e18;
-        let labels = [("action", kind.label())];
-        self.metrics.add(
-            "lottery_gas_spent_ether_total",
-            "Ether spent on gas.",
-            &labels,
-            ether,
-        );
-        if let Some(balance_wei) = &mut self.status.balance_wei {
-            *balance_wei = balance_wei.saturating_sub(cost_wei);
-        }
-    }
-
-    fn spent_wei(&mut self, now: Instant) -> U256 {
-        while self
-            .spent
-            .front()
-            .is_some_and(|(at, _)| now.saturating_duration_since(*at) >= DAY)
-        {
-            self.spent.pop_front();
-        }
-        self.spent
-            .iter()
-            .fold(U256::zero(), |sum, (_, wei)| sum.saturating_add(*wei))
-    }
-
-    fn count_outcome(&self, kind: ActionKind, outcome: &str) {
-        let labels = [("action", kind.label()), ("outcome", outcome)];
-        self.metrics.add(
-            "lottery_transactions_total",
-            "Transactions by action and outcome.",
-            &labels,
-            1.0,
-        );
-    }
-
-    fn new_record(
-        &self,
-        id: String,
-        kind: ActionKind,
-        round_id: u64,
-        manual: bool,
-    ) -> ActionRecord {
-        let unix_ms = self.clock.unix_ms();
-        ActionRecord {
-            id,
-            kind,
-            round_id,
-            manual,
-            state: ActionState::Queued,
-            attempts: 0,
-            hashes: Vec::new(),
-            block_number: None,
-            gas_used: None,
-            error: None,
-            created_unix_ms: unix_ms,
-            updated_unix_ms: unix_ms,
-        }
-    }
-
-    fn end_record(&mut self, record: &mut ActionRecord, state: ActionState, error: Option<String>) {
-        record.state = state;
-        record.error = error;
-        self.publish_record(record);
-        self.status.in_flight = None;
-    }
-
-    fn publish_flight(&mut self, flight: &mut Flight) {
-        flight.record.hashes = flight.state.hashes();
-        flight.record.attempts = u32::try_from(flight.record.hashes.len()).unwrap_or(u32::MAX);
-        self.status.in_flight = Some(InFlight {
-            action: flight.record.kind,
-            round_id: flight.record.round_id,
-            nonce: flight.state.nonce,
-            hashes: flight.record.hashes.clone(),
-            attempts: flight.record.attempts,
-        });
-        let mut record = flight.record.clone();
-        self.publish_record(&mut record);
-    }
-
-    fn publish_record(&self, record: &mut ActionRecord) {
-        record.updated_unix_ms = self.clock.unix_ms();
-        // A closed channel means that the process is ending.
-        let _ = self.updates.send(Update::Action(Arc::new(record.clone())));
-    }
-
-    fn publish_status(&mut self) -> Result<(), String> {
-        self.status.alerts = self.alerts.current();
-        let quiet = |status: &OperatorStatus| OperatorStatus {
-            watchdog_last_check_unix_ms: None,
-            last_event_unix_ms: None,
-            ..status.clone()
-        };
-        if quiet(&self.snapshot.load().operator) == quiet(&self.status) {
-            return Ok(());
-        }
-        let status = Arc::new(self.status.clone());
-        let update = Update::Operator(status);
-        self.updates
-            .send(update)
-            .map_err(|_| "the store is gone".to_owned())
-    }
-}
-
-fn describe(why: Why, round: &Round) -> String {
-    match why {
-        Why::NotStarted => "waiting for the first bet".to_owned(),
-        Why::Betting => "betting is open".to_owned(),
-        Why::BeforeWindow { starts_in_secs } => {
-            format!("waiting for draw window (starts in {starts_in_secs}s)")
-        }
-        Why::WindowClosing => format!(
-            "draw window ends at {}, waiting for the next block",
-            round.max_draw_time
-        ),
-        Why::RetryDelay => "waiting before the next attempt".to_owned(),
-        Why::RuledOutAtThisHead => "waiting for the next block".to_owned(),
-        Why::Unanswered => "no endpoint answers, asking again".to_owned(),
-        Why::Standby => "standing by for the first daemon".to_owned(),
-        Why::GivenUp => format!(
-            "gave up drawing round {} after too many failures",
-            round.round_id
-        ),
-    }
-}
-
-fn describe_action(kind: ActionKind, round: &Round) -> String {
-    match kind {
-        ActionKind::Draw => format!(
-            "inside draw window [{}, {}], attempting draw",
-            round.min_draw_time, round.max_draw_time
-        ),
-        ActionKind::RefundExpired | ActionKind::RefundForced => {
-            format!(
-                "draw window expired at {}, attempting refund",
-                round.max_draw_time
-            )
-        }
-        ActionKind::Extend { new_end_time } => {
-            format!("empty round near its end, extending betting to {new_end_time}")
-        }
-        ActionKind::Cancel => "taking back a pending transaction".to_owned(),
     }
 }
