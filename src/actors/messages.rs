@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::clock::Clock;
-use crate::lottery::model::{ActionKind, ActionRecord, ActionState, Publication, Snapshot};
+use crate::lottery::model::{ActionKind, ActionRecord, Publication, Snapshot};
 
 /// The newest snapshot, swapped by the store and read by everyone.
 #[derive(Clone)]
@@ -49,6 +49,17 @@ pub enum CommandKind {
     Refund {
         force: bool,
     },
+}
+
+impl CommandKind {
+    /// What it asks for.
+    pub fn action(self) -> ActionKind {
+        match self {
+            CommandKind::Draw => ActionKind::Draw,
+            CommandKind::Refund { force: false } => ActionKind::RefundExpired,
+            CommandKind::Refund { force: true } => ActionKind::RefundForced,
+        }
+    }
 }
 
 /// Where the web hands manual actions to the operator; it never waits.
@@ -104,24 +115,8 @@ impl OperatorHandle {
             issued.records.pop_front();
         }
         let unix_ms = self.clock.unix_ms();
-        issued.records.push_back(Arc::new(ActionRecord {
-            id: id.clone(),
-            kind: match kind {
-                CommandKind::Draw => ActionKind::Draw,
-                CommandKind::Refund { force: false } => ActionKind::RefundExpired,
-                CommandKind::Refund { force: true } => ActionKind::RefundForced,
-            },
-            round_id,
-            manual: true,
-            state: ActionState::Queued,
-            attempts: 0,
-            hashes: Vec::new(),
-            block_number: None,
-            gas_used: None,
-            error: None,
-            created_unix_ms: unix_ms,
-            updated_unix_ms: unix_ms,
-        }));
+        let record = ActionRecord::queued(id.clone(), kind.action(), round_id, true, unix_ms);
+        issued.records.push_back(Arc::new(record));
         Ok(id)
     }
 

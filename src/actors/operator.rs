@@ -347,11 +347,9 @@ impl Operator {
             .head
             .is_some_and(|head| head.timestamp > round.max_draw_time);
         let kind = match command.kind {
-            CommandKind::Draw => ActionKind::Draw,
             // Past the window the guarded refund does the same and cannot hit a later round.
             CommandKind::Refund { .. } if past_window => ActionKind::RefundExpired,
-            CommandKind::Refund { force: true } => ActionKind::RefundForced,
-            CommandKind::Refund { force: false } => ActionKind::RefundExpired,
+            kind => kind.action(),
         };
         let mut record = self.new_record(command.action_id, kind, command.round_id, true);
         let refusal = if self.sender.is_none() {
@@ -386,12 +384,12 @@ impl Operator {
             flight.record.id
         );
         while let Some(command) = self.waiting_commands.pop_front() {
-            let kind = match command.kind {
-                CommandKind::Draw => ActionKind::Draw,
-                CommandKind::Refund { force: true } => ActionKind::RefundForced,
-                CommandKind::Refund { force: false } => ActionKind::RefundExpired,
-            };
-            let mut record = self.new_record(command.action_id, kind, command.round_id, true);
+            let mut record = self.new_record(
+                command.action_id,
+                command.kind.action(),
+                command.round_id,
+                true,
+            );
             self.end_record(&mut record, ActionState::Failed, Some(busy.clone()));
         }
     }

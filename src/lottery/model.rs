@@ -510,6 +510,32 @@ pub struct ActionRecord {
     pub updated_unix_ms: u64,
 }
 
+impl ActionRecord {
+    /// An action that nothing has been done for yet.
+    pub fn queued(
+        id: String,
+        kind: ActionKind,
+        round_id: u64,
+        manual: bool,
+        unix_ms: u64,
+    ) -> ActionRecord {
+        ActionRecord {
+            id,
+            kind,
+            round_id,
+            manual,
+            state: ActionState::Queued,
+            attempts: 0,
+            hashes: Vec::new(),
+            block_number: None,
+            gas_used: None,
+            error: None,
+            created_unix_ms: unix_ms,
+            updated_unix_ms: unix_ms,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActionState {
     /// Accepted, not yet begun.

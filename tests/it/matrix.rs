@@ -192,6 +192,17 @@ impl Scene<'_> {
         self.until_ended();
     }
 
+    /// A daemon that was killed after it sent a draw, and started again; nothing is mined.
+    fn restarted_while_pending(&self) -> Daemon {
+        let daemon = self.start();
+        self.bets();
+        self.until_window();
+        self.chain.dev().hold_transactions(true);
+        self.until_sent(1);
+        drop(daemon);
+        self.start()
+    }
+
     fn operator_balance(&self, wei: &str) {
         let operator = hex_address(self.chain.account(OPERATOR));
         self.chain.rpc("anvil_setBalance", json!([operator, wei]));
@@ -405,13 +416,7 @@ fn cells() -> Vec<Cell> {
             scene.until_ended();
         }),
         cell("killed between sending and receipt", None, |scene| {
-            let daemon = scene.start();
-            scene.bets();
-            scene.until_window();
-            scene.chain.dev().hold_transactions(true);
-            scene.until_sent(1);
-            drop(daemon);
-            let _daemon = scene.start();
+            let _daemon = scene.restarted_while_pending();
             // What is pending does what the new daemon would do: it is given time, not outbid.
             scene.until_blocks(3);
             assert_eq!(scene.chain.dev().raw_transactions().len(), 1);
@@ -419,13 +424,7 @@ fn cells() -> Vec<Cell> {
             scene.until_ended();
         }),
         cell("killed after sending what nobody mines", None, |scene| {
-            let daemon = scene.start();
-            scene.bets();
-            scene.until_window();
-            scene.chain.dev().hold_transactions(true);
-            scene.until_sent(1);
-            drop(daemon);
-            let _daemon = scene.start();
+            let _daemon = scene.restarted_while_pending();
             scene.until_sent(2);
             scene.chain.dev().hold_transactions(false);
             scene.until_ended();

@@ -75,9 +75,8 @@ impl Operator {
         round: &Round,
         now: Instant,
     ) -> Option<Instant> {
-        let (Some(mut flight), Some(head)) = (self.flight.take(), snapshot.head) else {
-            return None;
-        };
+        let head = snapshot.head?;
+        let mut flight = self.flight.take()?;
         self.status.phase = format!(
             "{} of round {}: {} transactions out",
             flight.record.kind.label(),
@@ -259,6 +258,24 @@ impl Operator {
         flight.state.begin_again(now);
     }
 
+    /// Takes down what was mined; the action that it was.
+    fn note_included(
+        &mut self,
+        flight: &mut Flight,
+        included: &Included,
+        now: Instant,
+    ) -> ActionKind {
+        let kind = flight
+            .state
+            .kind_of(&included.hash)
+            .unwrap_or(flight.record.kind);
+        self.note_spent(included, kind, now);
+        flight.record.block_number = Some(included.block_number);
+        flight.record.gas_used = Some(included.gas_used);
+        flight.record.hashes = flight.state.hashes();
+        kind
+    }
+
     pub(super) fn done(
         &mut self,
         mut flight: Flight,
@@ -266,15 +283,8 @@ impl Operator {
         head: HeadRef,
         now: Instant,
     ) {
-        let kind = flight
-            .state
-            .kind_of(&included.hash)
-            .unwrap_or(flight.record.kind);
-        self.note_spent(&included, kind, now);
+        let kind = self.note_included(&mut flight, &included, now);
         flight.record.kind = kind;
-        flight.record.block_number = Some(included.block_number);
-        flight.record.gas_used = Some(included.gas_used);
-        flight.record.hashes = flight.state.hashes();
         log::info!(
             "{} of round {} done in block {} ({} gas, {:#x})",
             kind.label(),
@@ -313,14 +323,7 @@ impl Operator {
         round: &Round,
         now: Instant,
     ) {
-        let kind = flight
-            .state
-            .kind_of(&included.hash)
-            .unwrap_or(flight.record.kind);
-        self.note_spent(&included, kind, now);
-        flight.record.block_number = Some(included.block_number);
-        flight.record.gas_used = Some(included.gas_used);
-        flight.record.hashes = flight.state.hashes();
+        let kind = self.note_included(&mut flight, &included, now);
         let out_of_gas = flight
             .state
             .gas_limit_of(&included.hash)

@@ -61,21 +61,7 @@ impl Operator {
         round_id: u64,
         manual: bool,
     ) -> ActionRecord {
-        let unix_ms = self.clock.unix_ms();
-        ActionRecord {
-            id,
-            kind,
-            round_id,
-            manual,
-            state: ActionState::Queued,
-            attempts: 0,
-            hashes: Vec::new(),
-            block_number: None,
-            gas_used: None,
-            error: None,
-            created_unix_ms: unix_ms,
-            updated_unix_ms: unix_ms,
-        }
+        ActionRecord::queued(id, kind, round_id, manual, self.clock.unix_ms())
     }
 
     pub(super) fn end_record(
