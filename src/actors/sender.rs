@@ -14,7 +14,7 @@ use crate::chain::fees::{
 };
 use crate::chain::key::OperatorKey;
 use crate::chain::tx::Transaction;
-use crate::chain::types::{Address, BlockId, PendingTransaction, H256, U256};
+use crate::chain::types::{Address, BlockId, Header, PendingTransaction, H256, U256};
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::model::{ActionKind, HeadRef, Round, Severity, Snapshot};
 use crate::lottery::send_state::{Included, SendState, Variant};
@@ -183,6 +183,12 @@ impl Sender {
     pub fn pending_time(&self) -> Option<u64> {
         self.endpoints
             .with_endpoint(Endpoint::pending_timestamp)
+            .ok()
+    }
+
+    pub fn block(&self, hash: H256) -> Option<Header> {
+        self.endpoints
+            .with_endpoint(|endpoint| endpoint.header(BlockId::Hash(hash)))
             .ok()
     }
 

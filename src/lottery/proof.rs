@@ -63,7 +63,6 @@ pub fn seed(inputs: &ProofInputs) -> U256 {
 
 /// The first player, in first-bet order, at which the running sum of total bets exceeds seed mod pot.
 pub fn winner(seed: U256, total_pot_wei: U256, bets: &[Bet]) -> Option<Address> {
-    let target = seed.checked_rem(total_pot_wei)?;
     let mut places: HashMap<Address, usize> = HashMap::new();
     let mut totals: Vec<(Address, U256)> = Vec::new();
     for bet in bets {
@@ -73,6 +72,16 @@ pub fn winner(seed: U256, total_pot_wei: U256, bets: &[Bet]) -> Option<Address> 
         });
         totals[place].1 = totals[place].1.checked_add(bet.amount_wei)?;
     }
+    winner_among(seed, total_pot_wei, totals)
+}
+
+/// The same of what each player has bet in all, in first-bet order.
+pub fn winner_among(
+    seed: U256,
+    total_pot_wei: U256,
+    totals: impl IntoIterator<Item = (Address, U256)>,
+) -> Option<Address> {
+    let target = seed.checked_rem(total_pot_wei)?;
     let mut running = U256::zero();
     totals.into_iter().find_map(|(player, total)| {
         running = running.saturating_add(total);

@@ -624,7 +624,7 @@ fn unseen_stranger(scene: &Scene) {
 /// Nearly all of the pot is a bettor's that cannot receive, until it can.
 fn unpayable(scene: &Scene) {
     let chain = scene.chain;
-    let _daemon = scene.start();
+    let daemon = scene.start();
     let rejector = chain.send(json!({
         "from": hex_address(chain.account(0)), "data": encode_hex(&devchain::rejector_bytecode()), "gas": "0x4c4b40",
     }));
@@ -647,6 +647,12 @@ fn unpayable(scene: &Scene) {
             .count();
         (reverted >= 5).then_some(())
     });
+    let alerts = daemon.get("/api/operator/status").1["alerts"].to_string();
+    let rejected = rejector["contractAddress"].as_str().unwrap();
+    assert!(
+        alerts.contains(rejected),
+        "{rejected} is not named: {alerts}"
+    );
     chain.rpc("anvil_setCode", json!([rejector["contractAddress"], "0x"]));
     scene.until_ended();
 }

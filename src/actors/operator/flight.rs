@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use crate::actors::operator::{Flight, Landed, Operator, EXTENSIONS_PER_DAY_MAX, FLIGHT_LOOK};
 use crate::actors::sender::Broadcast;
 use crate::chain::error::NodeError;
-use crate::chain::types::U256;
+use crate::chain::types::{Address, U256};
 use crate::lottery::decision::Failures;
 use crate::lottery::model::{
     ActionKind, ActionState, HeadRef, Round, RoundState, Severity, Snapshot,
 };
+use crate::lottery::proof::{self, ProofInputs};
 use crate::lottery::send_state::{HeadFacts, Included, Step};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -342,12 +343,17 @@ impl Operator {
         self.count_outcome(kind, "reverted");
         if kind == ActionKind::Draw && still_running && !out_of_gas {
             // The prize could not be paid in that block; another block picks another winner. No failure of ours.
-            log::warn!("{text}: another block may pay another winner");
+            let who = match self.drawn_in(&included, round) {
+                Some(player) => format!("{player:#x} was drawn and cannot be paid"),
+                None => "a player cannot be paid".to_owned(),
+            };
+            let told = format!("{text}: {who}; another block may pick another winner");
+            log::warn!("{told}");
             self.alerts.raise(
                 "unpayable_player",
                 Severity::Critical,
                 Some(round.round_id),
-                text.clone(),
+                told,
             );
             let cost_wei = included.cost_wei();
             self.round.unpayable_wei = self.round.unpayable_wei.saturating_add(cost_wei);
@@ -358,6 +364,28 @@ impl Operator {
             log::warn!("{text}: the round is over");
         }
         self.end_record(&mut flight.record, ActionState::Failed, Some(text));
+    }
+
+    /// Whom a draw in that block picked, as the contract computes it.
+    fn drawn_in(&self, included: &Included, round: &Round) -> Option<Address> {
+        let header = self.sender.as_ref()?.block(included.block_hash)?;
+        let snapshot = self.snapshot.load();
+        if snapshot.participants.total_amount_wei() != round.total_pot_wei {
+            return None;
+        }
+        let seed = proof::seed(&ProofInputs {
+            block_timestamp: header.timestamp,
+            prevrandao: header.mix_hash,
+            block_number: header.number,
+            round_id: round.round_id,
+            total_pot_wei: round.total_pot_wei,
+            bets: &[],
+        });
+        let totals = snapshot
+            .participants
+            .in_bet_order()
+            .map(|participant| (participant.address, participant.total_amount_wei));
+        proof::winner_among(seed, round.total_pot_wei, totals)
     }
 
     pub(super) fn note_failure(&mut self, kind: ActionKind, now: Instant, text: &str) {
