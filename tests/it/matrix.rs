@@ -320,7 +320,7 @@ fn cells() -> Vec<Cell> {
         cell("node says: txpool is full", Some(2), |scene| {
             scene.node_says_once("txpool is full")
         }),
-        cell("sending answers 503, but arrives", Some(2), |scene| {
+        cell("the answer to sending is cut off", Some(2), |scene| {
             scene.faults().add(Fault::ResetAfter, Some(SEND), Some(1));
             undisturbed(scene);
         }),
