@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, never};
 use thiserror::Error;
 
 use crate::actors::event_manager::{EventManager, Settings as EventManagerSettings};
@@ -15,6 +15,7 @@ use crate::actors::messages::{OperatorHandle, PublicationReceiver, SharedSnapsho
 use crate::actors::operator::{Operator, Settings as OperatorSettings};
 use crate::actors::prober;
 use crate::actors::sender::{Sender, SenderSettings};
+use crate::actors::subscriber::{Subscriber, NOTICES_MAX};
 use crate::actors::webhook::Webhook;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
@@ -28,7 +29,7 @@ use crate::chain::fees::FeeLimits;
 use crate::chain::key::{KeyError, OperatorKey};
 use crate::chain::keystore::{self, KeystoreError};
 use crate::chain::types::Address;
-use crate::config::{Config, KeyMaterial};
+use crate::config::{Config, EventSource, KeyMaterial};
 use crate::lottery::decision::Policy;
 use crate::lottery::model::ConnectionStatus;
 use crate::lottery::send_state::Rules;
@@ -215,9 +216,29 @@ impl Core {
             OnFailure::EndProcess,
             move |stop, beat| store.run(stop, beat),
         )?;
+        let blockchain = &config.blockchain;
+        let mut notices = never();
+        if config.event_manager.event_source == EventSource::Subscribe {
+            let (notices_in, notices_out) = bounded(NOTICES_MAX);
+            notices = notices_out;
+            let urls = blockchain.subscribe_urls.iter();
+            let mut subscriber = Subscriber::new(
+                urls.map(|url| url.expose().to_owned()).collect(),
+                blockchain.chain_id,
+                blockchain.contract_address,
+                notices_in,
+            );
+            starter.spawn(
+                &mut manager_group,
+                "subscriber",
+                OnFailure::Restart,
+                move |stop, beat| subscriber.run(stop, beat),
+            )?;
+        }
         let mut event_manager = EventManager::new(
             event_manager_settings(config),
             endpoints.clone(),
+            notices,
             updates.clone(),
             snapshot.clone(),
             clock.clone(),

@@ -151,13 +151,18 @@ fn check_endpoint(endpoint: &Endpoint, config: &Config, key: Option<Address>, ro
     let from = head
         .number
         .saturating_sub(config.event_manager.start_block_offset);
-    let logs = endpoint.logs_in_range(contract, from, head.number);
+    let chunk = endpoint.log_chunk(contract, (from, head.number), false);
     row(
         "log range",
         None,
-        match logs {
-            Ok(logs) => format!("{} blocks, {} logs", head.number - from + 1, logs.len()),
-            Err(error) => format!("{error}: it will be split"),
+        match chunk {
+            Ok(chunk) => format!(
+                "{} of {} blocks at once, {} logs",
+                chunk.last.number - chunk.first.number + 1,
+                head.number - from + 1,
+                chunk.logs.len()
+            ),
+            Err(error) => error.to_string(),
         },
     );
 }

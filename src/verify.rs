@@ -1,8 +1,6 @@
 //! `lottery verify N`: recomputes a round's draw from public chain data alone. No daemon, no key, nothing kept: the
 //! round's logs are searched from the head backwards, over whatever endpoints are configured.
 
-use std::collections::HashMap;
-
 use serde_json::Value;
 
 use crate::actors::reader::Reader;
@@ -19,7 +17,6 @@ use crate::lottery::proof::Verdict;
 use crate::lottery::state::{finished_round, LoggedEvent};
 use crate::web::view;
 
-const CHUNK_BLOCKS_START: u64 = 500;
 const CHUNK_BLOCKS_MAX: u64 = 10_000;
 
 /// What the search found.
@@ -65,13 +62,17 @@ pub fn run(config: &Config, round_id: u64, as_json: bool) -> u8 {
 /// Reads back from the head until the round's end and all its bets are known.
 fn find(endpoints: &Endpoints, reader: &Reader, round_id: u64) -> Result<Found, RpcError> {
     let mut unread_below = endpoints.with_endpoint(|endpoint| endpoint.head())?.number + 1;
-    let mut chunk_blocks = CHUNK_BLOCKS_START;
     let mut events: Vec<LoggedEvent> = Vec::new();
     while unread_below > 0 {
-        let from = unread_below.saturating_sub(chunk_blocks);
-        let mut older = endpoints.with_endpoint(|endpoint| {
-            let logs = reader.logs(endpoint, from, unread_below - 1)?;
-            reader.events(endpoint, logs, &HashMap::new(), true)
+        let range = (
+            unread_below.saturating_sub(CHUNK_BLOCKS_MAX),
+            unread_below - 1,
+        );
+        let (from, mut older) = endpoints.with_endpoint(|endpoint| {
+            let chunk = endpoint.log_chunk(reader.contract(), range, false)?;
+            let from = chunk.first.number;
+            let ends = [chunk.first, chunk.last];
+            Ok((from, reader.events(endpoint, chunk.logs, &ends, true)?))
         })?;
         let is_past = older
             .iter()
@@ -82,7 +83,6 @@ fn find(endpoints: &Endpoints, reader: &Reader, round_id: u64) -> Result<Found, 
             break;
         }
         unread_below = from;
-        chunk_blocks = (chunk_blocks * 2).min(CHUNK_BLOCKS_MAX);
         eprintln!("reading on below block {unread_below}");
     }
     Ok(match finished_round(&events, round_id) {

@@ -1,26 +1,37 @@
 //! The walk back through history after a start: chunk by chunk below what is known, until enough finished rounds are
 //! found, the contract's first round is reached, or the budget of blocks is spent. It runs beside following.
 
-use std::collections::HashMap;
-
 use crate::actors::reader::Reader;
 use crate::chain::client::Endpoint;
 use crate::chain::error::RpcError;
+use crate::chain::types::{BlockId, Header, H256};
+use crate::lottery::continuity::{follow, stand_before, Stand};
 use crate::lottery::model::{LotteryEvent, Round, RoundState};
 use crate::lottery::state::LoggedEvent;
 
-const CHUNK_BLOCKS_START: u64 = 500;
+/// The most blocks of one step; an endpoint may allow fewer.
 const CHUNK_BLOCKS_MAX: u64 = 10_000;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub first_chunk_blocks: u64,
+    pub history_max_blocks: u64,
+    pub round_history_max: usize,
+}
 
 #[derive(Clone, Debug)]
 pub struct Backfill {
     /// Blocks below this are unread.
     unread_below: u64,
+    /// The hash of the highest unread block, which links what is read to what is known.
+    next_hash: H256,
     blocks_left: u64,
     chunk_blocks: u64,
     /// One more than is kept: the end before the oldest kept round bounds its bets.
     ends_wanted: usize,
     ends_seen: usize,
+    /// Where the round stood before the earliest event that is known.
+    stand: Option<Stand>,
     /// The running round's bets are all above what was read, so far as it matters.
     round_start_seen: bool,
     first_round_seen: bool,
@@ -28,25 +39,20 @@ pub struct Backfill {
 }
 
 impl Backfill {
-    /// `events` were read with the first head, from `first_block_read` on.
-    pub fn new(
-        first_block_read: u64,
-        events: &[LoggedEvent],
-        round: Option<&Round>,
-        (round_history_max, history_max_blocks): (usize, u64),
-    ) -> Backfill {
-        let mut backfill = Backfill {
-            unread_below: first_block_read,
-            blocks_left: history_max_blocks,
-            chunk_blocks: CHUNK_BLOCKS_START,
-            ends_wanted: round_history_max + 1,
+    /// From the head down; `round` is the head's.
+    pub fn new(head: &Header, round: Option<&Round>, limits: Limits) -> Backfill {
+        Backfill {
+            unread_below: head.number + 1,
+            next_hash: head.hash,
+            blocks_left: limits.history_max_blocks,
+            chunk_blocks: limits.first_chunk_blocks.max(1),
+            ends_wanted: limits.round_history_max + 1,
             ends_seen: 0,
+            stand: round.map(Stand::from),
             round_start_seen: round.is_some_and(|round| round.state != RoundState::Betting),
             first_round_seen: false,
             running_round_id: round.map_or(0, |round| round.round_id),
-        };
-        backfill.note(events);
-        backfill
+        }
     }
 
     pub fn is_complete(&self) -> bool {
@@ -62,30 +68,67 @@ impl Backfill {
     }
 
     /// After a reorg: what lies above the common ancestor has been read anew by the poller.
-    pub fn lower_to(&mut self, ancestor: u64) {
-        self.unread_below = self.unread_below.min(ancestor.saturating_add(1));
+    pub fn lower_to(&mut self, ancestor: u64, ancestor_hash: H256) {
+        if ancestor + 1 < self.unread_below {
+            self.unread_below = ancestor + 1;
+            self.next_hash = ancestor_hash;
+            self.stand = None;
+        }
     }
 
-    /// Reads one chunk and answers with its events.
+    /// Where the walk stands: a step that was begun elsewhere is of no use any more.
+    pub fn place(&self) -> (u64, H256) {
+        (self.unread_below, self.next_hash)
+    }
+
+    /// Reads one chunk and answers with its events. `strict` refuses one whose events do not lead to those known.
     pub fn step(
         &mut self,
         endpoint: &Endpoint,
         reader: &Reader,
+        strict: bool,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         if self.is_complete() {
             return Ok(Vec::new());
         }
-        let blocks = self
+        let wanted = self
             .chunk_blocks
             .min(self.blocks_left)
             .min(self.unread_below);
-        let from = self.unread_below - blocks;
-        let logs = reader.logs(endpoint, from, self.unread_below - 1)?;
-        let events = reader.events(endpoint, logs, &HashMap::new(), true)?;
+        let range = (self.unread_below - wanted, self.unread_below - 1);
+        let chunk = endpoint.log_chunk(reader.contract(), range, false)?;
+        if chunk.last.hash != self.next_hash {
+            return Err(RpcError::behind(format!(
+                "{} shows another block {} than the head's ancestor",
+                endpoint.host(),
+                chunk.last.number
+            )));
+        }
+        let ends = [chunk.first.clone(), chunk.last];
+        let events = reader.events(endpoint, chunk.logs, &ends, true)?;
+        let is_whole = match follow(None, &events) {
+            Ok(end) => end.is_none() || self.stand.is_none() || end == self.stand,
+            Err(_) => false,
+        };
+        if strict && !is_whole {
+            return Err(RpcError::behind(format!(
+                "{} left out logs of blocks {} to {}",
+                endpoint.host(),
+                chunk.first.number,
+                range.1
+            )));
+        }
+        // The first blocks with our logs show whether the chain's blooms are real.
+        if let Some(event) = events.last().filter(|_| !reader.trusts_blooms()) {
+            let number = event.record.position.block_number;
+            reader.learn_from(&endpoint.header(BlockId::Number(number))?);
+        }
         self.note(&events);
-        self.unread_below = from;
-        self.blocks_left -= blocks;
-        self.chunk_blocks = (self.chunk_blocks * 2).min(CHUNK_BLOCKS_MAX);
+        self.stand = stand_before(&events).or(self.stand);
+        self.blocks_left -= self.unread_below - chunk.first.number;
+        self.unread_below = chunk.first.number;
+        self.next_hash = chunk.first.parent_hash;
+        self.chunk_blocks = CHUNK_BLOCKS_MAX;
         Ok(events)
     }
 
@@ -113,7 +156,7 @@ impl Backfill {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::types::{H256, U256};
+    use crate::chain::types::{Bloom, U256};
     use crate::lottery::model::{EventRecord, LogPosition};
     use std::sync::Arc;
 
@@ -163,10 +206,38 @@ mod tests {
         }
     }
 
+    fn walked(
+        unread_below: u64,
+        events: &[LoggedEvent],
+        round: &Round,
+        limits: (usize, u64),
+    ) -> Backfill {
+        let head = Header {
+            number: unread_below.saturating_sub(1),
+            hash: H256::zero(),
+            parent_hash: H256::zero(),
+            timestamp: 0,
+            mix_hash: H256::zero(),
+            base_fee_wei: None,
+            gas_limit: 0,
+            logs_bloom: Bloom::zero(),
+            has_transactions: false,
+        };
+        let limits = Limits {
+            first_chunk_blocks: 500,
+            history_max_blocks: limits.1,
+            round_history_max: limits.0,
+        };
+        let mut backfill = Backfill::new(&head, Some(round), limits);
+        backfill.unread_below = unread_below;
+        backfill.note(events);
+        backfill
+    }
+
     #[test]
     fn the_walk_ends_with_enough_rounds_the_first_round_the_budget_or_block_zero() {
         let complete = |unread_below, events: &[LoggedEvent], limits| {
-            Backfill::new(unread_below, events, Some(&betting(9)), limits).is_complete()
+            walked(unread_below, events, &betting(9), limits).is_complete()
         };
         assert!(!complete(100, &[refunded(8), refunded(7)], (2, 1_000)));
         assert!(complete(
@@ -183,7 +254,7 @@ mod tests {
     #[test]
     fn the_running_rounds_start_is_known_when_seen_or_when_an_older_round_ended_above() {
         let known = |events: &[LoggedEvent], round: &Round| {
-            Backfill::new(100, events, Some(round), (2, 1_000)).has_round_start()
+            walked(100, events, round, (2, 1_000)).has_round_start()
         };
         assert!(!known(&[], &betting(9)));
         assert!(known(&[started(9)], &betting(9)));

@@ -9,5 +9,7 @@ pub mod operator;
 pub mod pace;
 pub mod prober;
 pub mod reader;
+pub mod replay;
 pub mod sender;
+pub mod subscriber;
 pub mod webhook;

@@ -9,6 +9,10 @@ use crate::chain::cursor::Cursor;
 const MISS_SHARE: u32 = 8;
 const MISS_MIN: Duration = Duration::from_millis(100);
 const MISS_MAX: Duration = Duration::from_millis(700);
+/// A block this late after its time is overdue; on an irregular chain twice that.
+const GRACE: Duration = Duration::from_secs(1);
+/// Beyond this no block is waited for without a look.
+const WAIT_MAX: Duration = Duration::from_secs(15);
 /// How much earlier the next look comes when the last one found its block at once: this finds the block's true time.
 const EARLIER_SHARE: u32 = 16;
 
@@ -17,6 +21,8 @@ pub struct Pace {
     poll_interval: Duration,
     /// Mean spacing, where the chain is regular enough to aim.
     spacing: Option<Duration>,
+    /// Mean spacing of any chain.
+    mean: Option<Duration>,
     /// The best estimate of when the newest block came.
     came_at: Option<Instant>,
     misses: u32,
@@ -28,6 +34,7 @@ impl Pace {
         Pace {
             poll_interval,
             spacing: None,
+            mean: None,
             came_at: None,
             misses: 0,
             last_look_at: None,
@@ -37,6 +44,9 @@ impl Pace {
     /// The head was looked at and had moved.
     pub fn moved(&mut self, now: Instant, cursor: &Cursor) {
         self.spacing = regular_spacing(cursor);
+        self.mean = cursor
+            .mean_spacing_secs()
+            .map(|secs| Duration::from_secs_f64(secs.clamp(0.0, 3_600.0)));
         let early = match self.spacing {
             // Found at the first look: it may have come earlier, so the next look aims earlier.
             Some(spacing) if self.misses == 0 => spacing / EARLIER_SHARE,
@@ -56,7 +66,7 @@ impl Pace {
     /// How long to wait before the next look.
     pub fn wait(&self, now: Instant) -> Duration {
         let (Some(spacing), Some(came_at)) = (self.spacing, self.came_at) else {
-            return self.poll_interval;
+            return self.irregular_wait();
         };
         if now > came_at + 3 * spacing.max(self.poll_interval) {
             // The rhythm is lost (a stopped chain, blocks on demand): back to plain polling.
@@ -67,7 +77,39 @@ impl Pace {
             .clamp(MISS_MIN, MISS_MAX)
             .min(self.poll_interval);
         let soonest = self.last_look_at.map_or(now, |at| at + again);
-        due.max(soonest).saturating_duration_since(now)
+        let wait = due.max(soonest).saturating_duration_since(now);
+        wait.min(WAIT_MAX)
+    }
+
+    /// How long to wait where heads are announced: until the next is overdue.
+    pub fn wait_for_news(&self, now: Instant) -> Duration {
+        let (Some(_), Some(came_at)) = (self.spacing, self.came_at) else {
+            return WAIT_MAX;
+        };
+        let overdue_at = came_at + self.overdue_after();
+        match overdue_at > now {
+            true => (overdue_at - now).min(WAIT_MAX),
+            // Nothing was announced, and nothing found: the announcements may have stopped unnoticed.
+            false => self.poll_interval,
+        }
+    }
+
+    /// How long after the newest block the next one is overdue.
+    pub fn overdue_after(&self) -> Duration {
+        match (self.spacing, self.mean) {
+            (Some(spacing), _) => spacing + GRACE,
+            (None, Some(mean)) => mean + 2 * GRACE,
+            (None, None) => WAIT_MAX,
+        }
+    }
+
+    /// Blocks that come faster than timestamps can tell are looked for a little more often, so that a look that is late
+    /// by itself still finds them within the interval.
+    fn irregular_wait(&self) -> Duration {
+        match self.mean {
+            Some(mean) if mean < self.poll_interval => self.poll_interval * 3 / 4,
+            _ => self.poll_interval,
+        }
     }
 }
 
@@ -122,11 +164,28 @@ mod tests {
         pace.moved(start, &cursor(&[0, 1, 30, 31, 90]));
         assert_eq!(pace.wait(start), SECOND);
         pace.moved(start, &cursor(&[0, 0, 0, 1]));
-        assert_eq!(pace.wait(start), SECOND);
+        assert_eq!(pace.wait(start), SECOND * 3 / 4);
         pace.moved(start, &cursor(&[0, 2, 4, 6]));
         let late = start + 7 * SECOND;
         pace.unchanged(late);
         assert_eq!(pace.wait(late), SECOND);
+    }
+
+    #[test]
+    fn announced_blocks_are_waited_for_until_they_are_overdue() {
+        let start = Instant::now();
+        let mut pace = Pace::new(SECOND);
+        assert_eq!(pace.wait_for_news(start), WAIT_MAX);
+        pace.moved(start, &cursor(&[0, 2, 4, 6]));
+        // The first look may have come after the block by a sixteenth of the spacing.
+        assert_eq!(pace.overdue_after(), 3 * SECOND);
+        assert_eq!(pace.wait_for_news(start), Duration::from_millis(2_875));
+        assert_eq!(pace.wait_for_news(start + 3 * SECOND), SECOND);
+        pace.moved(start, &cursor(&[0, 30, 60, 90]));
+        assert_eq!(pace.wait(start), WAIT_MAX);
+        pace.moved(start, &cursor(&[0, 1, 30, 31, 90]));
+        assert_eq!(pace.wait_for_news(start), WAIT_MAX);
+        assert_eq!(pace.overdue_after(), Duration::from_millis(24_500));
     }
 
     #[test]

@@ -1,30 +1,42 @@
-//! Looks at the endpoints that are not in use, one every 15 s in turn: without it a frozen endpoint would look as good
-//! as the rest. It reads heads for the endpoints' health alone, never state, and may wait for a dead one without holding
+//! Looks at the endpoints' heads, at all of them once and then at one every 15 s in turn: without it a frozen endpoint
+//! would look as good as the rest. It reads heads for the endpoints' health alone, never state, and may wait for a dead one without holding
 //! anybody up.
 
 use std::time::Duration;
 
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
+use crate::chain::client::{Endpoint, EndpointHealth};
 use crate::chain::endpoints::Endpoints;
 
 const EVERY: Duration = Duration::from_secs(15);
 
 /// The thread's body; with a single endpoint there is nothing to compare.
 pub fn run(endpoints: &Endpoints, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
+    let list = endpoints.list();
+    if list.len() > 1 {
+        for endpoint in list {
+            look(endpoints, endpoint);
+            beat.turn();
+        }
+    }
     let mut turn = 0usize;
     while !shutdown.wait_timeout(EVERY) {
         beat.turn();
         turn = turn.wrapping_add(1);
-        let list = endpoints.list();
-        if list.len() < 2 {
-            continue;
-        }
-        let endpoint = &list[turn % list.len()];
-        match endpoint.head() {
-            Ok(head) => endpoints.note_head(endpoint, head.number, head.timestamp),
-            Err(error) => endpoints.note_failure(endpoint, &error),
+        if list.len() > 1 {
+            look(endpoints, &list[turn % list.len()]);
         }
     }
     Ok(())
+}
+
+fn look(endpoints: &Endpoints, endpoint: &Endpoint) {
+    match endpoint.head() {
+        Ok(head) => {
+            endpoint.with_health(EndpointHealth::note_success);
+            endpoints.note_head(endpoint, head.number, head.timestamp);
+        }
+        Err(error) => endpoints.note_failure(endpoint, &error),
+    }
 }

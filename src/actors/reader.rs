@@ -1,38 +1,43 @@
 //! Reads the chain for the poller: what one endpoint shows beyond the cursor, checked and bound to one block. It
-//! changes nothing; its only memory is what it has learned of the chain's blooms and of the log ranges allowed.
+//! changes nothing; its only memory is what it has learned of the chain's blooms.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::chain::client::{CallRequest, Endpoint};
 use crate::chain::cursor::{BlockRef, Cursor, Relation};
-use crate::chain::error::{NodeError, RpcError};
+use crate::chain::error::RpcError;
+use crate::chain::logs::HASHES_MAX;
 use crate::chain::types::{Address, BlockId, BloomInput, Header, Log, H256, U256};
+use crate::lottery::continuity::{follow, Stand};
 use crate::lottery::contract;
 use crate::lottery::model::{ContractConfig, EventRecord, LogPosition, LotteryEvent, Round};
 use crate::lottery::state::{FinishFacts, LoggedEvent, Rollback};
 
-/// Up to this many missed blocks are linked header by header; beyond it only the newest are.
-const LINKED_BLOCKS_MAX: u64 = 64;
+/// Up to this many missed blocks are linked header by header and read at once; the logs of more are replayed.
+pub const LINKED_BLOCKS_MAX: u64 = 64;
 /// So many headers before the first head make the chain's rhythm and small reorgs known from the start.
 const HEADERS_AT_START: u64 = 32;
-/// Blocks to ask for logs one by one, by hash, before a range is cheaper.
-const BLOCKS_BY_HASH_MAX: usize = 8;
-const RANGE_BLOCKS_START: u64 = 500;
-const RANGE_BLOCKS_MAX: u64 = 10_000;
 /// How many remembered blocks are compared in one batch when looking for a common ancestor.
 const ANCESTOR_STEP: usize = 8;
 
-/// What a reading has to bring beside the new blocks' logs.
-#[derive(Clone, Copy, Debug)]
-pub struct Wants {
+/// What is asked of a reading.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    pub cursor: Arc<Cursor>,
+    /// The head, where it has been announced; else it is asked for.
+    pub announced: Option<Header>,
     /// Round and configuration, whether or not anything was logged.
     pub refresh: bool,
     /// The players, read from the contract itself.
     pub participants: bool,
-    /// How far back the first reading's logs reach.
-    pub first_range_blocks: u64,
+    /// Where the round stood at the cursor's tip, if that is certain.
+    pub stand: Option<Stand>,
+    /// Logs are being replayed: the reading brings the live state alone.
+    pub replaying: bool,
+    /// Logs above this block are read anew, whatever the blooms say.
+    pub reread_above: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -52,132 +57,408 @@ pub struct Advanced {
     pub is_first: bool,
     pub rollback: Option<Rollback>,
     pub head: Header,
+    /// A block far below the first one read, by which later doubts are settled.
+    pub anchor: Option<(u64, H256)>,
     /// New blocks for the cursor, rising; the head is the last. Empty when the head had not moved.
     pub blocks: Vec<BlockRef>,
+    /// The logs above this block are left to be replayed.
+    pub replay_above: Option<BlockRef>,
     pub events: Vec<LoggedEvent>,
     pub round: Option<Round>,
     pub config: Option<ContractConfig>,
     pub participants: Option<Vec<(Address, U256)>>,
-    /// The lowest block whose logs were read, for a first reading.
-    pub first_block_read: u64,
+    /// The events do not lead from where the round stood to where it stands: some are missing.
+    pub is_unexplained: bool,
     evidence: BloomEvidence,
 }
 
-/// What this reading says about the chain's blooms.
+/// What blocks with our logs say about the chain's blooms.
 #[derive(Clone, Copy, Debug, Default)]
 struct BloomEvidence {
-    /// A block with our logs whose bloom contained our contract.
+    /// A bloom contained our contract.
     truthful: bool,
-    /// A block with our logs whose bloom did not.
+    /// A bloom did not.
     lying: bool,
 }
 
 #[derive(Debug)]
 pub struct Reader {
     contract: Address,
-    bloom_trusted: bool,
-    bloom_lied: bool,
-    range_blocks: AtomicU64,
+    blooms_trusted: AtomicBool,
+    blooms_lied: AtomicBool,
 }
 
 impl Reader {
     pub fn new(contract: Address) -> Reader {
         Reader {
             contract,
-            bloom_trusted: false,
-            bloom_lied: false,
-            range_blocks: AtomicU64::new(RANGE_BLOCKS_START),
+            blooms_trusted: AtomicBool::new(false),
+            blooms_lied: AtomicBool::new(false),
         }
     }
 
-    /// Keeps what a reading showed of the blooms. One caught lying is not used again.
-    pub fn learn(&mut self, advanced: &Advanced) {
-        self.bloom_trusted |= advanced.evidence.truthful;
-        if advanced.evidence.lying && !self.bloom_lied {
+    pub fn contract(&self) -> Address {
+        self.contract
+    }
+
+    /// Keeps what a reading showed of the blooms.
+    pub fn learn(&self, advanced: &Advanced) {
+        self.learn_of(advanced.evidence);
+    }
+
+    /// Keeps what the bloom of a block that holds our logs shows.
+    pub fn learn_from(&self, header: &Header) {
+        let truthful = self.bloom_contains_us(header);
+        self.learn_of(BloomEvidence {
+            truthful,
+            lying: !truthful,
+        });
+    }
+
+    /// True once a bloom has proven itself, and none has lied.
+    pub fn trusts_blooms(&self) -> bool {
+        self.blooms_trusted.load(Ordering::Relaxed) && !self.blooms_lied.load(Ordering::Relaxed)
+    }
+
+    /// One caught lying is the end of trust for good.
+    fn learn_of(&self, evidence: BloomEvidence) {
+        if evidence.truthful {
+            self.blooms_trusted.store(true, Ordering::Relaxed);
+        }
+        if evidence.lying && !self.blooms_lied.swap(true, Ordering::Relaxed) {
             log::warn!("this chain's blooms leave out logs: they are not used any more");
-            self.bloom_lied = true;
         }
     }
 
-    /// One consistent reading of what `endpoint` shows beyond `cursor`.
-    pub fn read(
-        &self,
-        endpoint: &Endpoint,
-        cursor: &Cursor,
-        wants: Wants,
-    ) -> Result<Reading, RpcError> {
-        let head = endpoint.head()?;
-        let Some(tip) = cursor.tip() else {
-            return self.read_first(endpoint, head, None, wants);
+    /// One consistent reading of what `endpoint` shows beyond the cursor.
+    pub fn read(&self, endpoint: &Endpoint, question: &Question) -> Result<Reading, RpcError> {
+        let head = match &question.announced {
+            Some(head) => head.clone(),
+            None => endpoint.head()?,
+        };
+        let cursor = &question.cursor;
+        let Some(tip) = cursor.tip().copied() else {
+            return self.read_first(endpoint, head, None);
         };
         match cursor.relation(&BlockRef::from(&head)) {
-            Relation::First => self.read_first(endpoint, head, None, wants),
-            Relation::Unchanged if wants.refresh || wants.participants => {
-                self.read_state(endpoint, self.nothing_new(head), wants)
+            Relation::First => self.read_first(endpoint, head, None),
+            Relation::Behind => Ok(lagging(&head)),
+            Relation::Below => self.read_below(endpoint, question, head),
+            Relation::Fork => self.read_fork(endpoint, question, head),
+            Relation::Unchanged | Relation::Next if question.reread_above.is_some() => {
+                self.read_again(endpoint, question, head)
+            }
+            Relation::Unchanged if question.refresh || question.participants => {
+                self.read_state(endpoint, question, self.nothing_new(head))
             }
             Relation::Unchanged => Ok(Reading::Unchanged),
-            Relation::Behind => Ok(Reading::Lagging {
-                number: head.number,
-                timestamp: head.timestamp,
-            }),
-            Relation::Next => self.read_after(endpoint, *tip, None, head, wants),
-            Relation::Ahead => {
-                let now_there = endpoint.header(BlockId::Number(tip.number))?;
-                if now_there.hash == tip.hash {
-                    self.read_after(endpoint, *tip, None, head, wants)
-                } else {
-                    self.read_fork(endpoint, cursor, head, wants)
-                }
-            }
-            Relation::Fork => self.read_fork(endpoint, cursor, head, wants),
+            Relation::Next => self.read_after(endpoint, question, Span::after(tip, head)),
+            Relation::Ahead => self.read_ahead(endpoint, question, tip, head),
         }
     }
 
-    /// Our contract's logs from `from` to `to`, both included, in chain order.
-    pub fn logs(&self, endpoint: &Endpoint, from: u64, to: u64) -> Result<Vec<Log>, RpcError> {
+    /// The head is some blocks above the tip: on the same chain, if the tip is still there.
+    fn read_ahead(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        tip: BlockRef,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
+        let mut span = Span::after(tip, head);
+        let is_ours = if span.len() <= LINKED_BLOCKS_MAX {
+            let headers = self.linked_headers(endpoint, tip.number + 1, &span.head)?;
+            let parent_hash = headers.first().map(|first| first.parent_hash);
+            span.headers = headers;
+            parent_hash == Some(tip.hash)
+        } else {
+            endpoint.header(BlockId::Number(tip.number))?.hash == tip.hash
+        };
+        match (is_ours, question.reread_above) {
+            (true, None) => self.read_after(endpoint, question, span),
+            (true, Some(_)) => self.read_again(endpoint, question, span.head),
+            (false, _) => self.read_fork(endpoint, question, span.head),
+        }
+    }
+
+    /// The head is lower than all that is remembered: an endpoint far behind, unless an anchor proves another chain.
+    fn read_below(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
+        let Some((number, hash)) = question.cursor.anchor_below(head.number) else {
+            return Ok(lagging(&head));
+        };
+        match endpoint.header(BlockId::Number(number))?.hash == hash {
+            true => Ok(lagging(&head)),
+            false => self.read_first(endpoint, head, Some(Rollback::Everything)),
+        }
+    }
+
+    /// Reads the logs above a block of the cursor once more, with what has come since.
+    fn read_again(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
+        let base = question
+            .reread_above
+            .and_then(|above| question.cursor.at(above));
+        match base {
+            Some(base) => {
+                let mut span = Span::after(*base, head);
+                span.rollback = Some(Rollback::To(base.number));
+                self.read_after(endpoint, question, span)
+            }
+            None => self.read_first(endpoint, head, Some(Rollback::Everything)),
+        }
+    }
+
+    fn read_first(
+        &self,
+        endpoint: &Endpoint,
+        head: Header,
+        rollback: Option<Rollback>,
+    ) -> Result<Reading, RpcError> {
+        let lowest = head.number.saturating_sub(HEADERS_AT_START);
+        let headers = self.linked_headers(endpoint, lowest, &head);
+        // Older headers only make the rhythm known sooner.
+        let headers = headers.unwrap_or_else(|_| vec![head.clone()]);
+        let genesis = match lowest {
+            0 => None,
+            _ => endpoint.header(BlockId::Number(0)).ok(),
+        };
+        let calls = [
+            CallRequest::to(self.contract, contract::get_round_calldata()),
+            CallRequest::to(self.contract, contract::get_config_calldata()),
+        ];
+        let answers = endpoint.calls(&calls, exactly(&head))?;
+        let [round, config] = &answers[..] else {
+            return Err(RpcError::invalid_answer("two calls have two answers"));
+        };
+        Ok(Reading::Advanced(Box::new(Advanced {
+            is_first: true,
+            rollback,
+            anchor: genesis.map(|header| (header.number, header.hash)),
+            blocks: headers.iter().map(BlockRef::from).collect(),
+            round: Some(contract::decode_round(round).map_err(invalid)?),
+            config: Some(contract::decode_config(config).map_err(invalid)?),
+            ..self.nothing_new(head)
+        })))
+    }
+
+    /// Looks for the newest remembered block that the endpoint's chain has too.
+    fn read_fork(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
+        let known: Vec<BlockRef> = question.cursor.from_newest(head.number).copied().collect();
+        let (near, far) = known.split_at(known.len().min(ANCESTOR_STEP));
+        let numbers: Vec<u64> = near.iter().map(|block| block.number).collect();
+        let theirs = endpoint.headers(&numbers)?;
+        let shared = |(block, header): &(&BlockRef, &Header)| block.hash == header.hash;
+        let mut ancestor = near
+            .iter()
+            .zip(&theirs)
+            .find(shared)
+            .map(|(block, _)| *block);
+        if ancestor.is_none() {
+            ancestor = self.newest_shared(endpoint, far)?;
+        }
+        let Some(ancestor) = ancestor else {
+            return self.read_first(endpoint, head, Some(Rollback::Everything));
+        };
+        let is_tip = question.cursor.tip().map(|tip| tip.hash) == Some(ancestor.hash);
+        let mut span = Span::after(ancestor, head);
+        span.rollback = (!is_tip).then_some(Rollback::To(ancestor.number));
+        self.read_after(endpoint, question, span)
+    }
+
+    /// Of blocks that fall from newest to oldest, the first that the endpoint has too: below it all are shared.
+    fn newest_shared(
+        &self,
+        endpoint: &Endpoint,
+        blocks: &[BlockRef],
+    ) -> Result<Option<BlockRef>, RpcError> {
+        let (mut from, mut to) = (0, blocks.len());
+        while from < to {
+            let middle = (from + to) / 2;
+            let block = &blocks[middle];
+            match endpoint.header(BlockId::Number(block.number))?.hash == block.hash {
+                true => to = middle,
+                false => from = middle + 1,
+            }
+        }
+        Ok(blocks.get(from).copied())
+    }
+
+    fn read_after(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        span: Span,
+    ) -> Result<Reading, RpcError> {
+        let replays = question.replaying || span.len() > LINKED_BLOCKS_MAX;
+        let lowest =
+            (span.base.number + 1).max(span.head.number.saturating_sub(LINKED_BLOCKS_MAX - 1));
+        let headers = match span.headers.is_empty() {
+            true => self.linked_headers(endpoint, lowest, &span.head)?,
+            false => span.headers,
+        };
+        let first_parent = headers.first().map(|first| first.parent_hash);
+        if lowest == span.base.number + 1 && first_parent.is_some_and(|hash| hash != span.base.hash)
+        {
+            return Err(RpcError::behind("the chain moved while it was read"));
+        }
+        let advanced = Advanced {
+            rollback: span.rollback,
+            blocks: headers.iter().map(BlockRef::from).collect(),
+            replay_above: replays.then_some(span.base),
+            ..self.nothing_new(span.head)
+        };
+        let advanced = match replays {
+            true => Advanced {
+                round: Some(self.round_at(endpoint, exactly(&advanced.head))?),
+                ..advanced
+            },
+            false => self.with_events(endpoint, question, &span.base, &headers, advanced)?,
+        };
+        let config_changed = advanced
+            .events
+            .iter()
+            .any(|event| event.record.event.changes_config());
+        let question = Question {
+            refresh: question.refresh || config_changed || advanced.rollback.is_some(),
+            // Players are read at a head that the store has seen first; see the poller.
+            participants: false,
+            ..question.clone()
+        };
+        self.read_state(endpoint, &question, advanced)
+    }
+
+    /// Adds the events of `headers`, and the round that they lead to.
+    fn with_events(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        base: &BlockRef,
+        headers: &[Header],
+        mut advanced: Advanced,
+    ) -> Result<Advanced, RpcError> {
+        let rereading = question.reread_above.is_some();
+        let touched: Vec<&Header> = headers
+            .iter()
+            .filter(|header| rereading || self.may_hold_our_logs(header))
+            .collect();
+        if touched.is_empty() && advanced.rollback.is_none() {
+            return Ok(advanced);
+        }
+        let at_head = exactly(&advanced.head);
+        let (logs, round) = if touched.len() <= HASHES_MAX {
+            let request = CallRequest::to(self.contract, contract::get_round_calldata());
+            let (logs, answer) =
+                endpoint.logs_and_call(self.contract, &touched, &request, at_head)?;
+            (logs, contract::decode_round(&answer).map_err(invalid)?)
+        } else {
+            let logs = self.logs_above(endpoint, base, &advanced.head)?;
+            (logs, self.round_at(endpoint, at_head)?)
+        };
+        let by_number: HashMap<u64, &Header> = headers
+            .iter()
+            .map(|header| (header.number, header))
+            .collect();
+        for log in &logs {
+            match by_number.get(&log.block_number) {
+                Some(header) => check_hash(log, header)?,
+                None => {
+                    return Err(RpcError::invalid_answer(
+                        "a log of a block that was not asked for",
+                    ))
+                }
+            }
+        }
+        advanced.events = self.events(endpoint, logs, headers, headers.len() > 1)?;
+        // What stood at another ancestor is not known.
+        let is_known = rereading || advanced.rollback.is_none();
+        let start = question.stand.filter(|_| is_known);
+        let end = follow(start, &advanced.events);
+        advanced.is_unexplained = match end {
+            Ok(end) => end.is_some_and(|end| end != Stand::from(&round)),
+            Err(gap) => {
+                log::debug!("{}: {gap}", endpoint.host());
+                true
+            }
+        };
+        for event in &advanced.events {
+            if let Some(header) = by_number.get(&event.record.position.block_number) {
+                let truthful = self.bloom_contains_us(header);
+                advanced.evidence.truthful |= truthful;
+                advanced.evidence.lying |= !truthful;
+            }
+        }
+        advanced.round = Some(round);
+        Ok(advanced)
+    }
+
+    /// Our contract's logs from `base` up to `head`, chunk linked to chunk.
+    fn logs_above(
+        &self,
+        endpoint: &Endpoint,
+        base: &BlockRef,
+        head: &Header,
+    ) -> Result<Vec<Log>, RpcError> {
+        let (mut next, mut parent_hash) = (base.number + 1, base.hash);
         let mut logs = Vec::new();
-        let mut next = from;
-        while next <= to {
-            let size = self.range_blocks.load(Ordering::Relaxed).max(1);
-            let end = to.min(next.saturating_add(size - 1));
-            match endpoint.logs_in_range(self.contract, next, end) {
-                Ok(mut found) => {
-                    logs.append(&mut found);
-                    if end - next + 1 == size {
-                        self.range_blocks
-                            .store((size * 2).min(RANGE_BLOCKS_MAX), Ordering::Relaxed);
-                    }
-                    next = end + 1;
-                }
-                Err(error) => {
-                    let Some(limit) = error.log_range_limit().filter(|_| end > next) else {
-                        return Err(error);
-                    };
-                    let halved = (end - next).div_ceil(2);
-                    let allowed = limit.blocks.map_or(halved, |blocks| blocks.min(end - next));
-                    self.range_blocks.store(allowed.max(1), Ordering::Relaxed);
-                }
+        while next <= head.number {
+            let mut chunk = endpoint.log_chunk(self.contract, (next, head.number), true)?;
+            if chunk.first.parent_hash != parent_hash {
+                return Err(RpcError::behind("the chain moved while its logs were read"));
             }
+            logs.append(&mut chunk.logs);
+            (next, parent_hash) = (chunk.last.number + 1, chunk.last.hash);
         }
-        in_chain_order(logs)
-    }
-
-    /// Our contract's logs of one block: by its hash where the endpoint can, else by its number.
-    fn logs_of(&self, endpoint: &Endpoint, header: &Header) -> Result<Vec<Log>, RpcError> {
-        match endpoint.logs_at_hash(self.contract, header.hash) {
-            Err(error) if error.node_error() == Some(NodeError::Other) => {
-                endpoint.logs_in_range(self.contract, header.number, header.number)
-            }
-            result => result,
+        match parent_hash == head.hash {
+            true => Ok(logs),
+            false => Err(RpcError::behind("the chain moved while its logs were read")),
         }
     }
 
-    /// Decodes logs and adds what ends of rounds need. `headers` are those already read, by number.
+    fn read_state(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        mut advanced: Advanced,
+    ) -> Result<Reading, RpcError> {
+        let block = exactly(&advanced.head);
+        if question.refresh {
+            if advanced.round.is_none() {
+                let round = self.round_at(endpoint, block)?;
+                // Nothing was logged, so nothing may have changed.
+                advanced.is_unexplained = question
+                    .stand
+                    .is_some_and(|stand| stand != Stand::from(&round));
+                advanced.round = Some(round);
+            }
+            let answer = self.call(endpoint, contract::get_config_calldata(), block)?;
+            advanced.config = Some(contract::decode_config(&answer).map_err(invalid)?);
+        }
+        if question.participants {
+            advanced.participants = Some(self.participants_at(endpoint, block)?);
+        }
+        Ok(Reading::Advanced(Box::new(advanced)))
+    }
+
+    /// Decodes logs and adds what ends of rounds need. `headers` are those already read.
     pub fn events(
         &self,
         endpoint: &Endpoint,
         logs: Vec<Log>,
-        headers: &HashMap<u64, Header>,
+        headers: &[Header],
         with_rounds_before: bool,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let mut events = Vec::with_capacity(logs.len());
@@ -214,10 +495,13 @@ impl Reader {
         &self,
         endpoint: &Endpoint,
         log: &Log,
-        headers: &HashMap<u64, Header>,
+        headers: &[Header],
         with_round_before: bool,
     ) -> Result<FinishFacts, RpcError> {
-        let header = match headers.get(&log.block_number) {
+        let known = headers
+            .iter()
+            .find(|header| header.number == log.block_number);
+        let header = match known {
             Some(header) => header.clone(),
             None => endpoint.header(BlockId::Number(log.block_number))?,
         };
@@ -235,167 +519,6 @@ impl Reader {
             prevrandao: Some(header.mix_hash),
             round_before,
         })
-    }
-
-    fn read_first(
-        &self,
-        endpoint: &Endpoint,
-        head: Header,
-        rollback: Option<Rollback>,
-        wants: Wants,
-    ) -> Result<Reading, RpcError> {
-        let lowest = head.number.saturating_sub(HEADERS_AT_START);
-        let mut headers = self
-            .linked_headers(endpoint, lowest, &head)
-            .unwrap_or_default();
-        if headers.is_empty() {
-            headers.push(head.clone());
-        }
-        let from = head
-            .number
-            .saturating_sub(wants.first_range_blocks.saturating_sub(1));
-        let by_number = headers
-            .iter()
-            .map(|header| (header.number, header.clone()))
-            .collect();
-        // A node that refuses the range must not keep the round from being shown: history then comes from the walk back.
-        let events = self
-            .logs(endpoint, from, head.number)
-            .and_then(|logs| self.events(endpoint, logs, &by_number, true));
-        let (events, first_block_read) = match events {
-            Ok(events) => (events, from),
-            Err(error) if error.is_node_answer() => (Vec::new(), head.number + 1),
-            Err(error) => return Err(error),
-        };
-        let advanced = Advanced {
-            is_first: true,
-            rollback,
-            blocks: headers.iter().map(BlockRef::from).collect(),
-            evidence: self.evidence(&events, &by_number),
-            events,
-            round: Some(self.round_at(endpoint, exactly(&head))?),
-            first_block_read,
-            ..self.nothing_new(head)
-        };
-        self.read_state(
-            endpoint,
-            advanced,
-            Wants {
-                refresh: true,
-                participants: false,
-                ..wants
-            },
-        )
-    }
-
-    fn read_fork(
-        &self,
-        endpoint: &Endpoint,
-        cursor: &Cursor,
-        head: Header,
-        wants: Wants,
-    ) -> Result<Reading, RpcError> {
-        let known: Vec<BlockRef> = cursor.from_newest(head.number).copied().collect();
-        for step in known.chunks(ANCESTOR_STEP) {
-            let numbers: Vec<u64> = step.iter().map(|block| block.number).collect();
-            let theirs = endpoint.headers(&numbers)?;
-            let ancestor = step
-                .iter()
-                .zip(&theirs)
-                .find(|(block, header)| block.hash == header.hash);
-            if let Some((ancestor, _)) = ancestor {
-                let is_tip = cursor.tip().is_some_and(|tip| tip.hash == ancestor.hash);
-                let rollback = (!is_tip).then_some(Rollback::To(ancestor.number));
-                return self.read_after(endpoint, *ancestor, rollback, head, wants);
-            }
-        }
-        self.read_first(endpoint, head, Some(Rollback::Everything), wants)
-    }
-
-    /// Reads the blocks above `base`, which is on the endpoint's chain, up to `head`.
-    fn read_after(
-        &self,
-        endpoint: &Endpoint,
-        base: BlockRef,
-        rollback: Option<Rollback>,
-        head: Header,
-        wants: Wants,
-    ) -> Result<Reading, RpcError> {
-        let lowest = (base.number + 1).max(head.number.saturating_sub(LINKED_BLOCKS_MAX - 1));
-        let headers = self.linked_headers(endpoint, lowest, &head)?;
-        let whole = lowest == base.number + 1;
-        if whole
-            && headers
-                .first()
-                .is_some_and(|first| first.parent_hash != base.hash)
-        {
-            return Err(RpcError::behind("the chain moved while it was read"));
-        }
-        let touched: Vec<&Header> = headers
-            .iter()
-            .filter(|header| self.may_hold_our_logs(header))
-            .collect();
-        let by_number: HashMap<u64, Header> = headers
-            .iter()
-            .map(|header| (header.number, header.clone()))
-            .collect();
-        let logs = if !whole || touched.len() > BLOCKS_BY_HASH_MAX {
-            self.logs(endpoint, base.number + 1, head.number)?
-        } else {
-            let mut logs = Vec::new();
-            for header in &touched {
-                logs.append(&mut self.logs_of(endpoint, header)?);
-            }
-            in_chain_order(logs)?
-        };
-        self.check_canonical(endpoint, &logs, &by_number)?;
-        let events = self.events(endpoint, logs, &by_number, head.number > base.number + 1)?;
-        let moved = !events.is_empty() || !whole || rollback.is_some();
-        let config_changed = events
-            .iter()
-            .any(|event| event.record.event.changes_config());
-        let advanced = Advanced {
-            rollback,
-            blocks: headers.iter().map(BlockRef::from).collect(),
-            round: match moved {
-                true => Some(self.round_at(endpoint, exactly(&head))?),
-                false => None,
-            },
-            evidence: self.evidence(&events, &by_number),
-            events,
-            ..self.nothing_new(head)
-        };
-        let refresh = wants.refresh || config_changed || rollback.is_some();
-        // Players are read at a head that the store has seen first; see the poller.
-        self.read_state(
-            endpoint,
-            advanced,
-            Wants {
-                refresh,
-                participants: false,
-                ..wants
-            },
-        )
-    }
-
-    fn read_state(
-        &self,
-        endpoint: &Endpoint,
-        mut advanced: Advanced,
-        wants: Wants,
-    ) -> Result<Reading, RpcError> {
-        let block = exactly(&advanced.head);
-        if wants.refresh {
-            if advanced.round.is_none() {
-                advanced.round = Some(self.round_at(endpoint, block)?);
-            }
-            let answer = self.call(endpoint, contract::get_config_calldata(), block)?;
-            advanced.config = Some(contract::decode_config(&answer).map_err(invalid)?);
-        }
-        if wants.participants {
-            advanced.participants = Some(self.participants_at(endpoint, block)?);
-        }
-        Ok(Reading::Advanced(Box::new(advanced)))
     }
 
     fn participants_at(
@@ -464,34 +587,13 @@ impl Reader {
         }
     }
 
-    /// Every log must lie in a block of the chain being read; blocks beyond the linked ones are looked up.
-    fn check_canonical(
-        &self,
-        endpoint: &Endpoint,
-        logs: &[Log],
-        headers: &HashMap<u64, Header>,
-    ) -> Result<(), RpcError> {
-        let mut looked_up: HashMap<u64, Header> = HashMap::new();
-        for log in logs {
-            let known = headers
-                .get(&log.block_number)
-                .or_else(|| looked_up.get(&log.block_number));
-            if let Some(header) = known {
-                check_hash(log, header)?;
-                continue;
-            }
-            let header = endpoint.header(BlockId::Number(log.block_number))?;
-            check_hash(log, &header)?;
-            looked_up.insert(log.block_number, header);
-        }
-        Ok(())
-    }
-
+    /// False where the bloom proves that our contract logged nothing. A bloom of zeros over transactions is no bloom,
+    /// until this chain's have shown that they are real.
     fn may_hold_our_logs(&self, header: &Header) -> bool {
-        if !header.has_transactions && header.logs_bloom.is_zero() {
-            return false;
+        if header.logs_bloom.is_zero() {
+            return header.has_transactions && !self.trusts_blooms();
         }
-        !self.bloom_trusted || self.bloom_lied || self.bloom_contains_us(header)
+        self.blooms_lied.load(Ordering::Relaxed) || self.bloom_contains_us(header)
     }
 
     fn bloom_contains_us(&self, header: &Header) -> bool {
@@ -500,32 +602,52 @@ impl Reader {
             .contains_input(BloomInput::Raw(self.contract.as_bytes()))
     }
 
-    fn evidence(&self, events: &[LoggedEvent], headers: &HashMap<u64, Header>) -> BloomEvidence {
-        let mut evidence = BloomEvidence::default();
-        for event in events {
-            if let Some(header) = headers.get(&event.record.position.block_number) {
-                match self.bloom_contains_us(header) {
-                    true => evidence.truthful = true,
-                    false => evidence.lying = true,
-                }
-            }
-        }
-        evidence
-    }
-
     fn nothing_new(&self, head: Header) -> Advanced {
         Advanced {
             is_first: false,
             rollback: None,
-            first_block_read: head.number,
             head,
+            anchor: None,
             blocks: Vec::new(),
+            replay_above: None,
             events: Vec::new(),
             round: None,
             config: None,
             participants: None,
+            is_unexplained: false,
             evidence: BloomEvidence::default(),
         }
+    }
+}
+
+/// Blocks to be read: those above `base`, which is on the endpoint's chain, up to `head`.
+struct Span {
+    base: BlockRef,
+    rollback: Option<Rollback>,
+    head: Header,
+    /// Of all these blocks, where they have been read already.
+    headers: Vec<Header>,
+}
+
+impl Span {
+    fn after(base: BlockRef, head: Header) -> Span {
+        Span {
+            base,
+            rollback: None,
+            head,
+            headers: Vec::new(),
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.head.number.saturating_sub(self.base.number)
+    }
+}
+
+fn lagging(head: &Header) -> Reading {
+    Reading::Lagging {
+        number: head.number,
+        timestamp: head.timestamp,
     }
 }
 
@@ -547,21 +669,5 @@ fn check_hash(log: &Log, header: &Header) -> Result<(), RpcError> {
         Err(RpcError::behind(
             "a log lies in a block that is not on the chain being read",
         ))
-    }
-}
-
-/// Sorts by (block, log index); the same identity twice spoils the answer.
-fn in_chain_order(mut logs: Vec<Log>) -> Result<Vec<Log>, RpcError> {
-    logs.sort_by_key(|log| (log.block_number, log.log_index));
-    let mut seen: HashSet<(H256, u64)> = HashSet::with_capacity(logs.len());
-    match logs
-        .iter()
-        .find(|log| !seen.insert((log.block_hash, log.log_index)))
-    {
-        Some(log) => Err(RpcError::invalid_answer(format!(
-            "log {} of block {} came twice",
-            log.log_index, log.block_number
-        ))),
-        None => Ok(logs),
     }
 }

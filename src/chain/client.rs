@@ -9,9 +9,10 @@ use serde_json::{json, Value};
 
 use crate::base::metrics::Metrics;
 use crate::chain::error::{encode_hex, ErrorKind, NodeError, RpcError};
+use crate::chain::logs::LogRange;
 use crate::chain::parse;
 use crate::chain::rpc::{Connection, RpcCall};
-use crate::chain::types::{Address, BlockId, Header, Log, PendingTransaction, Receipt, H256, U256};
+use crate::chain::types::{Address, BlockId, Header, PendingTransaction, Receipt, H256, U256};
 
 /// A message call, for eth_call and eth_estimateGas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,24 +71,38 @@ const ESTIMATE_PROBE: &str = "0x42650fffffffffff14601057600080fd5b00";
 /// A cheap handle: clones share connection and health.
 #[derive(Clone)]
 pub struct Endpoint {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     connection: Connection,
     metrics: Metrics,
     overrides: OnceLock<BlockOverrides>,
     /// It takes no block hashes (EIP-1898) in state calls.
     hashes_refused: AtomicBool,
     health: Mutex<EndpointHealth>,
-    /// A thread of `Endpoints::ask_each` waits for its answer.
-    asked_aside: AtomicBool,
+    /// By purpose: a thread of `Endpoints` waits for its answer.
+    asked_aside: [AtomicBool; 2],
+    pub(super) log_range: LogRange,
+}
+
+/// Why an endpoint is asked on a thread of its own; a question of one purpose never keeps the other waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Follow,
+    Act,
 }
 
 /// What `endpoints` keeps of this endpoint's condition.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointHealth {
+    /// Number and timestamp.
     pub head: Option<(u64, u64)>,
+    pub head_read_at: Option<Instant>,
+    /// Asked after the others until then: it was slow, or its head trailed.
+    pub set_back_until: Option<Instant>,
+    /// How often in a row it was set back again.
+    pub set_backs: u32,
     pub chain_checked_at: Option<Instant>,
     pub wrong_chain: Option<u64>,
     pub not_before: Option<Instant>,
@@ -99,7 +114,7 @@ pub struct EndpointHealth {
 }
 
 /// An endpoint that is asked on a thread of its own; the place is free again when this is dropped.
-pub struct Aside(Endpoint);
+pub struct Aside(Endpoint, Purpose);
 
 impl std::ops::Deref for Aside {
     type Target = Endpoint;
@@ -111,7 +126,7 @@ impl std::ops::Deref for Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        self.0.shared.asked_aside.store(false, Ordering::Release);
+        self.0.shared.asked_aside[self.1 as usize].store(false, Ordering::Release);
     }
 }
 
@@ -144,7 +159,8 @@ impl Endpoint {
                 overrides,
                 hashes_refused,
                 health,
-                asked_aside: AtomicBool::new(false),
+                asked_aside: Default::default(),
+                log_range: LogRange::default(),
             }),
         })
     }
@@ -165,10 +181,10 @@ impl Endpoint {
         )
     }
 
-    /// Claims the one place for a question asked aside; None while an earlier one still waits for its answer.
-    pub fn claim_aside(&self) -> Option<Aside> {
-        let taken = self.shared.asked_aside.swap(true, Ordering::AcqRel);
-        (!taken).then(|| Aside(self.clone()))
+    /// Claims the one place for a question of this purpose; None while an earlier one still waits for its answer.
+    pub fn claim_aside(&self, purpose: Purpose) -> Option<Aside> {
+        let taken = self.shared.asked_aside[purpose as usize].swap(true, Ordering::AcqRel);
+        (!taken).then(|| Aside(self.clone(), purpose))
     }
 
     pub fn chain_id(&self) -> Result<u64, RpcError> {
@@ -229,42 +245,6 @@ impl Endpoint {
                 header.number
             ))),
             None => Ok(headers),
-        }
-    }
-
-    /// Logs of blocks `from` to `to`, both included.
-    pub fn logs_in_range(
-        &self,
-        address: Address,
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<Log>, RpcError> {
-        let filter = json!([{
-            "address": address_json(address), "fromBlock": hex_number(from), "toBlock": hex_number(to),
-        }]);
-        let logs = parse::logs(&self.ask("eth_getLogs", filter)?, address)?;
-        match logs
-            .iter()
-            .find(|log| !(from..=to).contains(&log.block_number))
-        {
-            Some(log) => Err(RpcError::invalid_answer(format!(
-                "a log of block {}, asked were {from} to {to}",
-                log.block_number
-            ))),
-            None => Ok(logs),
-        }
-    }
-
-    pub fn logs_at_hash(&self, address: Address, block_hash: H256) -> Result<Vec<Log>, RpcError> {
-        let filter =
-            json!([{"address": address_json(address), "blockHash": hash_json(block_hash)}]);
-        let logs = parse::logs(&self.ask("eth_getLogs", filter)?, address)?;
-        match logs.iter().find(|log| log.block_hash != block_hash) {
-            Some(log) => Err(RpcError::invalid_answer(format!(
-                "a log of block {:#x}, asked was {block_hash:#x}",
-                log.block_hash
-            ))),
-            None => Ok(logs),
         }
     }
 
@@ -432,7 +412,7 @@ impl Endpoint {
             .get_or_init(|| BlockOverrides { call, estimate }))
     }
 
-    fn ask(&self, method: &'static str, params: Value) -> Result<Value, RpcError> {
+    pub(super) fn ask(&self, method: &'static str, params: Value) -> Result<Value, RpcError> {
         let started = Instant::now();
         let result = self.shared.connection.call(method, params);
         self.record(method, started, result.as_ref().err());
@@ -473,7 +453,7 @@ impl Endpoint {
     }
 
     /// How this endpoint is told of the block.
-    fn state_block(&self, block: BlockId) -> Value {
+    pub(super) fn state_block(&self, block: BlockId) -> Value {
         match block {
             BlockId::Exactly { number, .. }
                 if self.shared.hashes_refused.load(Ordering::Relaxed) =>
@@ -485,7 +465,7 @@ impl Endpoint {
     }
 
     /// After asking by number: the number must still mean the same block.
-    fn check_still_there(&self, block: BlockId) -> Result<(), RpcError> {
+    pub(super) fn check_still_there(&self, block: BlockId) -> Result<(), RpcError> {
         match block {
             BlockId::Exactly { number, hash }
                 if self.shared.hashes_refused.load(Ordering::Relaxed) =>
@@ -499,7 +479,10 @@ impl Endpoint {
         }
     }
 
-    fn ask_batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+    pub(super) fn ask_batch(
+        &self,
+        calls: &[RpcCall],
+    ) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
         let started = Instant::now();
         let results = self.shared.connection.batch(calls);
         for (place, call) in calls.iter().enumerate() {
@@ -547,7 +530,7 @@ impl Endpoint {
     }
 }
 
-fn get_block(block: BlockId) -> RpcCall {
+pub(super) fn get_block(block: BlockId) -> RpcCall {
     match block {
         BlockId::Hash(hash) | BlockId::Exactly { hash, .. } => RpcCall {
             method: "eth_getBlockByHash",
@@ -560,7 +543,7 @@ fn get_block(block: BlockId) -> RpcCall {
     }
 }
 
-fn call_params(request: &CallRequest, at: Value, time: Option<u64>) -> Value {
+pub(super) fn call_params(request: &CallRequest, at: Value, time: Option<u64>) -> Value {
     match time {
         Some(time) => json!([request.json(), at, {}, {"time": hex_number(time)}]),
         None => json!([request.json(), at]),
@@ -581,15 +564,15 @@ fn state_block(block: BlockId) -> Value {
     }
 }
 
-fn hex_number(number: u64) -> String {
+pub(super) fn hex_number(number: u64) -> String {
     format!("0x{number:x}")
 }
 
-fn address_json(address: Address) -> Value {
+pub(super) fn address_json(address: Address) -> Value {
     Value::from(format!("{address:#x}"))
 }
 
-fn hash_json(hash: H256) -> Value {
+pub(super) fn hash_json(hash: H256) -> Value {
     Value::from(format!("{hash:#x}"))
 }
 

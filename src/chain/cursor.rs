@@ -1,7 +1,8 @@
 //! Where following stands: a ring of recent blocks, and what a newly seen head means against it. Pure; fetching the
 //! headers that settle a doubt is the poller's work.
 //!
-//! After an outage the ring may have gaps: only blocks that were read are in it, in rising order.
+//! After an outage the ring may have gaps: only blocks that were read are in it, in rising order. Of the blocks below it
+//! a few are kept as anchors, by which an endpoint that lags far behind is told from one of another chain.
 
 use std::collections::VecDeque;
 
@@ -9,6 +10,8 @@ use crate::chain::types::{Header, H256};
 
 /// How many blocks are remembered: a reorg deeper than this rebuilds everything as at start.
 pub const RING_LEN: usize = 256;
+/// How many anchors are kept; of more, every second one goes.
+const ANCHORS_MAX: usize = 64;
 /// Over how many heads the rhythm of the chain is measured.
 const SPACING_HEADS: usize = 32;
 
@@ -42,6 +45,8 @@ pub enum Relation {
     Behind,
     /// The tip's child.
     Next,
+    /// Lower than all that is remembered: an anchor has to tell.
+    Below,
     /// Higher than the tip's child: blocks are missing between, and the tip has to be looked up again.
     Ahead,
     /// Another block at a known height, or a child of another parent: a reorg, if the endpoint's ancestry bears it out.
@@ -51,6 +56,8 @@ pub enum Relation {
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
     ring: VecDeque<BlockRef>,
+    /// (number, hash), rising, all below the ring.
+    anchors: Vec<(u64, H256)>,
 }
 
 impl Cursor {
@@ -72,6 +79,12 @@ impl Cursor {
             } else {
                 Relation::Fork
             }
+        } else if self
+            .ring
+            .front()
+            .is_some_and(|oldest| head.number < oldest.number)
+        {
+            Relation::Below
         } else if self
             .at(head.number)
             .is_some_and(|known| known.hash == head.hash)
@@ -105,14 +118,39 @@ impl Cursor {
     }
 
     pub fn clear(&mut self) {
-        self.ring.clear();
+        *self = Cursor::default();
+    }
+
+    /// The highest block at or below `number` that is remembered below the ring.
+    pub fn anchor_below(&self, number: u64) -> Option<(u64, H256)> {
+        let place = self
+            .anchors
+            .partition_point(|(anchor, _)| *anchor <= number);
+        self.anchors[..place].last().copied()
+    }
+
+    /// Remembers a block below the ring and above the other anchors.
+    pub fn push_anchor(&mut self, number: u64, hash: H256) {
+        debug_assert!(self.anchors.last().is_none_or(|last| last.0 < number));
+        if self.anchors.len() == ANCHORS_MAX {
+            let mut place = 0;
+            self.anchors.retain(|_| {
+                place += 1;
+                // The lowest stays: it is what every deep doubt comes down to.
+                place % 2 == 1
+            });
+        }
+        self.anchors.push((number, hash));
     }
 
     /// Makes `block` the tip. Blocks come in rising order: what is not above the tip was rewound before.
     pub fn push(&mut self, block: BlockRef) {
         debug_assert!(self.tip().is_none_or(|tip| tip.number < block.number));
         if self.ring.len() == RING_LEN {
-            self.ring.pop_front();
+            let oldest = self.ring.pop_front();
+            if let Some(oldest) = oldest.filter(|oldest| oldest.number % RING_LEN as u64 == 0) {
+                self.push_anchor(oldest.number, oldest.hash);
+            }
         }
         self.ring.push_back(block);
     }
@@ -186,7 +224,8 @@ mod tests {
             (block(0, 10), Relation::Behind),
             (block(1, 19), Relation::Fork),
             (block(1, 20), Relation::Fork),
-            (block(0, 9), Relation::Fork),
+            (block(0, 9), Relation::Below),
+            (block(1, 9), Relation::Below),
         ] {
             assert_eq!(cursor.relation(&head), relation, "{head:?}");
         }
@@ -219,6 +258,24 @@ mod tests {
             ..block(0, 51)
         });
         assert_eq!(gapped.min_spacing_secs(), Some(0));
+    }
+
+    #[test]
+    fn anchors_reach_down_to_the_first_and_stay_few() {
+        let mut cursor = Cursor::default();
+        assert_eq!(cursor.anchor_below(u64::MAX), None);
+        cursor.push_anchor(0, hash(0, 0));
+        (5..40_000).for_each(|number| cursor.push(block(0, number)));
+        assert!(cursor.anchors.len() <= ANCHORS_MAX);
+        assert_eq!(cursor.anchor_below(255), Some((0, hash(0, 0))));
+        let newest = cursor.anchor_below(u64::MAX).unwrap();
+        assert!(newest.0 + 2 * RING_LEN as u64 > 40_000 - RING_LEN as u64);
+        assert_eq!(newest.1, hash(0, newest.0));
+        assert!(cursor.anchors.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        let middle = cursor.anchor_below(20_000).unwrap();
+        assert!(middle.0 <= 20_000 && middle.0 > 10_000, "{middle:?}");
+        cursor.clear();
+        assert_eq!(cursor.anchor_below(u64::MAX), None);
     }
 
     proptest! {

@@ -1,15 +1,16 @@
-//! The list of endpoints: which is asked first, which is left alone for a while, and whose word does not count because
-//! it serves another chain. It never sleeps: an endpoint in backoff is passed over.
+//! The list of endpoints: which is asked first, which is left alone for a while, which trails the others, and whose
+//! word does not count because it serves another chain. It never sleeps: an endpoint in backoff is passed over, and one
+//! that does not answer is hedged with the next.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver};
+use crossbeam_channel::{bounded, Receiver, Sender};
 
 use crate::base::clock::{jitter, Clock};
 use crate::base::metrics::Metrics;
-use crate::chain::client::{Endpoint, EndpointHealth};
+use crate::chain::client::{Endpoint, EndpointHealth, Purpose};
 use crate::chain::error::{ErrorKind, RpcError};
 
 const BACKOFF_MIN_MS: u64 = 250;
@@ -19,6 +20,13 @@ const PARKED_FOR: Duration = Duration::from_secs(60);
 const CHAIN_ID_EVERY: Duration = Duration::from_secs(600);
 /// A head older than this (or three block times) behind the best is stale whatever the HTTP status says.
 const STALE_SECS_MIN: u64 = 15;
+/// A head this much (or two block times) behind one that was read at the same time sets its endpoint back.
+const TRAILING_SECS_MIN: u64 = 3;
+/// Heads read within this time of each other count as read at the same time.
+const SAME_TIME: Duration = Duration::from_secs(3);
+/// How long an endpoint that trailed is asked after the others; twice as long each time it trails again.
+const SET_BACK_FOR: Duration = Duration::from_secs(15);
+const SET_BACK_DOUBLINGS_MAX: u32 = 4;
 
 #[derive(Clone, Debug)]
 pub struct EndpointsConfig {
@@ -34,9 +42,12 @@ pub struct Endpoints {
     list: Arc<Vec<Endpoint>>,
     chain_id: u64,
     clock: Clock,
-    /// A head this much older than the best is stale.
-    stale_secs: Arc<AtomicU64>,
+    /// The measured block time in milliseconds; 0 while unknown.
+    block_time_ms: Arc<AtomicU64>,
 }
+
+/// What came back of one endpoint.
+pub type Arrival<T> = (Endpoint, Result<T, RpcError>);
 
 /// One endpoint as the API and `check` show it.
 #[derive(Clone, Debug)]
@@ -66,12 +77,11 @@ impl Endpoints {
                 )
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let stale_secs = Arc::new(AtomicU64::new(STALE_SECS_MIN));
         Ok(Endpoints {
             list: Arc::new(list),
             chain_id: config.chain_id,
             clock,
-            stale_secs,
+            block_time_ms: Arc::default(),
         })
     }
 
@@ -87,20 +97,82 @@ impl Endpoints {
     ) -> Result<T, RpcError> {
         let mut last = None;
         for endpoint in self.best_first() {
-            let result = self.check_chain_id(&endpoint).and_then(|()| ask(&endpoint));
-            match result {
-                Ok(answer) => {
-                    endpoint.with_health(EndpointHealth::note_success);
-                    return Ok(answer);
-                }
-                Err(error) if error.is_node_answer() => return Err(error),
-                Err(error) => {
-                    self.note_failure(&endpoint, &error);
-                    last = Some(error);
-                }
+            match self.asked(&endpoint, &ask) {
+                Err(error) if !error.is_node_answer() => last = Some(error),
+                answer => return answer,
             }
         }
         Err(last.unwrap_or_else(|| self.none_left()))
+    }
+
+    /// Runs `ask` on the best endpoint, on the next as well when `patience` passes without an answer, and on the next at
+    /// once after a failure. The first answer counts; who let it wait is set back. With one endpoint nothing is hedged.
+    pub fn hedged<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
+    ) -> Result<(Endpoint, T), RpcError> {
+        self.first_answer(self.best_first(), patience, ask)
+    }
+
+    /// As `hedged`, but passing over `other`: for a second opinion. None when there is nobody else to ask.
+    pub fn hedged_without<T: Send + 'static>(
+        &self,
+        other: &Endpoint,
+        patience: Duration,
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
+    ) -> Option<Result<(Endpoint, T), RpcError>> {
+        let mut usable = self.best_first();
+        usable.retain(|endpoint| endpoint != other);
+        (!usable.is_empty()).then(|| self.first_answer(usable, patience, ask))
+    }
+
+    fn first_answer<T: Send + 'static>(
+        &self,
+        usable: Vec<Endpoint>,
+        patience: Duration,
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
+    ) -> Result<(Endpoint, T), RpcError> {
+        if self.list.len() == 1 {
+            return self.with_endpoint(|endpoint| Ok((endpoint.clone(), ask(endpoint)?)));
+        }
+        let (answers, arrivals) = bounded(usable.len());
+        let mut answers = Some(answers);
+        let mut rest = usable.into_iter();
+        let mut unanswered: Vec<Endpoint> = Vec::new();
+        let mut last = None;
+        loop {
+            let next = rest.next();
+            match (&next, &answers) {
+                (Some(endpoint), Some(answers)) => {
+                    if !self.ask_aside(Purpose::Follow, endpoint, ask.clone(), answers) {
+                        continue;
+                    }
+                    unanswered.push(endpoint.clone());
+                }
+                // Only the threads hold senders now, so that the wait below ends with the last of them.
+                _ => answers = None,
+            }
+            let arrival = match (&next, unanswered.is_empty()) {
+                (_, true) => None,
+                (Some(_), false) => arrivals.recv_timeout(patience).ok(),
+                (None, false) => arrivals.recv().ok(),
+            };
+            match arrival {
+                Some((endpoint, Ok(answer))) => {
+                    unanswered.retain(|waiting| *waiting != endpoint);
+                    unanswered.iter().for_each(|slow| self.set_back(slow));
+                    return Ok((endpoint, answer));
+                }
+                Some((_, Err(error))) if error.is_node_answer() => return Err(error),
+                Some((endpoint, Err(error))) => {
+                    unanswered.retain(|waiting| *waiting != endpoint);
+                    last = Some(error);
+                }
+                None if next.is_none() => return Err(last.unwrap_or_else(|| self.none_left())),
+                None => {}
+            }
+        }
     }
 
     /// Asks every usable endpoint at once, each on a thread of its own, and hands over the answers as they come; the
@@ -108,36 +180,61 @@ impl Endpoints {
     pub fn ask_each<T: Send + 'static>(
         &self,
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
-    ) -> Receiver<(Endpoint, Result<T, RpcError>)> {
+    ) -> Receiver<Arrival<T>> {
         let usable = self.best_first();
-        let alone = usable.len() == 1;
-        let (answers, receiver) = bounded(usable.len());
-        for endpoint in usable {
-            let Some(aside) = endpoint.claim_aside() else {
-                continue;
-            };
-            let (endpoints, ask, answers) = (self.clone(), ask.clone(), answers.clone());
-            let work = move || {
-                let result = endpoints.check_chain_id(&aside).and_then(|()| ask(&aside));
-                match &result {
-                    Ok(_) => aside.with_health(EndpointHealth::note_success),
-                    Err(error) => endpoints.note_failure(&aside, error),
-                }
-                let endpoint = aside.clone();
-                drop(aside);
-                // Nobody listens any more once one answer was enough.
-                let _ = answers.send((endpoint, result));
-            };
-            if alone {
-                work();
-            } else if let Err(error) = std::thread::Builder::new()
-                .name("rpc".to_owned())
-                .spawn(work)
-            {
-                log::error!("no thread to ask an endpoint: {error}");
-            }
+        let (answers, arrivals) = bounded(usable.len());
+        if let [endpoint] = &usable[..] {
+            let result = self.asked(endpoint, &ask);
+            // The channel has room for one.
+            let _ = answers.send((endpoint.clone(), result));
+            return arrivals;
         }
-        receiver
+        for endpoint in &usable {
+            self.ask_aside(Purpose::Act, endpoint, ask.clone(), &answers);
+        }
+        arrivals
+    }
+
+    /// Asks on a thread of its own; false when an earlier question of that kind still waits for its answer.
+    fn ask_aside<T: Send + 'static>(
+        &self,
+        purpose: Purpose,
+        endpoint: &Endpoint,
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Send + 'static,
+        answers: &Sender<Arrival<T>>,
+    ) -> bool {
+        let Some(aside) = endpoint.claim_aside(purpose) else {
+            return false;
+        };
+        let (endpoints, answers) = (self.clone(), answers.clone());
+        let work = move || {
+            let result = endpoints.asked(&aside, &ask);
+            let endpoint = aside.clone();
+            drop(aside);
+            // Nobody listens any more once one answer was enough.
+            let _ = answers.send((endpoint, result));
+        };
+        let spawned = std::thread::Builder::new()
+            .name("rpc".to_owned())
+            .spawn(work);
+        if let Err(error) = &spawned {
+            log::error!("no thread to ask an endpoint: {error}");
+        }
+        spawned.is_ok()
+    }
+
+    /// One question, and what it says of the endpoint's health.
+    fn asked<T>(
+        &self,
+        endpoint: &Endpoint,
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
+    ) -> Result<T, RpcError> {
+        let result = self.check_chain_id(endpoint).and_then(|()| ask(endpoint));
+        match &result {
+            Ok(_) => endpoint.with_health(EndpointHealth::note_success),
+            Err(error) => self.note_failure(endpoint, error),
+        }
+        result
     }
 
     /// Takes down what a failure says of the endpoint; what the node itself refused says nothing.
@@ -149,15 +246,74 @@ impl Endpoints {
         endpoint.with_health(|health| health.note_failure(error, now));
     }
 
+    /// Takes down a head, and sets back every endpoint whose own, read at the same time, trails it.
     pub fn note_head(&self, endpoint: &Endpoint, number: u64, timestamp: u64) {
-        endpoint.with_health(|health| health.head = Some((number, timestamp)));
+        let now = self.clock.now();
+        endpoint.with_health(|health| {
+            health.head = Some((number, timestamp));
+            health.head_read_at = Some(now);
+        });
+        let margin_secs = self.block_times_secs(2).max(TRAILING_SECS_MIN);
+        for other in self.list.iter().filter(|other| *other != endpoint) {
+            let trails = other.with_health(|health| {
+                let is_fresh = health
+                    .head_read_at
+                    .is_some_and(|at| now.saturating_duration_since(at) <= SAME_TIME);
+                let is_older = health
+                    .head
+                    .is_some_and(|(_, theirs)| theirs.saturating_add(margin_secs) <= timestamp);
+                is_fresh && is_older
+            });
+            if trails {
+                self.set_back(other);
+            }
+        }
     }
 
-    /// The measured block time: three of them without news make a head stale, but never less than 15 s.
+    /// The endpoint answers, but late or with an old head: the others are asked before it for a while.
+    pub fn set_back(&self, endpoint: &Endpoint) {
+        if self.list.len() == 1 {
+            return;
+        }
+        let now = self.clock.now();
+        endpoint.with_health(|health| {
+            if health.set_back_until.is_some_and(|until| until > now) {
+                return;
+            }
+            // One that did well for as long as it was last set back begins anew.
+            let had_recovered = health
+                .set_back_until
+                .is_none_or(|until| now > until + SET_BACK_FOR * (1 << health.set_backs));
+            health.set_backs = match had_recovered {
+                true => 0,
+                false => (health.set_backs + 1).min(SET_BACK_DOUBLINGS_MAX),
+            };
+            health.set_back_until = Some(now + SET_BACK_FOR * (1 << health.set_backs));
+        });
+        log::debug!("{} trails the others", endpoint.host());
+    }
+
+    /// The measured block time, by which heads are judged.
     pub fn note_block_time(&self, mean_spacing_secs: f64) {
-        let three_blocks = (3.0 * mean_spacing_secs).clamp(0.0, 3_600.0) as u64;
-        self.stale_secs
-            .store(three_blocks.max(STALE_SECS_MIN), Ordering::Relaxed);
+        let ms = (mean_spacing_secs * 1_000.0).clamp(0.0, 1_200_000.0) as u64;
+        self.block_time_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn block_times_secs(&self, blocks: u64) -> u64 {
+        (blocks * self.block_time_ms.load(Ordering::Relaxed)).div_ceil(1_000)
+    }
+
+    /// How long until an endpoint may be asked again; zero when one may be now.
+    pub fn ready_in(&self) -> Duration {
+        let now = self.clock.now();
+        let waits = self.list.iter().map(|endpoint| {
+            endpoint.with_health(|health| {
+                health
+                    .not_before
+                    .map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+            })
+        });
+        waits.min().unwrap_or_default()
     }
 
     pub fn reports(&self) -> Vec<EndpointReport> {
@@ -169,6 +325,7 @@ impl Endpoints {
                 host: endpoint.host().to_owned(),
                 healthy: health.is_ready(now)
                     && !health.is_older_than(oldest_fresh)
+                    && !health.is_set_back(now)
                     && health.failures == 0,
                 head: health.head.map(|(number, _)| number),
                 latency: health.latency,
@@ -178,12 +335,12 @@ impl Endpoints {
         self.list.iter().map(report).collect()
     }
 
-    /// Ready endpoints: fresh before stale, few failures before many, else as configured. With none ready, the one whose
-    /// wait ends first, so that a lone endpoint in trouble is still asked.
+    /// Ready endpoints: fresh before stale, those that keep up before those set back, few failures before many, else as
+    /// configured. With none ready, the one whose wait ends first, so that a lone endpoint in trouble is still asked.
     fn best_first(&self) -> Vec<Endpoint> {
         let now = self.clock.now();
         let oldest_fresh = self.oldest_fresh_timestamp();
-        let mut ready: Vec<(bool, u32, usize)> = Vec::new();
+        let mut ready: Vec<(bool, bool, u32, usize)> = Vec::new();
         let mut soonest: Option<(Instant, usize)> = None;
         for (place, endpoint) in self.list.iter().enumerate() {
             let health = endpoint.with_health(|health| health.clone());
@@ -191,7 +348,12 @@ impl Endpoints {
                 continue;
             }
             match health.not_before.filter(|until| *until > now) {
-                None => ready.push((health.is_older_than(oldest_fresh), health.failures, place)),
+                None => ready.push((
+                    health.is_older_than(oldest_fresh),
+                    health.is_set_back(now),
+                    health.failures,
+                    place,
+                )),
                 Some(until) if health.parked => {
                     log::trace!("{} is parked for {:?}", endpoint.host(), until - now);
                 }
@@ -203,7 +365,7 @@ impl Endpoints {
             }
         }
         ready.sort_unstable();
-        let mut places: Vec<usize> = ready.into_iter().map(|(_, _, place)| place).collect();
+        let mut places: Vec<usize> = ready.into_iter().map(|(.., place)| place).collect();
         if places.is_empty() {
             places.extend(soonest.map(|(_, place)| place));
         }
@@ -222,7 +384,7 @@ impl Endpoints {
             .map(|(_, timestamp)| timestamp)
             .max()
             .unwrap_or(0);
-        best.saturating_sub(self.stale_secs.load(Ordering::Relaxed))
+        best.saturating_sub(self.block_times_secs(3).max(STALE_SECS_MIN))
     }
 
     /// Before the first use, after any transport failure, and every ten minutes.
@@ -284,12 +446,16 @@ impl EndpointHealth {
             .is_some_and(|(_, timestamp)| timestamp < oldest_fresh)
     }
 
+    fn is_set_back(&self, now: Instant) -> bool {
+        self.set_back_until.is_some_and(|until| until > now)
+    }
+
     fn chain_check_due(&self, now: Instant) -> bool {
         self.chain_checked_at
             .is_none_or(|at| now.saturating_duration_since(at) >= CHAIN_ID_EVERY)
     }
 
-    fn note_success(&mut self) {
+    pub fn note_success(&mut self) {
         self.failures = 0;
         self.not_before = None;
         self.parked = false;

@@ -88,6 +88,14 @@ impl RpcError {
         matches!(self.kind, ErrorKind::Node(_) | ErrorKind::Reverted { .. })
     }
 
+    /// For reading: a refusal that may be this endpoint's own, so that another is asked.
+    pub fn of_this_endpoint(mut self) -> RpcError {
+        if matches!(self.kind, ErrorKind::Node(_)) {
+            self.kind = ErrorKind::InvalidAnswer;
+        }
+        self
+    }
+
     pub fn log_range_limit(&self) -> Option<LogRangeLimit> {
         match self.kind {
             ErrorKind::Node(NodeError::RangeTooLarge { blocks }) => Some(LogRangeLimit { blocks }),

@@ -7,6 +7,12 @@ use crate::chain::error::{decode_hex, RpcError};
 use crate::chain::fees::Fee;
 use crate::chain::types::{Address, Bloom, Header, Log, PendingTransaction, Receipt, H256, U256};
 
+/// The root of an empty Merkle Patricia trie: keccak256(rlp("")).
+const NO_TRANSACTIONS_ROOT: [u8; 32] = [
+    0x56, 0xe8, 0x1f, 0x17, 0x1b, 0xcc, 0x55, 0xa6, 0xff, 0x83, 0x45, 0xe6, 0x92, 0xc0, 0xf8, 0x6e,
+    0x5b, 0x48, 0xe0, 0x1b, 0x99, 0x6c, 0xad, 0xc0, 0x01, 0x62, 0x2f, 0xb5, 0xe3, 0x63, 0xb4, 0x21,
+];
+
 pub fn header(value: &Value) -> Result<Header, RpcError> {
     if value.is_null() {
         return Err(RpcError::behind("the endpoint does not have the block"));
@@ -28,11 +34,19 @@ pub fn header(value: &Value) -> Result<Header, RpcError> {
         base_fee_wei,
         gas_limit: number(&value["gasLimit"], "gasLimit")?,
         logs_bloom: bloom(&value["logsBloom"])?,
-        has_transactions: !value["transactions"]
-            .as_array()
-            .ok_or_else(|| missing("transactions", &value["transactions"]))?
-            .is_empty(),
+        has_transactions: has_transactions(value)?,
     })
+}
+
+/// By the list, or by the list's root where a header comes without it (announced heads do).
+fn has_transactions(value: &Value) -> Result<bool, RpcError> {
+    match (&value["transactions"], &value["transactionsRoot"]) {
+        (Value::Array(transactions), _) => Ok(!transactions.is_empty()),
+        (Value::Null, root) if !root.is_null() => {
+            Ok(fixed_hash(root, "transactionsRoot")? != H256(NO_TRANSACTIONS_ROOT))
+        }
+        (other, _) => Err(missing("transactions", other)),
+    }
 }
 
 /// Logs of `address` alone; one that is removed, foreign or without a block spoils the answer.
@@ -223,6 +237,20 @@ mod tests {
         let receipt = receipt(&a_receipt()).unwrap().unwrap();
         assert!(receipt.succeeded);
         assert_eq!(receipt.gas_used, 21_000);
+    }
+
+    #[test]
+    fn a_header_without_a_list_of_transactions_tells_by_its_root() {
+        let mut announced = block();
+        announced["transactions"] = Value::Null;
+        let empty = format!("{:#x}", H256(NO_TRANSACTIONS_ROOT));
+        for (root, has_transactions) in [(json!(empty), false), (json!(hash(5)), true)] {
+            announced["transactionsRoot"] = root;
+            assert_eq!(
+                header(&announced).unwrap().has_transactions,
+                has_transactions
+            );
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Connection {
         proxy_url: Option<&str>,
         timeout: Duration,
     ) -> Result<Connection, RpcError> {
-        let host = shown_host(url)?;
+        let host = shown_host(url, &["http", "https"])?;
         let proxy = match proxy_url {
             Some(proxy_url) => Some(
                 ureq::Proxy::new(proxy_url)
@@ -261,10 +261,17 @@ fn describe(error: &ureq::Error) -> String {
     }
 }
 
-fn shown_host(url: &str) -> Result<String, RpcError> {
-    let bad = || RpcError::transport("an RPC URL must be http://host or https://host");
+/// scheme://host[:port] of a URL with one of these schemes: all that may be shown of it.
+pub fn shown_host(url: &str, schemes: &[&str]) -> Result<String, RpcError> {
+    let bad = || {
+        let allowed: Vec<String> = schemes
+            .iter()
+            .map(|scheme| format!("{scheme}://host"))
+            .collect();
+        RpcError::transport(format!("an RPC URL must be {}", allowed.join(" or ")))
+    };
     let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
-    if !matches!(scheme, "http" | "https") {
+    if !schemes.contains(&scheme) {
         return Err(bad());
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

@@ -39,6 +39,8 @@ pub struct ServerConfig {
 pub struct BlockchainConfig {
     /// Their paths and queries hold API keys: never shown.
     pub rpc_urls: Vec<Secret>,
+    /// Of the same list, those that news come from.
+    pub subscribe_urls: Vec<Secret>,
     pub chain_id: u64,
     pub contract_address: Address,
     pub operator_address: Option<Address>,
@@ -65,8 +67,18 @@ pub struct OperatorConfig {
     pub alert_webhook: Option<Secret>,
 }
 
+/// How new blocks are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventSource {
+    /// Heads are polled.
+    GetLogs,
+    /// Heads and logs are announced over a WebSocket; polled while none is open.
+    Subscribe,
+}
+
 #[derive(Clone, Debug)]
 pub struct EventManagerConfig {
+    pub event_source: EventSource,
     pub poll_interval: Duration,
     pub round_interval: Duration,
     pub config_interval: Duration,
@@ -219,9 +231,9 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
         .map(|(_, key)| key.clone());
     let mut raw = Raw::gather(sources)?;
     let server = server(&mut raw, credentials.as_deref());
-    let blockchain = blockchain(&mut raw);
     let operator = operator(&mut raw, env_key, credentials.as_deref());
     let event_manager = event_manager(&mut raw);
+    let blockchain = blockchain(&mut raw, event_manager.event_source);
     if !raw.problems.is_empty() {
         return Err(ConfigError(raw.problems));
     }
@@ -289,27 +301,56 @@ fn server(raw: &mut Raw, credentials: Option<&str>) -> ServerConfig {
     }
 }
 
-fn blockchain(raw: &mut Raw) -> BlockchainConfig {
-    let allowed_url = "http://host[:port][/path] or https://...";
-    let mut rpc_urls = Vec::new();
+/// The endpoints by what they are used for: http(s) for every call, ws(s) for news where these are wanted.
+fn endpoint_urls(raw: &mut Raw, event_source: EventSource) -> (Vec<Secret>, Vec<Secret>) {
+    const KEY: &str = "blockchain.rpc_url";
+    let subscribes = event_source == EventSource::Subscribe;
+    let allowed = match subscribes {
+        true => "http(s)://host[:port][/path] for calls, ws(s)://... for news",
+        false => "http://host[:port][/path] or https://...; ws:// and wss:// only with event_manager.event_source \"eth_subscribe\"",
+    };
+    let (mut for_calls, mut for_news) = (Vec::new(), Vec::new());
     for (text, source) in raw.list("blockchain", "rpc_url", &[]) {
-        match is_http_url(&text) {
-            true => rpc_urls.push(Secret::new(text)),
-            false => raw.problem(
-                &source,
-                "blockchain.rpc_url",
-                &shown_url(&text),
-                allowed_url,
-            ),
+        if is_http_url(&text) {
+            for_calls.push(Secret::new(text));
+        } else if subscribes && is_url_of(&text, &["ws://", "wss://"]) {
+            for_news.push(Secret::new(text));
+        } else {
+            raw.problem(&source, KEY, &shown_url(&text), allowed);
         }
     }
-    if rpc_urls.is_empty() && !raw.has("blockchain", "rpc_url") {
+    if !raw.has("blockchain", "rpc_url") {
         raw.missing(
             "blockchain",
             "rpc_url",
             "the URL of an Ethereum node, e.g. \"http://127.0.0.1:8545\"",
         );
+    } else if for_calls.is_empty() && !for_news.is_empty() {
+        raw.missing(
+            "blockchain",
+            "rpc_url",
+            "beside the ws(s):// URL one with http(s)://, for every call",
+        );
     }
+    if subscribes && for_news.is_empty() {
+        raw.missing(
+            "blockchain",
+            "rpc_url",
+            "a ws:// or wss:// URL in the list, since event_manager.event_source is \"eth_subscribe\"",
+        );
+    }
+    if subscribes && raw.has("blockchain", "proxy_url") {
+        raw.conflict(
+            "event_manager.event_source is \"eth_subscribe\" and blockchain.proxy_url is set: subscriptions do not go \
+             through a proxy; allowed with one is \"eth_getLogs\"",
+        );
+    }
+    (for_calls, for_news)
+}
+
+fn blockchain(raw: &mut Raw, event_source: EventSource) -> BlockchainConfig {
+    let allowed_url = "http://host[:port][/path] or https://...";
+    let (rpc_urls, subscribe_urls) = endpoint_urls(raw, event_source);
     if !raw.has("blockchain", "chain_id") {
         raw.missing(
             "blockchain",
@@ -338,6 +379,7 @@ fn blockchain(raw: &mut Raw) -> BlockchainConfig {
     );
     BlockchainConfig {
         rpc_urls,
+        subscribe_urls,
         chain_id: raw.whole("blockchain", "chain_id", 0, 1..=u64::MAX / 2 - 36),
         contract_address: address(raw, "contract_address").unwrap_or_default(),
         operator_address: address(raw, "operator_address"),
@@ -380,10 +422,20 @@ fn operator(raw: &mut Raw, env_key: Option<String>, credentials: Option<&str>) -
 
 fn event_manager(raw: &mut Raw) -> EventManagerConfig {
     const SECTION: &str = "event_manager";
-    raw.parsed(SECTION, "event_source", "\"eth_getLogs\"", (), |text| {
-        (text == "eth_getLogs").then_some(())
-    });
+    let allowed = "\"eth_getLogs\" or \"eth_subscribe\"";
+    let event_source = raw.parsed(
+        SECTION,
+        "event_source",
+        allowed,
+        EventSource::GetLogs,
+        |text| match text {
+            "eth_getLogs" => Some(EventSource::GetLogs),
+            "eth_subscribe" => Some(EventSource::Subscribe),
+            _ => None,
+        },
+    );
     EventManagerConfig {
+        event_source,
         poll_interval: raw.seconds(SECTION, "event_poll_interval_sec", 1.0, 0.05, 60.0),
         round_interval: raw.seconds(
             SECTION,
@@ -417,9 +469,11 @@ fn address(raw: &mut Raw, key: &'static str) -> Option<Address> {
 }
 
 fn is_http_url(text: &str) -> bool {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
+    is_url_of(text, &["http://", "https://"])
+}
+
+fn is_url_of(text: &str, schemes: &[&str]) -> bool {
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
     rest.is_some_and(|rest| {
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         !host.is_empty() && !text.contains(char::is_whitespace)

@@ -224,6 +224,11 @@ impl Raw {
         ));
     }
 
+    /// Settings that are right each by itself, and wrong together.
+    pub fn conflict(&mut self, what: &str) {
+        self.problems.push(what.to_owned());
+    }
+
     /// A text that `parse` accepts, or `default` when the key is not set.
     pub fn parsed<T>(
         &mut self,

@@ -153,7 +153,7 @@ fn each_kind_of_bad_value_is_told_with_place_value_and_what_is_allowed() {
         (r#""operator": {"private_key": "0xabc"}"#, "lottery.conf:3:31: operator.private_key: a key does not belong here; put it into a file that only you can read and set operator.key_file, or set the variable LOTTERY_OPERATOR_PRIVATE_KEY"),
         (r#""operator": {"key_file": "/nowhere/key"}"#, "lottery.conf:3:28: operator.key_file: /nowhere/key cannot be read: No such file or directory (os error 2)"),
         (r#""operator": {"alert_webhook": "ftp://x/secret"}"#, "lottery.conf:3:33: operator.alert_webhook is \"ftp://x\", allowed is http://... or https://..."),
-        (r#""event_manager": {"event_source": "magic"}"#, "lottery.conf:3:37: event_manager.event_source is \"magic\", allowed is \"eth_getLogs\""),
+        (r#""event_manager": {"event_source": "magic"}"#, "lottery.conf:3:37: event_manager.event_source is \"magic\", allowed is \"eth_getLogs\" or \"eth_subscribe\""),
         (r#""event_manager": {"round_history_max": 1001}"#, "lottery.conf:3:42: event_manager.round_history_max is 1001, allowed is a whole number from 1 to 1000"),
         (r#""event_manager": {"start_block_offset": [1]}"#, "lottery.conf:3:43: event_manager.start_block_offset is [1], allowed is a whole number from 1 to 10000"),
     ] {

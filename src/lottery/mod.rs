@@ -1,5 +1,6 @@
 //! This one contract: its data, its calldata and logs, and the pure cores that decide. No IO, no threads, no clock.
 
+pub mod continuity;
 pub mod contract;
 pub mod decision;
 pub mod model;

@@ -82,6 +82,10 @@ pub struct Character {
     pub chain_id: Option<u64>,
     pub refuses_batches: bool,
     pub reorders_batches: bool,
+    /// It takes no WebSocket.
+    pub refuses_websocket: bool,
+    /// Its WebSockets stay open and tell nothing.
+    pub mute_websocket: bool,
     pub ignores_call_overrides: bool,
     pub refuses_estimate_overrides: bool,
     /// No base fee in headers, and no EIP-1559 transactions.

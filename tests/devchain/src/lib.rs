@@ -22,6 +22,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tx;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -130,6 +131,11 @@ impl Devchain {
     /// While held back, transactions wait in the pool and blocks come without them.
     pub fn hold_transactions(&self, held: bool) {
         self.shared.with(|node| node.mines_empty = held);
+    }
+
+    /// Cuts every WebSocket.
+    pub fn cut_websockets(&self) {
+        self.shared.cut_websockets();
     }
 
     pub fn head_number(&self) -> u64 {

@@ -1,12 +1,16 @@
 //! JSON-RPC methods: from parameters to the node and back to JSON, with the words and codes that real nodes use.
 
-use revm::primitives::{Address, Bytes, B256, U256};
+use revm::primitives::{b256, Address, Bytes, B256, U256};
 use serde_json::{json, Value};
 
 use crate::block::{Block, Receipt, GAS_LIMIT};
 use crate::faults::Character;
 use crate::node::{Call, CallError, Mining, Node, Reorged};
 use crate::tx::{Transaction, Unsigned};
+
+/// The root of no transactions: keccak256(rlp("")).
+const EMPTY_ROOT_HASH: B256 =
+    b256!("56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421");
 
 /// A JSON-RPC error.
 #[derive(Clone, Debug, PartialEq)]
@@ -272,7 +276,7 @@ fn control(node: &mut Node, method: &str, params: &Value) -> Answer {
 }
 
 /// A lagging endpoint shows an older head.
-fn visible_head(node: &Node, character: &Character) -> u64 {
+pub fn visible_head(node: &Node, character: &Character) -> u64 {
     node.head()
         .header
         .number
@@ -573,6 +577,33 @@ fn logs(node: &Node, filter: &Value, head: u64, character: &Character) -> Answer
     Ok(Value::Array(found))
 }
 
+/// The logs of one block that fit a subscription's filter.
+pub fn logs_of_block(
+    node: &Node,
+    block: &Block,
+    filter: &Value,
+    character: &Character,
+) -> Vec<Value> {
+    let mut filter = filter.clone();
+    filter["blockHash"] = text(block.header.hash);
+    let found = logs(node, &filter, block.header.number, character);
+    found
+        .ok()
+        .and_then(|found| found.as_array().cloned())
+        .unwrap_or_default()
+}
+
+/// A block as newHeads shows it: without its transactions.
+pub fn announced_json(block: &Block, character: &Character) -> Value {
+    let mut header = block_json(block, false, character);
+    if let Some(fields) = header.as_object_mut() {
+        for field in ["transactions", "uncles", "size", "withdrawals"] {
+            fields.remove(field);
+        }
+    }
+    header
+}
+
 fn topics_fit(wanted: &[Value], topics: &[B256]) -> Result<bool, RpcError> {
     for (place, wanted) in wanted.iter().enumerate() {
         let choices = match wanted {
@@ -602,13 +633,17 @@ fn block_json(block: &Block, full: bool, character: &Character) -> Value {
         })
         .collect();
     let root = text(B256::repeat_byte(0x56));
+    let transactions_root = match transactions.is_empty() {
+        true => text(EMPTY_ROOT_HASH),
+        false => root.clone(),
+    };
     let mut body = json!({
         "number": hex(header.number), "hash": text(header.hash), "parentHash": text(header.parent_hash),
         "timestamp": hex(header.timestamp), "mixHash": text(header.mix_hash), "gasUsed": hex(header.gas_used),
         "gasLimit": hex(header.gas_limit), "logsBloom": bytes_json(&header.bloom.0), "transactions": transactions,
         "baseFeePerGas": hex(header.base_fee), "miner": text(Address::ZERO), "difficulty": "0x0",
         "extraData": "0x", "nonce": "0x0000000000000000", "sha3Uncles": root, "stateRoot": root,
-        "transactionsRoot": root, "receiptsRoot": root, "withdrawalsRoot": root, "withdrawals": [],
+        "transactionsRoot": transactions_root, "receiptsRoot": root, "withdrawalsRoot": root, "withdrawals": [],
         "uncles": [], "size": "0x0", "blobGasUsed": "0x0", "excessBlobGas": "0x0",
         "parentBeaconBlockRoot": text(B256::ZERO), "requestsHash": root,
     });

@@ -1,6 +1,6 @@
 //! HTTP in front of the node: one thread a connection, kept alive, with the endpoint's faults applied on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use crate::faults::{Fault, Faults};
 use crate::node::Node;
 use crate::rpc::{answer, bytes_json, RpcError};
 use crate::tx::Transaction;
+use crate::websocket;
 
 const BODY_MAX_BYTES: usize = 16 << 20;
 
@@ -29,6 +30,7 @@ pub struct Shared {
     connections_total: AtomicU64,
     /// By their number, so that each can be forgotten when it ends.
     connections: Mutex<BTreeMap<u64, TcpStream>>,
+    websockets: Mutex<BTreeSet<u64>>,
 }
 
 impl Shared {
@@ -94,6 +96,21 @@ impl Shared {
         }
     }
 
+    pub fn cut_websockets(&self) {
+        let websockets = self.websockets().clone();
+        for (number, stream) in self.connections().iter() {
+            if websockets.contains(number) {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    fn websockets(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.websockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, TcpStream>> {
         self.connections
             .lock()
@@ -121,8 +138,9 @@ pub fn listen(
                 shared.connections().insert(number, copy);
             }
             std::thread::spawn(move || {
-                let _ = serve(&stream, &shared, &faults);
+                let _ = serve(&stream, number, &shared, &faults);
                 let _ = stream.shutdown(Shutdown::Both);
+                shared.websockets().remove(&number);
                 shared.connections().remove(&number);
             });
         }
@@ -130,12 +148,20 @@ pub fn listen(
     Ok((address, handle))
 }
 
-fn serve(stream: &TcpStream, shared: &Shared, faults: &Faults) -> std::io::Result<()> {
+fn serve(stream: &TcpStream, number: u64, shared: &Shared, faults: &Faults) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     while !shared.stopping.load(Ordering::SeqCst) {
-        let Some(body) = read_request(&mut reader)? else {
-            return Ok(());
+        let body = match read_request(&mut reader)? {
+            None => return Ok(()),
+            Some(Request::Call(body)) => body,
+            Some(Request::Upgrade(_)) if faults.character().refuses_websocket => {
+                return (&mut &*stream).write_all(&http(404, None, "no WebSocket here"));
+            }
+            Some(Request::Upgrade(key)) => {
+                shared.websockets().insert(number);
+                return websocket::serve(stream, &key, shared, faults);
+            }
         };
         match respond(&body, shared, faults) {
             Response::Whole(bytes) => (&mut &*stream).write_all(&bytes)?,
@@ -145,8 +171,15 @@ fn serve(stream: &TcpStream, shared: &Shared, faults: &Faults) -> std::io::Resul
     Ok(())
 }
 
-fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Vec<u8>>> {
+enum Request {
+    Call(Vec<u8>),
+    /// To a WebSocket, with the client's key.
+    Upgrade(String),
+}
+
+fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Request>> {
     let mut length = 0;
+    let mut key = None;
     loop {
         let mut line = String::new();
         if reader.by_ref().take(16 * 1024).read_line(&mut line)? == 0 {
@@ -156,17 +189,23 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> std::io::Result<Option<Ve
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().unwrap_or(0);
             }
+            if name.eq_ignore_ascii_case("sec-websocket-key") {
+                key = Some(value.trim().to_owned());
+            }
         }
         if line.trim().is_empty() {
             break;
         }
+    }
+    if let Some(key) = key {
+        return Ok(Some(Request::Upgrade(key)));
     }
     if length > BODY_MAX_BYTES {
         return Ok(None);
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok(Some(body))
+    Ok(Some(Request::Call(body)))
 }
 
 /// What goes back on the connection.
@@ -217,6 +256,17 @@ fn respond(body: &[u8], shared: &Shared, faults: &Faults) -> Response {
         return Response::Last(response);
     }
     Response::Whole(response)
+}
+
+/// A call that came over a WebSocket; None where a fault cuts the connection.
+pub fn respond_to(body: &[u8], shared: &Shared, faults: &Faults) -> Option<String> {
+    match respond(body, shared, faults) {
+        Response::Whole(bytes) => {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+        }
+        Response::Last(_) => None,
+    }
 }
 
 /// Faults that need no answer of the node.

@@ -1,0 +1,254 @@
+//! eth_subscribe over a WebSocket: news of heads and of a contract's logs. It is an announcement only: what is believed
+//! of a block is read and checked elsewhere, and a log that is announced says no more than that there is one.
+
+use std::io::ErrorKind as IoKind;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+use tungstenite::http::Uri;
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::stream::MaybeTlsStream;
+use tungstenite::{Message, WebSocket};
+
+use crate::chain::client::address_json;
+use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::parse;
+use crate::chain::rpc::shown_host;
+use crate::chain::types::{Address, Header};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the answer to a request may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A silent server is asked for a sign of life, and given up when none comes.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const SILENT_MAX: Duration = Duration::from_secs(40);
+/// The longest message that is read.
+const MESSAGE_MAX_BYTES: usize = 1 << 20;
+
+/// What a subscription tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    Up,
+    /// A new head.
+    Head(Header),
+    /// Something happened that the heads alone may not tell: a log of the contract, or one that was taken back.
+    Changed,
+    Down,
+}
+
+/// A live subscription to heads and to the logs of one address.
+pub struct Subscription {
+    socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    host: String,
+    heads_id: String,
+    heard_at: Instant,
+    pinged_at: Instant,
+}
+
+impl Subscription {
+    /// Connects, makes sure of the chain, and subscribes. Afterwards `next` waits `tick` at most.
+    pub fn open(
+        url: &str,
+        chain_id: u64,
+        address: Address,
+        tick: Duration,
+    ) -> Result<Subscription, RpcError> {
+        let host = shown_host(url, &["ws", "wss"])?;
+        let broken = |what: &str| RpcError::transport(format!("{host}: {what}"));
+        let stream = connect(url).map_err(|error| broken(&error.kind().to_string()))?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_MAX_BYTES))
+            .max_frame_size(Some(MESSAGE_MAX_BYTES));
+        // The error of a handshake may hold the URL.
+        let (socket, _) = tungstenite::client_tls_with_config(url, stream, Some(config), None)
+            .map_err(|_| broken("the WebSocket handshake failed"))?;
+        let now = Instant::now();
+        let mut subscription = Subscription {
+            socket,
+            heads_id: String::new(),
+            host,
+            heard_at: now,
+            pinged_at: now,
+        };
+        let found = subscription.request(1, "eth_chainId", json!([]))?;
+        let found = parse::number(&found, "chain id")?;
+        if found != chain_id {
+            return Err(RpcError::new(
+                ErrorKind::Parked,
+                format!(
+                    "{} serves chain {found}, blockchain.chain_id is {chain_id}: it is not used",
+                    subscription.host
+                ),
+            ));
+        }
+        let heads = subscription.request(2, "eth_subscribe", json!(["newHeads"]))?;
+        subscription.heads_id = id_of(&heads)?;
+        let filter = json!(["logs", {"address": address_json(address)}]);
+        id_of(&subscription.request(3, "eth_subscribe", filter)?)?;
+        set_read_timeout(&subscription.socket, tick);
+        Ok(subscription)
+    }
+
+    /// scheme://host[:port].
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The next piece of news; None when there was none for a tick.
+    pub fn next(&mut self) -> Result<Option<Notice>, RpcError> {
+        let message = match self.receive()? {
+            Some(message) => message,
+            None => {
+                self.keep_alive()?;
+                return Ok(None);
+            }
+        };
+        let params = &message["params"];
+        if message["method"] != "eth_subscription" || !params["subscription"].is_string() {
+            return Ok(None);
+        }
+        if params["subscription"].as_str() != Some(self.heads_id.as_str()) {
+            return Ok(Some(Notice::Changed));
+        }
+        Ok(Some(match parse::header(&params["result"]) {
+            Ok(header) => Notice::Head(header),
+            // It names less of a block than is needed: the head is asked for.
+            Err(_) => Notice::Changed,
+        }))
+    }
+
+    fn request(&mut self, id: u64, method: &str, params: Value) -> Result<Value, RpcError> {
+        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.send(Message::text(request.to_string()))?;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            if Instant::now() >= deadline {
+                return Err(RpcError::transport(format!(
+                    "{}: {method}: timed out",
+                    self.host
+                )));
+            }
+            let Some(mut answer) = self.receive()? else {
+                continue;
+            };
+            if answer["id"].as_u64() != Some(id) {
+                continue;
+            }
+            if let Some(result) = answer.get_mut("result") {
+                return Ok(result.take());
+            }
+            let message = answer["error"]["message"].as_str().unwrap_or("no result");
+            let shown: String = message.chars().take(200).collect();
+            return Err(RpcError::invalid_answer(format!(
+                "{}: {method}: {shown}",
+                self.host
+            )));
+        }
+    }
+
+    /// A JSON message; None when none came within the socket's time-out.
+    fn receive(&mut self) -> Result<Option<Value>, RpcError> {
+        let message = match self.socket.read() {
+            Ok(message) => message,
+            Err(tungstenite::Error::Io(error))
+                if matches!(error.kind(), IoKind::WouldBlock | IoKind::TimedOut) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(self.broken(&error)),
+        };
+        self.heard_at = Instant::now();
+        match message {
+            Message::Text(text) => serde_json::from_str(text.as_str()).map(Some).map_err(|_| {
+                RpcError::invalid_answer(format!("{}: a message is not JSON", self.host))
+            }),
+            Message::Close(_) => Err(RpcError::transport(format!(
+                "{}: the server closed the socket",
+                self.host
+            ))),
+            _ => Ok(None),
+        }
+    }
+
+    fn keep_alive(&mut self) -> Result<(), RpcError> {
+        let now = Instant::now();
+        let silent = now.saturating_duration_since(self.heard_at);
+        if silent >= SILENT_MAX {
+            return Err(RpcError::transport(format!(
+                "{}: silent for {} s",
+                self.host,
+                silent.as_secs()
+            )));
+        }
+        if silent >= PING_EVERY && now.saturating_duration_since(self.pinged_at) >= PING_EVERY {
+            self.pinged_at = now;
+            self.send(Message::Ping(Default::default()))?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), RpcError> {
+        self.socket
+            .send(message)
+            .map_err(|error| self.broken(&error))
+    }
+
+    fn broken(&self, error: &tungstenite::Error) -> RpcError {
+        let what = match error {
+            tungstenite::Error::Io(error) => error.kind().to_string(),
+            tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+                "the socket is closed".to_owned()
+            }
+            tungstenite::Error::Capacity(_) => "a message is too long".to_owned(),
+            _ => "broken WebSocket".to_owned(),
+        };
+        RpcError::transport(format!("{}: {what}", self.host))
+    }
+}
+
+fn connect(url: &str) -> std::io::Result<TcpStream> {
+    let invalid = || std::io::Error::from(IoKind::InvalidInput);
+    let uri: Uri = url.parse().map_err(|_| invalid())?;
+    let host = uri.host().ok_or_else(invalid)?.trim_matches(['[', ']']);
+    let standard = if uri.scheme_str() == Some("wss") {
+        443
+    } else {
+        80
+    };
+    let port = uri.port_u16().unwrap_or(standard);
+    let mut last = std::io::Error::from(IoKind::NotFound);
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn set_read_timeout(socket: &WebSocket<MaybeTlsStream<TcpStream>>, timeout: Duration) {
+    let stream = match socket.get_ref() {
+        MaybeTlsStream::Plain(stream) => stream,
+        MaybeTlsStream::Rustls(stream) => &stream.sock,
+        // No other kind is compiled in.
+        _ => return,
+    };
+    if let Err(error) = stream.set_read_timeout(Some(timeout)) {
+        log::debug!("no read time-out on a socket: {error}");
+    }
+}
+
+fn id_of(answer: &Value) -> Result<String, RpcError> {
+    match answer.as_str() {
+        Some(id) => Ok(id.to_owned()),
+        None => Err(RpcError::invalid_answer(
+            "eth_subscribe: no subscription id",
+        )),
+    }
+}
