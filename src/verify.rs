@@ -72,7 +72,7 @@ fn find(endpoints: &Endpoints, reader: &Reader, round_id: u64) -> Result<Found, 
             let chunk = endpoint.log_chunk(reader.contract(), range, false)?;
             let from = chunk.first.number;
             let ends = [chunk.first, chunk.last];
-            Ok((from, reader.events(endpoint, chunk.logs, &ends, true)?))
+            Ok((from, reader.events(endpoint, chunk.logs, &ends, u64::MAX)?))
         })?;
         let is_past = older
             .iter()

@@ -1,7 +1,7 @@
 //! The walk back through history after a start: chunk by chunk below what is known, until enough finished rounds are
 //! found, the contract's first round is reached, or the budget of blocks is spent. It runs beside following.
 
-use crate::actors::reader::Reader;
+use crate::actors::reader::{states_kept_at, Reader};
 use crate::chain::client::Endpoint;
 use crate::chain::error::RpcError;
 use crate::chain::types::{BlockId, Header, H256};
@@ -26,6 +26,8 @@ pub struct Backfill {
     /// The hash of the highest unread block, which links what is read to what is known.
     next_hash: H256,
     blocks_left: u64,
+    /// From this block on an endpoint has to have the state.
+    states_from: u64,
     chunk_blocks: u64,
     /// One more than is kept: the end before the oldest kept round bounds its bets.
     ends_wanted: usize,
@@ -45,6 +47,7 @@ impl Backfill {
             unread_below: head.number + 1,
             next_hash: head.hash,
             blocks_left: limits.history_max_blocks,
+            states_from: states_kept_at(head),
             chunk_blocks: limits.first_chunk_blocks.max(1),
             ends_wanted: limits.round_history_max + 1,
             ends_seen: 0,
@@ -81,7 +84,8 @@ impl Backfill {
         (self.unread_below, self.next_hash)
     }
 
-    /// Reads one chunk and answers with its events. `strict` refuses one whose events do not lead to those known.
+    /// Reads one chunk and answers with its events. `strict` refuses one whose events do not lead to those known, or whose
+    /// newest states are missing.
     pub fn step(
         &mut self,
         endpoint: &Endpoint,
@@ -104,8 +108,12 @@ impl Backfill {
                 chunk.last.number
             )));
         }
+        let states_from = match strict {
+            true => self.states_from,
+            false => u64::MAX,
+        };
         let ends = [chunk.first.clone(), chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, true)?;
+        let events = reader.events(endpoint, chunk.logs, &ends, states_from)?;
         let is_whole = match follow(None, &events) {
             Ok(end) => end.is_none() || self.stand.is_none() || end == self.stand,
             Err(_) => false,

@@ -35,7 +35,7 @@ use crate::lottery::state::{Advance, LoggedEvent, Rollback, Update};
 const FINALITY_DEPTH: u64 = 64;
 const FINALITY_EVERY: Duration = Duration::from_secs(60);
 /// Every change of round and configuration is logged, so reading them anew only bounds what a lying answer could hide.
-const REFRESH_EVERY_MIN: Duration = Duration::from_secs(300);
+const REFRESH_EVERY_MIN: Duration = Duration::from_secs(120);
 /// How long an endpoint may take before the next is asked as well; shorter while a draw may be due.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_IN_WINDOW: Duration = Duration::from_millis(400);
@@ -559,17 +559,8 @@ impl EventManager {
         let strict = following.job_failures < STRICT_STEPS;
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
         let step = move || {
-            let result = endpoints.with_endpoint(|endpoint| {
-                let mut work = work.clone();
-                let events = match &mut work {
-                    Work::Replay(replay) => replay.step(endpoint, &reader),
-                    Work::Backfill(backfill) => backfill.step(endpoint, &reader, strict),
-                };
-                let events = events.map_err(RpcError::of_this_endpoint)?;
-                Ok((work, events))
-            });
             // Nobody listens any more after a restart or a deep reorg.
-            let _ = answered.send(result);
+            let _ = answered.send(take_step(&endpoints, &reader, &work, strict));
         };
         let spawned = std::thread::Builder::new()
             .name("history".to_owned())
@@ -630,9 +621,7 @@ impl EventManager {
     fn note_failure(&mut self, error: &RpcError) -> Result<Duration, String> {
         let failures = self.following.failures.saturating_add(1);
         self.following.failures = failures;
-        if failures == 1 {
-            log::warn!("the chain cannot be read: {error}");
-        }
+        log::debug!("a reading failed: {error}");
         // A single lost packet is not an outage.
         if failures >= 2 || self.reachable.is_none() {
             self.note_reachable(false, Some(error.to_string()))?;
@@ -683,6 +672,9 @@ impl EventManager {
         if reachable && self.reachable == Some(false) {
             log::info!("the chain can be read again");
         }
+        if let Some(problem) = &problem {
+            log::warn!("the chain cannot be read: {problem}");
+        }
         self.reachable = Some(reachable);
         let since_unix_ms = self.clock.unix_ms();
         self.send(Update::Connection(ConnectionStatus {
@@ -696,6 +688,36 @@ impl EventManager {
         self.updates
             .send(update)
             .map_err(|_| "the store is gone".to_owned())
+    }
+}
+
+/// One step; that there are no logs is believed when a second endpoint, where there is one, says so too.
+fn take_step(
+    endpoints: &Endpoints,
+    reader: &Arc<Reader>,
+    work: &Work,
+    strict: bool,
+) -> Result<(Work, Vec<LoggedEvent>), RpcError> {
+    let (reader, work) = (reader.clone(), work.clone());
+    let step = move |endpoint: &Endpoint| {
+        let mut work = work.clone();
+        let events = match &mut work {
+            Work::Replay(replay) => replay.step(endpoint, &reader),
+            Work::Backfill(backfill) => backfill.step(endpoint, &reader, strict),
+        };
+        let events = events.map_err(RpcError::of_this_endpoint)?;
+        Ok((endpoint.clone(), (work, events)))
+    };
+    let (endpoint, first) = endpoints.with_endpoint(&step)?;
+    if !first.1.is_empty() {
+        return Ok(first);
+    }
+    match endpoints.with_another(&endpoint, step) {
+        Some((_, second)) if !second.1.is_empty() => {
+            endpoints.set_back(&endpoint);
+            Ok(second)
+        }
+        _ => Ok(first),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::chain::client::{CallRequest, Endpoint};
 use crate::chain::cursor::{BlockRef, Cursor, Relation};
-use crate::chain::error::RpcError;
+use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::logs::HASHES_MAX;
 use crate::chain::types::{Address, BlockId, BloomInput, Header, Log, H256, U256};
 use crate::lottery::continuity::{follow, Stand};
@@ -273,7 +273,13 @@ impl Reader {
         let Some(ancestor) = ancestor else {
             return self.read_first(endpoint, head, Some(Rollback::Everything));
         };
-        let is_tip = question.cursor.tip().map(|tip| tip.hash) == Some(ancestor.hash);
+        let tip = question.cursor.tip();
+        let is_tip = tip.map(|tip| tip.hash) == Some(ancestor.hash);
+        let is_newest = known.first().map(|block| block.hash) == Some(ancestor.hash);
+        if is_newest && !is_tip {
+            // Nothing that is remembered differs: the head is one that was passed over, and the endpoint lags.
+            return Ok(lagging(&head));
+        }
         let mut span = Span::after(ancestor, head);
         span.rollback = (!is_tip).then_some(Rollback::To(ancestor.number));
         self.read_after(endpoint, question, span)
@@ -382,7 +388,7 @@ impl Reader {
                 }
             }
         }
-        advanced.events = self.events(endpoint, logs, headers, headers.len() > 1)?;
+        advanced.events = self.events(endpoint, logs, headers, states_kept_at(&advanced.head))?;
         // What stood at another ancestor is not known.
         let is_known = rereading || advanced.rollback.is_none();
         let start = question.stand.filter(|_| is_known);
@@ -453,13 +459,14 @@ impl Reader {
         Ok(Reading::Advanced(Box::new(advanced)))
     }
 
-    /// Decodes logs and adds what ends of rounds need. `headers` are those already read.
+    /// Decodes logs and adds what ends of rounds need. `headers` are those already read; from block `states_from` on the
+    /// endpoint has to have the state.
     pub fn events(
         &self,
         endpoint: &Endpoint,
         logs: Vec<Log>,
         headers: &[Header],
-        with_rounds_before: bool,
+        states_from: u64,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let mut events = Vec::with_capacity(logs.len());
         for log in logs {
@@ -472,7 +479,7 @@ impl Reader {
                 LotteryEvent::RoundCompleted { .. } | LotteryEvent::RoundRefunded { .. }
             );
             let finish = match ends_round {
-                true => Some(self.finish_facts(endpoint, &log, headers, with_rounds_before)?),
+                true => Some(self.finish_facts(endpoint, &log, headers, states_from)?),
                 false => None,
             };
             let position = LogPosition {
@@ -496,7 +503,7 @@ impl Reader {
         endpoint: &Endpoint,
         log: &Log,
         headers: &[Header],
-        with_round_before: bool,
+        states_from: u64,
     ) -> Result<FinishFacts, RpcError> {
         let known = headers
             .iter()
@@ -506,14 +513,13 @@ impl Reader {
             None => endpoint.header(BlockId::Number(log.block_number))?,
         };
         check_hash(log, &header)?;
-        let round_before = match log
-            .block_number
-            .checked_sub(1)
-            .filter(|_| with_round_before)
-        {
+        let before = log.block_number.saturating_sub(1);
+        let round_before = match self.round_at(endpoint, BlockId::Number(before)) {
+            Err(error) if before >= states_from && error.kind == ErrorKind::Behind => {
+                return Err(error);
+            }
             // Old state is often out of a node's reach; then the times stay unknown.
-            Some(before) => self.round_at(endpoint, BlockId::Number(before)).ok(),
-            None => None,
+            round => round.ok(),
         };
         Ok(FinishFacts {
             prevrandao: Some(header.mix_hash),
@@ -642,6 +648,12 @@ impl Span {
     fn len(&self) -> u64 {
         self.head.number.saturating_sub(self.base.number)
     }
+}
+
+/// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
+pub fn states_kept_at(head: &Header) -> u64 {
+    const STATES_KEPT: u64 = 100;
+    head.number.saturating_sub(STATES_KEPT)
 }
 
 fn lagging(head: &Header) -> Reading {

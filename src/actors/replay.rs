@@ -73,7 +73,7 @@ impl Replay {
         }
         let done = (chunk.last.number, chunk.last.hash);
         let ends = [chunk.first, chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, true)?;
+        let events = reader.events(endpoint, chunk.logs, &ends, u64::MAX)?;
         self.done = done;
         Ok(events)
     }

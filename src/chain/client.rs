@@ -208,8 +208,10 @@ impl Endpoint {
     }
 
     pub fn header(&self, block: BlockId) -> Result<Header, RpcError> {
-        let call = get_block(block);
-        let header = parse::header(&self.ask(call.method, call.params)?)?;
+        let header = twice_if_behind(|| {
+            let call = get_block(block);
+            parse::header(&self.ask(call.method, call.params)?)
+        })?;
         match block {
             BlockId::Number(number) if number != header.number => Err(RpcError::invalid_answer(
                 format!("asked for block {number}, got block {}", header.number),
@@ -255,8 +257,8 @@ impl Endpoint {
         block: BlockId,
         time: Option<u64>,
     ) -> Result<Vec<u8>, RpcError> {
-        let answer = self.ask_state("eth_call", block, |at| call_params(request, at, time))?;
-        parse::bytes(&answer, "eth_call")
+        let ask = || self.ask_state("eth_call", block, |at| call_params(request, at, time));
+        parse::bytes(&twice_if_behind(ask)?, "eth_call")
     }
 
     /// Several calls at one block, in batches; any that fails fails all.
@@ -527,6 +529,14 @@ impl Endpoint {
             &labels[..2],
             elapsed.as_secs_f64(),
         );
+    }
+}
+
+/// Several nodes may answer at one URL, and the next have what this one lacks.
+pub(super) fn twice_if_behind<T>(ask: impl Fn() -> Result<T, RpcError>) -> Result<T, RpcError> {
+    match ask() {
+        Err(error) if error.kind == ErrorKind::Behind => ask(),
+        result => result,
     }
 }
 

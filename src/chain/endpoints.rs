@@ -105,6 +105,17 @@ impl Endpoints {
         Err(last.unwrap_or_else(|| self.none_left()))
     }
 
+    /// A second opinion: the answer of the first endpoint other than `first` that has one.
+    pub fn with_another<T>(
+        &self,
+        first: &Endpoint,
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
+    ) -> Option<T> {
+        let others = self.best_first().into_iter();
+        let mut others = others.filter(|endpoint| endpoint != first);
+        others.find_map(|endpoint| self.asked(&endpoint, &ask).ok())
+    }
+
     /// Runs `ask` on the best endpoint, on the next as well when `patience` passes without an answer, and on the next at
     /// once after a failure. The first answer counts; who let it wait is set back. With one endpoint nothing is hedged.
     pub fn hedged<T: Send + 'static>(

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{json, Value};
 
 use crate::chain::client::{
-    address_json, call_params, get_block, hash_json, hex_number, CallRequest, Endpoint,
+    address_json, call_params, get_block, hash_json, hex_number, twice_if_behind, CallRequest,
+    Endpoint,
 };
 use crate::chain::error::{LogRangeLimit, NodeError, RpcError};
 use crate::chain::parse;
@@ -96,7 +97,7 @@ impl Endpoint {
                 true => (from, from + blocks - 1),
                 false => (to - (blocks - 1), to),
             };
-            match self.range(address, first, last) {
+            match twice_if_behind(|| self.range(address, first, last)) {
                 Ok(chunk) => {
                     range.grow_after(blocks);
                     return Ok(chunk);
@@ -165,6 +166,16 @@ impl Endpoint {
     /// The address's logs of these blocks (at most `HASHES_MAX`), in chain order, and the answer of a call at `block`, in
     /// one batch: that the call is answered shows that the endpoint has the block.
     pub fn logs_and_call(
+        &self,
+        address: Address,
+        headers: &[&Header],
+        request: &CallRequest,
+        block: BlockId,
+    ) -> Result<(Vec<Log>, Vec<u8>), RpcError> {
+        twice_if_behind(|| self.logs_and_call_once(address, headers, request, block))
+    }
+
+    fn logs_and_call_once(
         &self,
         address: Address,
         headers: &[&Header],

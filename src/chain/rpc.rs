@@ -4,7 +4,7 @@
 //! The URL's path and query hold API keys, so it is shown anywhere only as scheme://host.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::chain::error::{classify, ErrorKind, RpcError};
 
 /// The largest answer that is read.
 const BODY_MAX_BYTES: u64 = 32 << 20;
+/// So many broken batches in a row are a server that does not know them, rather than bad luck.
+const BROKEN_BATCHES_MAX: u32 = 3;
 /// Items in one batch; more is sent as several.
 pub const BATCH_MAX: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -32,6 +34,8 @@ pub struct Connection {
     host: String,
     next_id: AtomicU64,
     batch_refused: AtomicBool,
+    /// Batches in a row that came back broken.
+    batches_broken: AtomicU32,
     /// web3_clientVersion in lower case, once known: some codes mean something on one client only.
     client: OnceLock<String>,
 }
@@ -75,6 +79,7 @@ impl Connection {
             host,
             next_id: AtomicU64::new(1),
             batch_refused: AtomicBool::new(false),
+            batches_broken: AtomicU32::new(0),
             client: OnceLock::new(),
         })
     }
@@ -141,12 +146,10 @@ impl Connection {
             .map(|(call, id)| json!({"jsonrpc": "2.0", "id": id, "method": call.method, "params": call.params}))
             .collect();
         let answer = match self.post(&Value::Array(request)) {
-            Ok(answer) => answer,
             Err(error) if error.kind == ErrorKind::InvalidAnswer => {
-                self.refuse_batches();
-                return Ok(None);
+                return Err(self.broken_batch(error))
             }
-            Err(error) => return Err(error),
+            answer => answer?,
         };
         let Value::Array(mut answers) = answer else {
             self.refuse_batches();
@@ -158,14 +161,23 @@ impl Connection {
                 .iter()
                 .position(|answer| answer.get("id").and_then(Value::as_u64) == Some(id));
             let Some(place) = place else {
-                return Err(RpcError::invalid_answer(format!(
+                return Err(self.broken_batch(RpcError::invalid_answer(format!(
                     "{}: {}: the batch's answer lacks id {id}",
                     self.host, call.method
-                )));
+                ))));
             };
             results.push(self.result_of(call.method, answers.swap_remove(place)));
         }
+        self.batches_broken.store(0, Ordering::Relaxed);
         Ok(Some(results))
+    }
+
+    /// A page of a proxy now and then says nothing of batches; nothing but broken ones does.
+    fn broken_batch(&self, error: RpcError) -> RpcError {
+        if self.batches_broken.fetch_add(1, Ordering::Relaxed) + 1 >= BROKEN_BATCHES_MAX {
+            self.refuse_batches();
+        }
+        error
     }
 
     fn refuse_batches(&self) {

@@ -8,6 +8,8 @@ mod conformance;
 mod contract;
 #[allow(dead_code)]
 mod daemon;
+mod follower;
+mod following;
 mod matrix;
 mod page;
 mod rounds;

@@ -79,13 +79,19 @@ struct Rule {
 pub struct Character {
     /// Its head trails the chain's by so many blocks.
     pub lag_blocks: u64,
+    /// Several nodes behind one URL: each request meets any of them, which trails by so many blocks.
+    pub lags: Vec<u64>,
     pub chain_id: Option<u64>,
     pub refuses_batches: bool,
     pub reorders_batches: bool,
+    /// The last answer of a batch is missing.
+    pub loses_batch_items: bool,
     /// It takes no WebSocket.
     pub refuses_websocket: bool,
     /// Its WebSockets stay open and tell nothing.
     pub mute_websocket: bool,
+    /// No block by its hash, neither in calls (EIP-1898) nor in eth_getLogs.
+    pub refuses_block_hashes: bool,
     pub ignores_call_overrides: bool,
     pub refuses_estimate_overrides: bool,
     /// No base fee in headers, and no EIP-1559 transactions.
@@ -104,6 +110,7 @@ pub struct Faults(Arc<Mutex<Inner>>);
 struct Inner {
     rules: VecDeque<Rule>,
     character: Character,
+    requests: u64,
 }
 
 impl Faults {
@@ -130,6 +137,18 @@ impl Faults {
         self.lock().character.clone()
     }
 
+    /// As the next request meets it.
+    pub fn character_of_request(&self) -> Character {
+        let mut inner = self.lock();
+        let mut character = inner.character.clone();
+        if !character.lags.is_empty() {
+            inner.requests = inner.requests.wrapping_add(1);
+            let place = scrambled(inner.requests) % character.lags.len() as u64;
+            character.lag_blocks += character.lags[place as usize];
+        }
+        character
+    }
+
     /// The faults that strike this request, used up as their counts say.
     pub fn strike(&self, method: &str) -> Vec<Fault> {
         let mut inner = self.lock();
@@ -148,6 +167,14 @@ impl Faults {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// SplitMix64's finalizer: no pattern that a client could fall in step with, and the same in each run.
+fn scrambled(number: u64) -> u64 {
+    let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -43,6 +43,12 @@ struct At {
 pub fn answer(node: &mut Node, character: &Character, method: &str, params: &Value) -> Answer {
     let p = |index: usize| params.get(index).unwrap_or(&Value::Null);
     let head = visible_head(node, character);
+    let names_hash = [p(0), p(1)]
+        .iter()
+        .any(|param| param.get("blockHash").is_some());
+    if character.refuses_block_hashes && names_hash {
+        return Err(bad("a block is a number or a tag here"));
+    }
     match method {
         "eth_chainId" => Ok(hex(character.chain_id.unwrap_or(node.config.chain_id))),
         "net_version" => Ok(json!(character

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use crate::faults::{Fault, Faults};
+use crate::faults::{Character, Fault, Faults};
 use crate::node::Node;
 use crate::rpc::{answer, bytes_json, RpcError};
 use crate::tx::Transaction;
@@ -224,22 +224,27 @@ fn respond(body: &[u8], shared: &Shared, faults: &Faults) -> Response {
         Value::Array(calls) => calls.iter().collect(),
         single => vec![single],
     };
-    let mut struck = Vec::new();
-    for call in &calls {
-        struck.extend(faults.strike(call["method"].as_str().unwrap_or_default()));
-    }
+    let struck_each: Vec<Vec<Fault>> = calls
+        .iter()
+        .map(|call| faults.strike(call["method"].as_str().unwrap_or_default()))
+        .collect();
+    let struck = struck_each.concat();
     if let Some(response) = strike_below_json(&struck, shared) {
         return response;
     }
-    let character = faults.character();
+    let character = faults.character_of_request();
     if request.is_array() && character.refuses_batches {
         let text = error_body(&Value::Null, -32_600, "batch requests are not supported");
         return Response::Whole(http(200, None, &text));
     }
     let mut answers: Vec<Value> = calls
         .iter()
-        .map(|call| answer_one(call, shared, faults, &struck))
+        .zip(&struck_each)
+        .map(|(call, struck)| answer_one(call, shared, &character, struck))
         .collect();
+    if request.is_array() && character.loses_batch_items {
+        answers.pop();
+    }
     if character.reorders_batches {
         answers.reverse();
     }
@@ -295,7 +300,7 @@ fn strike_below_json(struck: &[Fault], shared: &Shared) -> Option<Response> {
     None
 }
 
-fn answer_one(call: &Value, shared: &Shared, faults: &Faults, struck: &[Fault]) -> Value {
+fn answer_one(call: &Value, shared: &Shared, character: &Character, struck: &[Fault]) -> Value {
     let id = call.get("id").cloned().unwrap_or(Value::Null);
     let method = call["method"].as_str().unwrap_or_default();
     let params = call.get("params").cloned().unwrap_or_else(|| json!([]));
@@ -321,8 +326,7 @@ fn answer_one(call: &Value, shared: &Shared, faults: &Faults, struck: &[Fault]) 
             _ => {}
         }
     }
-    let character = faults.character();
-    match shared.with(|node| answer(node, &character, method, &params)) {
+    match shared.with(|node| answer(node, character, method, &params)) {
         Ok(mut result) => {
             for fault in struck {
                 if let Fault::Distort(distortion) = fault {
