@@ -22,7 +22,7 @@ use crate::actors::sender::{Attempt, Check, Order, Prepared, Sender};
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
-use crate::base::thread::{fault_point, Beat};
+use crate::base::thread::Beat;
 use crate::chain::types::{H256, U256};
 use crate::lottery::contract::RevertMeaning;
 use crate::lottery::decision::{decide, Decision, Facts, Failures, Policy, Unanswered, Why};
@@ -227,7 +227,6 @@ impl Operator {
             self.status.phase = "disabled: only commands are carried out".to_owned();
             return None;
         }
-        fault_point("operator");
         self.act_by_itself(&snapshot, &round, now)
     }
 

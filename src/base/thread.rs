@@ -12,8 +12,7 @@ use crate::base::shutdown::{Shutdown, StopReason};
 /// More restarts than this within `RESTART_WINDOW` end the process.
 const RESTARTS_MAX: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_secs(600);
-/// A thread without a turn for this long is named unhealthy; after `STUCK_AFTER` the process ends.
-pub const SLOW_AFTER: Duration = Duration::from_secs(30);
+/// A thread without a turn for half this long is named unhealthy; after all of it the process ends.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// What to do when a thread fails.
@@ -40,7 +39,7 @@ pub struct Component {
 
 impl Component {
     pub fn is_turning(&self, now: Instant) -> bool {
-        self.running && now.saturating_duration_since(self.last_turn) < SLOW_AFTER
+        self.running && now.saturating_duration_since(self.last_turn) < stuck_after() / 2
     }
 }
 
@@ -56,6 +55,8 @@ impl Beat {
     pub fn turn(&self) {
         self.health
             .with(self.name, |component| component.last_turn = Instant::now());
+        #[cfg(debug_assertions)]
+        injected::strike(self.name);
     }
 }
 
@@ -151,17 +152,17 @@ pub fn spawn_watchdog(health: &Health, shutdown: &Shutdown) -> std::io::Result<J
     let health = health.clone();
     let shutdown = shutdown.clone();
     Builder::new().name("watchdog".to_owned()).spawn(move || {
-        while !shutdown.wait_timeout(Duration::from_secs(5)) {
+        while !shutdown.wait_timeout(stuck_after() / 12) {
             let now = Instant::now();
             let stuck = health.components().into_iter().find(|component| {
                 component.running
-                    && now.saturating_duration_since(component.last_turn) >= STUCK_AFTER
+                    && now.saturating_duration_since(component.last_turn) >= stuck_after()
             });
             if let Some(component) = stuck {
                 let reason = format!(
                     "{} has not turned for {} s",
                     component.name,
-                    STUCK_AFTER.as_secs()
+                    stuck_after().as_secs()
                 );
                 log::error!("{reason}");
                 shutdown.trip(StopReason::Failed(reason));
@@ -190,20 +191,52 @@ fn note_failure(health: &Health, name: &'static str, cause: &str) -> Option<Dura
     backoff
 }
 
-/// A place where a test can make a thread fail once: with PANIC_ONCE_IN=name in the environment the first pass through
-/// the point of that name panics. Release builds know nothing of it.
-pub fn fault_point(name: &str) {
+/// How long a thread may go without a turn before the process ends; half of it is slow.
+fn stuck_after() -> Duration {
     #[cfg(debug_assertions)]
-    {
-        use std::sync::atomic::{AtomicBool, Ordering};
-        static PASSED: AtomicBool = AtomicBool::new(false);
-        let wanted = std::env::var("PANIC_ONCE_IN").is_ok_and(|wanted| wanted == name);
-        if wanted && !PASSED.swap(true, Ordering::SeqCst) {
-            panic!("the failure that PANIC_ONCE_IN asked for");
+    if let Some(secs) = injected::stuck_after_secs() {
+        return Duration::from_secs(secs);
+    }
+    STUCK_AFTER
+}
+
+/// Failures on demand, for tests of debug builds: release builds know nothing of them.
+#[cfg(debug_assertions)]
+mod injected {
+    use std::collections::HashMap;
+    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::time::Duration;
+
+    static TURNS: OnceLock<Mutex<HashMap<&'static str, u32>>> = OnceLock::new();
+
+    /// With PANIC_ONCE_IN=name in the environment the thread of that name panics at the first turn of its body, with
+    /// STICK_ONCE_IN=name it hangs there for ever.
+    pub fn strike(name: &'static str) {
+        let is = |variable: &str| std::env::var(variable).is_ok_and(|wanted| wanted == name);
+        let (panics, sticks) = (is("PANIC_ONCE_IN"), is("STICK_ONCE_IN"));
+        if !panics && !sticks {
+            return;
+        }
+        let turn = {
+            let turns = TURNS.get_or_init(Mutex::default);
+            let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = turns.entry(name).or_insert(0);
+            *turn += 1;
+            *turn
+        };
+        // The first turn is supervision's own.
+        match turn {
+            2 if panics => panic!("the failure that PANIC_ONCE_IN asked for"),
+            2 => loop {
+                std::thread::park_timeout(Duration::from_secs(3_600));
+            },
+            _ => {}
         }
     }
-    #[cfg(not(debug_assertions))]
-    let _ = name;
+
+    pub fn stuck_after_secs() -> Option<u64> {
+        std::env::var("STUCK_AFTER_SECS").ok()?.parse().ok()
+    }
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {

@@ -149,6 +149,11 @@ impl Daemon {
         Feed { socket }
     }
 
+    /// Waits for it to end by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// SIGTERM; how it ended and how long that took.
     pub fn stop(mut self) -> (ExitStatus, Duration) {
         let started = Instant::now();

@@ -17,17 +17,17 @@ use crate::follower::{shown, Follower};
 const BET_WEI: u64 = 1_000_000_000_000_000;
 /// How long the daemon may take to hold what is true.
 const PATIENCE: Duration = Duration::from_secs(30);
-const LONG: Timing = Timing {
+pub const LONG: Timing = Timing {
     betting: 1_000_000,
     min_draw_delay: 5,
     max_draw_delay: 180,
     min_extension: 60,
 };
 
-struct Scene<'a> {
-    chain: &'a Chain,
-    lottery: Lottery<'a>,
-    daemon: Daemon,
+pub struct Scene<'a> {
+    pub chain: &'a Chain,
+    pub lottery: Lottery<'a>,
+    pub daemon: Daemon,
 }
 
 impl Scene<'_> {
@@ -60,13 +60,13 @@ impl Scene<'_> {
     }
 }
 
-fn in_step(daemon: &Daemon, chain: &Chain) -> Option<()> {
+pub fn in_step(daemon: &Daemon, chain: &Chain) -> Option<()> {
     let (_, round) = daemon.get("/api/round/status");
     let as_of = &round["asOf"];
     (as_of["blockNumber"] == chain.dev().head_number() && as_of["syncing"] == false).then_some(())
 }
 
-fn follower_options(urls: &[String]) -> Options {
+pub fn follower_options(urls: &[String]) -> Options {
     Options {
         config: json!({
             "blockchain": {"rpc_url": urls, "rpc_timeout": 3},
@@ -80,7 +80,7 @@ fn follower_options(urls: &[String]) -> Options {
     }
 }
 
-fn fresh(lottery: &Lottery) -> Value {
+pub fn fresh(lottery: &Lottery) -> Value {
     let daemon = Daemon::start(lottery, follower_options(&[lottery.chain.url.clone()]));
     wait_for("a fresh daemon at the head", || {
         let follower = Follower::connect(&daemon);
@@ -180,7 +180,7 @@ fn play(row: &Row) {
 }
 
 /// Where two values differ, a line each.
-fn differences(held: &Value, expected: &Value, path: &str) -> String {
+pub fn differences(held: &Value, expected: &Value, path: &str) -> String {
     let keys: Vec<String> = match (held, expected) {
         (Value::Object(a), Value::Object(b)) => a.keys().chain(b.keys()).cloned().collect(),
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {

@@ -8,9 +8,11 @@ mod conformance;
 mod contract;
 #[allow(dead_code)]
 mod daemon;
+mod failover;
 mod follower;
 mod following;
 mod matrix;
 mod page;
 mod rounds;
+mod threads;
 mod web;

@@ -79,6 +79,8 @@ struct Rule {
 pub struct Character {
     /// Its head trails the chain's by so many blocks.
     pub lag_blocks: u64,
+    /// Its head stands still at this block.
+    pub frozen_at: Option<u64>,
     /// Several nodes behind one URL: each request meets any of them, which trails by so many blocks.
     pub lags: Vec<u64>,
     pub chain_id: Option<u64>,

@@ -286,6 +286,7 @@ pub fn visible_head(node: &Node, character: &Character) -> u64 {
     node.head()
         .header
         .number
+        .min(character.frozen_at.unwrap_or(u64::MAX))
         .saturating_sub(character.lag_blocks)
 }
 
