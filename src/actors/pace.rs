@@ -1,6 +1,7 @@
 //! When to look at the head again. Pure: it learns the chain's rhythm and aims just behind the next block, so that a
 //! regular chain costs about one call a block; an irregular one is looked at every poll interval.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::chain::cursor::Cursor;
@@ -11,6 +12,8 @@ const MISS_MIN: Duration = Duration::from_millis(100);
 const MISS_MAX: Duration = Duration::from_millis(700);
 /// A block this late after its time is overdue; on an irregular chain twice that.
 const GRACE: Duration = Duration::from_secs(1);
+/// Over how many arrivals the usual gap is taken.
+const GAPS: usize = 9;
 /// Beyond this no block is waited for without a look.
 const WAIT_MAX: Duration = Duration::from_secs(15);
 /// How much earlier the next look comes when the last one found its block at once: this finds the block's true time.
@@ -21,8 +24,11 @@ pub struct Pace {
     poll_interval: Duration,
     /// Mean spacing, where the chain is regular enough to aim.
     spacing: Option<Duration>,
-    /// Mean spacing of any chain.
+    /// Mean spacing of any chain, by its timestamps.
     mean: Option<Duration>,
+    /// How long the last blocks took to come, by our own clock.
+    gaps: VecDeque<Duration>,
+    tip: Option<(u64, Instant)>,
     /// The best estimate of when the newest block came.
     came_at: Option<Instant>,
     misses: u32,
@@ -35,6 +41,8 @@ impl Pace {
             poll_interval,
             spacing: None,
             mean: None,
+            gaps: VecDeque::new(),
+            tip: None,
             came_at: None,
             misses: 0,
             last_look_at: None,
@@ -44,6 +52,7 @@ impl Pace {
     /// The head was looked at and had moved.
     pub fn moved(&mut self, now: Instant, cursor: &Cursor) {
         self.spacing = regular_spacing(cursor);
+        self.note_gap(now, cursor);
         self.mean = cursor
             .mean_spacing_secs()
             .map(|secs| Duration::from_secs_f64(secs.clamp(0.0, 3_600.0)));
@@ -55,6 +64,22 @@ impl Pace {
         self.came_at = now.checked_sub(early);
         self.misses = 0;
         self.last_look_at = Some(now);
+    }
+
+    fn note_gap(&mut self, now: Instant, cursor: &Cursor) {
+        let Some(number) = cursor.tip().map(|tip| tip.number) else {
+            return;
+        };
+        if let Some((before, at)) = self.tip.replace((number, now)) {
+            let blocks = u32::try_from(number.saturating_sub(before)).unwrap_or(u32::MAX);
+            if blocks > 0 {
+                self.gaps
+                    .push_back(now.saturating_duration_since(at) / blocks);
+                if self.gaps.len() > GAPS {
+                    self.gaps.pop_front();
+                }
+            }
+        }
     }
 
     /// The head was looked at and had not moved.
@@ -96,9 +121,12 @@ impl Pace {
 
     /// How long after the newest block the next one is overdue.
     pub fn overdue_after(&self) -> Duration {
-        match (self.spacing, self.mean) {
+        // Timestamps may jump (a chain that was stopped, a test that moves time); what was seen to come did not.
+        let mut gaps: Vec<Duration> = self.gaps.iter().copied().collect();
+        gaps.sort_unstable();
+        match (self.spacing, gaps.get(gaps.len() / 2)) {
             (Some(spacing), _) => spacing + GRACE,
-            (None, Some(mean)) => mean + 2 * GRACE,
+            (None, Some(median)) => (*median + 2 * GRACE).min(WAIT_MAX),
             (None, None) => WAIT_MAX,
         }
     }
@@ -185,7 +213,8 @@ mod tests {
         assert_eq!(pace.wait(start), WAIT_MAX);
         pace.moved(start, &cursor(&[0, 1, 30, 31, 90]));
         assert_eq!(pace.wait_for_news(start), WAIT_MAX);
-        assert_eq!(pace.overdue_after(), Duration::from_millis(24_500));
+        // It has been seen to come at once, whatever its timestamps say.
+        assert_eq!(pace.overdue_after(), 2 * SECOND);
     }
 
     #[test]

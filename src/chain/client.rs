@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
@@ -81,9 +81,19 @@ pub(super) struct Shared {
     /// It takes no block hashes (EIP-1898) in state calls.
     hashes_refused: AtomicBool,
     health: Mutex<EndpointHealth>,
-    /// By purpose: a thread of `Endpoints` waits for its answer.
-    asked_aside: [AtomicBool; 2],
+    /// By purpose: threads of `Endpoints` that wait for an answer.
+    asides: [Mutex<Asides>; 2],
     pub(super) log_range: LogRange,
+}
+
+/// So many questions of one purpose may wait for an endpoint that hangs; another one only after a while.
+const ASIDES_MAX: u32 = 4;
+const ASIDE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+struct Asides {
+    waiting: u32,
+    newest_at: Option<Instant>,
 }
 
 /// Why an endpoint is asked on a thread of its own; a question of one purpose never keeps the other waiting.
@@ -126,7 +136,8 @@ impl std::ops::Deref for Aside {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        self.0.shared.asked_aside[self.1 as usize].store(false, Ordering::Release);
+        let mut asides = self.0.asides(self.1);
+        asides.waiting = asides.waiting.saturating_sub(1);
     }
 }
 
@@ -159,7 +170,7 @@ impl Endpoint {
                 overrides,
                 hashes_refused,
                 health,
-                asked_aside: Default::default(),
+                asides: Default::default(),
                 log_range: LogRange::default(),
             }),
         })
@@ -181,10 +192,25 @@ impl Endpoint {
         )
     }
 
-    /// Claims the one place for a question of this purpose; None while an earlier one still waits for its answer.
+    /// Claims a place for a question of this purpose; None while an earlier one has not waited long for its answer, or
+    /// too many wait.
     pub fn claim_aside(&self, purpose: Purpose) -> Option<Aside> {
-        let taken = self.shared.asked_aside[purpose as usize].swap(true, Ordering::AcqRel);
-        (!taken).then(|| Aside(self.clone(), purpose))
+        let (mut asides, now) = (self.asides(purpose), Instant::now());
+        let is_patient = asides
+            .newest_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= ASIDE_AGAIN_AFTER);
+        let is_free = asides.waiting == 0 || asides.waiting < ASIDES_MAX && is_patient;
+        is_free.then(|| {
+            asides.waiting += 1;
+            asides.newest_at = Some(now);
+            Aside(self.clone(), purpose)
+        })
+    }
+
+    fn asides(&self, purpose: Purpose) -> MutexGuard<'_, Asides> {
+        self.shared.asides[purpose as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn chain_id(&self) -> Result<u64, RpcError> {

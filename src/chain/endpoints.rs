@@ -123,25 +123,27 @@ impl Endpoints {
         patience: Duration,
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Result<(Endpoint, T), RpcError> {
-        self.first_answer(self.best_first(), patience, ask)
+        // The calls of a question have their own time-outs: it ends in any case.
+        self.first_answer(self.best_first(), (patience, Duration::from_secs(600)), ask)
     }
 
-    /// As `hedged`, but passing over `other`: for a second opinion. None when there is nobody else to ask.
+    /// As `hedged`, but passing over `first` and waiting no longer than `patience` for the last: a second opinion. None
+    /// when there is nobody else to ask.
     pub fn hedged_without<T: Send + 'static>(
         &self,
-        other: &Endpoint,
+        first: &Endpoint,
         patience: Duration,
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Option<Result<(Endpoint, T), RpcError>> {
         let mut usable = self.best_first();
-        usable.retain(|endpoint| endpoint != other);
-        (!usable.is_empty()).then(|| self.first_answer(usable, patience, ask))
+        usable.retain(|endpoint| endpoint != first);
+        (!usable.is_empty()).then(|| self.first_answer(usable, (patience, patience), ask))
     }
 
     fn first_answer<T: Send + 'static>(
         &self,
         usable: Vec<Endpoint>,
-        patience: Duration,
+        (patience, with_last): (Duration, Duration),
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Result<(Endpoint, T), RpcError> {
         if self.list.len() == 1 {
@@ -167,7 +169,7 @@ impl Endpoints {
             let arrival = match (&next, unanswered.is_empty()) {
                 (_, true) => None,
                 (Some(_), false) => arrivals.recv_timeout(patience).ok(),
-                (None, false) => arrivals.recv().ok(),
+                (None, false) => arrivals.recv_timeout(with_last).ok(),
             };
             match arrival {
                 Some((endpoint, Ok(answer))) => {

@@ -47,7 +47,7 @@ fn with_one_good_endpoint_of_three_nothing_is_late() {
         &lottery,
         Options {
             config: json!({"blockchain": {"rpc_url": urls(&chain, 3)}}),
-            quiet: true,
+            env: vec![("RUST_LOG", "lottery=debug".to_owned())],
             ..Options::default()
         },
     );
@@ -68,7 +68,7 @@ fn with_one_good_endpoint_of_three_nothing_is_late() {
         },
         &|| {
             strike(0, Fault::Html);
-            strike(2, Fault::Status(429, Some(30)));
+            strike(2, Fault::Status(429, Some(2)));
         },
         &|| {
             endpoints[0].faults.set(|it| it.lag_blocks = 8);
@@ -79,7 +79,7 @@ fn with_one_good_endpoint_of_three_nothing_is_late() {
             strike(2, Fault::Truncated);
         },
     ];
-    let mut worst = 0;
+    let mut worst = [0; 5];
     for (phase, begin) in phases.iter().enumerate() {
         let round_id = lottery.round().round_id;
         lottery.bet(2, BET_WEI);
@@ -95,11 +95,14 @@ fn with_one_good_endpoint_of_three_nothing_is_late() {
             );
             let (_, round) = daemon.get("/api/round/status");
             let shown = round["asOf"]["blockNumber"].as_u64().unwrap();
-            worst = worst.max(chain.dev().head_number().saturating_sub(shown));
+            worst[phase] = worst[phase].max(chain.dev().head_number().saturating_sub(shown));
             std::thread::park_timeout(Duration::from_millis(50));
         }
     }
-    assert!(worst <= 5, "the state was {worst} s old");
+    assert!(
+        worst.iter().all(|secs| *secs <= 5),
+        "the state was {worst:?} s old"
+    );
 }
 
 fn finished_ids(daemon: &Daemon) -> Vec<u64> {
