@@ -7,6 +7,8 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::client::{CallRequest, Endpoint};
 use crate::chain::error::RpcError;
+use crate::chain::rpc::shown_host;
+use crate::chain::subscription::Subscription;
 use crate::chain::types::{to_checksum, Address, BlockId};
 use crate::cli::{DONE, NO, USAGE};
 use crate::config::Config;
@@ -53,6 +55,9 @@ pub fn run(config: &Config, as_json: bool) -> u8 {
         check_endpoint(endpoint, config, key_address, &mut rows);
         usable += usize::from(rows[before..].iter().all(|row| row.passed != Some(false)));
     }
+    for url in &config.blockchain.subscribe_urls {
+        rows.push(check_subscription(url.expose(), config));
+    }
     let passed = rows.iter().all(|row| row.passed != Some(false)) && usable > 0;
     if as_json {
         println!("{}", as_value(&rows, passed));
@@ -63,6 +68,21 @@ pub fn run(config: &Config, as_json: bool) -> u8 {
         DONE
     } else {
         NO
+    }
+}
+
+fn check_subscription(url: &str, config: &Config) -> Row {
+    let blockchain = &config.blockchain;
+    let (chain_id, contract) = (blockchain.chain_id, blockchain.contract_address);
+    let opened = Subscription::open(url, chain_id, contract, blockchain.rpc_timeout);
+    Row {
+        subject: shown_host(url, &["ws", "wss"]).unwrap_or_default(),
+        check: "subscription",
+        passed: Some(opened.is_ok()),
+        found: opened.map_or_else(
+            |error| error.to_string(),
+            |_| "heads and logs are announced".to_owned(),
+        ),
     }
 }
 

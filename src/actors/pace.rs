@@ -16,8 +16,10 @@ const GRACE: Duration = Duration::from_secs(1);
 const GAPS: usize = 9;
 /// Beyond this no block is waited for without a look.
 const WAIT_MAX: Duration = Duration::from_secs(15);
-/// How much earlier the next look comes when the last one found its block at once: this finds the block's true time.
+/// How much earlier the next look comes when so many in a row found their block at once: this finds the blocks' true
+/// time, at the price of a look that comes too early.
 const EARLIER_SHARE: u32 = 16;
+const EARLIER_AFTER: u32 = 4;
 
 #[derive(Debug)]
 pub struct Pace {
@@ -32,6 +34,8 @@ pub struct Pace {
     /// The best estimate of when the newest block came.
     came_at: Option<Instant>,
     misses: u32,
+    /// Looks in a row that found their block at once.
+    hits: u32,
     last_look_at: Option<Instant>,
 }
 
@@ -45,6 +49,7 @@ impl Pace {
             tip: None,
             came_at: None,
             misses: 0,
+            hits: 0,
             last_look_at: None,
         }
     }
@@ -56,9 +61,16 @@ impl Pace {
         self.mean = cursor
             .mean_spacing_secs()
             .map(|secs| Duration::from_secs_f64(secs.clamp(0.0, 3_600.0)));
+        self.hits = match self.misses {
+            0 => self.hits + 1,
+            _ => 0,
+        };
         let early = match self.spacing {
-            // Found at the first look: it may have come earlier, so the next look aims earlier.
-            Some(spacing) if self.misses == 0 => spacing / EARLIER_SHARE,
+            // Found at once again and again: it may have come earlier, so the next look aims earlier.
+            Some(spacing) if self.hits >= EARLIER_AFTER => {
+                self.hits = 0;
+                spacing / EARLIER_SHARE
+            }
             _ => Duration::ZERO,
         };
         self.came_at = now.checked_sub(early);
@@ -176,6 +188,10 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(SECOND);
         assert_eq!(pace.wait(start), SECOND);
+        for number in 1..EARLIER_AFTER {
+            pace.moved(start, &cursor(&[0, 12, 24, 36]));
+            assert_eq!(pace.wait(start), 12 * SECOND, "after {number} hits");
+        }
         pace.moved(start, &cursor(&[0, 12, 24, 36]));
         assert_eq!(pace.wait(start), Duration::from_millis(12_000 - 750));
         let look = start + Duration::from_millis(11_250);
@@ -205,9 +221,8 @@ mod tests {
         let mut pace = Pace::new(SECOND);
         assert_eq!(pace.wait_for_news(start), WAIT_MAX);
         pace.moved(start, &cursor(&[0, 2, 4, 6]));
-        // The first look may have come after the block by a sixteenth of the spacing.
         assert_eq!(pace.overdue_after(), 3 * SECOND);
-        assert_eq!(pace.wait_for_news(start), Duration::from_millis(2_875));
+        assert_eq!(pace.wait_for_news(start), 3 * SECOND);
         assert_eq!(pace.wait_for_news(start + 3 * SECOND), SECOND);
         pace.moved(start, &cursor(&[0, 30, 60, 90]));
         assert_eq!(pace.wait(start), WAIT_MAX);
@@ -237,7 +252,7 @@ mod tests {
             }
             now += pace.wait(at).as_millis() as u64;
         }
-        assert!(looks <= 400, "{looks} looks for 300 blocks");
+        assert!(looks <= 370, "{looks} looks for 300 blocks");
         assert!(worst <= 1_000, "a block was noticed {worst} ms late");
     }
 }

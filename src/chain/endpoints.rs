@@ -464,8 +464,12 @@ impl EndpointHealth {
     }
 
     fn chain_check_due(&self, now: Instant) -> bool {
+        let every = match self.wrong_chain {
+            Some(_) => PARKED_FOR,
+            None => CHAIN_ID_EVERY,
+        };
         self.chain_checked_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= CHAIN_ID_EVERY)
+            .is_none_or(|at| now.saturating_duration_since(at) >= every)
     }
 
     pub fn note_success(&mut self) {

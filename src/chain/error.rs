@@ -246,8 +246,41 @@ fn class_of_message(text: &str) -> Option<ErrorKind> {
                 blocks: range_hint(text),
             })
         }
+        ErrorKind::RateLimited { .. } => ErrorKind::RateLimited {
+            retry_after: retry_hint(text),
+        },
         other => other.clone(),
     })
+}
+
+/// How long a rate limit asks to wait, where its text says: "try again in 2s", "retry after 500 ms".
+pub fn retry_hint(text: &str) -> Option<Duration> {
+    const PHRASES: [&str; 5] = [
+        "try again in ",
+        "retry in ",
+        "retry after ",
+        "retry-after: ",
+        "available in ",
+    ];
+    let text = text.to_lowercase();
+    PHRASES.iter().find_map(|phrase| {
+        let (_, rest) = text.split_once(phrase)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, unit) = rest.split_at(digits.unwrap_or(rest.len()));
+        let number: f64 = number.trim_end_matches('.').parse().ok()?;
+        let unit = unit.trim_start();
+        let secs = match unit {
+            _ if unit.starts_with("ms") || unit.starts_with("milli") => number / 1_000.0,
+            _ if unit.starts_with('m') => number * 60.0,
+            _ => number,
+        };
+        Some(bounded_wait(secs))
+    })
+}
+
+/// No hint is followed for longer than an hour.
+pub fn bounded_wait(secs: f64) -> Duration {
+    Duration::from_secs_f64(secs.clamp(0.0, 3_600.0))
 }
 
 fn class_of_code(code: i64, client: &str) -> Option<ErrorKind> {
@@ -357,6 +390,26 @@ mod tests {
 
     fn class(code: i64, message: &str, client: &str) -> ErrorKind {
         classify(code, message, None, client).kind
+    }
+
+    #[test]
+    fn a_rate_limit_may_say_how_long() {
+        for (text, ms) in [
+            ("rate limit reached, try again in 2s", Some(2_000)),
+            ("Too many requests. Retry after 500 ms", Some(500)),
+            ("retry in 1.5 seconds.", Some(1_500)),
+            ("slow down, available in 2 minutes", Some(120_000)),
+            ("try again in 7.", Some(7_000)),
+            ("try again in 99999999999 s", Some(3_600_000)),
+            ("try again later", None),
+            ("try again in a while", None),
+        ] {
+            let hint = retry_hint(text).map(|wait| wait.as_millis());
+            assert_eq!(hint, ms, "{text}");
+        }
+        let limited = class(-32_005, "request limit: try again in 3 s", "");
+        let retry_after = Some(Duration::from_secs(3));
+        assert_eq!(limited, ErrorKind::RateLimited { retry_after });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use crate::chain::error::{classify, ErrorKind, RpcError};
+use crate::chain::error::{bounded_wait, classify, retry_hint, ErrorKind, RpcError};
 
 /// The largest answer that is read.
 const BODY_MAX_BYTES: u64 = 32 << 20;
@@ -196,12 +196,16 @@ impl Connection {
             let data = error
                 .get("data")
                 .and_then(|data| data.as_str().or_else(|| data.get("data")?.as_str()));
-            return Err(classify(
-                code,
-                message,
-                data,
-                self.client.get().map_or("", String::as_str),
-            ));
+            let client = self.client.get().map_or("", String::as_str);
+            let mut classified = classify(code, message, data, client);
+            // Infura's way to say how long.
+            let backoff_secs = error["data"]["rate"]["backoff_seconds"].as_f64();
+            if let (ErrorKind::RateLimited { retry_after }, Some(secs)) =
+                (&mut classified.kind, backoff_secs)
+            {
+                *retry_after = Some(bounded_wait(secs));
+            }
+            return Err(classified);
         }
         match answer.get_mut("result") {
             Some(result) => Ok(result.take()),
@@ -235,7 +239,9 @@ impl Connection {
         let kind = match status {
             200..=299 => None,
             401 | 403 | 404 | 405 | 410 => Some(ErrorKind::Parked),
-            429 => Some(ErrorKind::RateLimited { retry_after }),
+            429 => Some(ErrorKind::RateLimited {
+                retry_after: retry_after.or_else(|| retry_hint(&String::from_utf8_lossy(&bytes))),
+            }),
             300..=399 => Some(ErrorKind::Parked),
             // JSON-RPC errors come with 400 or 500 from some nodes: their body tells more than the status.
             _ if is_rpc_error(&bytes) => None,
@@ -396,6 +402,18 @@ mod tests {
         let retry_after = Some(Duration::from_secs(7));
         assert_eq!(
             kind(&fixed(limited)),
+            ErrorKind::RateLimited { retry_after }
+        );
+        let hinted = http("429 Too Many Requests", "", "try again in 4s");
+        let retry_after = Some(Duration::from_secs(4));
+        assert_eq!(kind(&fixed(hinted)), ErrorKind::RateLimited { retry_after });
+        let told = json!({"id": 1, "error": {
+            "code": -32005, "message": "daily request count exceeded, request rate limited",
+            "data": {"rate": {"backoff_seconds": 30}},
+        }});
+        let retry_after = Some(Duration::from_secs(30));
+        assert_eq!(
+            kind(&fixed(http("200 OK", "", &told.to_string()))),
             ErrorKind::RateLimited { retry_after }
         );
         let error =
