@@ -124,6 +124,11 @@ impl Connection {
         matches!(self.state, State::Idle)
     }
 
+    /// Bytes that came and belong to no request yet.
+    pub fn waiting_bytes(&self) -> usize {
+        self.input.len()
+    }
+
     pub fn since(&self) -> Instant {
         self.since
     }

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 use polling::{Event as Readiness, Events, Poller};
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Message, WebSocket};
 
 use crate::actors::messages::PublicationReceiver;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::lottery::model::Publication;
+use crate::web::inbound::{Heard, Inbound};
 use crate::web::occupancy::{Occupancy, Seat};
 use crate::web::stream::{close_frame, ping_frame, Frame, Stream};
 
@@ -26,10 +25,6 @@ mod tests;
 /// A client whose queue grows past either is too slow.
 const QUEUE_FRAMES_MAX: usize = 256;
 const QUEUE_BYTES_MAX: usize = 1 << 20;
-const INBOUND_BYTES_MAX: usize = 1024;
-const INBOUND_MESSAGES_PER_SEC_MAX: u32 = 5;
-/// Frames can be cut into crumbs that never make a message: their bytes count as well.
-const INBOUND_BYTES_PER_SEC_MAX: usize = 16 * 1024;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const HEARTBEAT_AFTER: Duration = Duration::from_secs(15);
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -44,10 +39,6 @@ const WELCOMES_MAX: usize = 1_024;
 
 /// Close codes of RFC 6455, 7.4.1.
 const GOING_AWAY: u16 = 1001;
-const PROTOCOL_ERROR: u16 = 1002;
-const INVALID_DATA: u16 = 1007;
-const POLICY: u16 = 1008;
-const TOO_BIG: u16 = 1009;
 const TRY_AGAIN_LATER: u16 = 1013;
 
 /// A socket whose handshake was good, on its way from the gate.
@@ -128,7 +119,7 @@ impl Forwarder {
 
 struct Client {
     socket: TcpStream,
-    protocol: WebSocket<Pipe>,
+    inbound: Inbound,
     queue: VecDeque<Frame>,
     queued_bytes: usize,
     /// Bytes of the first frame that are already written.
@@ -138,44 +129,7 @@ struct Client {
     last_heard: Instant,
     last_ping: Instant,
     closing_since: Option<Instant>,
-    inbound: Inbound,
     _seat: Seat,
-}
-
-/// What came in during the current second.
-#[derive(Clone, Copy)]
-struct Inbound {
-    since: Instant,
-    messages: u32,
-    bytes: usize,
-}
-
-/// The protocol's view of the socket: it reads what the hub has read, and what it writes joins the client's queue, so
-/// that its pongs and closes never cut into a half-written frame.
-#[derive(Default)]
-struct Pipe {
-    inbound: VecDeque<u8>,
-    outbound: Vec<u8>,
-}
-
-impl Read for Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.inbound.read(buffer)? {
-            0 if !buffer.is_empty() => Err(ErrorKind::WouldBlock.into()),
-            count => Ok(count),
-        }
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.outbound.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 impl Hub {
@@ -260,11 +214,6 @@ impl Hub {
     fn welcome(&mut self, new: NewClient, now: Instant) {
         // Without a small send buffer a stalled client hides megabytes in the kernel and is never noticed.
         let _ = socket2::SockRef::from(&new.stream).set_send_buffer_size(SEND_BUFFER_BYTES);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(1024)
-            .write_buffer_size(0)
-            .max_message_size(Some(INBOUND_BYTES_MAX))
-            .max_frame_size(Some(INBOUND_BYTES_MAX));
         let key = self.free.pop().unwrap_or_else(|| {
             self.clients.push(None);
             self.clients.len() - 1
@@ -274,11 +223,9 @@ impl Hub {
             self.free.push(key);
             return;
         }
-        let protocol =
-            WebSocket::from_partially_read(Pipe::default(), new.rest, Role::Server, Some(config));
         let mut client = Client {
             socket: new.stream,
-            protocol,
+            inbound: Inbound::new(now),
             queue: VecDeque::new(),
             queued_bytes: 0,
             written: 0,
@@ -286,11 +233,6 @@ impl Hub {
             last_heard: now,
             last_ping: now,
             closing_since: None,
-            inbound: Inbound {
-                since: now,
-                messages: 0,
-                bytes: 0,
-            },
             _seat: new.seat,
         };
         client.push(new.handshake.into());
@@ -300,8 +242,8 @@ impl Hub {
         self.clients[key] = Some(client);
         // First of all the handshake's answer goes out: a close that is already waiting must not overtake it.
         self.write(key);
-        // Frames that came together with the handshake are waiting inside the protocol already.
-        self.listen(key, now);
+        // Frames may have come together with the handshake.
+        self.listen(key, &new.rest, now);
         self.write(key);
         self.rearm(key);
     }
@@ -334,11 +276,7 @@ impl Hub {
                 Ok(0) => return self.close(key),
                 Ok(count) => {
                     client.last_heard = now;
-                    if client.closing_since.is_none() {
-                        client.protocol.get_mut().inbound.extend(&buffer[..count]);
-                        client.count_inbound(0, count, now);
-                        self.listen(key, now);
-                    }
+                    self.listen(key, &buffer[..count], now);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -347,35 +285,24 @@ impl Hub {
         }
     }
 
-    /// Lets the protocol take what has come; messages are counted and otherwise of no interest.
-    fn listen(&mut self, key: usize, now: Instant) {
+    /// Messages of clients are counted and otherwise of no interest.
+    fn listen(&mut self, key: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
             return;
         };
-        while client.closing_since.is_none() {
-            match client.protocol.read() {
-                Ok(Message::Close(_)) => {
-                    // The protocol has its answer ready; what else was queued is of no use any more.
-                    let _ = client.protocol.flush();
-                    client.drop_queue();
-                    client.take_protocol_output();
-                    client.closing_since = Some(now);
-                }
-                Ok(_) => client.count_inbound(1, 0, now),
-                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    break
-                }
-                Err(tungstenite::Error::Capacity(_)) => {
-                    client.begin_closing(TOO_BIG, "too big", now)
-                }
-                Err(tungstenite::Error::Utf8(_)) => {
-                    client.begin_closing(INVALID_DATA, "not UTF-8", now)
-                }
-                Err(_) => client.begin_closing(PROTOCOL_ERROR, "protocol error", now),
-            }
+        if client.closing_since.is_some() {
+            return;
         }
-        if client.closing_since.is_none() {
-            client.take_protocol_output();
+        match client.inbound.receive(bytes, now) {
+            Heard::Nothing => {}
+            Heard::Reply(bytes) => client.push(bytes.into()),
+            Heard::Goodbye(bytes) => {
+                // What else was queued is of no use any more.
+                client.drop_queue();
+                client.push(bytes.into());
+                client.closing_since = Some(now);
+            }
+            Heard::Refuse { code, reason } => client.begin_closing(code, reason, now),
         }
     }
 
@@ -508,30 +435,6 @@ impl Client {
         if self.closing_since.is_none() {
             self.push(close_frame(code, reason).into());
             self.closing_since = Some(now);
-        }
-    }
-
-    fn take_protocol_output(&mut self) {
-        let bytes = std::mem::take(&mut self.protocol.get_mut().outbound);
-        if !bytes.is_empty() {
-            self.push(bytes.into());
-        }
-    }
-
-    fn count_inbound(&mut self, messages: u32, bytes: usize, now: Instant) {
-        if now.saturating_duration_since(self.inbound.since) >= Duration::from_secs(1) {
-            self.inbound = Inbound {
-                since: now,
-                messages: 0,
-                bytes: 0,
-            };
-        }
-        self.inbound.messages += messages;
-        self.inbound.bytes += bytes;
-        if self.inbound.messages > INBOUND_MESSAGES_PER_SEC_MAX
-            || self.inbound.bytes > INBOUND_BYTES_PER_SEC_MAX
-        {
-            self.begin_closing(POLICY, "too many messages", now);
         }
     }
 

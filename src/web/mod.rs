@@ -14,6 +14,7 @@ pub mod feed;
 mod fixture;
 pub mod gate;
 pub mod http;
+pub mod inbound;
 pub mod metrics;
 pub mod occupancy;
 pub mod openapi;

@@ -26,6 +26,8 @@ pub struct Options {
     pub key: Option<String>,
     /// The log is not shown.
     pub quiet: bool,
+    /// It may open so many descriptors.
+    pub files_max: Option<u64>,
 }
 
 pub struct Daemon {
@@ -77,6 +79,9 @@ impl Daemon {
             .envs(options.env)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
+        if let Some(files_max) = options.files_max {
+            limit_files(&mut command, files_max);
+        }
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = unbounded();
@@ -217,6 +222,21 @@ impl Feed {
             }
             assert!(Instant::now() < until, "no fitting {kind} came");
         }
+    }
+}
+
+fn limit_files(command: &mut Command, files_max: u64) {
+    use std::os::unix::process::CommandExt;
+    let limit = libc::rlimit {
+        rlim_cur: files_max,
+        rlim_max: files_max,
+    };
+    // SAFETY: between fork and exec only setrlimit(2) is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_NOFILE, &limit) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
     }
 }
 

@@ -1,0 +1,231 @@
+//! Attacks on the public port, as a crowd or a single rude client would lead them. Each goes on for as long as what
+//! `begin` hands back lives.
+
+use std::any::Any;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const HANDSHAKE: &[u8] =
+    b"GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+pub struct Assault {
+    pub name: &'static str,
+    /// The daemon may open only so many descriptors.
+    pub files_max: Option<u64>,
+    /// What it may keep resident.
+    pub memory_max_mib: u64,
+    pub begin: fn(&Target) -> Box<dyn Any>,
+}
+
+pub struct Target {
+    /// host:port of the public port.
+    pub public: String,
+    /// Of the port for metrics.
+    pub private: String,
+}
+
+impl Target {
+    fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.public).expect("the public port accepts")
+    }
+}
+
+pub fn all(websockets: usize) -> Vec<Assault> {
+    let usual = |name, begin| Assault {
+        name,
+        files_max: None,
+        memory_max_mib: 64,
+        begin,
+    };
+    vec![
+        usual("2,000 idle connections", idle),
+        usual("500 clients that send a byte a second", slow),
+        usual("an endless header", endless),
+        usual("100 clients that pipeline and never read", deaf),
+        Assault {
+            files_max: Some(256),
+            ..usual("300 connections on 256 descriptors", crowded)
+        },
+        usual("50 WebSocket clients that never read", stalled),
+        match websockets {
+            10_000.. => Assault {
+                memory_max_mib: 128,
+                ..usual("10,000 WebSocket clients", ten_thousand)
+            },
+            _ => usual("1,000 WebSocket clients", thousand),
+        },
+        usual("random bytes on both ports", noise),
+    ]
+}
+
+/// This process needs as many descriptors as the attacks take.
+pub fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls only read or write the struct, which outlives them.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+}
+
+/// A thread that goes on with its attack until it is dropped.
+struct Ongoing {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ongoing {
+    /// `again` is called over and over, with a pause in between.
+    fn every(pause: Duration, mut again: impl FnMut() + Send + 'static) -> Ongoing {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let thread = std::thread::spawn(move || {
+            while !seen.load(Ordering::Relaxed) {
+                again();
+                std::thread::park_timeout(pause);
+            }
+        });
+        Ongoing {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn idle(target: &Target) -> Box<dyn Any> {
+    Box::new((0..2_000).map(|_| target.connect()).collect::<Vec<_>>())
+}
+
+fn slow(target: &Target) -> Box<dyn Any> {
+    let mut streams: Vec<TcpStream> = (0..500).map(|_| target.connect()).collect();
+    let address = target.public.clone();
+    let bytes = b"GET /api/status HTTP/1.1\r\nHost: example.org\r\nUser-Agent: slow\r\n".iter();
+    let mut bytes = bytes.cycle();
+    Box::new(Ongoing::every(Duration::from_secs(1), move || {
+        let byte = [*bytes.next().expect("a cycle has no end")];
+        for stream in &mut streams {
+            if stream.write_all(&byte).is_err() {
+                // Thrown out: it comes back.
+                if let Ok(again) = TcpStream::connect(&address) {
+                    *stream = again;
+                }
+            }
+        }
+    }))
+}
+
+fn endless(target: &Target) -> Box<dyn Any> {
+    let address = target.public.clone();
+    Box::new(Ongoing::every(Duration::from_millis(1), move || {
+        let Ok(mut stream) = TcpStream::connect(&address) else {
+            return;
+        };
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nA: ");
+        while stream.write_all(&[b'a'; 4_096]).is_ok() {}
+    }))
+}
+
+fn deaf(target: &Target) -> Box<dyn Any> {
+    let requests = "GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2_000);
+    let streams = (0..100).map(|_| {
+        let mut stream = target.connect();
+        stream
+            .set_nonblocking(true)
+            .expect("a socket can be nonblocking");
+        // As much as the buffers of both sides hold.
+        let _ = stream.write(requests.as_bytes());
+        stream
+    });
+    Box::new(streams.collect::<Vec<_>>())
+}
+
+fn crowded(target: &Target) -> Box<dyn Any> {
+    Box::new((0..300).map(|_| target.connect()).collect::<Vec<_>>())
+}
+
+fn stalled(target: &Target) -> Box<dyn Any> {
+    let streams: Vec<TcpStream> = (0..50).map(|_| websocket(target)).collect();
+    Box::new(streams)
+}
+
+fn thousand(target: &Target) -> Box<dyn Any> {
+    Box::new(reading(target, 1_000))
+}
+
+fn ten_thousand(target: &Target) -> Box<dyn Any> {
+    Box::new(reading(target, 10_000))
+}
+
+/// So many WebSocket clients that take what they are sent.
+fn reading(target: &Target, clients: usize) -> Ongoing {
+    let mut streams: Vec<TcpStream> = (0..clients).map(|_| websocket(target)).collect();
+    for stream in &streams {
+        stream
+            .set_nonblocking(true)
+            .expect("a socket can be nonblocking");
+    }
+    let mut buffer = vec![0; 64 * 1024];
+    Ongoing::every(Duration::from_millis(100), move || {
+        for stream in &mut streams {
+            while matches!(stream.read(&mut buffer), Ok(length) if length > 0) {}
+        }
+    })
+}
+
+/// A WebSocket behind its handshake; nothing more is read of it.
+fn websocket(target: &Target) -> TcpStream {
+    let mut stream = target.connect();
+    stream.write_all(HANDSHAKE).expect("a handshake is taken");
+    let mut status = [0; 12];
+    stream
+        .read_exact(&mut status)
+        .expect("a handshake is answered");
+    assert_eq!(&status, b"HTTP/1.1 101");
+    stream
+}
+
+fn noise(target: &Target) -> Box<dyn Any> {
+    let addresses = [target.public.clone(), target.private.clone()];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    Box::new(Ongoing::every(Duration::from_millis(2), move || {
+        for address in &addresses {
+            let length = state % 3_000;
+            let bytes: Vec<u8> = (0..length)
+                .map(|_| {
+                    // xorshift64
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state as u8
+                })
+                .collect();
+            state = state.wrapping_add(1);
+            let Ok(mut stream) = TcpStream::connect(address) else {
+                continue;
+            };
+            match stream.write_all(&bytes) {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => panic!("{error}"),
+                _ => drop(stream.shutdown(Shutdown::Write)),
+            }
+        }
+    }))
+}

@@ -1,0 +1,127 @@
+//! Each attack with a draw due in the middle of it: whatever goes on at the public port, others are answered, memory
+//! stays bounded, the draw is in the first block that allows it, and afterwards all is as before.
+
+use serde_json::json;
+
+use crate::assault::{all, raise_descriptor_limit, Assault, Target};
+use crate::chain::{wait_for, Chain, Lottery, Timing};
+use crate::daemon::{Daemon, Options};
+
+const BET_WEI: u64 = 1_000_000_000_000_000;
+/// Events that clients who never read would have to take.
+const EVENTS: u64 = 6_000;
+
+fn withstand(assault: &Assault) {
+    let chain = Chain::devchain(2);
+    let lottery = chain.deploy(Timing {
+        betting: 1_000,
+        ..Timing::default()
+    });
+    let daemon = Daemon::start(
+        &lottery,
+        Options {
+            config: json!({"server": {"metrics_listen": "127.0.0.1:0"}}),
+            files_max: assault.files_max,
+            quiet: true,
+            ..Options::default()
+        },
+    );
+    let private = daemon.wait_log("metrics on http://");
+    let private = private.split("http://").nth(1).unwrap();
+    let target = Target {
+        public: daemon.url.trim_start_matches("http://").to_owned(),
+        private: private.split('/').next().unwrap().to_owned(),
+    };
+    wait_for("the daemon to be ready", || {
+        (daemon.get("/readyz").0 == 200).then_some(())
+    });
+    lottery.bet(2, BET_WEI);
+    lottery.bet(3, BET_WEI);
+    let ongoing = (assault.begin)(&target);
+    if assault.name.contains("never read") && assault.name.contains("WebSocket") {
+        many_events(&lottery);
+    }
+    answers(&daemon);
+    lottery.skip_to(lottery.round().min_draw_time - 6);
+    wait_for("the draw", || {
+        answers(&daemon);
+        lottery.winner_of(1)
+    });
+    let drawn = &lottery.logs("RoundCompleted")[0];
+    assert_eq!(lottery.blocks_late(drawn), 0);
+    let resident_mib = daemon.resident_kib() / 1_024;
+    assert!(
+        resident_mib < assault.memory_max_mib,
+        "{resident_mib} MiB are resident"
+    );
+    drop(ongoing);
+    let mut feed = daemon.feed("");
+    feed.wait("snapshot", |_| true);
+    lottery.bet(4, BET_WEI);
+    feed.wait("participants_update", |update| {
+        update["totalParticipants"] == 1
+    });
+    answers(&daemon);
+    let (_, health) = daemon.get("/api/health");
+    for component in health["components"].as_array().unwrap() {
+        assert_eq!(component["restarts"], 0, "{component}");
+    }
+}
+
+fn answers(daemon: &Daemon) {
+    for path in ["/", "/healthz", "/api/round/status"] {
+        assert_eq!(daemon.get(path).0, 200, "{path}");
+    }
+}
+
+/// Bets by few players, many of them in a block, and somebody who takes every message.
+fn many_events(lottery: &Lottery) {
+    let chain = lottery.chain;
+    let bets =
+        (0..EVENTS).map(|bet| lottery.transaction(2 + bet as usize % 4, "placeBet", &[], BET_WEI));
+    bets.for_each(|bet| drop(chain.submit(&bet)));
+    let total = EVENTS + 2;
+    wait_for("the bets in blocks", || {
+        (lottery.round().total_pot_wei == (total * BET_WEI).into()).then_some(())
+    });
+}
+
+fn withstand_all(names: &[&str]) {
+    raise_descriptor_limit();
+    let assaults = all(1_000);
+    for name in names {
+        let assault = assaults.iter().find(|assault| assault.name == *name);
+        withstand(assault.unwrap_or_else(|| panic!("{name} is no attack")));
+    }
+}
+
+#[test]
+fn idle_and_slow_clients() {
+    withstand_all(&[
+        "2,000 idle connections",
+        "500 clients that send a byte a second",
+    ]);
+}
+
+#[test]
+fn clients_that_do_not_end_and_do_not_read() {
+    withstand_all(&[
+        "an endless header",
+        "100 clients that pipeline and never read",
+    ]);
+}
+
+#[test]
+fn more_connections_than_descriptors() {
+    withstand_all(&["300 connections on 256 descriptors"]);
+}
+
+#[test]
+fn websocket_clients_that_never_read() {
+    withstand_all(&["50 WebSocket clients that never read"]);
+}
+
+#[test]
+fn a_thousand_websocket_clients_and_random_bytes() {
+    withstand_all(&["1,000 WebSocket clients", "random bytes on both ports"]);
+}
