@@ -56,7 +56,7 @@ impl Pace {
 
     /// The head was looked at and had moved.
     pub fn moved(&mut self, now: Instant, cursor: &Cursor) {
-        self.spacing = regular_spacing(cursor);
+        self.spacing = cursor.regular_spacing_secs().map(Duration::from_secs);
         self.note_gap(now, cursor);
         self.mean = cursor
             .mean_spacing_secs()
@@ -151,15 +151,6 @@ impl Pace {
             _ => self.poll_interval,
         }
     }
-}
-
-/// The spacing when every recent pair of blocks is whole multiples of the smallest apart; sub-second chains count as
-/// irregular, since their timestamps cannot tell.
-fn regular_spacing(cursor: &Cursor) -> Option<Duration> {
-    let mean = cursor.mean_spacing_secs()?;
-    let min = cursor.min_spacing_secs()?;
-    // A tenth of missed slots still makes a regular chain.
-    (min >= 1 && mean <= 1.1 * min as f64).then(|| Duration::from_secs(min))
 }
 
 #[cfg(test)]

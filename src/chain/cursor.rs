@@ -14,6 +14,8 @@ pub const RING_LEN: usize = 256;
 const ANCHORS_MAX: usize = 64;
 /// Over how many heads the rhythm of the chain is measured.
 const SPACING_HEADS: usize = 32;
+/// So many equal spacings are a new rhythm.
+const NEW_RHYTHM_HEADS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRef {
@@ -157,8 +159,12 @@ impl Cursor {
 
     /// Mean seconds between the last blocks; None until two are known.
     pub fn mean_spacing_secs(&self) -> Option<f64> {
+        self.mean_spacing_secs_over(SPACING_HEADS)
+    }
+
+    fn mean_spacing_secs_over(&self, spacings: usize) -> Option<f64> {
         let newest = self.tip()?;
-        let oldest = self.recent().next()?;
+        let oldest = self.recent(spacings).next()?;
         let blocks = newest
             .number
             .checked_sub(oldest.number)
@@ -169,7 +175,27 @@ impl Cursor {
 
     /// The smallest difference between consecutive blocks' timestamps; None until two neighbours are known.
     pub fn min_spacing_secs(&self) -> Option<u64> {
-        let blocks: Vec<&BlockRef> = self.recent().collect();
+        self.min_spacing_secs_over(SPACING_HEADS)
+    }
+
+    /// Seconds between blocks that come at regular times, apart from a missed one now and then; None on other chains,
+    /// and where blocks come faster than timestamps can tell. A change of the rhythm is believed after a few blocks.
+    pub fn regular_spacing_secs(&self) -> Option<u64> {
+        [SPACING_HEADS, NEW_RHYTHM_HEADS]
+            .into_iter()
+            .find_map(|spacings| {
+                let blocks = self.recent(spacings).count();
+                let min = self
+                    .min_spacing_secs_over(spacings)
+                    .filter(|min| *min > 0)?;
+                let mean = self.mean_spacing_secs_over(spacings)?;
+                // A tenth of missed slots still makes a regular chain.
+                (blocks > NEW_RHYTHM_HEADS && mean <= 1.1 * min as f64).then_some(min)
+            })
+    }
+
+    fn min_spacing_secs_over(&self, spacings: usize) -> Option<u64> {
+        let blocks: Vec<&BlockRef> = self.recent(spacings).collect();
         blocks
             .windows(2)
             .filter(|pair| pair[0].number + 1 == pair[1].number)
@@ -177,10 +203,11 @@ impl Cursor {
             .min()
     }
 
-    fn recent(&self) -> impl Iterator<Item = &BlockRef> {
+    /// The blocks that bound the last `spacings`.
+    fn recent(&self, spacings: usize) -> impl Iterator<Item = &BlockRef> {
         self.ring
             .iter()
-            .skip(self.ring.len().saturating_sub(SPACING_HEADS + 1))
+            .skip(self.ring.len().saturating_sub(spacings + 1))
     }
 }
 
@@ -258,6 +285,32 @@ mod tests {
             ..block(0, 51)
         });
         assert_eq!(gapped.min_spacing_secs(), Some(0));
+    }
+
+    #[test]
+    fn a_rhythm_is_regular_spacings_and_a_new_one_is_learned_soon() {
+        let of = |spacings: &[u64]| {
+            let (mut cursor, mut timestamp) = (Cursor::default(), 1_000);
+            for (number, spacing) in (0..).zip(std::iter::once(&0).chain(spacings)) {
+                timestamp += spacing;
+                cursor.push(BlockRef {
+                    timestamp,
+                    ..block(0, number)
+                });
+            }
+            cursor.regular_spacing_secs()
+        };
+        assert_eq!(of(&[12, 12]), None, "too few to tell");
+        assert_eq!(of(&[12, 12, 12]), Some(12));
+        assert_eq!(of(&[12; 40]), Some(12));
+        assert_eq!(
+            of(&[[12; 15].as_slice(), &[24], &[12; 15]].concat()),
+            Some(12)
+        );
+        assert_eq!(of(&[[2; 30].as_slice(), &[12; 3]].concat()), Some(12));
+        assert_eq!(of(&[[12; 30].as_slice(), &[2; 3]].concat()), Some(2));
+        assert_eq!(of(&[3, 9, 14, 2, 30, 8]), None);
+        assert_eq!(of(&[0, 0, 1, 0, 0, 1]), None);
     }
 
     #[test]

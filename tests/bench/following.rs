@@ -3,7 +3,8 @@
 //!
 //! Each cell is a test chain and the daemon's own threads (no web, no key) in this process. The moment of a block is when
 //! the chain tells its waiters; the moment of the store is when a listener has the publication. Cells of one block time
-//! run side by side. `cargo bench --bench following` takes about twelve minutes, `-- --smoke` half a minute.
+//! run side by side. `cargo bench --bench following` takes about twenty minutes, `-- --block-ms 2000` plays the cells of
+//! one block time, `-- --smoke` takes a minute and a half.
 
 #[allow(dead_code)]
 #[path = "../it/chain.rs"]
@@ -52,8 +53,17 @@ fn main() {
         true => &[(250, 5, 3), (2_000, 10, 2)],
         false => &[(250, 60, 40), (2_000, 180, 40), (12_000, 300, 15)],
     };
+    let only = std::env::args()
+        .skip_while(|argument| argument != "--block-ms")
+        .nth(1);
     let participants: &[usize] = if smoke { &[10] } else { &[10, 200, 5_000] };
     for (block_ms, rest_secs, bets) in groups {
+        if only
+            .as_ref()
+            .is_some_and(|only| *only != block_ms.to_string())
+        {
+            continue;
+        }
         let cells = participants.iter().flat_map(|participants| {
             [false, true].map(|subscribed| Cell {
                 block_ms: *block_ms,
@@ -95,12 +105,7 @@ fn measure(cell: Cell) -> Figures {
     let (core, publications) = follow(&chain, &lottery, cell.subscribed);
     wait_until_read(&publications, cell.participants);
     // The rhythm is learned from heads of the new spacing.
-    let learned = dev.head_number() + 33;
-    if cell.block_ms < 12_000 {
-        dev.wait_for_block(learned, Duration::from_secs(120));
-    } else {
-        dev.wait_for_block(dev.head_number() + 3, Duration::from_secs(120));
-    }
+    dev.wait_for_block(dev.head_number() + 6, Duration::from_secs(120));
     let before = dev.requests();
     let started = Instant::now();
     let blocks = blocks_noticed(&chain, &publications, cell.rest);
