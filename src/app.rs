@@ -449,6 +449,8 @@ impl Web {
             proxies,
             Limits::default(),
             feed.clone(),
+            snapshot.clone(),
+            metrics.clone(),
         )
         .map_err(cannot)?;
         let private = match server.metrics_listen {

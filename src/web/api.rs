@@ -69,7 +69,11 @@ impl Api {
     /// The public port.
     pub fn handle(&self, request: &Request) -> Reply {
         let answer = self.answer(request);
-        self.count(reply::write(request, Port::Public, answer))
+        let reply = reply::write(request, Port::Public, answer);
+        self.count(Reply {
+            is_of_snapshot: reply.status == 200 && is_of_snapshot(&request.path),
+            ..reply
+        })
     }
 
     /// The private port: what the public one serves to readers, and the metrics.
@@ -353,6 +357,27 @@ fn not_allowed(request: &Request, allowed: &'static str) -> Refusal {
             "method_not_allowed",
             format!("the method is {method}, allowed here: {allowed}"),
         )
+    }
+}
+
+/// True where nothing but the snapshot and chain time goes into the answer.
+fn is_of_snapshot(path: &str) -> bool {
+    match routes::find(path) {
+        Some((route, _)) => matches!(
+            route.endpoint,
+            Endpoint::RoundStatus
+                | Endpoint::Participants
+                | Endpoint::Player
+                | Endpoint::History
+                | Endpoint::FinishedRound
+                | Endpoint::Activities
+                | Endpoint::ContractConfig
+                | Endpoint::ContractAddress
+                | Endpoint::Abi
+                | Endpoint::OperatorStatus
+                | Endpoint::OpenApi
+        ),
+        None => assets::find(path).is_some(),
     }
 }
 

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, select, Receiver, Sender};
-use polling::{Event as Readiness, Events, Poller};
+use polling::{Event as Readiness, Events, PollMode, Poller};
 
+use crate::actors::messages::SharedSnapshot;
+use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::config::{unmapped, Network};
@@ -17,6 +19,7 @@ use crate::web::connection::{Connection, Event, Limits, Refusal};
 use crate::web::feed::{FeedHandle, NewClient};
 use crate::web::http::{encode, Reply, Request};
 use crate::web::occupancy::{Occupancy, Seat};
+use crate::web::ready::{is_lone_get, ReadyAnswers, Stamp};
 use crate::web::view;
 
 /// Makes the answer to a request; called by the workers.
@@ -32,17 +35,28 @@ const PENDING_BYTES_MAX: usize = 24 << 20;
 /// How long nothing is accepted after the descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TURN: Duration = Duration::from_millis(500);
+/// How often connections are looked at whose time may be over.
+const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 
 struct Job {
     slot: Slot,
     request: Request,
     keep_alive: bool,
+    lone: Option<Lone>,
+}
+
+/// A request that came as a whole and alone, and when: its answer may serve others.
+struct Lone {
+    bytes: Vec<u8>,
+    stamp: Stamp,
 }
 
 struct Done {
     slot: Slot,
     bytes: Vec<u8>,
     keep_alive: bool,
+    /// Of whom the answer may be kept.
+    lone: Option<Lone>,
 }
 
 /// A place in the table and which of its tenants is meant: a late answer must not go to a later connection.
@@ -60,6 +74,8 @@ struct Client {
     tenant: u64,
     output: Vec<u8>,
     written: usize,
+    /// What the poller waits for: (readable, writable).
+    armed: (bool, bool),
 }
 
 /// What the gate's thread and its workers share.
@@ -68,6 +84,7 @@ pub struct Workshop {
     jobs: Receiver<Job>,
     done: Sender<Done>,
     poller: Arc<Poller>,
+    snapshot: SharedSnapshot,
 }
 
 pub struct Gate {
@@ -84,6 +101,11 @@ pub struct Gate {
     tenants: u64,
     pending_bytes: usize,
     accept_again_at: Option<Instant>,
+    expired_at: Instant,
+    ready: ReadyAnswers,
+    metrics: Metrics,
+    /// Answered from what was ready, and not counted yet.
+    ready_hits: u32,
 }
 
 impl Gate {
@@ -93,6 +115,8 @@ impl Gate {
         trusted_proxies: Vec<Network>,
         limits: Limits,
         feed: FeedHandle,
+        snapshot: SharedSnapshot,
+        metrics: Metrics,
     ) -> std::io::Result<(Gate, Workshop)> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
@@ -105,7 +129,9 @@ impl Gate {
             jobs: jobs_out,
             done: done_in,
             poller: poller.clone(),
+            snapshot: snapshot.clone(),
         };
+        let now = Instant::now();
         let gate = Gate {
             listener,
             poller,
@@ -120,6 +146,10 @@ impl Gate {
             tenants: 0,
             pending_bytes: 0,
             accept_again_at: None,
+            expired_at: now,
+            ready: ReadyAnswers::new(snapshot, now),
+            metrics,
+            ready_hits: 0,
         };
         Ok((gate, workshop))
     }
@@ -143,6 +173,7 @@ impl Gate {
                 .wait(&mut events, Some(TURN))
                 .map_err(|error| format!("poll: {error}"))?;
             let now = Instant::now();
+            self.ready.refresh(now);
             for event in events.iter() {
                 match event.key {
                     LISTENER_KEY => self.accept(now)?,
@@ -152,7 +183,11 @@ impl Gate {
             while let Ok(done) = self.done.try_recv() {
                 self.take_answer(done, now);
             }
-            self.expire(now);
+            self.count_ready_hits();
+            if now.saturating_duration_since(self.expired_at) >= EXPIRE_EVERY {
+                self.expired_at = now;
+                self.expire(now);
+            }
             if self.accept_again_at.is_some_and(|at| now >= at) {
                 self.accept_again_at = None;
                 self.accept(now)?;
@@ -201,8 +236,14 @@ impl Gate {
             self.clients.push(None);
             self.clients.len() - 1
         });
+        let interest = Readiness::readable(key);
         // SAFETY: the stream is deleted from the poller before it is dropped, in `close` and `upgrade`.
-        if unsafe { self.poller.add(&stream, Readiness::readable(key)) }.is_err() {
+        if unsafe {
+            self.poller
+                .add_with_mode(&stream, interest, PollMode::Level)
+        }
+        .is_err()
+        {
             self.free.push(key);
             return;
         }
@@ -217,7 +258,16 @@ impl Gate {
             tenant,
             output: Vec::new(),
             written: 0,
+            armed: (true, false),
         });
+    }
+
+    fn count_ready_hits(&mut self) {
+        if self.ready_hits > 0 {
+            let hits = f64::from(std::mem::take(&mut self.ready_hits));
+            let (name, help) = ("lottery_http_requests_total", "HTTP answers.");
+            self.metrics.add(name, help, &[("status", "200")], hits);
+        }
     }
 
     /// Closes the HTTP connection that has been quiet longest, preferring those that have asked nothing.
@@ -257,8 +307,25 @@ impl Gate {
             match client.stream.read(&mut buffer) {
                 Ok(0) => return self.close(key),
                 Ok(count) => {
-                    let event = client.machine.receive(&buffer[..count], now);
-                    self.take_event(key, event, now);
+                    let bytes = &buffer[..count];
+                    let machine = &mut client.machine;
+                    let is_lone =
+                        machine.is_idle() && machine.waiting_bytes() == 0 && is_lone_get(bytes);
+                    match self.ready.find(bytes).filter(|_| is_lone) {
+                        Some(answer) => {
+                            self.ready_hits += 1;
+                            self.begin_output(key, answer.to_vec(), true, now);
+                        }
+                        None => {
+                            let event = machine.receive(bytes, now);
+                            let lone = is_lone.then(|| bytes.to_vec());
+                            self.take_event(key, event, lone, now);
+                        }
+                    }
+                    if count < buffer.len() {
+                        // The socket was emptied; should more have come meanwhile, the poller tells.
+                        return;
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -267,7 +334,14 @@ impl Gate {
         }
     }
 
-    fn take_event(&mut self, key: usize, event: Option<Event>, now: Instant) {
+    /// `lone` are the bytes of a request that came as a whole and alone.
+    fn take_event(
+        &mut self,
+        key: usize,
+        event: Option<Event>,
+        lone: Option<Vec<u8>>,
+        now: Instant,
+    ) {
         let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
             return;
         };
@@ -281,15 +355,17 @@ impl Gate {
                     key,
                     tenant: client.tenant,
                 };
-                if self
-                    .jobs
-                    .try_send(Job {
-                        slot,
-                        request,
-                        keep_alive,
-                    })
-                    .is_err()
-                {
+                let lone = lone.filter(|_| keep_alive).map(|bytes| Lone {
+                    bytes,
+                    stamp: self.ready.stamp().clone(),
+                });
+                let job = Job {
+                    slot,
+                    request,
+                    keep_alive,
+                    lone,
+                };
+                if self.jobs.try_send(job).is_err() {
                     let busy = Refusal {
                         status: 503,
                         code: "busy",
@@ -321,11 +397,15 @@ impl Gate {
             status: refusal.status,
             headers,
             body,
+            is_of_snapshot: false,
         };
         self.begin_output(key, encode(&reply, false, false), false, now);
     }
 
     fn take_answer(&mut self, done: Done, now: Instant) {
+        if let Some(lone) = done.lone {
+            self.ready.keep(lone.bytes, &lone.stamp, &done.bytes);
+        }
         let is_there = self.clients.get(done.slot.key).and_then(Option::as_ref);
         if is_there.is_some_and(|client| client.tenant == done.slot.tenant) {
             self.begin_output(done.slot.key, done.bytes, done.keep_alive, now);
@@ -385,7 +465,7 @@ impl Gate {
                         let _ = client.stream.shutdown(std::net::Shutdown::Write);
                         return self.close(key);
                     }
-                    return self.take_event(key, event, now);
+                    return self.take_event(key, event, None, now);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -446,17 +526,24 @@ impl Gate {
             .any(|network| network.contains(ip))
     }
 
-    /// One-shot readiness: what is waited for is said anew after each turn.
+    /// What is waited for stays so until it is said anew.
     fn rearm(&mut self, key: usize) {
-        let Some(client) = self.clients.get(key).and_then(Option::as_ref) else {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
             return;
         };
-        let interest = match (client.machine.wants_input(), !client.output.is_empty()) {
-            (_, true) => Readiness::writable(key),
-            (true, false) => Readiness::readable(key),
-            (false, false) => Readiness::none(key),
+        let wanted = match (client.machine.wants_input(), !client.output.is_empty()) {
+            (_, true) => (false, true),
+            (wants_input, false) => (wants_input, false),
         };
-        if self.poller.modify(&client.stream, interest).is_err() {
+        if wanted == client.armed {
+            return;
+        }
+        client.armed = wanted;
+        let interest = Readiness::new(key, wanted.0, wanted.1);
+        let modified = self
+            .poller
+            .modify_with_mode(&client.stream, interest, PollMode::Level);
+        if modified.is_err() {
             self.close(key);
         }
     }
@@ -475,7 +562,7 @@ impl Gate {
             }
             match client.machine.expire(now) {
                 Some(event) => {
-                    self.take_event(key, Some(event), now);
+                    self.take_event(key, Some(event), None, now);
                     self.rearm(key);
                 }
                 None => self.close(key),
@@ -531,13 +618,19 @@ impl Workshop {
                         status: 500,
                         headers,
                         body: body.to_string().into_bytes().into(),
+                        is_of_snapshot: false,
                     }
                 });
             let bytes = encode(&reply, job.keep_alive, job.request.method == "HEAD");
+            // The snapshot it was made of is the stamp's when it is still the newest one.
+            let lone = job.lone.filter(|lone| {
+                reply.is_of_snapshot && lone.stamp == Stamp::of(&self.snapshot, Instant::now())
+            });
             let done = Done {
                 slot: job.slot,
                 bytes,
                 keep_alive: job.keep_alive,
+                lone,
             };
             if self.done.send(done).is_err() || self.poller.notify().is_err() {
                 return Ok(());

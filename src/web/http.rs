@@ -33,6 +33,8 @@ pub struct Reply {
     /// Without Content-Length, Connection and Date, which belong to whoever writes the reply.
     pub headers: Vec<(&'static str, String)>,
     pub body: Arc<[u8]>,
+    /// Made of the request, the snapshot and chain time, and of nothing else.
+    pub is_of_snapshot: bool,
 }
 
 /// The reply as it goes over the wire.

@@ -20,6 +20,7 @@ pub mod occupancy;
 pub mod openapi;
 pub mod private;
 pub mod query;
+pub mod ready;
 pub mod reply;
 pub mod routes;
 pub mod stream;

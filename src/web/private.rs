@@ -98,6 +98,7 @@ fn answer(incoming: Incoming, handler: &Handler, shutdown: &Shutdown) {
             status: 500,
             headers: Vec::new(),
             body: [].into(),
+            is_of_snapshot: false,
         }
     });
     let bytes = encode(&reply, keeps_alive(&incoming), request.method == "HEAD");
@@ -207,6 +208,7 @@ mod tests {
                     status: 200,
                     headers: Vec::new(),
                     body: vec![b'x'; 16 << 20].into(),
+                    is_of_snapshot: false,
                 },
                 _ => fixture.api.handle_private(request),
             });

@@ -205,6 +205,7 @@ fn encode(request: &Request, draft: Draft) -> Reply {
                 status: 304,
                 headers,
                 body: Arc::from([]),
+                is_of_snapshot: false,
             };
         }
     }
@@ -221,6 +222,7 @@ fn encode(request: &Request, draft: Draft) -> Reply {
         status: draft.status,
         headers,
         body,
+        is_of_snapshot: false,
     }
 }
 
