@@ -146,12 +146,7 @@ impl Daemon {
     }
 
     pub fn feed(&self, query: &str) -> Feed {
-        let url = format!("{}/ws/lottery{query}", self.url.replace("http", "ws"));
-        let (mut socket, _) = tungstenite::connect(url).unwrap();
-        if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        }
-        Feed { socket }
+        Feed::connect(&self.url, query)
     }
 
     /// Waits for it to end by itself.
@@ -200,6 +195,16 @@ pub struct Feed {
 }
 
 impl Feed {
+    /// Of the daemon at that http:// URL.
+    pub fn connect(url: &str, query: &str) -> Feed {
+        let url = format!("{}/ws/lottery{query}", url.replace("http", "ws"));
+        let (mut socket, _) = tungstenite::connect(url).unwrap();
+        if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        Feed { socket }
+    }
+
     pub fn next(&mut self) -> Value {
         loop {
             match self.socket.read().unwrap() {

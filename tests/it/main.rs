@@ -13,6 +13,7 @@ mod daemon;
 mod failover;
 mod follower;
 mod following;
+mod foreign;
 mod matrix;
 mod page;
 mod rounds;
