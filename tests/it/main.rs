@@ -14,6 +14,7 @@ mod failover;
 mod follower;
 mod following;
 mod foreign;
+mod frames;
 mod matrix;
 mod page;
 mod rounds;

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, Options};
 const BET_WEI: u64 = 1_000_000_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn serving(chain: &Chain) -> (Lottery<'_>, Daemon) {
+pub fn serving(chain: &Chain) -> (Lottery<'_>, Daemon) {
     let lottery = chain.deploy(Timing::default());
     let daemon = Daemon::start(&lottery, Options::default());
     wait_for("the daemon to be ready", || {
@@ -21,14 +21,14 @@ fn serving(chain: &Chain) -> (Lottery<'_>, Daemon) {
     (lottery, daemon)
 }
 
-fn connect(daemon: &Daemon) -> TcpStream {
+pub fn connect(daemon: &Daemon) -> TcpStream {
     let stream = TcpStream::connect(daemon.url.trim_start_matches("http://")).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
 /// Sends bytes on a connection of their own; all that comes back until the server closes it.
-fn exchange(daemon: &Daemon, bytes: &[u8]) -> String {
+pub fn exchange(daemon: &Daemon, bytes: &[u8]) -> String {
     let mut stream = connect(daemon);
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
@@ -86,6 +86,130 @@ fn broken_requests_are_refused_by_name_and_the_connection_ends() {
     }
 }
 
+/// What the port makes of requests as RFC 9112 has them, and as it does not.
+#[test]
+fn the_port_keeps_to_http() {
+    let chain = Chain::devchain(1);
+    let (_, daemon) = serving(&chain);
+    let last = "Host: x\r\nConnection: close\r\n";
+    for (request, status, part) in [
+        (
+            format!("GET /healthz HTTP/1.1\r\n{last}\r\n"),
+            200,
+            "\"status\":\"ok\"",
+        ),
+        (
+            format!("\r\n\r\nGET /healthz HTTP/1.1\r\n{last}\r\n"),
+            200,
+            "Content-Length:",
+        ),
+        (
+            "GET /healthz HTTP/1.0\r\n\r\n".to_owned(),
+            200,
+            "Connection: close",
+        ),
+        (
+            format!("GET http://example.org/healthz HTTP/1.1\r\n{last}\r\n"),
+            200,
+            "\"ok\"",
+        ),
+        (
+            format!("GET /%68ealthz HTTP/1.1\r\n{last}\r\n"),
+            200,
+            "\"ok\"",
+        ),
+        (
+            format!("HEAD /api/status HTTP/1.1\r\n{last}\r\n"),
+            200,
+            "ETag:",
+        ),
+        (
+            format!("POST /api/status HTTP/1.1\r\n{last}\r\n"),
+            405,
+            "Allow: GET, HEAD, OPTIONS",
+        ),
+        (
+            format!("DELETE /api/round/draw HTTP/1.1\r\n{last}\r\n"),
+            405,
+            "Allow: POST, OPTIONS",
+        ),
+        (
+            format!("POST /api/round/draw HTTP/1.1\r\n{last}\r\n"),
+            401,
+            "WWW-Authenticate:",
+        ),
+        (
+            format!("OPTIONS /api/status HTTP/1.1\r\n{last}\r\n"),
+            204,
+            "Allow:",
+        ),
+        (
+            format!("GET /nothing HTTP/1.1\r\n{last}\r\n"),
+            404,
+            "not_found",
+        ),
+        (
+            format!("GET /api/history?limit=x HTTP/1.1\r\n{last}\r\n"),
+            400,
+            "limit",
+        ),
+        (
+            format!("GET /api/history?colour=red HTTP/1.1\r\n{last}\r\n"),
+            400,
+            "colour",
+        ),
+        (
+            "GET / HTTP/2.0\r\nHost: x\r\n\r\n".to_owned(),
+            505,
+            "http_version",
+        ),
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400, "Host"),
+        (
+            format!("POST / HTTP/1.1\r\n{last}Expect: 100-continue\r\nContent-Length: 1\r\n\r\n"),
+            417,
+            "expect",
+        ),
+        (
+            format!("POST / HTTP/1.1\r\n{last}Content-Length: 5\r\nContent-Length: 6\r\n\r\n"),
+            400,
+            "Content-Length",
+        ),
+        (
+            format!("POST / HTTP/1.1\r\n{last}Content-Length: -1\r\n\r\n"),
+            400,
+            "Content-Length",
+        ),
+        (
+            format!(
+                "POST / HTTP/1.1\r\n{last}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+            ),
+            4,
+            "",
+        ),
+    ] {
+        let answer = exchange(&daemon, request.as_bytes());
+        // A status of one digit stands for its class.
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{request}: {answer}"
+        );
+        assert!(
+            answer.to_lowercase().contains(&part.to_lowercase()),
+            "{request}: {answer}"
+        );
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        assert!(!request.starts_with("HEAD") || body.is_empty(), "{answer}");
+    }
+}
+
+#[test]
+fn a_request_that_never_ends_is_given_up() {
+    let chain = Chain::devchain(1);
+    let (_, daemon) = serving(&chain);
+    let answer = exchange(&daemon, b"GET / HTTP/1.1\r\nHost: x\r\n");
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+}
+
 #[test]
 fn one_connection_carries_many_requests() {
     let chain = Chain::devchain(1);
@@ -137,113 +261,6 @@ fn clients_that_pipeline_and_never_read_hold_up_nobody() {
         daemon.resident_kib()
     );
     drop(deaf);
-}
-
-/// A masked client frame.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        length @ 0..=125 => bytes.push(0x80 | length as u8),
-        length => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-    }
-    // A mask of zeros leaves the payload as it is.
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-    bytes
-}
-
-/// Sends frames behind a good handshake; the close code, or None when the connection ends without one.
-fn close_code(daemon: &Daemon, frames: &[u8]) -> Option<u16> {
-    let mut stream = connect(daemon);
-    let handshake = "GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(handshake.as_bytes()).unwrap();
-    stream.write_all(frames).unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let text = String::from_utf8_lossy(&answer);
-    assert!(text.starts_with("HTTP/1.1 101"), "{text}, {frames:?}");
-    assert!(
-        text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-        "the accept key of RFC 6455: {text}"
-    );
-    let end = answer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .unwrap();
-    last_close(&answer[end + 4..])
-}
-
-fn last_close(mut bytes: &[u8]) -> Option<u16> {
-    while bytes.len() >= 2 {
-        let (head, length) = match bytes[1] {
-            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
-            127 => (
-                10,
-                u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize,
-            ),
-            length => (2, usize::from(length)),
-        };
-        let payload = bytes.get(head..head + length)?;
-        if bytes[0] == 0x88 {
-            return Some(
-                payload
-                    .get(..2)
-                    .map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])),
-            );
-        }
-        bytes = &bytes[head + length..];
-    }
-    None
-}
-
-#[test]
-fn frames_that_break_the_rules_close_with_their_code() {
-    let chain = Chain::devchain(1);
-    let (_, daemon) = serving(&chain);
-    let text = |payload: &[u8]| frame(0x81, payload);
-    let close = |payload: &[u8]| frame(0x88, payload);
-    for (what, frames, code) in [
-        (
-            "a close is answered",
-            close(&1000u16.to_be_bytes()),
-            Some(1000),
-        ),
-        ("a close without a code", close(b""), Some(1005)),
-        (
-            "a message of 1 KiB, then a close",
-            [text(&[b'x'; 1_024]), close(&1000u16.to_be_bytes())].concat(),
-            Some(1000),
-        ),
-        (
-            "a message of more than 1 KiB",
-            text(&[b'x'; 1_025]),
-            Some(1009),
-        ),
-        (
-            "a fragmented one of more than 1 KiB",
-            [frame(0x01, &[b'x'; 600]), frame(0x80, &[b'x'; 600])].concat(),
-            Some(1009),
-        ),
-        (
-            "six messages in a second",
-            text(b"hi").repeat(6),
-            Some(1008),
-        ),
-        ("pings count too", frame(0x89, b"").repeat(6), Some(1008)),
-        ("not UTF-8", text(b"\xff\xfe"), Some(1007)),
-        ("unmasked", b"\x81\x02hi".to_vec(), Some(1002)),
-        ("an unknown opcode", frame(0x83, b""), Some(1002)),
-        ("reserved bits", frame(0xc1, b"hi"), Some(1002)),
-        ("a continuation of nothing", frame(0x80, b"hi"), Some(1002)),
-        ("a fragmented ping", frame(0x09, b""), Some(1002)),
-        ("a ping of 126 bytes", frame(0x89, &[0; 126]), Some(1002)),
-    ] {
-        assert_eq!(close_code(&daemon, &frames), code, "{what}");
-    }
 }
 
 #[test]

@@ -1,0 +1,275 @@
+//! The feed's frames, case by case in the manner of the Autobahn suite: what a client may send, and with which code the
+//! connection is closed when it may not.
+
+use std::io::{Read, Write};
+
+use crate::chain::Chain;
+use crate::daemon::Daemon;
+use crate::web::{connect, serving};
+
+/// A masked client frame.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ 0..=125 => bytes.push(0x80 | length as u8),
+        length => {
+            bytes.push(0x80 | 126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+    }
+    // A mask of zeros leaves the payload as it is.
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes
+}
+
+/// Sends frames behind a good handshake; the close code, or None when the connection ends without one.
+fn close_code(daemon: &Daemon, frames: &[u8]) -> Option<u16> {
+    let mut stream = connect(daemon);
+    let handshake = "GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(handshake.as_bytes()).unwrap();
+    stream.write_all(frames).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with("HTTP/1.1 101"), "{text}, {frames:?}");
+    assert!(
+        text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "the accept key of RFC 6455: {text}"
+    );
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap();
+    last_close(&answer[end + 4..])
+}
+
+fn last_close(mut bytes: &[u8]) -> Option<u16> {
+    while bytes.len() >= 2 {
+        let (head, length) = match bytes[1] {
+            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+            127 => (
+                10,
+                u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize,
+            ),
+            length => (2, usize::from(length)),
+        };
+        let payload = bytes.get(head..head + length)?;
+        if bytes[0] == 0x88 {
+            return Some(
+                payload
+                    .get(..2)
+                    .map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])),
+            );
+        }
+        bytes = &bytes[head + length..];
+    }
+    None
+}
+
+const TEXT: u8 = 0x81;
+const BINARY: u8 = 0x82;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8a;
+/// Of the first fragment of a text, of one in the middle, and of the last.
+const BEGIN: u8 = 0x01;
+const GO_ON: u8 = 0x00;
+const END: u8 = 0x80;
+
+fn close(code: u16, reason: &[u8]) -> Vec<u8> {
+    frame(CLOSE, &[&code.to_be_bytes(), reason].concat())
+}
+
+/// Frames that are fine, and after them a close that is answered.
+fn fine(frames: &[Vec<u8>]) -> Vec<u8> {
+    [frames.concat(), close(1000, b"")].concat()
+}
+
+fn check(cases: Vec<(String, Vec<u8>, Option<u16>)>) {
+    let chain = Chain::devchain(1);
+    let (_, daemon) = serving(&chain);
+    for (what, frames, code) in cases {
+        assert_eq!(close_code(&daemon, &frames), code, "{what}");
+    }
+}
+
+fn case(what: &str, frames: Vec<u8>, code: u16) -> (String, Vec<u8>, Option<u16>) {
+    (what.to_owned(), frames, Some(code))
+}
+
+#[test]
+fn data_frames() {
+    check(vec![
+        case("an empty text", fine(&[frame(TEXT, b"")]), 1000),
+        case(
+            "a text of 125 bytes",
+            fine(&[frame(TEXT, &[b'*'; 125])]),
+            1000,
+        ),
+        case(
+            "a text of 126 bytes",
+            fine(&[frame(TEXT, &[b'*'; 126])]),
+            1000,
+        ),
+        case(
+            "a text of 1 KiB",
+            fine(&[frame(TEXT, &[b'*'; 1_024])]),
+            1000,
+        ),
+        case(
+            "a text of more than 1 KiB",
+            frame(TEXT, &[b'*'; 1_025]),
+            1009,
+        ),
+        case("binary", fine(&[frame(BINARY, &[0xfe; 126])]), 1000),
+        case(
+            "binary of more than 1 KiB",
+            frame(BINARY, &[0xfe; 1_025]),
+            1009,
+        ),
+        case(
+            "a length of 64 bits",
+            [&[TEXT, 0xff][..], &[0xff; 8], &[0; 4]].concat(),
+            1009,
+        ),
+        case("unmasked", b"\x81\x02hi".to_vec(), 1002),
+        case(
+            "six messages in a second",
+            frame(TEXT, b"hi").repeat(6),
+            1008,
+        ),
+    ]);
+}
+
+#[test]
+fn fragments() {
+    check(vec![
+        case("two", fine(&[frame(BEGIN, b"a"), frame(END, b"b")]), 1000),
+        case(
+            "three, one empty",
+            fine(&[frame(BEGIN, b"a"), frame(GO_ON, b""), frame(END, b"b")]),
+            1000,
+        ),
+        case(
+            "a ping in between",
+            fine(&[frame(BEGIN, b"a"), frame(PING, b"p"), frame(END, b"b")]),
+            1000,
+        ),
+        case(
+            "more than 1 KiB in all",
+            [frame(BEGIN, &[b'x'; 600]), frame(END, &[b'x'; 600])].concat(),
+            1009,
+        ),
+        case("an end of nothing", frame(END, b"b"), 1002),
+        case("a middle of nothing", frame(GO_ON, b"b"), 1002),
+        case(
+            "a text within a text",
+            [frame(BEGIN, b"a"), frame(TEXT, b"b")].concat(),
+            1002,
+        ),
+        case(
+            "crumbs count as frames",
+            [frame(BEGIN, b"a"), frame(GO_ON, b"").repeat(5)].concat(),
+            1008,
+        ),
+    ]);
+}
+
+#[test]
+fn control_frames() {
+    check(vec![
+        case("a ping of nothing", fine(&[frame(PING, b"")]), 1000),
+        case(
+            "a ping of 125 bytes",
+            fine(&[frame(PING, &[0xfe; 125])]),
+            1000,
+        ),
+        case("a ping of 126 bytes", frame(PING, &[0xfe; 126]), 1002),
+        case("a fragmented ping", frame(0x09, b""), 1002),
+        case(
+            "a pong that nobody asked for",
+            fine(&[frame(PONG, b"x")]),
+            1000,
+        ),
+        case("pings count too", frame(PING, b"").repeat(6), 1008),
+        case("a close of 126 bytes", close(1000, &[b'x'; 124]), 1002),
+        case("a fragmented close", frame(0x08, b""), 1002),
+    ]);
+}
+
+#[test]
+fn reserved_bits_and_opcodes() {
+    let mut cases: Vec<_> = [0x40u8, 0x20, 0x10, 0x70]
+        .iter()
+        .map(|bits| {
+            case(
+                &format!("reserved bits {bits:#x}"),
+                frame(TEXT | bits, b"hi"),
+                1002,
+            )
+        })
+        .collect();
+    let opcodes = (0x3..=0x7).chain(0xb..=0xf);
+    cases.extend(opcodes.map(|opcode: u8| {
+        case(
+            &format!("opcode {opcode:#x}"),
+            frame(0x80 | opcode, b""),
+            1002,
+        )
+    }));
+    check(cases);
+}
+
+#[test]
+fn utf_8() {
+    let kosme = "κόσμε".as_bytes();
+    check(vec![
+        case("whole", fine(&[frame(TEXT, kosme)]), 1000),
+        case(
+            "cut inside a letter",
+            fine(&[frame(BEGIN, &kosme[..3]), frame(END, &kosme[3..])]),
+            1000,
+        ),
+        case("a lone continuation", frame(TEXT, b"a\x80"), 1007),
+        case("never valid", frame(TEXT, b"\xff\xfe"), 1007),
+        case("overlong", frame(TEXT, b"\xc0\xaf"), 1007),
+        case("a surrogate", frame(TEXT, b"\xed\xa0\x80"), 1007),
+        case(
+            "above the last letter",
+            frame(TEXT, b"\xf4\x90\x80\x80"),
+            1007,
+        ),
+        case("ends inside a letter", frame(TEXT, &kosme[..3]), 1007),
+        case(
+            "broken in a later fragment",
+            [frame(BEGIN, b"a"), frame(END, b"\xff")].concat(),
+            1007,
+        ),
+        case(
+            "binary may be anything",
+            fine(&[frame(BINARY, b"\xff\xfe")]),
+            1000,
+        ),
+    ]);
+}
+
+#[test]
+fn close_codes() {
+    let mut cases = vec![
+        case("no code", frame(CLOSE, b""), 1005),
+        case("half a code", frame(CLOSE, b"\x03"), 1002),
+        case("a reason", close(1000, b"good bye"), 1000),
+        case("a reason that is not UTF-8", close(1000, b"\xff"), 1007),
+    ];
+    for code in [
+        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999,
+    ] {
+        cases.push(case("a code that may be sent", close(code, b""), code));
+    }
+    for code in [0, 999, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
+        cases.push(case(&format!("code {code}"), close(code, b""), 1002));
+    }
+    check(cases);
+}
