@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{after, bounded, never, select, Receiver};
+use crossbeam_channel::{after, never, select, Receiver};
 
 use crate::actors::backfill::{Backfill, Limits};
+use crate::actors::event_manager::history::{Job, Step};
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::SharedSnapshot;
 use crate::actors::pace::Pace;
@@ -31,6 +32,8 @@ use crate::lottery::model::{
 };
 use crate::lottery::state::{Advance, LoggedEvent, Rollback, Update};
 
+mod history;
+
 /// Without the tags `safe` and `finalized`, blocks this deep count as final.
 const FINALITY_DEPTH: u64 = 64;
 const FINALITY_EVERY: Duration = Duration::from_secs(60);
@@ -45,8 +48,6 @@ const SECOND_LOOK_MAX: Duration = Duration::from_secs(15);
 /// A reading whose events do not explain the round is asked for so many times before the logs are read anew.
 const DOUBTS_MAX: u32 = 2;
 const DOUBT_AGAIN: Duration = Duration::from_millis(200);
-/// After so many failed steps logs that do not lead to each other are taken as they are.
-const STRICT_STEPS: u32 = 3;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -95,27 +96,6 @@ struct Following {
     failures: u32,
 }
 
-/// One step through older logs, taken on a thread of its own so that following never waits for it.
-struct Job {
-    answer: Receiver<Result<(Work, Vec<LoggedEvent>), RpcError>>,
-    begun_at: (u64, H256),
-}
-
-#[derive(Clone)]
-enum Work {
-    Replay(Replay),
-    Backfill(Backfill),
-}
-
-impl Work {
-    fn place(&self) -> (u64, H256) {
-        match self {
-            Work::Replay(replay) => replay.place(),
-            Work::Backfill(backfill) => backfill.place(),
-        }
-    }
-}
-
 /// What was read of the contract at the head.
 #[derive(Default)]
 struct State {
@@ -131,7 +111,7 @@ enum Woken {
     Notice(Notice),
     /// The subscriber is gone for good.
     Unsubscribed,
-    Job(Result<(Work, Vec<LoggedEvent>), RpcError>),
+    Job(Result<Step, RpcError>),
 }
 
 impl Following {
@@ -543,81 +523,6 @@ impl EventManager {
         }))
     }
 
-    /// Begins a step through older logs, where there is one to take: up to the head first, then down through history.
-    fn start_job(&mut self) {
-        let (following, now) = (&mut self.following, self.clock.now());
-        if following.job.is_some() || following.job_not_before.is_some_and(|at| at > now) {
-            return;
-        }
-        let work = match (&following.replay, &following.backfill) {
-            (Some(replay), _) => Work::Replay(replay.clone()),
-            (None, Some(backfill)) => Work::Backfill(backfill.clone()),
-            (None, None) => return,
-        };
-        let (answered, answer) = bounded(1);
-        let begun_at = work.place();
-        let strict = following.job_failures < STRICT_STEPS;
-        let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
-        let step = move || {
-            // Nobody listens any more after a restart or a deep reorg.
-            let _ = answered.send(take_step(&endpoints, &reader, &work, strict));
-        };
-        let spawned = std::thread::Builder::new()
-            .name("history".to_owned())
-            .spawn(step);
-        match spawned {
-            Ok(_) => following.job = Some(Job { answer, begun_at }),
-            Err(error) => log::error!("no thread to read the history: {error}"),
-        }
-    }
-
-    fn take_job(
-        &mut self,
-        result: Result<(Work, Vec<LoggedEvent>), RpcError>,
-    ) -> Result<(), String> {
-        let following = &mut self.following;
-        let begun_at = following.job.take().map(|job| job.begun_at);
-        let (work, events) = match result {
-            Ok(stepped) => stepped,
-            Err(error) => {
-                following.job_failures += 1;
-                let wait = backoff(following.job_failures);
-                log::debug!("history: {error}");
-                following.job_not_before = Some(self.clock.now() + wait);
-                return Ok(());
-            }
-        };
-        following.job_failures = 0;
-        match work {
-            Work::Replay(stepped) => {
-                let Some(replay) = &mut following.replay else {
-                    return Ok(());
-                };
-                if Some(replay.place()) != begun_at {
-                    return Ok(());
-                }
-                replay.advance_to(&stepped);
-                if replay.is_complete() {
-                    log::info!("the missed blocks are replayed");
-                    following.replay = None;
-                }
-                self.send_replayed(events)
-            }
-            Work::Backfill(stepped) => {
-                let place = following.backfill.as_ref().map(Backfill::place);
-                if place != begun_at {
-                    return Ok(());
-                }
-                let complete = stepped.is_complete();
-                following.backfill = (!complete).then_some(stepped);
-                if complete || !events.is_empty() {
-                    self.send(Update::Backfill { events, complete })?;
-                }
-                Ok(())
-            }
-        }
-    }
-
     fn note_failure(&mut self, error: &RpcError) -> Result<Duration, String> {
         let failures = self.following.failures.saturating_add(1);
         self.following.failures = failures;
@@ -658,7 +563,7 @@ impl EventManager {
 
     fn take_notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Head(header) => self.following.announced = Some(header),
+            Notice::Head(header) => self.following.announced = Some(*header),
             Notice::Changed => self.following.announced = None,
             Notice::Up => self.following.subscribed = true,
             Notice::Down => self.following.subscribed = false,
@@ -688,36 +593,6 @@ impl EventManager {
         self.updates
             .send(update)
             .map_err(|_| "the store is gone".to_owned())
-    }
-}
-
-/// One step; that there are no logs is believed when a second endpoint, where there is one, says so too.
-fn take_step(
-    endpoints: &Endpoints,
-    reader: &Arc<Reader>,
-    work: &Work,
-    strict: bool,
-) -> Result<(Work, Vec<LoggedEvent>), RpcError> {
-    let (reader, work) = (reader.clone(), work.clone());
-    let step = move |endpoint: &Endpoint| {
-        let mut work = work.clone();
-        let events = match &mut work {
-            Work::Replay(replay) => replay.step(endpoint, &reader),
-            Work::Backfill(backfill) => backfill.step(endpoint, &reader, strict),
-        };
-        let events = events.map_err(RpcError::of_this_endpoint)?;
-        Ok((endpoint.clone(), (work, events)))
-    };
-    let (endpoint, first) = endpoints.with_endpoint(&step)?;
-    if !first.1.is_empty() {
-        return Ok(first);
-    }
-    match endpoints.with_another(&endpoint, step) {
-        Some((_, second)) if !second.1.is_empty() => {
-            endpoints.set_back(&endpoint);
-            Ok(second)
-        }
-        _ => Ok(first),
     }
 }
 

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use crate::chain::client::{CallRequest, Endpoint};
 use crate::chain::cursor::{BlockRef, Cursor, Relation};
-use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::error::RpcError;
 use crate::chain::logs::HASHES_MAX;
 use crate::chain::types::{Address, BlockId, BloomInput, Header, Log, H256, U256};
 use crate::lottery::continuity::{follow, Stand};
 use crate::lottery::contract;
-use crate::lottery::model::{ContractConfig, EventRecord, LogPosition, LotteryEvent, Round};
-use crate::lottery::state::{FinishFacts, LoggedEvent, Rollback};
+use crate::lottery::model::{ContractConfig, Round};
+use crate::lottery::state::{LoggedEvent, Rollback};
+
+mod events;
+
+pub use events::states_kept_at;
 
 /// Up to this many missed blocks are linked header by header and read at once; the logs of more are replayed.
 pub const LINKED_BLOCKS_MAX: u64 = 64;
@@ -459,74 +463,6 @@ impl Reader {
         Ok(Reading::Advanced(Box::new(advanced)))
     }
 
-    /// Decodes logs and adds what ends of rounds need. `headers` are those already read; from block `states_from` on the
-    /// endpoint has to have the state.
-    pub fn events(
-        &self,
-        endpoint: &Endpoint,
-        logs: Vec<Log>,
-        headers: &[Header],
-        states_from: u64,
-    ) -> Result<Vec<LoggedEvent>, RpcError> {
-        let mut events = Vec::with_capacity(logs.len());
-        for log in logs {
-            let decoded = contract::decode_log(&log).map_err(|error| {
-                RpcError::invalid_answer(format!("log of the contract: {error}"))
-            })?;
-            let Some(event) = decoded else { continue };
-            let ends_round = matches!(
-                event,
-                LotteryEvent::RoundCompleted { .. } | LotteryEvent::RoundRefunded { .. }
-            );
-            let finish = match ends_round {
-                true => Some(self.finish_facts(endpoint, &log, headers, states_from)?),
-                false => None,
-            };
-            let position = LogPosition {
-                block_number: log.block_number,
-                block_hash: log.block_hash,
-                // The contract stamps every event with its block's time.
-                block_timestamp: event.timestamp(),
-                transaction_hash: log.transaction_hash,
-                log_index: log.log_index,
-            };
-            events.push(LoggedEvent {
-                record: Arc::new(EventRecord { event, position }),
-                finish,
-            });
-        }
-        Ok(events)
-    }
-
-    fn finish_facts(
-        &self,
-        endpoint: &Endpoint,
-        log: &Log,
-        headers: &[Header],
-        states_from: u64,
-    ) -> Result<FinishFacts, RpcError> {
-        let known = headers
-            .iter()
-            .find(|header| header.number == log.block_number);
-        let header = match known {
-            Some(header) => header.clone(),
-            None => endpoint.header(BlockId::Number(log.block_number))?,
-        };
-        check_hash(log, &header)?;
-        let before = log.block_number.saturating_sub(1);
-        let round_before = match self.round_at(endpoint, BlockId::Number(before)) {
-            Err(error) if before >= states_from && error.kind == ErrorKind::Behind => {
-                return Err(error);
-            }
-            // Old state is often out of a node's reach; then the times stay unknown.
-            round => round.ok(),
-        };
-        Ok(FinishFacts {
-            prevrandao: Some(header.mix_hash),
-            round_before,
-        })
-    }
-
     fn participants_at(
         &self,
         endpoint: &Endpoint,
@@ -648,12 +584,6 @@ impl Span {
     fn len(&self) -> u64 {
         self.head.number.saturating_sub(self.base.number)
     }
-}
-
-/// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
-pub fn states_kept_at(head: &Header) -> u64 {
-    const STATES_KEPT: u64 = 100;
-    head.number.saturating_sub(STATES_KEPT)
 }
 
 fn lagging(head: &Header) -> Reading {

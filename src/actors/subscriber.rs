@@ -87,7 +87,7 @@ impl Subscriber {
     ) -> Option<RpcError> {
         while !shutdown.is_tripped() {
             beat.turn();
-            match subscription.next() {
+            match subscription.news() {
                 Ok(Some(notice)) => {
                     let _ = self.notices.try_send(notice);
                 }

@@ -31,7 +31,7 @@ const MESSAGE_MAX_BYTES: usize = 1 << 20;
 pub enum Notice {
     Up,
     /// A new head.
-    Head(Header),
+    Head(Box<Header>),
     /// Something happened that the heads alone may not tell: a log of the contract, or one that was taken back.
     Changed,
     Down,
@@ -47,7 +47,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Connects, makes sure of the chain, and subscribes. Afterwards `next` waits `tick` at most.
+    /// Connects, makes sure of the chain, and subscribes. Afterwards `news` waits `tick` at most.
     pub fn open(
         url: &str,
         chain_id: u64,
@@ -96,7 +96,7 @@ impl Subscription {
     }
 
     /// The next piece of news; None when there was none for a tick.
-    pub fn next(&mut self) -> Result<Option<Notice>, RpcError> {
+    pub fn news(&mut self) -> Result<Option<Notice>, RpcError> {
         let message = match self.receive()? {
             Some(message) => message,
             None => {
@@ -112,7 +112,7 @@ impl Subscription {
             return Ok(Some(Notice::Changed));
         }
         Ok(Some(match parse::header(&params["result"]) {
-            Ok(header) => Notice::Head(header),
+            Ok(header) => Notice::Head(Box::new(header)),
             // It names less of a block than is needed: the head is asked for.
             Err(_) => Notice::Changed,
         }))

@@ -32,6 +32,8 @@ const LISTENER_KEY: usize = usize::MAX - 1;
 const READ_BYTES: usize = 16 * 1024;
 /// Answers not yet taken by their clients, in all; past it the slowest clients are dropped.
 const PENDING_BYTES_MAX: usize = 24 << 20;
+/// Connections that may wait to be accepted; the kernel may allow fewer.
+const BACKLOG: i32 = 4_096;
 /// How long nothing is accepted after the descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TURN: Duration = Duration::from_millis(500);
@@ -119,6 +121,8 @@ impl Gate {
         metrics: Metrics,
     ) -> std::io::Result<(Gate, Workshop)> {
         let listener = TcpListener::bind(listen)?;
+        // A burst of clients waits to be accepted, rather than for the second after which they would try again.
+        socket2::SockRef::from(&listener).listen(BACKLOG)?;
         listener.set_nonblocking(true)?;
         let poller = Arc::new(Poller::new()?);
         // SAFETY: the listener is deleted from the poller before it is dropped, in `Drop`.

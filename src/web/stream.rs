@@ -35,8 +35,8 @@ pub struct Stream {
     ring_bytes: usize,
     published: u64,
     snapshot: Arc<Snapshot>,
-    /// The snapshot's payload as of `seq`, made when first asked for.
-    encoded: Option<Value>,
+    /// The snapshot messages as of `seq`, plain and with `resync`, made when first asked for and good for that second.
+    encoded: [Option<(u64, Frame)>; 2],
 }
 
 impl Stream {
@@ -50,7 +50,7 @@ impl Stream {
             ring_bytes: 0,
             published: 0,
             snapshot,
-            encoded: None,
+            encoded: [None, None],
         }
     }
 
@@ -59,7 +59,7 @@ impl Stream {
         let is_next = publication.number == self.published + 1;
         self.published = publication.number;
         self.snapshot = publication.snapshot.clone();
-        self.encoded = None;
+        self.encoded = [None, None];
         if !is_next {
             self.epoch = new_epoch();
             self.seq = 0;
@@ -126,16 +126,23 @@ impl Stream {
     }
 
     fn snapshot_frame(&mut self, resync: bool) -> Frame {
-        let mut payload = self
-            .encoded
-            .get_or_insert_with(|| view::snapshot(&self.snapshot))
-            .clone();
+        let now_secs = self.clock.unix_secs();
+        let place = usize::from(resync);
+        if let Some((_, frame)) = self.encoded[place]
+            .as_ref()
+            .filter(|(made_at, _)| *made_at == now_secs)
+        {
+            return frame.clone();
+        }
+        let mut payload = view::snapshot(&self.snapshot);
         payload["epoch"] = json!(self.epoch);
         payload["seq"] = json!(self.seq);
         if resync {
             payload["resync"] = json!(true);
         }
-        self.envelope("snapshot", payload)
+        let frame = self.envelope("snapshot", payload);
+        self.encoded[place] = Some((now_secs, frame.clone()));
+        frame
     }
 
     fn envelope(&self, kind: &str, payload: Value) -> Frame {

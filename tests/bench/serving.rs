@@ -143,10 +143,6 @@ fn hold_sockets(clients: usize) {
             since: None,
             seat,
         });
-        // The hub takes about a thousand at a time.
-        if descriptors.len() % 500 == 0 {
-            std::thread::park_timeout(Duration::from_millis(200));
-        }
     }
     // What the hub sends is known from a stream like its own.
     let mut twin = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
@@ -219,6 +215,10 @@ impl Crowd {
             }
             .expect("a socket can be polled");
             streams.push(stream);
+            // A hundred or so may wait to be accepted.
+            if key % 50 == 49 {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
         }
         let mut crowd = Crowd {
             child,
@@ -247,8 +247,11 @@ impl Crowd {
                 return;
             }
             for event in events.iter() {
-                while matches!((&self.streams[event.key]).read(&mut buffer), Ok(length) if length > 0)
-                {
+                match (&self.streams[event.key]).read(&mut buffer) {
+                    Ok(0) => panic!("client {} was dropped", event.key),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) => panic!("{error}"),
                 }
             }
         }

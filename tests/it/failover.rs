@@ -314,7 +314,7 @@ fn announced_bets(chain: &Chain, ws_url: &str) {
         let began = Instant::now();
         lottery.bet(2, BET_WEI);
         feed.wait("participants_update", |payload| {
-            payload["totalAmountWei"] == (bets * BET_WEI).to_string()
+            payload["totalAmountWei"].as_str() == Some(&(bets * BET_WEI).to_string())
         });
         let took = began.elapsed();
         assert!(

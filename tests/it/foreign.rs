@@ -49,6 +49,11 @@ impl Drop for Program {
     }
 }
 
+/// So many bets, as JSON has them.
+fn pot(bets: u64) -> Value {
+    json!((bets * BET_WEI).to_string())
+}
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -142,7 +147,7 @@ fn two_daemons_behind_nginx_serve_as_one() {
     wait_for("both to show the bet", || {
         let [one, two] = [&daemons[0], &daemons[1]].map(|daemon| shown(daemon.as_ref().unwrap()));
         let total = &one["participants"]["totalAmountWei"];
-        (one == two && *total == BET_WEI.to_string()).then_some(())
+        (one == two && *total == pot(1)).then_some(())
     });
     for path in ["/", "/api/status", "/api/history", "/app.js"] {
         let answer = ureq::get(format!("{url}{path}")).call();
@@ -212,15 +217,13 @@ fn follows_through_a_restart(command: &mut Command) {
     };
     until(&|told| told["type"] == "snapshot");
     lottery.bet(2, BET_WEI);
-    until(&|told| told["total"] == BET_WEI.to_string());
+    until(&|told| told["total"] == pot(1));
     daemon.stop();
     lottery.bet(3, BET_WEI);
     let _daemon = serving(&lottery, port, true);
-    until(&|told| told["resync"] == true && told["total"] == (2 * BET_WEI).to_string());
+    until(&|told| told["resync"] == true && told["total"] == pot(2));
     lottery.bet(4, BET_WEI);
-    until(&|told| {
-        told["type"] == "participants_update" && told["total"] == (3 * BET_WEI).to_string()
-    });
+    until(&|told| told["type"] == "participants_update" && told["total"] == pot(3));
 }
 
 fn script(dir: &TempDir, name: &str, text: &str) -> std::path::PathBuf {

@@ -1,0 +1,87 @@
+//! From logs to events: decoded, placed, and with what the end of a round needs beside its log.
+
+use std::sync::Arc;
+
+use crate::actors::reader::{check_hash, Reader};
+use crate::chain::client::Endpoint;
+use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::types::{BlockId, Header, Log};
+use crate::lottery::contract;
+use crate::lottery::model::{EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::state::{FinishFacts, LoggedEvent};
+
+/// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
+pub fn states_kept_at(head: &Header) -> u64 {
+    const STATES_KEPT: u64 = 100;
+    head.number.saturating_sub(STATES_KEPT)
+}
+
+impl Reader {
+    /// Decodes logs and adds what ends of rounds need. `headers` are those already read; from block `states_from` on the
+    /// endpoint has to have the state.
+    pub fn events(
+        &self,
+        endpoint: &Endpoint,
+        logs: Vec<Log>,
+        headers: &[Header],
+        states_from: u64,
+    ) -> Result<Vec<LoggedEvent>, RpcError> {
+        let mut events = Vec::with_capacity(logs.len());
+        for log in logs {
+            let decoded = contract::decode_log(&log).map_err(|error| {
+                RpcError::invalid_answer(format!("log of the contract: {error}"))
+            })?;
+            let Some(event) = decoded else { continue };
+            let ends_round = matches!(
+                event,
+                LotteryEvent::RoundCompleted { .. } | LotteryEvent::RoundRefunded { .. }
+            );
+            let finish = match ends_round {
+                true => Some(self.finish_facts(endpoint, &log, headers, states_from)?),
+                false => None,
+            };
+            let position = LogPosition {
+                block_number: log.block_number,
+                block_hash: log.block_hash,
+                // The contract stamps every event with its block's time.
+                block_timestamp: event.timestamp(),
+                transaction_hash: log.transaction_hash,
+                log_index: log.log_index,
+            };
+            events.push(LoggedEvent {
+                record: Arc::new(EventRecord { event, position }),
+                finish,
+            });
+        }
+        Ok(events)
+    }
+
+    fn finish_facts(
+        &self,
+        endpoint: &Endpoint,
+        log: &Log,
+        headers: &[Header],
+        states_from: u64,
+    ) -> Result<FinishFacts, RpcError> {
+        let known = headers
+            .iter()
+            .find(|header| header.number == log.block_number);
+        let header = match known {
+            Some(header) => header.clone(),
+            None => endpoint.header(BlockId::Number(log.block_number))?,
+        };
+        check_hash(log, &header)?;
+        let before = log.block_number.saturating_sub(1);
+        let round_before = match self.round_at(endpoint, BlockId::Number(before)) {
+            Err(error) if before >= states_from && error.kind == ErrorKind::Behind => {
+                return Err(error);
+            }
+            // Old state is often out of a node's reach; then the times stay unknown.
+            round => round.ok(),
+        };
+        Ok(FinishFacts {
+            prevrandao: Some(header.mix_hash),
+            round_before,
+        })
+    }
+}
