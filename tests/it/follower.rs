@@ -1,11 +1,13 @@
 //! A client of the feed that knows what the messages promise and nothing else: what it holds after each of them.
 
 use std::cmp::Reverse;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::daemon::{Daemon, Feed};
 
+const PATIENCE: Duration = Duration::from_secs(30);
 const FEED_LEN: usize = 50;
 const HISTORY_LEN: usize = 20;
 const FIRST_PAGE_LEN: usize = 200;
@@ -42,11 +44,11 @@ impl Follower {
         part
     }
 
-    /// Takes messages until what is held of the chain equals `wanted`; false when `patience` runs out first.
+    /// Takes messages until what is held of the chain equals `wanted`; false when that does not come about.
     pub fn follow_until(&mut self, wanted: &Value) -> bool {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let until = Instant::now() + PATIENCE;
         while self.of_the_chain() != *wanted {
-            if std::time::Instant::now() >= until {
+            if Instant::now() >= until {
                 return false;
             }
             let message = self.feed.next();

@@ -54,7 +54,7 @@ fn pot(bets: u64) -> Value {
     json!((bets * BET_WEI).to_string())
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }

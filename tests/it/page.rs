@@ -11,6 +11,7 @@ use tungstenite::{Message, WebSocket};
 
 use crate::chain::{hex_address, wait_for, Chain, Timing};
 use crate::daemon::{Daemon, Options};
+use crate::foreign::free_port;
 
 /// A headless Chromium (the program named by CHROMIUM, else `chromium` on the path) with one tab.
 struct Browser {
@@ -141,7 +142,18 @@ impl Browser {
 fn the_page_follows_a_round_to_its_winner_and_verifies_the_draw() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let daemon = Daemon::start(&lottery, Options::default());
+    let port = free_port();
+    let start = || {
+        let config = json!({"server": {"port": port}});
+        Daemon::start(
+            &lottery,
+            Options {
+                config,
+                ..Options::default()
+            },
+        )
+    };
+    let daemon = start();
     let mut browser = Browser::open(&daemon.url);
     browser.wait_text("live");
     browser.wait_text("waiting for the first bet");
@@ -162,6 +174,11 @@ fn the_page_follows_a_round_to_its_winner_and_verifies_the_draw() {
     browser.wait_text("verified");
     drop(daemon);
     browser.wait_text("reconnecting");
+    // The daemon comes back, and the page goes on where it is now.
+    let _daemon = start();
+    lottery.bet(2, 70_000_000_000_000_000);
+    browser.wait_text("0.07 ETH");
+    browser.wait_text("live");
     let foreign: Vec<&String> = browser
         .complaints
         .iter()
