@@ -1,6 +1,6 @@
 //! What things cost, with the method beside each figure. Nothing here passes or fails: it prints.
 //!
-//! `cargo bench --bench bench` takes about four minutes; `-- --smoke` runs everything once, briefly.
+//! `cargo bench --bench bench` takes about three minutes; `-- --smoke` runs everything once, briefly.
 
 #[allow(dead_code)]
 #[path = "../it/chain.rs"]
@@ -10,16 +10,13 @@ mod chain;
 mod daemon;
 mod rounds;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lottery::web::view;
-use serde_json::{json, Value};
+use serde_json::Value;
 
-use crate::chain::{wait_for, Chain, Timing};
+use crate::chain::{Chain, Timing};
 use crate::daemon::{Daemon, Options};
 use crate::rounds::{advance, bet, state_with, BET_WEI};
 
@@ -29,9 +26,6 @@ fn main() {
     reducer(if smoke { 50 } else { 2_000 });
     encoding(if smoke { 20 } else { 500 });
     latencies(if smoke { 3 } else { 40 });
-    draws(if smoke { 1 } else { 5 });
-    http(Duration::from_secs(if smoke { 1 } else { 10 }));
-    fan_out(if smoke { 50 } else { 1_000 }, if smoke { 2 } else { 10 });
     idle(Duration::from_secs(if smoke { 3 } else { 60 }));
 }
 
@@ -136,115 +130,6 @@ fn wei_of(round: &Value) -> u128 {
         .as_str()
         .and_then(|wei| wei.parse().ok())
         .unwrap_or(0)
-}
-
-/// Rounds with 1 s blocks: chain time from the window's opening to the block that holds the draw.
-fn draws(rounds: u64) {
-    let chain = Chain::devchain(1);
-    let lottery = chain.deploy(Timing::default());
-    let daemon = Daemon::start(&lottery, Options::default());
-    let mut delays = Vec::new();
-    for round_id in 1..=rounds {
-        lottery.bet(2, BET_WEI);
-        lottery.bet(3, BET_WEI);
-        lottery.skip_to(lottery.round().min_draw_time - 4);
-        let row = wait_for("the round in the history", || {
-            let (_, history) = daemon.get("/api/history");
-            history["rounds"]
-                .as_array()?
-                .iter()
-                .find(|row| row["roundId"] == round_id)
-                .cloned()
-        });
-        let secs = |key: &str| row[key].as_u64().unwrap_or(0);
-        delays.push(Duration::from_secs(
-            secs("finishedAt").saturating_sub(secs("minDrawTime")),
-        ));
-    }
-    print(
-        "draw: from the window's opening to the draw's block",
-        delays,
-    );
-}
-
-/// 64 keep-alive connections that ask for the round as fast as they are answered.
-fn http(duration: Duration) {
-    let chain = Chain::devchain(1);
-    let lottery = chain.deploy(Timing::default());
-    let daemon = Daemon::start(&lottery, Options::default());
-    let address = daemon.url.trim_start_matches("http://").to_owned();
-    let (stop, answers) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU64::new(0)),
-    );
-    let clients: Vec<_> = (0..64)
-        .map(|_| {
-            let (address, stop, answers) = (address.clone(), stop.clone(), answers.clone());
-            std::thread::spawn(move || {
-                let mut stream = TcpStream::connect(address).unwrap();
-                stream.set_nodelay(true).unwrap();
-                let mut buffer = [0; 4096];
-                while !stop.load(Ordering::Relaxed) {
-                    stream
-                        .write_all(b"GET /api/round/status HTTP/1.1\r\nHost: x\r\n\r\n")
-                        .unwrap();
-                    // The answer is smaller than the buffer and comes in one piece on loopback.
-                    if stream.read(&mut buffer).unwrap() == 0 {
-                        break;
-                    }
-                    answers.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let started = Instant::now();
-    std::thread::park_timeout(duration);
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().unwrap();
-    }
-    let rate = answers.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
-    println!(
-        "{:58} {rate:.0} requests/s, client on the same machine",
-        "http: 64 keep-alive connections, /api/round/status"
-    );
-}
-
-/// So many feed clients; from the first that has an update to the last.
-fn fan_out(clients: usize, samples: usize) {
-    let chain = Chain::devchain(1);
-    let lottery = chain.deploy(Timing {
-        betting: 100_000,
-        ..Timing::default()
-    });
-    let config = json!({"server": {"max_connections_per_ip": 0}});
-    let daemon = Daemon::start(
-        &lottery,
-        Options {
-            config,
-            ..Options::default()
-        },
-    );
-    lottery.bet(2, BET_WEI);
-    let mut feeds: Vec<_> = (0..clients).map(|_| daemon.feed("")).collect();
-    feeds
-        .iter_mut()
-        .for_each(|feed| drop(feed.wait("snapshot", |_| true)));
-    let mut spreads = Vec::new();
-    for sample in 0..samples {
-        let pot = wei_of(&daemon.get("/api/round/status").1) + u128::from(BET_WEI);
-        lottery.bet(2 + sample % 8, BET_WEI);
-        let mut first = None;
-        for feed in &mut feeds {
-            feed.wait("round_update", |payload| wei_of(&payload["round"]) >= pot);
-            first.get_or_insert_with(Instant::now);
-        }
-        spreads.push(first.map_or(Duration::ZERO, |first| first.elapsed()));
-    }
-    print(
-        &format!("fan-out: {clients} clients, from the first to the last"),
-        spreads,
-    );
 }
 
 /// The daemon with 2 s blocks and nothing to do: resident memory, and its share of one core.

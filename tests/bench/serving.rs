@@ -37,7 +37,7 @@ use lottery::lottery::state::{State, Update};
 use lottery::web::feed::{Hub, NewClient};
 use lottery::web::occupancy::{Caps, Occupancy};
 use lottery::web::stream::Stream;
-use polling::{Event as Readiness, Events, Poller};
+use polling::{Event as Readiness, Events, PollMode, Poller};
 use serde_json::json;
 
 use crate::chain::{wait_for, Chain, Timing};
@@ -74,19 +74,18 @@ fn quantile(samples: &mut [Duration], share: usize) -> Duration {
     samples[(samples.len() * share / 100).min(samples.len() - 1)]
 }
 
-/// What one bet costs each client of the feed, whatever the number of players.
+/// What one bet costs each client of the feed, whatever the number of players; each message names the block it is as of.
 fn bytes_of_a_bet() {
     for players in [10, 1_000, 5_000, 10_000] {
         let mut state = state_with(players);
         let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
         let update = advance(players + 1, vec![bet(players + 1, players / 2)]);
-        let publication = publication(&mut state, 1, update);
-        let bytes: usize = stream
-            .take(&publication)
-            .iter()
-            .map(|frame| frame.len())
-            .sum();
-        println!("a bet among {players:>6} players: {bytes} bytes a client (target: at most 700)");
+        let frames = stream.take(&publication(&mut state, 1, update));
+        let lengths: Vec<usize> = frames.iter().map(|frame| frame.len()).collect();
+        println!(
+            "a bet among {players:>6} players: {} bytes a client (target: at most 700), by message {lengths:?}",
+            lengths.iter().sum::<usize>()
+        );
     }
 }
 
@@ -209,11 +208,7 @@ impl Crowd {
             stream
                 .set_nonblocking(true)
                 .expect("a socket can be nonblocking");
-            // SAFETY: the poller and the sockets go together, when the crowd does.
-            unsafe {
-                poller.add_with_mode(&stream, Readiness::readable(key), polling::PollMode::Level)
-            }
-            .expect("a socket can be polled");
+            watch(&poller, &stream, key);
             streams.push(stream);
             // A hundred or so may wait to be accepted.
             if key % 50 == 49 {
@@ -257,14 +252,15 @@ impl Crowd {
         }
     }
 
-    /// From the command to the last byte at the last client.
+    /// From the child's word that it begins to the last byte at the last client: preparations do not count, the hub's
+    /// own encoding does.
     fn time(&mut self, command: &str) -> Duration {
-        let started = Instant::now();
         writeln!(self.commands, "{command}").expect("the child listens");
         let mut line = String::new();
         self.answers
             .read_line(&mut line)
             .expect("the child answers");
+        let started = Instant::now();
         let each: usize = line.trim().parse().expect("a number of bytes");
         let mut left = vec![each; self.streams.len()];
         let mut waiting = self.streams.len();
@@ -302,6 +298,19 @@ impl Drop for Crowd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Every caller keeps the poller beside its sockets, and drops both together or deletes a socket before it drops it.
+fn watch(poller: &Poller, socket: &impl AsRawFd, key: usize) {
+    // SAFETY: the socket outlives its place in the poller, as said above.
+    unsafe {
+        poller.add_with_mode(
+            socket.as_raw_fd(),
+            Readiness::readable(key),
+            PollMode::Level,
+        )
+    }
+    .expect("a socket can be polled");
 }
 
 fn fan_out(clients: usize, samples: usize) {
@@ -412,15 +421,7 @@ fn plain_server(answer: Vec<u8>) -> String {
     std::thread::spawn(move || {
         const LISTENER: usize = usize::MAX - 1;
         let poller = Poller::new().expect("a poller");
-        // SAFETY: the poller lives in the same thread as all of its sockets.
-        unsafe {
-            poller.add_with_mode(
-                &listener,
-                Readiness::readable(LISTENER),
-                polling::PollMode::Level,
-            )
-        }
-        .expect("a socket can be polled");
+        watch(&poller, &listener, LISTENER);
         let mut clients: HashMap<usize, TcpStream> = HashMap::new();
         let (mut events, mut next, mut buffer) = (Events::new(), 0, [0; 4096]);
         loop {
@@ -435,15 +436,7 @@ fn plain_server(answer: Vec<u8>) -> String {
                         stream
                             .set_nodelay(true)
                             .expect("a socket can go without delay");
-                        // SAFETY: as above.
-                        unsafe {
-                            poller.add_with_mode(
-                                &stream,
-                                Readiness::readable(next),
-                                polling::PollMode::Level,
-                            )
-                        }
-                        .expect("a socket can be polled");
+                        watch(&poller, &stream, next);
                         clients.insert(next, stream);
                         next += 1;
                     }
@@ -495,7 +488,10 @@ fn tiny_http_server(answer: Vec<u8>) -> String {
 /// The API's latency while an attack goes on, and what becomes of a draw in the middle of it.
 fn under_attack(assault: &assault::Assault, samples: usize) {
     let chain = Chain::devchain(2);
-    let lottery = chain.deploy(Timing::default());
+    let lottery = chain.deploy(Timing {
+        betting: 1_000,
+        ..Timing::default()
+    });
     let daemon = Daemon::start(
         &lottery,
         Options {
@@ -505,21 +501,12 @@ fn under_attack(assault: &assault::Assault, samples: usize) {
             ..Options::default()
         },
     );
-    let private = daemon.wait_log("metrics on http://");
-    let private = private
-        .split("http://")
-        .nth(1)
-        .and_then(|rest| rest.split('/').next());
-    let target = assault::Target {
-        public: daemon.url.trim_start_matches("http://").to_owned(),
-        private: private.expect("the log names the port").to_owned(),
-    };
     wait_for("the daemon to be ready", || {
         (daemon.get("/readyz").0 == 200).then_some(())
     });
     lottery.bet(2, BET_WEI);
     lottery.bet(3, BET_WEI);
-    let ongoing = (assault.begin)(&target);
+    let ongoing = assault.begin(&daemon, &lottery);
     lottery.skip_to(lottery.round().min_draw_time - 6);
     let mut latencies: Vec<Duration> = (0..samples)
         .map(|_| {

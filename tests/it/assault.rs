@@ -1,5 +1,5 @@
 //! Attacks on the public port, as a crowd or a single rude client would lead them. Each goes on for as long as what
-//! `begin` hands back lives.
+//! `begin` hands back lives; the daemon has to have a port for metrics.
 
 use std::any::Any;
 use std::io::{ErrorKind, Read, Write};
@@ -9,6 +9,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::chain::{wait_for, Lottery};
+use crate::daemon::Daemon;
+
+const BET_WEI: u64 = 1_000_000_000_000_000;
 const HANDSHAKE: &[u8] =
     b"GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -19,17 +23,37 @@ pub struct Assault {
     pub files_max: Option<u64>,
     /// What it may keep resident.
     pub memory_max_mib: u64,
-    pub begin: fn(&Target) -> Box<dyn Any>,
+    /// Bets that its clients have to be told of meanwhile.
+    pub bets: u64,
+    begin: fn(&Target) -> Box<dyn Any>,
 }
 
-pub struct Target {
-    /// host:port of the public port.
-    pub public: String,
-    /// Of the port for metrics.
-    pub private: String,
+impl Assault {
+    /// Goes on until what this hands back is dropped; its bets are in blocks by then.
+    pub fn begin(&self, daemon: &Daemon, lottery: &Lottery) -> Box<dyn Any> {
+        let ongoing = (self.begin)(&Target::of(daemon));
+        many_bets(lottery, self.bets);
+        ongoing
+    }
+}
+
+/// host:port of both ports.
+struct Target {
+    public: String,
+    private: String,
 }
 
 impl Target {
+    fn of(daemon: &Daemon) -> Target {
+        let logged = daemon.wait_log("metrics on http://");
+        let private = logged.split("http://").nth(1);
+        let private = private.and_then(|rest| rest.split('/').next());
+        Target {
+            public: daemon.url.trim_start_matches("http://").to_owned(),
+            private: private.expect("the log names the port").to_owned(),
+        }
+    }
+
     fn connect(&self) -> TcpStream {
         TcpStream::connect(&self.public).expect("the public port accepts")
     }
@@ -40,6 +64,7 @@ pub fn all(websockets: usize) -> Vec<Assault> {
         name,
         files_max: None,
         memory_max_mib: 64,
+        bets: 0,
         begin,
     };
     vec![
@@ -51,7 +76,10 @@ pub fn all(websockets: usize) -> Vec<Assault> {
             files_max: Some(256),
             ..usual("300 connections on 256 descriptors", crowded)
         },
-        usual("50 WebSocket clients that never read", stalled),
+        Assault {
+            bets: 6_000,
+            ..usual("50 WebSocket clients that never read", stalled)
+        },
         match websockets {
             10_000.. => Assault {
                 memory_max_mib: 128,
@@ -61,6 +89,17 @@ pub fn all(websockets: usize) -> Vec<Assault> {
         },
         usual("random bytes on both ports", noise),
     ]
+}
+
+/// By few players, many of them in a block.
+fn many_bets(lottery: &Lottery, bets: u64) {
+    let total_wei = lottery.round().total_pot_wei + bets * BET_WEI;
+    let bets =
+        (0..bets).map(|bet| lottery.transaction(2 + bet as usize % 4, "placeBet", &[], BET_WEI));
+    bets.for_each(|bet| drop(lottery.chain.submit(&bet)));
+    wait_for("the bets in blocks", || {
+        (lottery.round().total_pot_wei == total_wei).then_some(())
+    });
 }
 
 /// This process needs as many descriptors as the attacks take.

@@ -3,13 +3,11 @@
 
 use serde_json::json;
 
-use crate::assault::{all, raise_descriptor_limit, Assault, Target};
-use crate::chain::{wait_for, Chain, Lottery, Timing};
+use crate::assault::{all, raise_descriptor_limit, Assault};
+use crate::chain::{wait_for, Chain, Timing};
 use crate::daemon::{Daemon, Options};
 
 const BET_WEI: u64 = 1_000_000_000_000_000;
-/// Events that clients who never read would have to take.
-const EVENTS: u64 = 6_000;
 
 fn withstand(assault: &Assault) {
     let chain = Chain::devchain(2);
@@ -26,21 +24,12 @@ fn withstand(assault: &Assault) {
             ..Options::default()
         },
     );
-    let private = daemon.wait_log("metrics on http://");
-    let private = private.split("http://").nth(1).unwrap();
-    let target = Target {
-        public: daemon.url.trim_start_matches("http://").to_owned(),
-        private: private.split('/').next().unwrap().to_owned(),
-    };
     wait_for("the daemon to be ready", || {
         (daemon.get("/readyz").0 == 200).then_some(())
     });
     lottery.bet(2, BET_WEI);
     lottery.bet(3, BET_WEI);
-    let ongoing = (assault.begin)(&target);
-    if assault.name.contains("never read") && assault.name.contains("WebSocket") {
-        many_events(&lottery);
-    }
+    let ongoing = assault.begin(&daemon, &lottery);
     answers(&daemon);
     lottery.skip_to(lottery.round().min_draw_time - 6);
     wait_for("the draw", || {
@@ -72,18 +61,6 @@ fn answers(daemon: &Daemon) {
     for path in ["/", "/healthz", "/api/round/status"] {
         assert_eq!(daemon.get(path).0, 200, "{path}");
     }
-}
-
-/// Bets by few players, many of them in a block, and somebody who takes every message.
-fn many_events(lottery: &Lottery) {
-    let chain = lottery.chain;
-    let bets =
-        (0..EVENTS).map(|bet| lottery.transaction(2 + bet as usize % 4, "placeBet", &[], BET_WEI));
-    bets.for_each(|bet| drop(chain.submit(&bet)));
-    let total = EVENTS + 2;
-    wait_for("the bets in blocks", || {
-        (lottery.round().total_pot_wei == (total * BET_WEI).into()).then_some(())
-    });
 }
 
 fn withstand_all(names: &[&str]) {
