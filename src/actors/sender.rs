@@ -2,11 +2,14 @@
 //! handed to every healthy endpoint. It decides nothing about rounds and remembers nothing but what it learned of the
 //! chain (legacy fees, a cap on gas) and the last balance.
 
+mod reads;
+mod warnings;
+
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::chain::client::{CallRequest, Endpoint};
+use crate::chain::client::Endpoint;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, NodeError, RpcError};
 use crate::chain::fees::{
@@ -16,8 +19,10 @@ use crate::chain::key::OperatorKey;
 use crate::chain::tx::Transaction;
 use crate::chain::types::{Address, BlockId, Header, PendingTransaction, H256, U256};
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
-use crate::lottery::model::{ActionKind, HeadRef, Round, Severity, Snapshot};
-use crate::lottery::send_state::{Included, SendState, Variant};
+use crate::lottery::model::{ActionKind, HeadRef, Round};
+use crate::lottery::send_state::{SendState, Variant};
+
+pub use warnings::Note;
 
 /// Measured on the contract, with a margin.
 const DRAW_GAS: GasFormula = GasFormula {
@@ -37,11 +42,6 @@ const CANCEL_GAS: u64 = 21_000;
 const SIGNED_ANEW_MAX: usize = 3;
 /// Once a node has refused a transaction, how long another one may take to accept it.
 const SECOND_OPINION: Duration = Duration::from_secs(1);
-/// How long the other endpoints may take to show a receipt that one of them lost.
-const RECEIPT_SEARCH: Duration = Duration::from_secs(2);
-/// Below so many draws' worth of balance a warning is due.
-const DRAWS_WORTH_MIN: u64 = 3;
-
 #[derive(Clone, Debug)]
 pub struct SenderSettings {
     pub contract: Address,
@@ -118,14 +118,6 @@ pub struct Prepared {
     pub notes: Vec<Note>,
 }
 
-/// Something to tell the owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    pub code: &'static str,
-    pub severity: Severity,
-    pub message: String,
-}
-
 /// What became of a broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broadcast {
@@ -134,27 +126,6 @@ pub enum Broadcast {
     /// No node said no, none said yes.
     MaybeSent(String),
     Rejected(NodeError, String),
-}
-
-/// What the chain shows of the action in flight.
-pub struct Seen {
-    pub latest_nonce: u64,
-    pub included: Option<Included>,
-}
-
-/// Everything read for one action, from one endpoint at one block.
-struct Gathered {
-    nonce: u64,
-    pending_nonce: u64,
-    /// What is pending at `nonce`, where the node shows it.
-    rival: Option<PendingTransaction>,
-    balance_wei: U256,
-    prices: Prices,
-    estimate: Option<u64>,
-    block_gas_limit: u64,
-    head_number: u64,
-    head_hash: H256,
-    head_timestamp: u64,
 }
 
 impl Sender {
@@ -201,7 +172,7 @@ impl Sender {
             .map_err(attempt_of)?;
         self.balance_wei = Some(gathered.balance_wei);
         if let Check::Unchecked { earliest, latest } = order.check {
-            let head_timestamp = gathered.head_timestamp;
+            let head_timestamp = gathered.head.timestamp;
             if !(earliest..=latest).contains(&head_timestamp) {
                 return Err(Attempt::OutsideWindow { head_timestamp });
             }
@@ -244,14 +215,7 @@ impl Sender {
             None => quote(&gathered.prices, &limits, gas, balance),
         };
         let variant = self.sign(kind, gathered.nonce, gas, offered);
-        let state = SendState::begin(
-            round.round_id,
-            gathered.nonce,
-            variant,
-            gathered.head_number,
-            gathered.head_hash,
-            now,
-        );
+        let state = SendState::begin(round.round_id, gathered.nonce, variant, gathered.head, now);
         Ok(Prepared {
             state,
             notes: self.notes(&gathered, gas_max, offered, round),
@@ -292,7 +256,7 @@ impl Sender {
             }
             match self.replacement(state, kind, round) {
                 Ok((variant, capped)) => {
-                    state.add(variant, head.number, head.hash);
+                    state.add(variant, head);
                     outcome = self.send_newest(state);
                     if capped && self.node_cap_wei.is_none() {
                         break;
@@ -343,183 +307,6 @@ impl Sender {
             );
         }
         Ok((self.sign(kind, state.nonce, gas, raised), raised.capped))
-    }
-
-    /// Nonce and receipts. While the nonce is open, no variant can have been mined.
-    pub fn look(&self, state: &SendState) -> Result<Seen, RpcError> {
-        let address = self.key.address();
-        let ask = |endpoint: &Endpoint| {
-            let latest_nonce = endpoint.transaction_count(address, BlockId::Latest)?;
-            let included = match latest_nonce > state.nonce {
-                true => included_at(endpoint, state)?,
-                false => None,
-            };
-            Ok(Seen {
-                latest_nonce,
-                included,
-            })
-        };
-        let mut seen = self.endpoints.with_endpoint(ask)?;
-        if seen.latest_nonce > state.nonce && seen.included.is_none() {
-            // One endpoint may have lost the receipt: the others are asked before it is believed.
-            let searched = state.clone();
-            let answers = self
-                .endpoints
-                .ask_each(move |endpoint| included_at(endpoint, &searched));
-            let deadline = Instant::now() + RECEIPT_SEARCH;
-            while let Ok((_, answer)) = answers.recv_deadline(deadline) {
-                if let Ok(Some(included)) = answer {
-                    seen.included = Some(included);
-                    break;
-                }
-            }
-        }
-        Ok(seen)
-    }
-
-    /// Looks at everything that a draw will need; one entry a problem.
-    pub fn rehearse(&mut self, snapshot: &Snapshot, round: &Round) -> Vec<String> {
-        let mut problems = Vec::new();
-        let address = self.key.address();
-        match snapshot.config.as_deref() {
-            Some(config) if config.operator != address => problems.push(format!(
-                "the key's address {address:#x} is not the contract's operator {:#x}",
-                config.operator
-            )),
-            Some(_) => {}
-            None => problems.push("the contract's configuration is not known".to_owned()),
-        }
-        let read = self.endpoints.with_endpoint(|endpoint| {
-            let head = endpoint.head()?;
-            let latest = endpoint.transaction_count(address, BlockId::Latest)?;
-            let pending = endpoint
-                .transaction_count(address, BlockId::Pending)
-                .unwrap_or(latest);
-            let balance_wei = endpoint.balance(address, BlockId::Latest)?;
-            Ok((
-                latest,
-                pending,
-                balance_wei,
-                self.prices(endpoint, head.base_fee_wei)?,
-            ))
-        });
-        match read {
-            Ok((latest, pending, balance_wei, prices)) => {
-                self.balance_wei = Some(balance_wei);
-                if pending > latest {
-                    problems.push(format!(
-                        "{} transactions of the key are pending",
-                        pending - latest
-                    ));
-                }
-                let draw_wei = draw_cost_wei(&prices, round);
-                if balance_wei < draw_wei.saturating_mul(U256::from(DRAWS_WORTH_MIN)) {
-                    problems.push(low_balance(balance_wei, draw_wei));
-                }
-            }
-            Err(error) => problems.push(format!("the chain cannot be asked: {error}")),
-        }
-        problems
-    }
-
-    fn gather(&self, endpoint: &Endpoint, order: &Order) -> Result<Gathered, RpcError> {
-        let address = self.key.address();
-        let (block, header) = match order.check {
-            Check::Called => {
-                let block = BlockId::Exactly {
-                    number: order.head.number,
-                    hash: order.head.hash,
-                };
-                (block, endpoint.header(block)?)
-            }
-            // The head that the store knows may be long gone.
-            Check::Unchecked { .. } => (BlockId::Latest, endpoint.head()?),
-        };
-        let estimate = match order.check {
-            Check::Called => self.preflight(endpoint, order, block)?,
-            Check::Unchecked { .. } => None,
-        };
-        let nonce = endpoint.transaction_count(address, block)?;
-        // Nodes without a pending state show no gap.
-        let pending_nonce = endpoint
-            .transaction_count(address, BlockId::Pending)
-            .unwrap_or(nonce);
-        let rival = match pending_nonce > nonce {
-            true => endpoint
-                .pending_transaction(address, nonce)
-                .unwrap_or_default(),
-            false => None,
-        };
-        Ok(Gathered {
-            nonce,
-            pending_nonce,
-            rival,
-            balance_wei: endpoint.balance(address, block)?,
-            prices: self.prices(endpoint, header.base_fee_wei)?,
-            estimate,
-            block_gas_limit: header.gas_limit,
-            head_number: header.number,
-            head_hash: header.hash,
-            head_timestamp: header.timestamp,
-        })
-    }
-
-    /// Calls and estimates the action as the next block would run it: the gas where it can be known, an error when it
-    /// would revert for a reason that sending cannot change.
-    fn preflight(
-        &self,
-        endpoint: &Endpoint,
-        order: &Order,
-        block: BlockId,
-    ) -> Result<Option<u64>, RpcError> {
-        let kind = order.kind;
-        let time = Some(order.next_block_time);
-        let request =
-            CallRequest::to(self.settings.contract, action_calldata(kind)).from(self.address());
-        let overrides = endpoint.block_overrides()?;
-        let called = match overrides.call {
-            true => endpoint.call(&request, block, time),
-            false => endpoint.call(&request, BlockId::Pending, None),
-        };
-        if let Err(error) = called {
-            tolerate_unpayable_draw(error, kind)?;
-            return Ok(None);
-        }
-        if !overrides.estimate {
-            return Ok(None);
-        }
-        match endpoint.estimate_gas(&request, block, time) {
-            Ok(gas) => Ok(Some(gas)),
-            Err(error) if matches!(error.kind, ErrorKind::Node(_)) => Ok(None),
-            Err(error) => tolerate_unpayable_draw(error, kind).map(|()| None),
-        }
-    }
-
-    fn prices(&self, endpoint: &Endpoint, base_fee_wei: Option<U256>) -> Result<Prices, RpcError> {
-        let Some(base_fee_wei) = base_fee_wei.filter(|_| !self.legacy) else {
-            return Ok(Prices::Legacy {
-                gas_price_wei: endpoint.gas_price_wei()?,
-            });
-        };
-        // Both calls are missing on some nodes; the head's base fee and a tip of 1 wei are always there.
-        let history = match endpoint.fee_history() {
-            Ok(history) => Some(history),
-            Err(error) if error.is_node_answer() => None,
-            Err(error) => return Err(error),
-        };
-        let suggested_tip_wei = match endpoint.max_priority_fee_wei() {
-            Ok(tip_wei) => Some(tip_wei),
-            Err(error) if error.is_node_answer() => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Prices::Dynamic {
-            next_base_fee_wei: history
-                .as_ref()
-                .and_then(|history| history.next_base_fee_wei)
-                .unwrap_or(base_fee_wei),
-            median_reward_wei: history.and_then(|history| history.median_reward_wei),
-            suggested_tip_wei,
-        })
     }
 
     fn sign(&self, kind: ActionKind, nonce: u64, gas_limit: u64, offered: Quote) -> Variant {
@@ -612,68 +399,6 @@ impl Sender {
             false => block_gas_limit,
         }
     }
-
-    fn notes(&self, gathered: &Gathered, gas_max: u64, offered: Quote, round: &Round) -> Vec<Note> {
-        let mut notes = Vec::new();
-        let mut warn = |code, message| {
-            notes.push(Note {
-                code,
-                severity: Severity::Warning,
-                message,
-            })
-        };
-        if gathered.pending_nonce > gathered.nonce {
-            let count = gathered.pending_nonce - gathered.nonce;
-            warn(
-                "unknown_pending",
-                format!("{count} unknown transactions of the key are pending and are outbid"),
-            );
-        }
-        let draw_wei = draw_cost_wei(&gathered.prices, round);
-        if gathered.balance_wei < draw_wei.saturating_mul(U256::from(DRAWS_WORTH_MIN)) {
-            warn("low_balance", low_balance(gathered.balance_wei, draw_wei));
-        }
-        if offered.capped {
-            warn(
-                "fee_capped",
-                "a fee limit or the balance keeps the fee below what it should be".to_owned(),
-            );
-        }
-        let refund_gas = REFUND_GAS.gas(round.participant_count);
-        if refund_gas.saturating_mul(10) >= gas_max.saturating_mul(7) {
-            let (refunds, draws) = (
-                REFUND_GAS.participants_max(gas_max),
-                DRAW_GAS.participants_max(gas_max),
-            );
-            let text = format!(
-                "{} players: a refund becomes impossible at {refunds}, a draw at {draws}",
-                round.participant_count
-            );
-            warn("too_many_players", text);
-        }
-        notes
-    }
-}
-
-/// Looks for a canonical receipt among all variants, newest first.
-fn included_at(endpoint: &Endpoint, state: &SendState) -> Result<Option<Included>, RpcError> {
-    for variant in state.variants().iter().rev() {
-        let Some(receipt) = endpoint.receipt(variant.hash)? else {
-            continue;
-        };
-        if endpoint.header(BlockId::Number(receipt.block_number))?.hash != receipt.block_hash {
-            continue;
-        }
-        return Ok(Some(Included {
-            hash: variant.hash,
-            block_number: receipt.block_number,
-            block_hash: receipt.block_hash,
-            succeeded: receipt.succeeded,
-            gas_used: receipt.gas_used,
-            effective_gas_price_wei: receipt.effective_gas_price_wei,
-        }));
-    }
-    Ok(None)
 }
 
 fn gas_formula(kind: ActionKind) -> GasFormula {
@@ -685,19 +410,6 @@ fn gas_formula(kind: ActionKind) -> GasFormula {
             base: CANCEL_GAS,
             per_participant: 0,
         },
-    }
-}
-
-/// A draw that cannot pay this block's winner may pay another block's: it is sent all the same.
-fn tolerate_unpayable_draw(error: RpcError, kind: ActionKind) -> Result<(), RpcError> {
-    match &error.kind {
-        ErrorKind::Reverted { reason, data }
-            if kind == ActionKind::Draw
-                && revert_meaning(reason.as_deref(), data) == RevertMeaning::Unpayable =>
-        {
-            Ok(())
-        }
-        _ => Err(error),
     }
 }
 
@@ -729,14 +441,4 @@ fn least_price(prices: &Prices) -> U256 {
         } => *next_base_fee_wei,
         Prices::Legacy { gas_price_wei } => *gas_price_wei,
     }
-}
-
-fn draw_cost_wei(prices: &Prices, round: &Round) -> U256 {
-    least_price(prices).saturating_mul(U256::from(DRAW_GAS.gas(round.participant_count)))
-}
-
-fn low_balance(balance_wei: U256, draw_wei: U256) -> String {
-    format!(
-        "the balance of {balance_wei} wei is below {DRAWS_WORTH_MIN} draws at {draw_wei} wei each"
-    )
 }

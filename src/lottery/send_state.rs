@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::chain::fees::Fee;
 use crate::chain::types::{H256, U256};
-use crate::lottery::model::{ActionKind, Round, RoundState};
+use crate::lottery::model::{ActionKind, HeadRef, Round, RoundState};
 
 /// An unmined transaction is replaced after this many blocks.
 const REPLACE_AFTER_BLOCKS: u64 = 2;
@@ -62,9 +62,7 @@ pub struct SendState {
 /// What one head shows.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadFacts<'a> {
-    pub number: u64,
-    pub hash: H256,
-    pub timestamp: u64,
+    pub head: HeadRef,
     /// The earliest time the next block can have.
     pub next_block_time: u64,
     pub round: &'a Round,
@@ -104,8 +102,7 @@ impl SendState {
         round_id: u64,
         nonce: u64,
         first: Variant,
-        head_number: u64,
-        head_hash: H256,
+        head: HeadRef,
         now: Instant,
     ) -> SendState {
         SendState {
@@ -113,8 +110,8 @@ impl SendState {
             nonce,
             variants: vec![first],
             first_sent_at: now,
-            signed_at_block: head_number,
-            sent_at_head: head_hash,
+            signed_at_block: head.number,
+            sent_at_head: head.hash,
             used_up_heads: 0,
             accepted: false,
             outbid: false,
@@ -147,14 +144,14 @@ impl SendState {
     }
 
     /// A new variant was signed at this head.
-    pub fn add(&mut self, variant: Variant, head_number: u64, head_hash: H256) {
+    pub fn add(&mut self, variant: Variant, head: HeadRef) {
         self.variants.push(variant);
-        self.signed_at_block = head_number;
-        self.sent_at_head = head_hash;
+        self.signed_at_block = head.number;
+        self.sent_at_head = head.hash;
     }
 
-    pub fn note_sent(&mut self, head_hash: H256) {
-        self.sent_at_head = head_hash;
+    pub fn note_sent(&mut self, head: HeadRef) {
+        self.sent_at_head = head.hash;
     }
 
     pub fn note_accepted(&mut self) {
@@ -171,10 +168,10 @@ impl SendState {
     }
 
     /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
-    pub fn begin_again_after_reorg(&mut self, head_number: u64, head_hash: H256, now: Instant) {
+    pub fn begin_again_after_reorg(&mut self, head: HeadRef, now: Instant) {
         self.first_sent_at = now;
-        self.signed_at_block = head_number;
-        self.sent_at_head = head_hash;
+        self.signed_at_block = head.number;
+        self.sent_at_head = head.hash;
         self.used_up_heads = 0;
     }
 
@@ -190,7 +187,7 @@ impl SendState {
             if !included.succeeded {
                 return Step::Reverted(included);
             }
-            let confirmed = facts.number.saturating_sub(included.block_number) + 1;
+            let confirmed = facts.head.number.saturating_sub(included.block_number) + 1;
             return if confirmed >= rules.confirmations {
                 Step::Done(included)
             } else {
@@ -199,9 +196,9 @@ impl SendState {
         }
         if facts.latest_nonce > self.nonce {
             // Receipts may trail the count by a moment; only at a second head is the nonce really someone else's.
-            if facts.hash != self.sent_at_head {
+            if facts.head.hash != self.sent_at_head {
                 self.used_up_heads += 1;
-                self.sent_at_head = facts.hash;
+                self.sent_at_head = facts.head.hash;
             }
             return if self.used_up_heads >= 2 {
                 Step::NonceTaken
@@ -246,15 +243,16 @@ impl SendState {
         rules: &Rules,
         now: Instant,
     ) -> Step {
-        let new_head = facts.hash != self.sent_at_head;
-        if let Some(step) = self.at_window(facts.round, facts.timestamp, facts.next_block_time) {
+        let new_head = facts.head.hash != self.sent_at_head;
+        if let Some(step) = self.at_window(facts.round, facts.head.timestamp, facts.next_block_time)
+        {
             return step;
         }
         if now.saturating_duration_since(self.first_sent_at) >= rules.tx_timeout {
             return Step::TimedOut;
         }
         let patience = if self.outbid { 1 } else { REPLACE_AFTER_BLOCKS };
-        if facts.number >= self.signed_at_block.saturating_add(patience) {
+        if facts.head.number >= self.signed_at_block.saturating_add(patience) {
             return Step::Replace(kind);
         }
         if new_head {
@@ -289,8 +287,12 @@ mod tests {
         }
     }
 
-    fn head(number: u64) -> H256 {
-        H256::from_low_u64_be(number)
+    fn head(number: u64, timestamp: u64) -> HeadRef {
+        HeadRef {
+            number,
+            hash: H256::from_low_u64_be(number),
+            timestamp,
+        }
     }
 
     fn round() -> Round {
@@ -327,7 +329,7 @@ mod tests {
     fn pending(kind: ActionKind) -> Pending {
         let start = Instant::now();
         Pending {
-            state: SendState::begin(3, 5, variant(kind, 1), 10, head(10), start),
+            state: SendState::begin(3, 5, variant(kind, 1), head(10, 100), start),
             round: round(),
             start,
         }
@@ -336,9 +338,7 @@ mod tests {
     impl Pending {
         fn at(&mut self, number: u64, timestamp: u64, change: impl FnOnce(&mut HeadFacts)) -> Step {
             let mut facts = HeadFacts {
-                number,
-                hash: head(number),
-                timestamp,
+                head: head(number, timestamp),
                 next_block_time: timestamp + 2,
                 round: &self.round,
                 latest_nonce: 5,
@@ -355,10 +355,10 @@ mod tests {
         let mut draw = pending(ActionKind::Draw);
         assert_eq!(draw.at(10, 100, |_| {}), Step::Wait);
         assert_eq!(draw.at(11, 102, |_| {}), Step::Rebroadcast);
-        draw.state.note_sent(head(11));
+        draw.state.note_sent(head(11, 102));
         assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
         assert_eq!(draw.at(12, 104, |_| {}), Step::Replace(ActionKind::Draw));
-        draw.state.add(variant(ActionKind::Draw, 2), 12, head(12));
+        draw.state.add(variant(ActionKind::Draw, 2), head(12, 104));
         assert_eq!(draw.at(13, 106, |_| {}), Step::Rebroadcast);
         assert_eq!(draw.state.hashes().len(), 2);
     }
@@ -369,7 +369,7 @@ mod tests {
         draw.state.note_outbid();
         assert_eq!(draw.at(10, 100, |_| {}), Step::Wait);
         assert_eq!(draw.at(11, 102, |_| {}), Step::Replace(ActionKind::Draw));
-        draw.state.add(variant(ActionKind::Draw, 2), 11, head(11));
+        draw.state.add(variant(ActionKind::Draw, 2), head(11, 102));
         assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
         draw.state.note_accepted();
         assert_eq!(draw.at(12, 104, |_| {}), Step::Rebroadcast);
@@ -379,12 +379,10 @@ mod tests {
     fn after_a_reorg_the_same_bytes_go_out_and_the_clock_starts_anew() {
         let mut draw = pending(ActionKind::Draw);
         let later = draw.start + Duration::from_secs(500);
-        draw.state.begin_again_after_reorg(20, head(20), later);
+        draw.state.begin_again_after_reorg(head(20, 100), later);
         let round = round();
         let facts = HeadFacts {
-            number: 21,
-            hash: head(21),
-            timestamp: 102,
+            head: head(21, 102),
             next_block_time: 104,
             round: &round,
             latest_nonce: 5,
@@ -404,9 +402,7 @@ mod tests {
         let round = round();
         let mut at = |number, included: Option<Included>| {
             let facts = HeadFacts {
-                number,
-                hash: head(number),
-                timestamp: 100 + number,
+                head: head(number, 100 + number),
                 next_block_time: 102 + number,
                 round: &round,
                 latest_nonce: if included.is_none() { 5 } else { 6 },
@@ -483,7 +479,7 @@ mod tests {
     #[test]
     fn a_new_head_of_the_same_height_is_a_new_head() {
         let mut draw = pending(ActionKind::Draw);
-        let reorged = |facts: &mut HeadFacts| facts.hash = head(99);
+        let reorged = |facts: &mut HeadFacts| facts.head.hash = H256::from_low_u64_be(99);
         assert_eq!(draw.at(10, 100, reorged), Step::Rebroadcast);
     }
 
@@ -492,9 +488,7 @@ mod tests {
         let mut draw = pending(ActionKind::Draw);
         let round = round();
         let facts = HeadFacts {
-            number: 11,
-            hash: head(11),
-            timestamp: 102,
+            head: head(11, 102),
             next_block_time: 104,
             round: &round,
             latest_nonce: 5,

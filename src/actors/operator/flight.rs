@@ -54,9 +54,7 @@ impl Operator {
         flight.record.block_number = None;
         flight.record.gas_used = None;
         flight.looked = None;
-        flight
-            .state
-            .begin_again_after_reorg(head.number, head.hash, now);
+        flight.state.begin_again_after_reorg(head, now);
         let next_block_time = self.round.next_block_time(snapshot, head);
         let demanded = flight
             .state
@@ -105,9 +103,7 @@ impl Operator {
             return Some(now + FLIGHT_LOOK);
         };
         let facts = HeadFacts {
-            number: head.number,
-            hash: head.hash,
-            timestamp: head.timestamp,
+            head,
             next_block_time: self.round.next_block_time(snapshot, head),
             round,
             latest_nonce: seen.latest_nonce,
@@ -164,7 +160,7 @@ impl Operator {
             return;
         };
         let outcome = sender.broadcast(&mut flight.state, head, round);
-        flight.state.note_sent(head.hash);
+        flight.state.note_sent(head);
         let label = flight.record.kind.label();
         flight.record.error = match outcome {
             Broadcast::Accepted => None,
@@ -232,7 +228,7 @@ impl Operator {
                     flight.record.kind = kind;
                     flight.paused_until = None;
                 }
-                flight.state.add(variant, head.number, head.hash);
+                flight.state.add(variant, head);
                 self.broadcast(flight, head, round);
             }
             Err(problem) => {

@@ -79,8 +79,12 @@ impl World {
         self.blocks.last().unwrap()
     }
 
-    fn number(&self) -> u64 {
-        self.blocks.len() as u64 - 1
+    fn head_ref(&self) -> HeadRef {
+        HeadRef {
+            number: self.blocks.len() as u64 - 1,
+            hash: self.head().hash,
+            timestamp: self.head().timestamp,
+        }
     }
 
     fn mine(&mut self, takes: impl Fn(&Pooled) -> bool) {
@@ -165,13 +169,14 @@ struct Driver {
 
 impl Driver {
     fn look(&mut self, world: &mut World, sends_arrive: bool) {
-        let now = self.start + Duration::from_secs(world.head().timestamp);
-        let (number, timestamp) = (world.number(), world.head().timestamp);
+        let head = world.head_ref();
+        let timestamp = head.timestamp;
+        let now = self.start + Duration::from_secs(timestamp);
         let round = round(world);
         let running = round.state == RoundState::Betting;
         if let Some(mut landed) = self.landed.take() {
             if running && world.included(&landed).is_none() {
-                landed.begin_again_after_reorg(number, world.head().hash, now);
+                landed.begin_again_after_reorg(head, now);
                 if landed
                     .at_window(&round, timestamp, timestamp + SPACING_SECS)
                     .is_none()
@@ -185,9 +190,7 @@ impl Driver {
         }
         if let Some(mut state) = self.flight.take() {
             let facts = HeadFacts {
-                number,
-                hash: world.head().hash,
-                timestamp,
+                head,
                 next_block_time: timestamp + SPACING_SECS,
                 round: &round,
                 latest_nonce: world.head().nonce_after,
@@ -197,13 +200,12 @@ impl Driver {
                 Step::Wait => self.flight = Some(state),
                 Step::Rebroadcast => {
                     send(world, &state, sends_arrive);
-                    state.note_sent(world.head().hash);
+                    state.note_sent(head);
                     self.flight = Some(state);
                 }
                 Step::Replace(kind) => {
                     let fee = fee_of(state.newest().unwrap()) + 1;
-                    let hash = world.head().hash;
-                    state.add(sign(world, kind, fee), number, hash);
+                    state.add(sign(world, kind, fee), head);
                     send(world, &state, sends_arrive);
                     self.flight = Some(state);
                 }
@@ -228,8 +230,7 @@ impl Driver {
         // What an earlier life left in the pool is outbid.
         let fee = world.pool.map_or(1, |pooled| pooled.fee + 1);
         let nonce = world.head().nonce_after;
-        let hash = world.head().hash;
-        let state = SendState::begin(1, nonce, sign(world, kind, fee), number, hash, now);
+        let state = SendState::begin(1, nonce, sign(world, kind, fee), head, now);
         send(world, &state, sends_arrive);
         self.flight = Some(state);
     }
