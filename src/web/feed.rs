@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, Receiver, Sender};
-use polling::{Event as Readiness, Events, Poller};
+use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use crate::actors::messages::PublicationReceiver;
 use crate::base::metrics::Metrics;
@@ -129,6 +129,8 @@ struct Client {
     last_heard: Instant,
     last_ping: Instant,
     closing_since: Option<Instant>,
+    /// The poller also tells when the socket takes more.
+    waits_to_write: bool,
     _seat: Seat,
 }
 
@@ -219,7 +221,11 @@ impl Hub {
             self.clients.len() - 1
         });
         // SAFETY: the socket is deleted from the poller before it is dropped, in `close`.
-        if unsafe { self.poller.add(&new.stream, Readiness::readable(key)) }.is_err() {
+        let added = unsafe {
+            self.poller
+                .add_with_mode(&new.stream, Readiness::readable(key), PollMode::Level)
+        };
+        if added.is_err() {
             self.free.push(key);
             return;
         }
@@ -233,6 +239,7 @@ impl Hub {
             last_heard: now,
             last_ping: now,
             closing_since: None,
+            waits_to_write: false,
             _seat: new.seat,
         };
         client.push(new.handshake.into());
@@ -269,19 +276,21 @@ impl Hub {
         client.last_told = now;
     }
 
+    /// One buffer a turn, so that a client who never stops sending keeps nobody waiting.
     fn read(&mut self, key: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
+            return;
+        };
         let mut buffer = [0; 4 * 1024];
-        while let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) {
-            match client.socket.read(&mut buffer) {
-                Ok(0) => return self.close(key),
-                Ok(count) => {
-                    client.last_heard = now;
-                    self.listen(key, &buffer[..count], now);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.close(key),
+        match client.socket.read(&mut buffer) {
+            Ok(0) => self.close(key),
+            Ok(count) => {
+                client.last_heard = now;
+                self.listen(key, &buffer[..count], now);
             }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.close(key),
         }
     }
 
@@ -325,14 +334,23 @@ impl Hub {
     }
 
     fn rearm(&mut self, key: usize) {
-        let Some(client) = self.clients.get(key).and_then(Option::as_ref) else {
+        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
             return;
         };
-        let interest = match client.queue.is_empty() {
-            true => Readiness::readable(key),
-            false => Readiness::all(key),
+        let waits = !client.queue.is_empty();
+        if waits == client.waits_to_write {
+            return;
+        }
+        client.waits_to_write = waits;
+        let interest = match waits {
+            true => Readiness::all(key),
+            false => Readiness::readable(key),
         };
-        if self.poller.modify(&client.socket, interest).is_err() {
+        if self
+            .poller
+            .modify_with_mode(&client.socket, interest, PollMode::Level)
+            .is_err()
+        {
             self.close(key);
         }
     }

@@ -21,8 +21,9 @@ pub type Frame = Arc<[u8]>;
 const RING_LEN: usize = 4_096;
 /// The ring's memory is bounded as well as its length.
 const RING_BYTES_MAX: usize = 8 << 20;
-/// A client that missed more than this gets a snapshot instead.
-const REPLAY_FRAMES_MAX: usize = 200;
+/// So many messages at most tell of one change, or of what a client missed; a snapshot says more in less. It leaves room
+/// in the queue of a client that keeps up.
+const FRAMES_AT_ONCE_MAX: usize = 200;
 const REPLAY_BYTES_MAX: usize = 512 << 10;
 
 pub struct Stream {
@@ -54,13 +55,14 @@ impl Stream {
         }
     }
 
-    /// The frames that every client has to get. After a gap in the publications that is a snapshot in a new epoch.
+    /// The frames that every client has to get. After a gap in the publications, and for a change with too many messages
+    /// (a block with more than a hundred bets), that is a snapshot in a new epoch.
     pub fn take(&mut self, publication: &Publication) -> Vec<Frame> {
         let is_next = publication.number == self.published + 1;
         self.published = publication.number;
         self.snapshot = publication.snapshot.clone();
         self.encoded = [None, None];
-        if !is_next {
+        if !is_next || publication.events.len() > FRAMES_AT_ONCE_MAX {
             self.epoch = new_epoch();
             self.seq = 0;
             self.ring.clear();
@@ -107,7 +109,7 @@ impl Stream {
         }
         let count = usize::try_from(self.seq - seq)
             .ok()
-            .filter(|count| *count <= REPLAY_FRAMES_MAX)?;
+            .filter(|count| *count <= FRAMES_AT_ONCE_MAX)?;
         let first = self.ring.len().checked_sub(count)?;
         let frames: Vec<Frame> = self.ring.range(first..).cloned().collect();
         let bytes: usize = frames.iter().map(|frame| frame.len()).sum();

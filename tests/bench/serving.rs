@@ -4,7 +4,8 @@
 //! the clients. One bet in a round of 5,000 players is published to the hub, then the same bytes are written to the same
 //! sockets by a bare loop; both times end when the last client has its last byte. Requests: 64 keep-alive connections ask
 //! the daemon, a plain one-thread server that answers with bytes made beforehand, and tiny_http's own server.
-//! `cargo bench --bench serving` takes about six minutes, `-- --smoke` less than one.
+//! `cargo bench --bench serving` takes about eight minutes, `-- --smoke` less than one; `-- --clients N` measures nothing
+//! but the fan-out to N clients.
 
 #[allow(dead_code)]
 #[path = "../it/assault.rs"]
@@ -52,6 +53,9 @@ fn main() {
     }
     let smoke = std::env::args().any(|argument| argument == "--smoke");
     assault::raise_descriptor_limit();
+    if let Some(clients) = argument("--clients") {
+        return fan_out(clients as usize, 15);
+    }
     bytes_of_a_bet();
     let crowds: &[usize] = if smoke { &[100] } else { &[100, 1_000, 9_900] };
     for clients in crowds {

@@ -87,6 +87,7 @@ pub fn all(websockets: usize) -> Vec<Assault> {
             },
             _ => usual("1,000 WebSocket clients", thousand),
         },
+        usual("20 WebSocket clients that never stop sending", flood),
         usual("random bytes on both ports", noise),
     ]
 }
@@ -240,6 +241,23 @@ fn websocket(target: &Target) -> TcpStream {
         .expect("a handshake is answered");
     assert_eq!(&status, b"HTTP/1.1 101");
     stream
+}
+
+fn flood(target: &Target) -> Box<dyn Any> {
+    // A masked text frame of 4 bytes.
+    let frames = [0x81, 0x84, 0, 0, 0, 0, b'r', b'u', b'd', b'e'].repeat(6_400);
+    let floods = (0..20).map(|_| {
+        let address = target.public.clone();
+        let frames = frames.clone();
+        Ongoing::every(Duration::from_millis(1), move || {
+            let Ok(mut stream) = TcpStream::connect(&address) else {
+                return;
+            };
+            let _ = stream.write_all(HANDSHAKE);
+            while stream.write_all(&frames).is_ok() {}
+        })
+    });
+    Box::new(floods.collect::<Vec<_>>())
 }
 
 fn noise(target: &Target) -> Box<dyn Any> {

@@ -1,5 +1,5 @@
-//! Each attack with a draw due in the middle of it: whatever goes on at the public port, others are answered, memory
-//! stays bounded, the draw is in the first block that allows it, and afterwards all is as before.
+//! Each attack with a draw due in the middle of it: whatever goes on at the public port, others are answered and follow
+//! the feed, memory stays bounded, the draw is in the first block that allows it, and afterwards all is as before.
 
 use serde_json::json;
 
@@ -31,11 +31,14 @@ fn withstand(assault: &Assault) {
     lottery.bet(3, BET_WEI);
     let ongoing = assault.begin(&daemon, &lottery);
     answers(&daemon);
+    let mut feed = daemon.feed("");
+    feed.wait("snapshot", |_| true);
     lottery.skip_to(lottery.round().min_draw_time - 6);
     wait_for("the draw", || {
         answers(&daemon);
         lottery.winner_of(1)
     });
+    feed.wait("history_update", |update| update["round"]["roundId"] == 1);
     let drawn = &lottery.logs("RoundCompleted")[0];
     assert_eq!(lottery.blocks_late(drawn), 0);
     let resident_mib = daemon.resident_kib() / 1_024;
@@ -94,8 +97,11 @@ fn more_connections_than_descriptors() {
 }
 
 #[test]
-fn websocket_clients_that_never_read() {
-    withstand_all(&["50 WebSocket clients that never read"]);
+fn websocket_clients_that_never_read_or_never_stop_sending() {
+    withstand_all(&[
+        "50 WebSocket clients that never read",
+        "20 WebSocket clients that never stop sending",
+    ]);
 }
 
 #[test]

@@ -229,7 +229,8 @@ fn types(frames: &[Frame]) -> Vec<String> {
 fn what_was_missed_is_replayed_within_bounds() {
     let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
     let epoch = stream.epoch.clone();
-    assert_eq!(stream.take(&publication(1, 250)).len(), 250);
+    assert_eq!(stream.take(&publication(1, 200)).len(), 200);
+    assert_eq!(stream.take(&publication(2, 50)).len(), 50);
     for (since, replayed) in [
         (format!("{epoch}:250"), Some(0)),
         (format!("{epoch}:249"), Some(1)),
@@ -261,24 +262,26 @@ fn what_was_missed_is_replayed_within_bounds() {
 }
 
 #[test]
-fn a_missed_publication_begins_a_new_epoch() {
-    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
-    stream.take(&publication(1, 3));
-    let before = stream.epoch.clone();
-    let frames = stream.take(&publication(3, 3));
-    assert_eq!(types(&frames), ["snapshot"]);
-    let told = message(&frames[0]);
-    assert_eq!(
-        (&told["seq"], &told["payload"]["resync"]),
-        (&json!(0), &json!(true))
-    );
-    assert_ne!(told["payload"]["epoch"], before);
-    assert_eq!(
-        types(&stream.greet(Some(&format!("{before}:3")))),
-        ["snapshot"]
-    );
-    assert_eq!(stream.take(&publication(4, 2)).len(), 2);
-    assert_eq!(stream.seq, 2);
+fn a_missed_or_overlong_publication_begins_a_new_epoch() {
+    for (number, events) in [(3, 3), (2, FRAMES_AT_ONCE_MAX + 1)] {
+        let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+        stream.take(&publication(1, 3));
+        let before = stream.epoch.clone();
+        let frames = stream.take(&publication(number, events));
+        assert_eq!(types(&frames), ["snapshot"]);
+        let told = message(&frames[0]);
+        assert_eq!(
+            (&told["seq"], &told["payload"]["resync"]),
+            (&json!(0), &json!(true))
+        );
+        assert_ne!(told["payload"]["epoch"], before);
+        assert_eq!(
+            types(&stream.greet(Some(&format!("{before}:3")))),
+            ["snapshot"]
+        );
+        assert_eq!(stream.take(&publication(number + 1, 2)).len(), 2);
+        assert_eq!(stream.seq, 2);
+    }
 }
 
 #[test]
@@ -299,7 +302,9 @@ fn heartbeat_and_shutdown_take_no_number() {
 #[test]
 fn the_ring_is_bounded() {
     let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
-    stream.take(&publication(1, RING_LEN + 100));
+    for number in 1..=30 {
+        stream.take(&publication(number, FRAMES_AT_ONCE_MAX));
+    }
     assert_eq!(stream.ring.len(), RING_LEN);
     let bytes: usize = stream.ring.iter().map(|frame| frame.len()).sum();
     assert_eq!(stream.ring_bytes, bytes);
