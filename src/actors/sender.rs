@@ -42,6 +42,7 @@ const CANCEL_GAS: u64 = 21_000;
 const SIGNED_ANEW_MAX: usize = 3;
 /// Once a node has refused a transaction, how long another one may take to accept it.
 const SECOND_OPINION: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Debug)]
 pub struct SenderSettings {
     pub contract: Address,

@@ -363,20 +363,7 @@ fn not_allowed(request: &Request, allowed: &'static str) -> Refusal {
 /// True where nothing but the snapshot and chain time goes into the answer.
 fn is_of_snapshot(path: &str) -> bool {
     match routes::find(path) {
-        Some((route, _)) => matches!(
-            route.endpoint,
-            Endpoint::RoundStatus
-                | Endpoint::Participants
-                | Endpoint::Player
-                | Endpoint::History
-                | Endpoint::FinishedRound
-                | Endpoint::Activities
-                | Endpoint::ContractConfig
-                | Endpoint::ContractAddress
-                | Endpoint::Abi
-                | Endpoint::OperatorStatus
-                | Endpoint::OpenApi
-        ),
+        Some((route, _)) => route.is_of_snapshot(),
         None => assets::find(path).is_some(),
     }
 }

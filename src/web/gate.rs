@@ -313,16 +313,16 @@ impl Gate {
                 Ok(count) => {
                     let bytes = &buffer[..count];
                     let machine = &mut client.machine;
-                    let is_lone =
-                        machine.is_idle() && machine.waiting_bytes() == 0 && is_lone_get(bytes);
-                    match self.ready.find(bytes).filter(|_| is_lone) {
+                    let is_alone = machine.is_idle() && machine.waiting_bytes() == 0;
+                    // What is ready was asked for by a lone GET.
+                    match self.ready.find(bytes).filter(|_| is_alone) {
                         Some(answer) => {
                             self.ready_hits += 1;
                             self.begin_output(key, answer.to_vec(), true, now);
                         }
                         None => {
                             let event = machine.receive(bytes, now);
-                            let lone = is_lone.then(|| bytes.to_vec());
+                            let lone = (is_alone && is_lone_get(bytes)).then(|| bytes.to_vec());
                             self.take_event(key, event, lone, now);
                         }
                     }

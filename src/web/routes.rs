@@ -56,6 +56,24 @@ impl Route {
         matches!(self.endpoint, Endpoint::Draw | Endpoint::Refund)
     }
 
+    /// The others look at the daemon itself, or change something.
+    pub fn is_of_snapshot(&self) -> bool {
+        matches!(
+            self.endpoint,
+            Endpoint::RoundStatus
+                | Endpoint::Participants
+                | Endpoint::Player
+                | Endpoint::History
+                | Endpoint::FinishedRound
+                | Endpoint::Activities
+                | Endpoint::ContractConfig
+                | Endpoint::ContractAddress
+                | Endpoint::Abi
+                | Endpoint::OperatorStatus
+                | Endpoint::OpenApi
+        )
+    }
+
     /// The path's parameter: (text before it, its name).
     pub fn path_parameter(&self) -> Option<(&'static str, &'static str)> {
         let (before, name) = self.path.strip_suffix('}')?.rsplit_once('{')?;

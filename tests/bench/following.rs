@@ -9,6 +9,7 @@
 #[allow(dead_code)]
 #[path = "../it/chain.rs"]
 mod chain;
+mod quantile;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,7 @@ use lottery::chain::types::U256;
 use lottery::config::{self, Sources};
 
 use crate::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID};
+use crate::quantile::quantile;
 
 const BET_WEI: u64 = 1_000_000_000_000_000;
 /// Bets of one block while a cell is prepared.
@@ -256,10 +258,9 @@ fn print(cell: Cell, figures: Figures) {
 }
 
 fn quantiles(mut delays: Vec<Duration>) -> String {
-    delays.sort_unstable();
-    let at = |share: usize| match delays.len() {
-        0 => "-".to_owned(),
-        len => format!("{:.1?}", delays[(len * share / 100).min(len - 1)]),
-    };
-    format!("median {} p95 {} (n {})", at(50), at(95), delays.len())
+    if delays.is_empty() {
+        return "median - p95 - (n 0)".to_owned();
+    }
+    let (median, p95) = (quantile(&mut delays, 50), quantile(&mut delays, 95));
+    format!("median {median:.1?} p95 {p95:.1?} (n {})", delays.len())
 }

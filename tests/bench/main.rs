@@ -8,6 +8,7 @@ mod chain;
 #[allow(dead_code)]
 #[path = "../it/daemon.rs"]
 mod daemon;
+mod quantile;
 mod rounds;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use crate::chain::{Chain, Timing};
 use crate::daemon::{Daemon, Options};
+use crate::quantile::quantile;
 use crate::rounds::{advance, bet, state_with, BET_WEI};
 
 fn main() {
@@ -31,12 +33,10 @@ fn main() {
 
 /// Prints median and 95th percentile of durations.
 fn print(name: &str, mut samples: Vec<Duration>) {
-    samples.sort_unstable();
-    let at = |share: usize| samples[(samples.len() * share / 100).min(samples.len() - 1)];
     println!(
         "{name:58} median {:>11.3?}   p95 {:>11.3?}   n {}",
-        at(50),
-        at(95),
+        quantile(&mut samples, 50),
+        quantile(&mut samples, 95),
         samples.len()
     );
 }

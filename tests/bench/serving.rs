@@ -16,6 +16,7 @@ mod chain;
 #[allow(dead_code)]
 #[path = "../it/daemon.rs"]
 mod daemon;
+mod quantile;
 #[allow(dead_code)]
 mod rounds;
 
@@ -39,11 +40,11 @@ use lottery::web::feed::{Hub, NewClient};
 use lottery::web::occupancy::{Caps, Occupancy};
 use lottery::web::stream::Stream;
 use polling::{Event as Readiness, Events, PollMode, Poller};
-use serde_json::json;
 
 use crate::chain::{wait_for, Chain, Timing};
 use crate::daemon::{Daemon, Options};
-use crate::rounds::{advance, bet, state_with, BET_WEI};
+use crate::quantile::quantile;
+use crate::rounds::{advance, bet, state_with};
 
 const PLAYERS: u64 = 5_000;
 
@@ -71,11 +72,6 @@ fn argument(name: &str) -> Option<u64> {
     let arguments: Vec<String> = std::env::args().collect();
     let place = arguments.iter().position(|argument| argument == name)?;
     arguments.get(place + 1)?.parse().ok()
-}
-
-fn quantile(samples: &mut [Duration], share: usize) -> Duration {
-    samples.sort_unstable();
-    samples[(samples.len() * share / 100).min(samples.len() - 1)]
 }
 
 /// What one bet costs each client of the feed, whatever the number of players; each message names the block it is as of.
@@ -130,12 +126,7 @@ fn hold_sockets(clients: usize) {
     let mut descriptors = Vec::new();
     for _ in 0..clients {
         let (stream, _) = listener.accept().expect("a client comes");
-        stream
-            .set_nonblocking(true)
-            .expect("a socket can be nonblocking");
-        stream
-            .set_nodelay(true)
-            .expect("a socket can go without delay");
+        tune(&stream);
         descriptors.push(stream.as_raw_fd());
         let mut seat = occupancy.enter(None).expect("there is room");
         assert!(occupancy.upgrade(&mut seat, None));
@@ -304,6 +295,16 @@ impl Drop for Crowd {
     }
 }
 
+/// As the daemon's own sockets are.
+fn tune(stream: &TcpStream) {
+    stream
+        .set_nonblocking(true)
+        .expect("a socket can be nonblocking");
+    stream
+        .set_nodelay(true)
+        .expect("a socket can go without delay");
+}
+
 /// Every caller keeps the poller beside its sockets, and drops both together or deletes a socket before it drops it.
 fn watch(poller: &Poller, socket: &impl AsRawFd, key: usize) {
     // SAFETY: the socket outlives its place in the poller, as said above.
@@ -379,9 +380,7 @@ fn requests(duration: Duration) {
             ..Options::default()
         },
     );
-    wait_for("the daemon to be ready", || {
-        (daemon.get("/readyz").0 == 200).then_some(())
-    });
+    daemon.wait_ready();
     let address = daemon.url.trim_start_matches("http://").to_owned();
     let answer = one_answer(&address);
     let plain = plain_server(answer.clone());
@@ -434,12 +433,7 @@ fn plain_server(answer: Vec<u8>) -> String {
             for event in events.iter() {
                 if event.key == LISTENER {
                     while let Ok((stream, _)) = listener.accept() {
-                        stream
-                            .set_nonblocking(true)
-                            .expect("a socket can be nonblocking");
-                        stream
-                            .set_nodelay(true)
-                            .expect("a socket can go without delay");
+                        tune(&stream);
                         watch(&poller, &stream, next);
                         clients.insert(next, stream);
                         next += 1;
@@ -492,24 +486,7 @@ fn tiny_http_server(answer: Vec<u8>) -> String {
 /// The API's latency while an attack goes on, and what becomes of a draw in the middle of it.
 fn under_attack(assault: &assault::Assault, samples: usize) {
     let chain = Chain::devchain(2);
-    let lottery = chain.deploy(Timing {
-        betting: 1_000,
-        ..Timing::default()
-    });
-    let daemon = Daemon::start(
-        &lottery,
-        Options {
-            config: json!({"server": {"metrics_listen": "127.0.0.1:0"}}),
-            files_max: assault.files_max,
-            quiet: true,
-            ..Options::default()
-        },
-    );
-    wait_for("the daemon to be ready", || {
-        (daemon.get("/readyz").0 == 200).then_some(())
-    });
-    lottery.bet(2, BET_WEI);
-    lottery.bet(3, BET_WEI);
+    let (lottery, daemon) = assault.prepare(&chain);
     let ongoing = assault.begin(&daemon, &lottery);
     lottery.skip_to(lottery.round().min_draw_time - 6);
     let mut latencies: Vec<Duration> = (0..samples)

@@ -1,5 +1,5 @@
 //! Attacks on the public port, as a crowd or a single rude client would lead them. Each goes on for as long as what
-//! `begin` hands back lives; the daemon has to have a port for metrics.
+//! `begin` hands back lives.
 
 use std::any::Any;
 use std::io::{ErrorKind, Read, Write};
@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::chain::{wait_for, Lottery};
-use crate::daemon::Daemon;
+use serde_json::json;
+
+use crate::chain::{wait_for, Chain, Lottery, Timing};
+use crate::daemon::{Daemon, Options};
 
 const BET_WEI: u64 = 1_000_000_000_000_000;
 const HANDSHAKE: &[u8] =
@@ -20,15 +22,36 @@ const HANDSHAKE: &[u8] =
 pub struct Assault {
     pub name: &'static str,
     /// The daemon may open only so many descriptors.
-    pub files_max: Option<u64>,
+    files_max: Option<u64>,
     /// What it may keep resident.
     pub memory_max_mib: u64,
     /// Bets that its clients have to be told of meanwhile.
-    pub bets: u64,
+    bets: u64,
     begin: fn(&Target) -> Box<dyn Any>,
 }
 
 impl Assault {
+    /// What it is led against: a ready daemon, with two bets in a round that is far from its draw.
+    pub fn prepare<'a>(&self, chain: &'a Chain) -> (Lottery<'a>, Daemon) {
+        let lottery = chain.deploy(Timing {
+            betting: 1_000,
+            ..Timing::default()
+        });
+        let daemon = Daemon::start(
+            &lottery,
+            Options {
+                config: json!({"server": {"metrics_listen": "127.0.0.1:0"}}),
+                files_max: self.files_max,
+                quiet: true,
+                ..Options::default()
+            },
+        );
+        daemon.wait_ready();
+        lottery.bet(2, BET_WEI);
+        lottery.bet(3, BET_WEI);
+        (lottery, daemon)
+    }
+
     /// Goes on until what this hands back is dropped; its bets are in blocks by then.
     pub fn begin(&self, daemon: &Daemon, lottery: &Lottery) -> Box<dyn Any> {
         let ongoing = (self.begin)(&Target::of(daemon));

@@ -1,34 +1,15 @@
 //! Each attack with a draw due in the middle of it: whatever goes on at the public port, others are answered and follow
 //! the feed, memory stays bounded, the draw is in the first block that allows it, and afterwards all is as before.
 
-use serde_json::json;
-
 use crate::assault::{all, raise_descriptor_limit, Assault};
-use crate::chain::{wait_for, Chain, Timing};
-use crate::daemon::{Daemon, Options};
+use crate::chain::{wait_for, Chain};
+use crate::daemon::Daemon;
 
 const BET_WEI: u64 = 1_000_000_000_000_000;
 
 fn withstand(assault: &Assault) {
     let chain = Chain::devchain(2);
-    let lottery = chain.deploy(Timing {
-        betting: 1_000,
-        ..Timing::default()
-    });
-    let daemon = Daemon::start(
-        &lottery,
-        Options {
-            config: json!({"server": {"metrics_listen": "127.0.0.1:0"}}),
-            files_max: assault.files_max,
-            quiet: true,
-            ..Options::default()
-        },
-    );
-    wait_for("the daemon to be ready", || {
-        (daemon.get("/readyz").0 == 200).then_some(())
-    });
-    lottery.bet(2, BET_WEI);
-    lottery.bet(3, BET_WEI);
+    let (lottery, daemon) = assault.prepare(&chain);
     let ongoing = assault.begin(&daemon, &lottery);
     answers(&daemon);
     let mut feed = daemon.feed("");

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-use crate::chain::{hex_address, Lottery, CHAIN_ID, OPERATOR_KEY};
+use crate::chain::{hex_address, wait_for, Lottery, CHAIN_ID, OPERATOR_KEY};
 
 pub const TOKEN: &str = "test-token-0123456789";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,6 +118,13 @@ impl Daemon {
                 Err(_) => panic!("{part:?} did not appear in the log"),
             }
         }
+    }
+
+    /// Until it has read the chain, and its key is the contract's operator where it has one.
+    pub fn wait_ready(&self) {
+        wait_for("the daemon to be ready", || {
+            (self.get("/readyz").0 == 200).then_some(())
+        });
     }
 
     pub fn get(&self, path: &str) -> (u16, Value) {

@@ -51,9 +51,7 @@ fn with_one_good_endpoint_of_three_nothing_is_late() {
             ..Options::default()
         },
     );
-    wait_for("the daemon to be ready", || {
-        (daemon.get("/readyz").0 == 200).then_some(())
-    });
+    daemon.wait_ready();
     let endpoints = chain.dev().endpoints();
     let strike = |place: usize, fault: Fault| endpoints[place].faults.add(fault, None, None);
     let phases: [&dyn Fn(); 5] = [

@@ -154,9 +154,7 @@ fn play(row: &Row) {
         options.config["event_manager"]["event_source"] = json!("eth_subscribe");
     }
     let daemon = Daemon::start(&lottery, options);
-    wait_for("the daemon to have read the chain", || {
-        (daemon.get("/readyz").0 == 200).then_some(())
-    });
+    daemon.wait_ready();
     let mut follower = Follower::connect(&daemon);
     let scene = Scene {
         chain: &chain,

@@ -69,9 +69,7 @@ fn serving(lottery: &Lottery, port: u16, without_key: bool) -> Daemon {
             ..Options::default()
         },
     );
-    wait_for("the daemon to be ready", || {
-        (daemon.get("/readyz").0 == 200).then_some(())
-    });
+    daemon.wait_ready();
     daemon
 }
 

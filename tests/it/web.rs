@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::chain::{wait_for, Chain, Lottery, Timing};
+use crate::chain::{Chain, Lottery, Timing};
 use crate::daemon::{Daemon, Options};
 
 const BET_WEI: u64 = 1_000_000_000_000_000;
@@ -15,9 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn serving(chain: &Chain) -> (Lottery<'_>, Daemon) {
     let lottery = chain.deploy(Timing::default());
     let daemon = Daemon::start(&lottery, Options::default());
-    wait_for("the daemon to be ready", || {
-        (daemon.get("/readyz").0 == 200).then_some(())
-    });
+    daemon.wait_ready();
     (lottery, daemon)
 }
 
