@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{unbounded, Receiver};
@@ -33,7 +34,9 @@ pub struct Options {
 pub struct Daemon {
     child: Child,
     pub url: String,
-    pub log: Receiver<String>,
+    log: Receiver<String>,
+    /// Lines read while another was waited for, oldest first.
+    passed: Mutex<Vec<String>>,
     _dir: TempDir,
 }
 
@@ -99,6 +102,7 @@ impl Daemon {
             child,
             url: String::new(),
             log,
+            passed: Mutex::default(),
             _dir: dir,
         };
         let line = daemon.wait_log("serving on http://");
@@ -107,14 +111,17 @@ impl Daemon {
         daemon
     }
 
-    /// Reads the log up to the first line with `part`.
+    /// The oldest line with `part` that was not returned before, whenever it came: threads log in any order.
     pub fn wait_log(&self, part: &str) -> String {
         let until = Instant::now() + PATIENCE;
+        let mut passed = self.passed.lock().unwrap();
+        if let Some(at) = passed.iter().position(|line| line.contains(part)) {
+            return passed.remove(at);
+        }
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
+            match self.log.recv_deadline(until) {
                 Ok(line) if line.contains(part) => return line,
-                Ok(_) => {}
+                Ok(line) => passed.push(line),
                 Err(_) => panic!("{part:?} did not appear in the log"),
             }
         }
