@@ -352,7 +352,7 @@ fn read_fields(
         return Err(refusal(400, "bad_host", "exactly one Host field is needed"));
     }
     let length = body_length(&request, limits)?;
-    let connection = list(&request, "connection");
+    let connection = request.list("connection");
     let asks = |option: &str| {
         connection
             .iter()
@@ -411,7 +411,7 @@ fn body_length(request: &Request, limits: &Limits) -> Result<usize, Refusal> {
         ));
     }
     let mut length = None;
-    for value in list(request, "content-length") {
+    for value in request.list("content-length") {
         let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         let number = value.parse::<u64>().ok().filter(|_| digits);
         let Some(number) = number.filter(|number| length.is_none_or(|known| known == *number))
@@ -432,7 +432,8 @@ fn body_length(request: &Request, limits: &Limits) -> Result<usize, Refusal> {
 
 /// The handshake's key when this asks for a WebSocket.
 fn upgrade_key(request: &Request, asks_upgrade: bool) -> Result<Option<String>, Refusal> {
-    let wants = list(request, "upgrade")
+    let wants = request
+        .list("upgrade")
         .iter()
         .any(|protocol| protocol.eq_ignore_ascii_case("websocket"));
     let is_feed = matches!(request.path.as_str(), "/ws/lottery" | "/ws");
@@ -472,17 +473,6 @@ fn upgrade_key(request: &Request, asks_upgrade: bool) -> Result<Option<String>, 
             "Sec-WebSocket-Key must be 16 bytes in base64",
         )),
     }
-}
-
-/// All items of a comma separated field, over all its lines.
-fn list<'a>(request: &'a Request, name: &str) -> Vec<&'a str> {
-    request
-        .headers
-        .iter()
-        .filter(|(known, _)| known == name)
-        .flat_map(|(_, value)| value.split(','))
-        .map(str::trim)
-        .collect()
 }
 
 fn refusal(status: u16, code: &'static str, message: &str) -> Refusal {

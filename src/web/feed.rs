@@ -17,7 +17,7 @@ use crate::base::thread::Beat;
 use crate::lottery::model::Publication;
 use crate::web::inbound::{Heard, Inbound};
 use crate::web::occupancy::{Occupancy, Seat};
-use crate::web::stream::{close_frame, ping_frame, Frame, Stream};
+use crate::web::stream::{close_frame, ping_frame, Frame, Message, Stream};
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +50,8 @@ pub struct NewClient {
     pub rest: Vec<u8>,
     /// The query's `since`.
     pub since: Option<String>,
+    /// The handshake agreed to compression.
+    pub deflates: bool,
     pub seat: Seat,
 }
 
@@ -119,6 +121,7 @@ impl Forwarder {
 
 struct Client {
     socket: TcpStream,
+    deflates: bool,
     inbound: Inbound,
     queue: VecDeque<Frame>,
     queued_bytes: usize,
@@ -200,13 +203,13 @@ impl Hub {
     }
 
     fn publish(&mut self, publication: &Publication, now: Instant) {
-        let frames = self.stream.take(publication);
-        if frames.is_empty() {
+        let messages = self.stream.take(publication);
+        if messages.is_empty() {
             return;
         }
         for key in 0..self.clients.len() {
-            for frame in &frames {
-                self.enqueue(key, frame.clone(), now);
+            for message in &messages {
+                self.enqueue(key, message, now);
             }
             self.write(key);
             self.rearm(key);
@@ -231,7 +234,8 @@ impl Hub {
         }
         let mut client = Client {
             socket: new.stream,
-            inbound: Inbound::new(now),
+            deflates: new.deflates,
+            inbound: Inbound::new(now, new.deflates),
             queue: VecDeque::new(),
             queued_bytes: 0,
             written: 0,
@@ -243,8 +247,8 @@ impl Hub {
             _seat: new.seat,
         };
         client.push(new.handshake.into());
-        for frame in self.stream.greet(new.since.as_deref()) {
-            client.push(frame);
+        for message in self.stream.greet(new.since.as_deref()) {
+            client.push(message.frame(new.deflates).clone());
         }
         self.clients[key] = Some(client);
         // First of all the handshake's answer goes out: a close that is already waiting must not overtake it.
@@ -255,13 +259,14 @@ impl Hub {
         self.rearm(key);
     }
 
-    fn enqueue(&mut self, key: usize, frame: Frame, now: Instant) {
+    fn enqueue(&mut self, key: usize, message: &Message, now: Instant) {
         let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
             return;
         };
         if client.closing_since.is_some() {
             return;
         }
+        let frame = message.frame(client.deflates);
         if client.queue.len() >= QUEUE_FRAMES_MAX
             || client.queued_bytes + frame.len() > QUEUE_BYTES_MAX
         {
@@ -272,7 +277,7 @@ impl Hub {
             client.begin_closing(TRY_AGAIN_LATER, "too slow", now);
             return;
         }
-        client.push(frame);
+        client.push(frame.clone());
         client.last_told = now;
     }
 
@@ -358,7 +363,7 @@ impl Hub {
     /// Heartbeats, pings, and the end of those who are silent or take too long to go.
     fn sweep(&mut self, now: Instant) {
         let ping: Frame = ping_frame().into();
-        let mut heartbeat: Option<Frame> = None;
+        let mut heartbeat: Option<Message> = None;
         for key in 0..self.clients.len() {
             let Some(client) = self.clients[key].as_mut() else {
                 continue;
@@ -379,9 +384,8 @@ impl Hub {
                 client.push(ping.clone());
             }
             if now.saturating_duration_since(client.last_told) >= HEARTBEAT_AFTER {
-                let frame = heartbeat.get_or_insert_with(|| self.stream.heartbeat());
-                let frame = frame.clone();
-                self.enqueue(key, frame, now);
+                let message = heartbeat.get_or_insert_with(|| self.stream.heartbeat());
+                self.enqueue(key, message, now);
             }
             self.write(key);
             self.rearm(key);
@@ -392,7 +396,7 @@ impl Hub {
         let now = Instant::now();
         let last_words = self.stream.shutdown();
         for key in 0..self.clients.len() {
-            self.enqueue(key, last_words.clone(), now);
+            self.enqueue(key, &last_words, now);
             if let Some(client) = self.clients[key].as_mut() {
                 client.begin_closing(GOING_AWAY, "the daemon stops", now);
             }

@@ -16,6 +16,7 @@ use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::config::{unmapped, Network};
 use crate::web::connection::{Connection, Event, Limits, Refusal};
+use crate::web::deflate;
 use crate::web::feed::{FeedHandle, NewClient};
 use crate::web::http::{encode, Reply, Request};
 use crate::web::occupancy::{Occupancy, Seat};
@@ -505,10 +506,17 @@ impl Gate {
         self.free.push(key);
         let _ = self.poller.delete(&client.stream);
         let accept = tungstenite::handshake::derive_accept_key(websocket_key.as_bytes());
-        let handshake = format!(
+        let deflates = deflate::agrees(&request.list("sec-websocket-extensions"));
+        let mut handshake = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+             Sec-WebSocket-Accept: {accept}\r\n"
         );
+        if deflates {
+            handshake.push_str("Sec-WebSocket-Extensions: ");
+            handshake.push_str(deflate::EXTENSION);
+            handshake.push_str("\r\n");
+        }
+        handshake.push_str("\r\n");
         let since = request.query.as_deref().and_then(|query| {
             query
                 .split('&')
@@ -520,6 +528,7 @@ impl Gate {
             handshake: handshake.into_bytes(),
             rest,
             since,
+            deflates,
             seat: client.seat,
         });
     }

@@ -25,6 +25,16 @@ impl Request {
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
     }
+
+    /// All items of the comma separated field of that (lower-case) name, over all its lines.
+    pub fn list(&self, name: &str) -> Vec<&str> {
+        self.headers
+            .iter()
+            .filter(|(known, _)| known == name)
+            .flat_map(|(_, value)| value.split(','))
+            .map(str::trim)
+            .collect()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,7 +41,8 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    pub fn new(now: Instant) -> Inbound {
+    /// `deflates`: the client may compress what it sends.
+    pub fn new(now: Instant, deflates: bool) -> Inbound {
         let config = WebSocketConfig::default()
             .read_buffer_size(1024)
             .write_buffer_size(0)
@@ -49,7 +50,10 @@ impl Inbound {
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         Inbound {
             protocol: WebSocket::from_raw_socket(Pipe::default(), Role::Server, Some(config)),
-            frames: FrameCounter::default(),
+            frames: FrameCounter {
+                deflates,
+                ..FrameCounter::default()
+            },
             second: (now, 0),
         }
     }
@@ -59,7 +63,8 @@ impl Inbound {
         if now.saturating_duration_since(self.second.0) >= Duration::from_secs(1) {
             self.second = (now, 0);
         }
-        self.second.1 = self.second.1.saturating_add(self.frames.count(bytes));
+        let mut bytes = bytes.to_vec();
+        self.second.1 = self.second.1.saturating_add(self.frames.count(&mut bytes));
         if self.second.1 > FRAMES_PER_SEC_MAX {
             return refuse(POLICY, "too many messages");
         }
@@ -128,10 +133,25 @@ impl Write for Pipe {
     }
 }
 
+/// The first byte of a frame: that of a compressed text or binary (RSV1, RFC 7692, 6) made that of a binary one. On any other
+/// frame the bit stays, and the protocol refuses it.
+fn as_uncompressed(first: u8) -> u8 {
+    const RSV1: u8 = 0x40;
+    const OPCODE: u8 = 0x0f;
+    const TEXT: u8 = 0x1;
+    const BINARY: u8 = 0x2;
+    match first & OPCODE {
+        TEXT | BINARY if first & RSV1 != 0 => first & !(RSV1 | OPCODE) | BINARY,
+        _ => first,
+    }
+}
+
 /// Counts frames of every kind by their headers: the protocol shows messages alone, and a message can be cut into any
-/// number of crumbs.
+/// number of crumbs. Compressed messages, which the protocol does not know, become binary ones on the way: nobody reads
+/// what they say, so nothing is ever inflated.
 #[derive(Default)]
 struct FrameCounter {
+    deflates: bool,
     header: [u8; 14],
     header_len: usize,
     payload_left: u64,
@@ -139,19 +159,23 @@ struct FrameCounter {
 
 impl FrameCounter {
     /// How many headers end in `bytes`.
-    fn count(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut frames = 0;
-        while let Some((first, rest)) = bytes.split_first() {
+    fn count(&mut self, bytes: &mut [u8]) -> u32 {
+        let (mut frames, mut place) = (0, 0);
+        while place < bytes.len() {
             if self.payload_left > 0 {
-                let skipped = (bytes.len() as u64).min(self.payload_left);
+                let skipped = ((bytes.len() - place) as u64).min(self.payload_left);
                 self.payload_left -= skipped;
                 // Not more than bytes.len(), which is a usize.
-                bytes = &bytes[skipped as usize..];
+                place += skipped as usize;
                 continue;
             }
-            self.header[self.header_len] = *first;
+            let byte = &mut bytes[place];
+            if self.deflates && self.header_len == 0 {
+                *byte = as_uncompressed(*byte);
+            }
+            self.header[self.header_len] = *byte;
             self.header_len += 1;
-            bytes = rest;
+            place += 1;
             if let Some(payload_len) = self.payload_len() {
                 self.payload_left = payload_len;
                 self.header_len = 0;
@@ -210,7 +234,7 @@ mod tests {
     fn frames_of_every_kind_count_and_crumbs_as_well() {
         let start = Instant::now();
         let heard = |pieces: &[&[u8]]| {
-            let mut inbound = Inbound::new(start);
+            let mut inbound = Inbound::new(start, false);
             let all = pieces.iter().map(|piece| inbound.receive(piece, start));
             all.last().unwrap()
         };
@@ -222,16 +246,50 @@ mod tests {
             refuse(POLICY, "too many messages")
         );
         // The next second counts anew.
-        let mut inbound = Inbound::new(start);
+        let mut inbound = Inbound::new(start, false);
         assert_eq!(inbound.receive(&crumbs, start), Heard::Nothing);
         let later = start + Duration::from_secs(1);
         assert_eq!(inbound.receive(&sixth, later), Heard::Nothing);
     }
 
     #[test]
+    fn compressed_messages_are_taken_where_it_was_agreed() {
+        // Of a text, a binary message and a first fragment; no compression gives such bytes, and nobody looks.
+        let taken = [
+            frame(0xc1, b"\xff"),
+            frame(0xc2, b"\xff"),
+            [frame(0x41, b"\xff"), frame(0x80, b"\xff")].concat(),
+            frame(0x81, b"plain"),
+        ];
+        // On a later fragment and on a control frame the bit is wrong, and so are the two others.
+        let refused = [
+            [frame(0x41, b"a"), frame(0xc0, b"b")].concat(),
+            frame(0xc9, b"hi"),
+            frame(0xa1, b"hi"),
+            frame(0x91, b"hi"),
+        ];
+        let now = Instant::now();
+        let protocol_error = refuse(PROTOCOL_ERROR, "protocol error");
+        for bytes in &taken {
+            let mut inbound = Inbound::new(now, true);
+            for byte in bytes {
+                assert_eq!(inbound.receive(&[*byte], now), Heard::Nothing, "{bytes:?}");
+            }
+        }
+        for bytes in &refused {
+            let heard = Inbound::new(now, true).receive(bytes, now);
+            assert_eq!(heard, protocol_error, "{bytes:?}");
+        }
+        for bytes in &taken[..3] {
+            let heard = Inbound::new(now, false).receive(bytes, now);
+            assert_eq!(heard, protocol_error, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn a_ping_is_answered_and_a_close_is_the_end() {
         let now = Instant::now();
-        let mut inbound = Inbound::new(now);
+        let mut inbound = Inbound::new(now, false);
         let pong = b"\x8a\x02hi".to_vec();
         assert_eq!(
             inbound.receive(&frame(0x89, b"hi"), now),
@@ -249,12 +307,12 @@ mod tests {
             lengths in proptest::collection::vec(0..900usize, 0..12),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..30),
         ) {
-            let bytes: Vec<u8> = lengths.iter().flat_map(|length| frame(0x82, &vec![7; *length])).collect();
+            let mut bytes: Vec<u8> = lengths.iter().flat_map(|length| frame(0x82, &vec![7; *length])).collect();
             let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             places.extend([0, bytes.len()]);
             places.sort_unstable();
             let mut counter = FrameCounter::default();
-            let counted: u32 = places.windows(2).map(|pair| counter.count(&bytes[pair[0]..pair[1]])).sum();
+            let counted: u32 = places.windows(2).map(|pair| counter.count(&mut bytes[pair[0]..pair[1]])).sum();
             prop_assert_eq!(counted as usize, lengths.len());
         }
     }

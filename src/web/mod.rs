@@ -8,6 +8,7 @@ pub mod api;
 pub mod assets;
 pub mod commands;
 pub mod connection;
+pub mod deflate;
 pub mod descriptors;
 pub mod feed;
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The feed's one stream of messages: numbers them, keeps the last ones for those who come back, and knows what a new
-//! client has to be told. No sockets; every message is encoded once.
+//! client has to be told. No sockets; every message is encoded once, plain and deflated.
 
 use std::collections::hash_map::RandomState;
 use std::collections::VecDeque;
@@ -10,6 +10,7 @@ use serde_json::{json, Value};
 
 use crate::base::clock::Clock;
 use crate::lottery::model::{Publication, Snapshot};
+use crate::web::deflate::Deflater;
 use crate::web::view;
 
 #[cfg(test)]
@@ -17,6 +18,32 @@ mod tests;
 
 /// One WebSocket frame, ready for the wire.
 pub type Frame = Arc<[u8]>;
+
+/// A message in the two ways in which it can go out. Those of one change belong together: a client gets all of them or
+/// none, in their order.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub plain: Frame,
+    /// For clients that agreed to compression; the plain frame where that is good for them too.
+    pub deflated: Frame,
+}
+
+impl Message {
+    fn uncompressed(frame: Frame) -> Message {
+        Message {
+            plain: frame.clone(),
+            deflated: frame,
+        }
+    }
+
+    pub fn frame(&self, deflates: bool) -> &Frame {
+        if deflates {
+            &self.deflated
+        } else {
+            &self.plain
+        }
+    }
+}
 
 const RING_LEN: usize = 4_096;
 /// The ring's memory is bounded as well as its length.
@@ -31,13 +58,15 @@ pub struct Stream {
     epoch: String,
     /// Of the newest message; messages grow it by exactly 1.
     seq: u64,
-    /// The newest messages, oldest first; the last one has number `seq`.
+    /// The newest messages as plain frames, because no window is known to whoever comes back in the middle of a change;
+    /// oldest first, the last one has number `seq`.
     ring: VecDeque<Frame>,
     ring_bytes: usize,
     published: u64,
     snapshot: Arc<Snapshot>,
     /// The snapshot messages as of `seq`, plain and with `resync`, made when first asked for and good for that second.
-    encoded: [Option<(u64, Frame)>; 2],
+    encoded: [Option<(u64, Message)>; 2],
+    deflater: Deflater,
 }
 
 impl Stream {
@@ -52,12 +81,13 @@ impl Stream {
             published: 0,
             snapshot,
             encoded: [None, None],
+            deflater: Deflater::default(),
         }
     }
 
-    /// The frames that every client has to get. After a gap in the publications, and for a change with too many messages
+    /// The messages that every client has to get. After a gap in the publications, and for a change with too many messages
     /// (a block with more than a hundred bets), that is a snapshot in a new epoch.
-    pub fn take(&mut self, publication: &Publication) -> Vec<Frame> {
+    pub fn take(&mut self, publication: &Publication) -> Vec<Message> {
         let is_next = publication.number == self.published + 1;
         self.published = publication.number;
         self.snapshot = publication.snapshot.clone();
@@ -67,38 +97,46 @@ impl Stream {
             self.seq = 0;
             self.ring.clear();
             self.ring_bytes = 0;
-            return vec![self.snapshot_frame(true)];
+            return vec![self.snapshot_message(true)];
         }
-        publication
+        let texts: Vec<String> = publication
             .events
             .iter()
             .map(|event| {
                 let (kind, payload) = view::event(event, &publication.snapshot);
                 self.seq += 1;
-                let frame = self.envelope(kind, payload);
-                self.remember(frame.clone());
-                frame
+                self.envelope(kind, payload)
             })
-            .collect()
+            .collect();
+        let messages = self.pack(&texts);
+        for message in &messages {
+            self.remember(message.plain.clone());
+        }
+        messages
     }
 
     /// What a new client is told: what it missed since `EPOCH:SEQ`, or a snapshot.
-    pub fn greet(&mut self, since: Option<&str>) -> Vec<Frame> {
+    pub fn greet(&mut self, since: Option<&str>) -> Vec<Message> {
         let Some(since) = since else {
-            return vec![self.snapshot_frame(false)];
+            return vec![self.snapshot_message(false)];
         };
         match self.missed(since) {
-            Some(frames) => frames,
-            None => vec![self.snapshot_frame(true)],
+            Some(frames) => frames.into_iter().map(Message::uncompressed).collect(),
+            None => vec![self.snapshot_message(true)],
         }
     }
 
-    pub fn heartbeat(&self) -> Frame {
-        self.envelope("heartbeat", json!({}))
+    pub fn heartbeat(&self) -> Message {
+        self.notice("heartbeat")
     }
 
-    pub fn shutdown(&self) -> Frame {
-        self.envelope("shutdown", json!({}))
+    pub fn shutdown(&self) -> Message {
+        self.notice("shutdown")
+    }
+
+    fn notice(&self, kind: &str) -> Message {
+        let text = self.envelope(kind, json!({}));
+        Message::uncompressed(frame(TEXT, text.as_bytes()).into())
     }
 
     fn missed(&self, since: &str) -> Option<Vec<Frame>> {
@@ -127,14 +165,14 @@ impl Stream {
         }
     }
 
-    fn snapshot_frame(&mut self, resync: bool) -> Frame {
+    fn snapshot_message(&mut self, resync: bool) -> Message {
         let now_secs = self.clock.unix_secs();
         let place = usize::from(resync);
-        if let Some((_, frame)) = self.encoded[place]
+        if let Some((_, message)) = self.encoded[place]
             .as_ref()
             .filter(|(made_at, _)| *made_at == now_secs)
         {
-            return frame.clone();
+            return message.clone();
         }
         let mut payload = view::snapshot(&self.snapshot);
         payload["epoch"] = json!(self.epoch);
@@ -142,19 +180,35 @@ impl Stream {
         if resync {
             payload["resync"] = json!(true);
         }
-        let frame = self.envelope("snapshot", payload);
-        self.encoded[place] = Some((now_secs, frame.clone()));
-        frame
+        let text = self.envelope("snapshot", payload);
+        let message = self.pack(&[text]).swap_remove(0);
+        self.encoded[place] = Some((now_secs, message.clone()));
+        message
     }
 
-    fn envelope(&self, kind: &str, payload: Value) -> Frame {
+    /// The frames of messages that go out together.
+    fn pack(&mut self, texts: &[String]) -> Vec<Message> {
+        let plain = texts.iter().map(|text| frame(TEXT, text.as_bytes()).into());
+        match self.deflater.deflate(texts) {
+            Some(payloads) => plain
+                .zip(&payloads)
+                .map(|(plain, payload)| Message {
+                    plain,
+                    deflated: frame(TEXT | DEFLATED, payload).into(),
+                })
+                .collect(),
+            None => plain.map(Message::uncompressed).collect(),
+        }
+    }
+
+    fn envelope(&self, kind: &str, payload: Value) -> String {
         let message = json!({
             "type": kind,
             "seq": self.seq,
             "timestamp": self.clock.unix_secs(),
             "payload": payload,
         });
-        text_frame(message.to_string().as_bytes()).into()
+        message.to_string()
     }
 }
 
@@ -167,10 +221,8 @@ fn new_epoch() -> String {
 const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
-
-fn text_frame(payload: &[u8]) -> Vec<u8> {
-    frame(TEXT, payload)
-}
+/// The bit RSV1, which marks a compressed message (RFC 7692, 6).
+const DEFLATED: u8 = 0x40;
 
 pub fn ping_frame() -> Vec<u8> {
     frame(PING, b"")
@@ -184,7 +236,7 @@ pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     )
 }
 
-/// A final, unmasked frame (RFC 6455, 5.2).
+/// A final, unmasked frame (RFC 6455, 5.2); the opcode with its reserved bits.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(payload.len() + 10);
     bytes.push(0x80 | opcode);

@@ -268,7 +268,7 @@ fn inbound(random: &mut Random) -> Result<(), String> {
     }
     random.mutate(&mut bytes);
     let mut now = Instant::now();
-    let mut inbound = Inbound::new(now);
+    let mut inbound = Inbound::new(now, random.one_in(2));
     let is_slow = random.one_in(2);
     cut(random, &bytes, |piece| {
         if is_slow {

@@ -38,7 +38,7 @@ use lottery::lottery::model::Publication;
 use lottery::lottery::state::{State, Update};
 use lottery::web::feed::{Hub, NewClient};
 use lottery::web::occupancy::{Caps, Occupancy};
-use lottery::web::stream::Stream;
+use lottery::web::stream::{Message, Stream};
 use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use crate::chain::{wait_for, Chain, Timing};
@@ -80,13 +80,25 @@ fn bytes_of_a_bet() {
         let mut state = state_with(players);
         let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
         let update = advance(players + 1, vec![bet(players + 1, players / 2)]);
-        let frames = stream.take(&publication(&mut state, 1, update));
-        let lengths: Vec<usize> = frames.iter().map(|frame| frame.len()).collect();
+        let messages = stream.take(&publication(&mut state, 1, update));
+        let lengths = |deflates: bool| -> Vec<usize> {
+            let frames = messages.iter().map(|message| message.frame(deflates));
+            frames.map(|frame| frame.len()).collect()
+        };
+        let (deflated, plain) = (lengths(true), lengths(false));
         println!(
-            "a bet among {players:>6} players: {} bytes a client (target: at most 700), by message {lengths:?}",
-            lengths.iter().sum::<usize>()
+            "a bet among {players:>6} players: {} bytes a client (target: at most 700), by message {deflated:?}; \
+             {} {plain:?} for a client without permessage-deflate",
+            deflated.iter().sum::<usize>(),
+            plain.iter().sum::<usize>()
         );
     }
+}
+
+/// What a client without compression is sent.
+fn plain(messages: &[Message]) -> Vec<u8> {
+    let frames: Vec<&[u8]> = messages.iter().map(|message| &*message.plain).collect();
+    frames.concat()
 }
 
 /// The server's side, in a process of its own: it takes so many sockets and then does as it is told, a line a time:
@@ -135,6 +147,7 @@ fn hold_sockets(clients: usize) {
             handshake: Vec::new(),
             rest: Vec::new(),
             since: None,
+            deflates: false,
             seat,
         });
     }
@@ -147,13 +160,13 @@ fn hold_sockets(clients: usize) {
         if line.expect("a command") == "hub" {
             number += 1;
             let publication = Arc::new(publication(&mut state, number, update));
-            println!("{}", twin.take(&publication).concat().len());
+            println!("{}", plain(&twin.take(&publication)).len());
             publish.send(publication).expect("the hub lives");
             continue;
         }
         let mut trial = state.clone();
         let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
-        let bytes = stream.take(&publication(&mut trial, 1, update)).concat();
+        let bytes = plain(&stream.take(&publication(&mut trial, 1, update)));
         println!("{}", bytes.len());
         for descriptor in &descriptors {
             // SAFETY: the buffer outlives the call; the descriptor is the hub's, which closes none meanwhile.

@@ -250,6 +250,7 @@ function follow() {
         seq = number;
         console.log(`${text}`);
     });
+    socket.on('open', () => { if (!socket.extensions.includes('permessage-deflate')) process.exit(1); });
     socket.on('error', () => {});
     socket.on('close', () => setTimeout(follow, 200));
 }
@@ -273,6 +274,7 @@ while True:
     try:
         since = f"?since={epoch}:{seq}" if epoch else ""
         with connect(sys.argv[1] + since) as socket:
+            assert socket.protocol.extensions, "compression is agreed"
             for text in socket:
                 message = json.loads(text)
                 seq = message["seq"]

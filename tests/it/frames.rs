@@ -23,11 +23,15 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Sends frames behind a good handshake; the close code, or None when the connection ends without one.
-fn close_code(daemon: &Daemon, frames: &[u8]) -> Option<u16> {
+/// Sends frames behind a good handshake that offers these extensions; the close code, or None when the connection ends
+/// without one.
+fn close_code(daemon: &Daemon, extensions: &str, frames: &[u8]) -> Option<u16> {
     let mut stream = connect(daemon);
-    let handshake = "GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let handshake = format!(
+        "GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Extensions: {extensions}\r\n\r\n"
+    );
     stream.write_all(handshake.as_bytes()).unwrap();
     stream.write_all(frames).unwrap();
     let mut answer = Vec::new();
@@ -37,6 +41,11 @@ fn close_code(daemon: &Daemon, frames: &[u8]) -> Option<u16> {
     assert!(
         text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         "the accept key of RFC 6455: {text}"
+    );
+    assert_eq!(
+        text.contains("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"),
+        extensions == DEFLATE,
+        "{extensions}: {text}"
     );
     let end = answer
         .windows(4)
@@ -68,6 +77,9 @@ fn last_close(mut bytes: &[u8]) -> Option<u16> {
     None
 }
 
+/// What a browser offers.
+const DEFLATE: &str = "permessage-deflate; client_max_window_bits";
+
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
@@ -88,10 +100,14 @@ fn fine(frames: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn check(cases: Vec<(String, Vec<u8>, Option<u16>)>) {
+    check_offering("", cases);
+}
+
+fn check_offering(extensions: &str, cases: Vec<(String, Vec<u8>, Option<u16>)>) {
     let chain = Chain::devchain(1);
     let (_, daemon) = serving(&chain);
     for (what, frames, code) in cases {
-        assert_eq!(close_code(&daemon, &frames), code, "{what}");
+        assert_eq!(close_code(&daemon, extensions, &frames), code, "{what}");
     }
 }
 
@@ -220,6 +236,55 @@ fn reserved_bits_and_opcodes() {
         )
     }));
     check(cases);
+}
+
+/// With permessage-deflate agreed (RFC 7692): what is compressed is taken and never looked into.
+#[test]
+fn compressed_frames() {
+    const RSV1: u8 = 0x40;
+    // "Hello" as RFC 7692, 7.2.3.1 has it.
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let cut = [frame(BEGIN | RSV1, &hello[..3]), frame(END, &hello[3..])];
+    check_offering(
+        DEFLATE,
+        vec![
+            case("a text", fine(&[frame(TEXT | RSV1, &hello)]), 1000),
+            case("binary", fine(&[frame(BINARY | RSV1, &hello)]), 1000),
+            case("two fragments", fine(&cut), 1000),
+            case("a plain text beside", fine(&[frame(TEXT, b"hi")]), 1000),
+            case(
+                "what nobody can inflate",
+                fine(&[frame(TEXT | RSV1, b"\xff")]),
+                1000,
+            ),
+            case("a plain text that is not UTF-8", frame(TEXT, b"\xff"), 1007),
+            case("more than 1 KiB", frame(TEXT | RSV1, &[0; 1_025]), 1009),
+            case(
+                "marked again in a later fragment",
+                [frame(BEGIN | RSV1, &hello), frame(END | RSV1, &hello)].concat(),
+                1002,
+            ),
+            case("a ping", frame(PING | RSV1, b"hi"), 1002),
+            case(
+                "another reserved bit",
+                frame(TEXT | RSV1 | 0x20, &hello),
+                1002,
+            ),
+            case(
+                "six in a second",
+                frame(TEXT | RSV1, &hello).repeat(6),
+                1008,
+            ),
+        ],
+    );
+    // A window that could not be shared is declined, and the feed is served as it is.
+    check_offering(
+        "permessage-deflate; server_no_context_takeover",
+        vec![
+            case("a plain text", fine(&[frame(TEXT, b"hi")]), 1000),
+            case("a compressed one", frame(TEXT | RSV1, &hello), 1002),
+        ],
+    );
 }
 
 #[test]

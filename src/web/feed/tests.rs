@@ -46,6 +46,7 @@ impl Bench {
             handshake: b"hello".to_vec(),
             rest: Vec::new(),
             since: None,
+            deflates: false,
             seat,
         };
         self.hub.welcome(new, Instant::now());

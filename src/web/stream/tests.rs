@@ -1,3 +1,4 @@
+use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
 
 use super::*;
@@ -19,8 +20,8 @@ const HISTORY_LEN: usize = 20;
 const FIRST_PAGE_LEN: usize = 200;
 
 impl Client {
-    fn from_snapshot(frame: &Frame) -> Client {
-        let message = message(frame);
+    fn from_snapshot(told: &Message) -> Client {
+        let message = content(told);
         assert_eq!(message["type"], "snapshot");
         let mut held = message["payload"].clone();
         let fields = held.as_object_mut().unwrap();
@@ -36,10 +37,10 @@ impl Client {
         }
     }
 
-    fn take(&mut self, frame: &Frame) {
-        let message = message(frame);
+    fn take(&mut self, told: &Message) {
+        let message = content(told);
         if message["type"] == "snapshot" {
-            *self = Client::from_snapshot(frame);
+            *self = Client::from_snapshot(told);
             return;
         }
         self.seq += 1;
@@ -106,13 +107,40 @@ impl Client {
     }
 }
 
-fn message(frame: &Frame) -> Value {
+fn payload(frame: &Frame) -> &[u8] {
     let start = match frame[1] {
         127 => 10,
         126 => 4,
         _ => 2,
     };
-    serde_json::from_slice(&frame[start..]).unwrap()
+    &frame[start..]
+}
+
+fn content(message: &Message) -> Value {
+    serde_json::from_slice(payload(&message.plain)).unwrap()
+}
+
+/// A client that agreed to compression: one window for all that it is sent.
+struct Inflater(Decompress);
+
+impl Inflater {
+    fn new() -> Inflater {
+        Inflater(Decompress::new(false))
+    }
+
+    /// As RFC 7692, 7.2.2 has it.
+    fn read(&mut self, message: &Message) -> Vec<u8> {
+        let frame = message.frame(true);
+        if frame[0] & DEFLATED == 0 {
+            return payload(frame).to_vec();
+        }
+        let compressed = [payload(frame), &[0, 0, 0xff, 0xff]].concat();
+        let mut text = Vec::with_capacity(1 << 17);
+        self.0
+            .decompress_vec(&compressed, &mut text, FlushDecompress::Sync)
+            .unwrap();
+        text
+    }
 }
 
 /// The reducer and the stream as store and hub tie them together.
@@ -139,7 +167,7 @@ impl Feed {
         }
     }
 
-    fn apply(&mut self, update: Update) -> Vec<Frame> {
+    fn apply(&mut self, update: Update) -> Vec<Message> {
         let applied = self.state.apply(update);
         self.published += if applied.resync { 2 } else { 1 };
         self.stream.take(&Publication {
@@ -212,6 +240,35 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// One set of compressed frames is for everybody: whenever a client came, and whatever it was sent in between.
+    #[test]
+    fn compressed_messages_say_what_plain_ones_say(
+        old in branch(1), new in branch(2), ancestor in 0..13usize, portion in 1..4usize,
+        greetings in proptest::collection::vec(0..3usize, 30),
+    ) {
+        let mut feed = Feed::new();
+        let updates = Feed::updates(&old, &new, ancestor % old.len(), portion);
+        let mut clients = Vec::new();
+        for (update, greeting) in updates.into_iter().zip(greetings) {
+            let mut told = match greeting {
+                0 => feed.stream.greet(None),
+                1 => vec![feed.stream.heartbeat()],
+                _ => Vec::new(),
+            };
+            clients.push(Inflater::new());
+            told.extend(feed.apply(update));
+            for message in &told {
+                for client in &mut clients {
+                    prop_assert_eq!(client.read(message), payload(&message.plain));
+                }
+            }
+        }
+    }
+}
+
 fn publication(number: u64, events: usize) -> Publication {
     Publication {
         number,
@@ -220,9 +277,9 @@ fn publication(number: u64, events: usize) -> Publication {
     }
 }
 
-fn types(frames: &[Frame]) -> Vec<String> {
-    let kind = |frame: &Frame| message(frame)["type"].as_str().unwrap().to_owned();
-    frames.iter().map(kind).collect()
+fn types(messages: &[Message]) -> Vec<String> {
+    let kind = |message: &Message| content(message)["type"].as_str().unwrap().to_owned();
+    messages.iter().map(kind).collect()
 }
 
 #[test]
@@ -247,16 +304,16 @@ fn what_was_missed_is_replayed_within_bounds() {
         match replayed {
             Some(count) => {
                 assert_eq!(types(&frames), vec!["round_update"; count], "{since}");
-                let first = frames.first().map(|frame| message(frame)["seq"].clone());
+                let first = frames.first().map(|frame| content(frame)["seq"].clone());
                 assert_eq!(first, (count > 0).then(|| json!(251 - count)), "{since}");
             }
             None => {
                 assert_eq!(types(&frames), ["snapshot"], "{since}");
-                assert_eq!(message(&frames[0])["payload"]["resync"], true, "{since}");
+                assert_eq!(content(&frames[0])["payload"]["resync"], true, "{since}");
             }
         }
     }
-    let first_visit = message(&stream.greet(None)[0]);
+    let first_visit = content(&stream.greet(None)[0]);
     assert_eq!(first_visit["seq"], 250);
     assert_eq!(first_visit["payload"].get("resync"), None);
 }
@@ -269,7 +326,7 @@ fn a_missed_or_overlong_publication_begins_a_new_epoch() {
         let before = stream.epoch.clone();
         let frames = stream.take(&publication(number, events));
         assert_eq!(types(&frames), ["snapshot"]);
-        let told = message(&frames[0]);
+        let told = content(&frames[0]);
         assert_eq!(
             (&told["seq"], &told["payload"]["resync"]),
             (&json!(0), &json!(true))
@@ -292,7 +349,7 @@ fn heartbeat_and_shutdown_take_no_number() {
         (stream.heartbeat(), "heartbeat"),
         (stream.shutdown(), "shutdown"),
     ] {
-        let told = message(&frame);
+        let told = content(&frame);
         assert_eq!((&told["type"], &told["seq"]), (&json!(kind), &json!(2)));
     }
     assert_eq!(stream.take(&publication(2, 1)).len(), 1);
@@ -320,7 +377,7 @@ fn frames_have_the_shortest_length_field() {
         (65_535, vec![0x81, 126, 255, 255]),
         (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
     ] {
-        let frame = text_frame(&vec![b'x'; length]);
+        let frame = frame(TEXT, &vec![b'x'; length]);
         assert_eq!(&frame[..head.len()], head, "{length}");
         assert_eq!(frame.len(), head.len() + length);
     }
