@@ -14,6 +14,9 @@ mod rounds;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lottery::base::clock::Clock;
+use lottery::lottery::model::Publication;
+use lottery::web::stream::Stream;
 use lottery::web::view;
 use serde_json::Value;
 
@@ -89,6 +92,22 @@ fn encoding(samples: usize) {
     });
     print(
         &format!("encoding: the {} messages of a bet", events.len()),
+        times.collect(),
+    );
+    let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+    let mut publication = Publication {
+        number: 0,
+        snapshot: Arc::new(state.snapshot().clone()),
+        events,
+    };
+    let times = (0..samples).map(|_| {
+        publication.number += 1;
+        let started = Instant::now();
+        std::hint::black_box(stream.take(&publication));
+        started.elapsed()
+    });
+    print(
+        "encoding: the same as frames, plain and deflated",
         times.collect(),
     );
 }

@@ -10,22 +10,36 @@ use lottery::lottery::model::{
     RoundState,
 };
 use lottery::lottery::state::{Advance, Limits, LoggedEvent, State, Update};
+use sha3::{Digest, Keccak256};
 
 pub const BET_WEI: u64 = 1_000_000_000_000_000;
+/// Numbers and times as long as real ones are.
+const FIRST_BLOCK: u64 = 23_000_000;
+const START: u64 = 1_760_000_000;
+
+/// As little to be compressed as a real one.
+fn hash(kind: &str, number: u64) -> H256 {
+    let digest = Keccak256::digest(format!("{kind} {number}"));
+    H256::from_slice(&digest)
+}
+
+fn pot_wei(bets: u64) -> U256 {
+    U256::from(bets) * U256::from(BET_WEI)
+}
 
 pub fn bet(number: u64, player: u64) -> LoggedEvent {
     let event = LotteryEvent::BetPlaced {
         round_id: 1,
-        player: Address::from_low_u64_be(player + 1),
+        player: Address::from(hash("player", player)),
         amount_wei: U256::from(BET_WEI + player),
-        new_total_wei: U256::zero(),
-        timestamp: number,
+        new_total_wei: pot_wei(number),
+        timestamp: START + number,
     };
     let position = LogPosition {
-        block_number: number,
-        block_hash: H256::from_low_u64_be(number),
-        block_timestamp: number,
-        transaction_hash: H256::from_low_u64_be(number),
+        block_number: FIRST_BLOCK + number,
+        block_hash: hash("block", number),
+        block_timestamp: START + number,
+        transaction_hash: hash("transaction", number),
         log_index: 0,
     };
     LoggedEvent {
@@ -38,22 +52,22 @@ pub fn advance(number: u64, events: Vec<LoggedEvent>) -> Update {
     let round = Round {
         round_id: 1,
         state: RoundState::Betting,
-        start_time: 1,
-        end_time: 1_000_000,
-        min_draw_time: 1_000_005,
-        max_draw_time: 1_000_180,
-        total_pot_wei: U256::from(number),
+        start_time: START,
+        end_time: START + 1_000_000,
+        min_draw_time: START + 1_000_005,
+        max_draw_time: START + 1_000_180,
+        total_pot_wei: pot_wei(number),
         participant_count: number,
     };
     Update::Advance(Box::new(Advance {
         rollback: None,
         head: HeadRef {
-            number,
-            hash: H256::from_low_u64_be(number),
-            timestamp: number,
+            number: FIRST_BLOCK + number,
+            hash: hash("block", number),
+            timestamp: START + number,
         },
         time: ChainTime {
-            head_timestamp: number,
+            head_timestamp: START + number,
             seen_at: Instant::now(),
         },
         schedule: BlockSchedule::default(),
