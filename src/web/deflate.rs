@@ -9,6 +9,8 @@ use flate2::{Compress, Compression, FlushCompress};
 
 /// The answer to an offer that is agreed to.
 pub const EXTENSION: &str = "permessage-deflate";
+/// The bit of a frame's first byte that marks a compressed message (6).
+pub const RSV1: u8 = 0x40;
 /// The end of a flushed block, which a message leaves out (7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// Room for what does not shrink: a block's head for every 32 KiB, and the tail.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
+use crate::web::deflate::RSV1;
+
 /// The longest message, and the longest frame.
 pub const MESSAGE_BYTES_MAX: usize = 1024;
 pub const FRAMES_PER_SEC_MAX: u32 = 5;
@@ -63,12 +65,14 @@ impl Inbound {
         if now.saturating_duration_since(self.second.0) >= Duration::from_secs(1) {
             self.second = (now, 0);
         }
-        let mut bytes = bytes.to_vec();
-        self.second.1 = self.second.1.saturating_add(self.frames.count(&mut bytes));
+        let waiting = &mut self.protocol.get_mut().inbound;
+        let known_len = waiting.len();
+        waiting.extend(bytes);
+        let begun = self.frames.count(waiting.range_mut(known_len..));
+        self.second.1 = self.second.1.saturating_add(begun);
         if self.second.1 > FRAMES_PER_SEC_MAX {
             return refuse(POLICY, "too many messages");
         }
-        self.protocol.get_mut().inbound.extend(bytes);
         loop {
             match self.protocol.read() {
                 Ok(Message::Close(_)) => {
@@ -136,7 +140,6 @@ impl Write for Pipe {
 /// The first byte of a frame: that of a compressed text or binary (RSV1, RFC 7692, 6) made that of a binary one. On any other
 /// frame the bit stays, and the protocol refuses it.
 fn as_uncompressed(first: u8) -> u8 {
-    const RSV1: u8 = 0x40;
     const OPCODE: u8 = 0x0f;
     const TEXT: u8 = 0x1;
     const BINARY: u8 = 0x2;
@@ -159,23 +162,18 @@ struct FrameCounter {
 
 impl FrameCounter {
     /// How many headers end in `bytes`.
-    fn count(&mut self, bytes: &mut [u8]) -> u32 {
-        let (mut frames, mut place) = (0, 0);
-        while place < bytes.len() {
+    fn count<'a>(&mut self, bytes: impl Iterator<Item = &'a mut u8>) -> u32 {
+        let mut frames = 0;
+        for byte in bytes {
             if self.payload_left > 0 {
-                let skipped = ((bytes.len() - place) as u64).min(self.payload_left);
-                self.payload_left -= skipped;
-                // Not more than bytes.len(), which is a usize.
-                place += skipped as usize;
+                self.payload_left -= 1;
                 continue;
             }
-            let byte = &mut bytes[place];
             if self.deflates && self.header_len == 0 {
                 *byte = as_uncompressed(*byte);
             }
             self.header[self.header_len] = *byte;
             self.header_len += 1;
-            place += 1;
             if let Some(payload_len) = self.payload_len() {
                 self.payload_left = payload_len;
                 self.header_len = 0;
@@ -312,7 +310,7 @@ mod tests {
             places.extend([0, bytes.len()]);
             places.sort_unstable();
             let mut counter = FrameCounter::default();
-            let counted: u32 = places.windows(2).map(|pair| counter.count(&mut bytes[pair[0]..pair[1]])).sum();
+            let counted: u32 = places.windows(2).map(|pair| counter.count(bytes[pair[0]..pair[1]].iter_mut())).sum();
             prop_assert_eq!(counted as usize, lengths.len());
         }
     }

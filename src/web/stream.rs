@@ -10,7 +10,7 @@ use serde_json::{json, Value};
 
 use crate::base::clock::Clock;
 use crate::lottery::model::{Publication, Snapshot};
-use crate::web::deflate::Deflater;
+use crate::web::deflate::{Deflater, RSV1};
 use crate::web::view;
 
 #[cfg(test)]
@@ -23,9 +23,9 @@ pub type Frame = Arc<[u8]>;
 /// none, in their order.
 #[derive(Clone, Debug)]
 pub struct Message {
-    pub plain: Frame,
+    plain: Frame,
     /// For clients that agreed to compression; the plain frame where that is good for them too.
-    pub deflated: Frame,
+    deflated: Frame,
 }
 
 impl Message {
@@ -194,7 +194,7 @@ impl Stream {
                 .zip(&payloads)
                 .map(|(plain, payload)| Message {
                     plain,
-                    deflated: frame(TEXT | DEFLATED, payload).into(),
+                    deflated: frame(TEXT | RSV1, payload).into(),
                 })
                 .collect(),
             None => plain.map(Message::uncompressed).collect(),
@@ -221,8 +221,6 @@ fn new_epoch() -> String {
 const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
-/// The bit RSV1, which marks a compressed message (RFC 7692, 6).
-const DEFLATED: u8 = 0x40;
 
 pub fn ping_frame() -> Vec<u8> {
     frame(PING, b"")

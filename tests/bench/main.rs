@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lottery::base::clock::Clock;
-use lottery::lottery::model::Publication;
 use lottery::web::stream::Stream;
 use lottery::web::view;
 use serde_json::Value;
@@ -23,7 +22,7 @@ use serde_json::Value;
 use crate::chain::{Chain, Timing};
 use crate::daemon::{Daemon, Options};
 use crate::quantile::quantile;
-use crate::rounds::{advance, bet, state_with, BET_WEI};
+use crate::rounds::{advance, bet, publication, state_with, BET_WEI};
 
 fn main() {
     let smoke = std::env::args().any(|argument| argument == "--smoke");
@@ -82,24 +81,23 @@ fn encoding(samples: usize) {
         );
     }
     let mut state = state_with(1_000);
-    let events = state.apply(advance(1_001, vec![bet(1_001, 5)])).events;
+    let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+    let update = advance(1_001, vec![bet(1_001, 5)]);
+    let mut publication = publication(&mut state, 0, update);
     let times = (0..samples).map(|_| {
         let started = Instant::now();
-        for event in &events {
-            std::hint::black_box(view::event(event, state.snapshot()).1.to_string());
+        for event in &publication.events {
+            std::hint::black_box(view::event(event, &publication.snapshot).1.to_string());
         }
         started.elapsed()
     });
     print(
-        &format!("encoding: the {} messages of a bet", events.len()),
+        &format!(
+            "encoding: the {} messages of a bet",
+            publication.events.len()
+        ),
         times.collect(),
     );
-    let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
-    let mut publication = Publication {
-        number: 0,
-        snapshot: Arc::new(state.snapshot().clone()),
-        events,
-    };
     let times = (0..samples).map(|_| {
         publication.number += 1;
         let started = Instant::now();

@@ -6,8 +6,8 @@ use std::time::Instant;
 use lottery::base::clock::ChainTime;
 use lottery::chain::types::{Address, H256, U256};
 use lottery::lottery::model::{
-    BlockSchedule, ConnectionStatus, EventRecord, HeadRef, LogPosition, LotteryEvent, Round,
-    RoundState,
+    BlockSchedule, ConnectionStatus, EventRecord, HeadRef, LogPosition, LotteryEvent, Publication,
+    Round, RoundState,
 };
 use lottery::lottery::state::{Advance, Limits, LoggedEvent, State, Update};
 use sha3::{Digest, Keccak256};
@@ -94,4 +94,13 @@ pub fn state_with(participants: u64) -> State {
         state.apply(advance(player + 1, vec![bet(player + 1, player)]));
     }
     state
+}
+
+pub fn publication(state: &mut State, number: u64, update: Update) -> Publication {
+    let events = state.apply(update).events;
+    Publication {
+        number,
+        snapshot: Arc::new(state.snapshot().clone()),
+        events,
+    }
 }

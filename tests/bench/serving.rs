@@ -34,8 +34,6 @@ use lottery::base::clock::Clock;
 use lottery::base::metrics::Metrics;
 use lottery::base::shutdown::Shutdown;
 use lottery::base::thread::{spawn_supervised, Health, OnFailure};
-use lottery::lottery::model::Publication;
-use lottery::lottery::state::{State, Update};
 use lottery::web::feed::{Hub, NewClient};
 use lottery::web::occupancy::{Caps, Occupancy};
 use lottery::web::stream::{Message, Stream};
@@ -44,7 +42,7 @@ use polling::{Event as Readiness, Events, PollMode, Poller};
 use crate::chain::{wait_for, Chain, Timing};
 use crate::daemon::{Daemon, Options};
 use crate::quantile::quantile;
-use crate::rounds::{advance, bet, state_with};
+use crate::rounds::{advance, bet, publication, state_with};
 
 const PLAYERS: u64 = 5_000;
 
@@ -97,7 +95,10 @@ fn bytes_of_a_bet() {
 
 /// What a client without compression is sent.
 fn plain(messages: &[Message]) -> Vec<u8> {
-    let frames: Vec<&[u8]> = messages.iter().map(|message| &*message.plain).collect();
+    let frames: Vec<&[u8]> = messages
+        .iter()
+        .map(|message| &**message.frame(false))
+        .collect();
     frames.concat()
 }
 
@@ -175,15 +176,6 @@ fn hold_sockets(clients: usize) {
         }
     }
     std::process::exit(0);
-}
-
-fn publication(state: &mut State, number: u64, update: Update) -> Publication {
-    let events = state.apply(update).events;
-    Publication {
-        number,
-        snapshot: Arc::new(state.snapshot().clone()),
-        events,
-    }
 }
 
 /// The clients' side of the sockets that a child holds.

@@ -131,7 +131,7 @@ impl Inflater {
     /// As RFC 7692, 7.2.2 has it.
     fn read(&mut self, message: &Message) -> Vec<u8> {
         let frame = message.frame(true);
-        if frame[0] & DEFLATED == 0 {
+        if frame[0] & RSV1 == 0 {
             return payload(frame).to_vec();
         }
         let compressed = [payload(frame), &[0, 0, 0xff, 0xff]].concat();
