@@ -5,15 +5,15 @@ use serde_json::{json, Value};
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
-use crate::chain::client::{CallRequest, Endpoint};
 use crate::chain::error::RpcError;
-use crate::chain::rpc::shown_host;
+use crate::chain::node::{CallRequest, Endpoint};
 use crate::chain::subscription::Subscription;
+use crate::chain::transport::shown_host;
 use crate::chain::types::{to_checksum, Address, BlockId};
 use crate::cli::{DONE, NO, USAGE};
 use crate::config::Config;
 use crate::lottery::contract::{decode_config, get_config_calldata};
-use crate::lottery::model::ContractConfig;
+use crate::lottery::round::ContractConfig;
 use crate::web::view::ether;
 
 /// One row of the table.

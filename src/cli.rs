@@ -11,7 +11,7 @@ use crate::app::{Core, Daemon};
 use crate::base::shutdown::{Shutdown, StopReason};
 use crate::check;
 use crate::config::{self, Config, Sources};
-use crate::lottery::model::{ActionRecord, ActionState};
+use crate::lottery::action::{ActionRecord, ActionState};
 use crate::verify;
 use crate::web::view;
 

@@ -12,8 +12,10 @@ use crate::chain::error::RpcError;
 use crate::chain::types::to_checksum;
 use crate::cli::{DONE, FAILED, NO, USAGE};
 use crate::config::Config;
-use crate::lottery::model::{FinishedRound, LotteryEvent, Outcome, RoundState};
+use crate::lottery::event::LotteryEvent;
+use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::Verdict;
+use crate::lottery::round::RoundState;
 use crate::lottery::state::{finished_round, LoggedEvent};
 use crate::web::view;
 

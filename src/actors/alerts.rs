@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::actors::memory_store::UpdateSender;
 use crate::base::clock::Clock;
-use crate::lottery::model::{Alert, Severity};
+use crate::lottery::alert::{Alert, Severity};
 use crate::lottery::state::Update;
 
 /// Conditions of a round end with it; there are few codes, so few can hold at once.

@@ -2,11 +2,12 @@
 //! found, the contract's first round is reached, or the budget of blocks is spent. It runs beside following.
 
 use crate::actors::reader::{states_kept_at, Reader};
-use crate::chain::client::Endpoint;
 use crate::chain::error::RpcError;
+use crate::chain::node::Endpoint;
 use crate::chain::types::{BlockId, Header, H256};
 use crate::lottery::continuity::{follow, stand_before, Stand};
-use crate::lottery::model::{LotteryEvent, Round, RoundState};
+use crate::lottery::event::LotteryEvent;
+use crate::lottery::round::{Round, RoundState};
 use crate::lottery::state::LoggedEvent;
 
 /// The most blocks of one step; an endpoint may allow fewer.
@@ -165,7 +166,7 @@ impl Backfill {
 mod tests {
     use super::*;
     use crate::chain::types::{Bloom, U256};
-    use crate::lottery::model::{EventRecord, LogPosition};
+    use crate::lottery::event::{EventRecord, LogPosition};
     use std::sync::Arc;
 
     fn event(event: LotteryEvent) -> LoggedEvent {

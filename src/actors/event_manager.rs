@@ -20,16 +20,16 @@ use crate::actors::replay::Replay;
 use crate::base::clock::{jitter, ChainTime, Clock};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::chain::client::Endpoint;
-use crate::chain::cursor::{BlockRef, Cursor};
+use crate::chain::cursor::Cursor;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::node::Endpoint;
 use crate::chain::subscription::Notice;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, BlockId, Header, H256, U256};
 use crate::lottery::continuity::Stand;
-use crate::lottery::model::{
-    BlockSchedule, ConnectionStatus, ContractConfig, Finality, HeadRef, Phase, Round,
-};
+use crate::lottery::round::{ContractConfig, Phase, Round};
+use crate::lottery::snapshot::{BlockSchedule, ConnectionStatus, Finality};
 use crate::lottery::state::{Advance, LoggedEvent, Rollback, Update};
 
 mod history;
@@ -440,11 +440,7 @@ impl EventManager {
         };
         self.send(Update::Advance(Box::new(Advance {
             rollback,
-            head: HeadRef {
-                number: head.number,
-                hash: head.hash,
-                timestamp: head.timestamp,
-            },
+            head: *head,
             time: ChainTime {
                 head_timestamp: head.timestamp,
                 seen_at: self.following.head_seen_at,

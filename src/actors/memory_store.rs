@@ -11,7 +11,7 @@ use crossbeam_channel::{bounded, select, Receiver, Sender};
 use crate::actors::messages::{PublicationReceiver, SharedSnapshot};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::lottery::model::Publication;
+use crate::lottery::snapshot::Publication;
 use crate::lottery::state::{Limits, State, Update};
 
 /// Updates that may wait for the store; whoever sends more waits (the poller) or tries again (the operator).
@@ -95,7 +95,7 @@ impl MemoryStore {
 mod tests {
     use super::*;
     use crate::base::thread::{spawn_supervised, Health, OnFailure};
-    use crate::lottery::model::{ConnectionStatus, Finality, StoreEvent};
+    use crate::lottery::snapshot::{ConnectionStatus, Finality, StoreEvent};
 
     fn store() -> (MemoryStore, UpdateSender, SharedSnapshot) {
         let connection = ConnectionStatus {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::clock::Clock;
-use crate::lottery::model::{ActionKind, ActionRecord, Publication, Snapshot};
+use crate::lottery::action::{ActionKind, ActionRecord};
+use crate::lottery::snapshot::{Publication, Snapshot};
 
 /// The newest snapshot, swapped by the store and read by everyone.
 #[derive(Clone)]

@@ -23,14 +23,16 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{H256, U256};
+use crate::lottery::action::{ActionKind, ActionRecord, ActionState};
+use crate::lottery::alert::Severity;
 use crate::lottery::contract::RevertMeaning;
 use crate::lottery::decision::{decide, Decision, Facts, Failures, Policy, Unanswered, Why};
-use crate::lottery::model::{
-    ActionKind, ActionRecord, ActionState, HeadRef, OperatorStatus, Rehearsal, Round, RoundState,
-    Severity, Snapshot,
-};
+use crate::lottery::operator_status::{OperatorStatus, Rehearsal};
+use crate::lottery::round::{Round, RoundState};
 use crate::lottery::send_state::{Included, Rules, SendState};
+use crate::lottery::snapshot::Snapshot;
 
 /// The rehearsal is held this long before the window opens.
 const REHEARSAL_BEFORE_SECS: u64 = 60;
@@ -98,7 +100,7 @@ struct RoundMemory {
 
 impl RoundMemory {
     /// What the next block's time is expected to be: the node's word where it was asked, else the bound of the heads.
-    fn next_block_time(&self, snapshot: &Snapshot, head: HeadRef) -> u64 {
+    fn next_block_time(&self, snapshot: &Snapshot, head: BlockRef) -> u64 {
         let bound = head
             .timestamp
             .saturating_add(snapshot.schedule.min_spacing_secs);
@@ -459,7 +461,7 @@ impl Operator {
     }
 
     /// Nothing was signed: say why, and at which head not to try again.
-    fn not_started(&mut self, mut record: ActionRecord, attempt: Attempt, head: HeadRef) {
+    fn not_started(&mut self, mut record: ActionRecord, attempt: Attempt, head: BlockRef) {
         let round_id = record.round_id;
         let kind = record.kind;
         let text = attempt.to_string();

@@ -156,7 +156,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::cursor::BlockRef;
+    use crate::chain::types::BlockRef;
     use crate::chain::types::H256;
 
     fn cursor(timestamps: &[u64]) -> Cursor {

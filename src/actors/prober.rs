@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::chain::client::{Endpoint, EndpointHealth};
 use crate::chain::endpoints::Endpoints;
+use crate::chain::node::{Endpoint, EndpointHealth};
 
 const EVERY: Duration = Duration::from_secs(15);
 

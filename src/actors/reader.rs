@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use crate::chain::client::{CallRequest, Endpoint};
-use crate::chain::cursor::{BlockRef, Cursor, Relation};
+use crate::chain::cursor::{Cursor, Relation};
 use crate::chain::error::RpcError;
 use crate::chain::logs::HASHES_MAX;
+use crate::chain::node::{CallRequest, Endpoint};
+use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, BlockId, BloomInput, Header, Log, H256, U256};
 use crate::lottery::continuity::{follow, Stand};
 use crate::lottery::contract;
-use crate::lottery::model::{ContractConfig, Round};
+use crate::lottery::round::{ContractConfig, Round};
 use crate::lottery::state::{LoggedEvent, Rollback};
 
 mod events;

@@ -2,9 +2,9 @@
 //! last block whose logs are known to the head, each linked to the one before. The live state does not wait for it.
 
 use crate::actors::reader::Reader;
-use crate::chain::client::Endpoint;
-use crate::chain::cursor::BlockRef;
 use crate::chain::error::RpcError;
+use crate::chain::node::Endpoint;
+use crate::chain::types::BlockRef;
 use crate::chain::types::H256;
 use crate::lottery::state::LoggedEvent;
 

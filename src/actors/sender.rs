@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::chain::client::Endpoint;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, NodeError, RpcError};
 use crate::chain::fees::{
     bump, gas_limit, quote, FeeLimits, GasFormula, Prices, Quote, TooMuchGas, EIP_7825_GAS_MAX,
 };
 use crate::chain::key::OperatorKey;
+use crate::chain::node::Endpoint;
 use crate::chain::tx::Transaction;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, BlockId, Header, PendingTransaction, H256, U256};
+use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
-use crate::lottery::model::{ActionKind, HeadRef, Round};
+use crate::lottery::round::Round;
 use crate::lottery::send_state::{SendState, Variant};
 
 pub use warnings::Note;
@@ -69,7 +71,7 @@ pub struct Sender {
 pub struct Order<'a> {
     pub kind: ActionKind,
     pub round: &'a Round,
-    pub head: HeadRef,
+    pub head: BlockRef,
     /// What the mining block's time is expected to be.
     pub next_block_time: u64,
     pub check: Check,
@@ -225,7 +227,7 @@ impl Sender {
 
     /// Hands the newest variant to every usable endpoint. A refusal that signing anew can cure is cured at once; what is
     /// pending at this nonce and is not ours is outbid by one step a block.
-    pub fn broadcast(&mut self, state: &mut SendState, head: HeadRef, round: &Round) -> Broadcast {
+    pub fn broadcast(&mut self, state: &mut SendState, head: BlockRef, round: &Round) -> Broadcast {
         let mut outcome = self.send_newest(state);
         for turn in 0..SIGNED_ANEW_MAX {
             let (Broadcast::Rejected(class, why), Some(newest)) = (&outcome, state.newest()) else {

@@ -9,7 +9,8 @@ use serde_json::{json, Value};
 use crate::actors::messages::PublicationReceiver;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::lottery::model::{Alert, StoreEvent};
+use crate::lottery::alert::Alert;
+use crate::lottery::snapshot::StoreEvent;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TURN: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use crate::chain::types::{Header, H256};
+use crate::chain::types::{BlockRef, H256};
 
 /// How many blocks are remembered: a reorg deeper than this rebuilds everything as at start.
 pub const RING_LEN: usize = 256;
@@ -16,25 +16,6 @@ const ANCHORS_MAX: usize = 64;
 const SPACING_HEADS: usize = 32;
 /// So many equal spacings are a new rhythm.
 const NEW_RHYTHM_HEADS: usize = 3;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockRef {
-    pub number: u64,
-    pub hash: H256,
-    pub parent_hash: H256,
-    pub timestamp: u64,
-}
-
-impl From<&Header> for BlockRef {
-    fn from(header: &Header) -> BlockRef {
-        BlockRef {
-            number: header.number,
-            hash: header.hash,
-            parent_hash: header.parent_hash,
-            timestamp: header.timestamp,
-        }
-    }
-}
 
 /// What a head says, judged by the ring alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

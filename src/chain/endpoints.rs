@@ -10,8 +10,8 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 
 use crate::base::clock::{jitter, Clock};
 use crate::base::metrics::Metrics;
-use crate::chain::client::{Endpoint, EndpointHealth, Purpose};
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::node::{Endpoint, EndpointHealth, Purpose};
 
 const BACKOFF_MIN_MS: u64 = 250;
 const BACKOFF_MAX_MS: u64 = 10_000;

@@ -1,7 +1,6 @@
 //! What any Ethereum contract's operator needs of a chain: JSON-RPC with failover, typed calls, fees, keys and signed
 //! transactions. Nothing here knows the lottery.
 
-pub mod client;
 pub mod cursor;
 pub mod endpoints;
 pub mod error;
@@ -9,8 +8,9 @@ pub mod fees;
 pub mod key;
 pub mod keystore;
 pub mod logs;
+pub mod node;
 pub mod parse;
-pub mod rpc;
 pub mod subscription;
+pub mod transport;
 pub mod tx;
 pub mod types;

@@ -11,10 +11,10 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-use crate::chain::client::address_json;
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::node::address_json;
 use crate::chain::parse;
-use crate::chain::rpc::shown_host;
+use crate::chain::transport::shown_host;
 use crate::chain::types::{Address, Header};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -18,6 +18,27 @@ pub enum BlockId {
     Finalized,
 }
 
+/// One block of the chain, told from every other one by its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRef {
+    pub number: u64,
+    pub hash: H256,
+    pub parent_hash: H256,
+    /// Unix seconds.
+    pub timestamp: u64,
+}
+
+impl From<&Header> for BlockRef {
+    fn from(header: &Header) -> BlockRef {
+        BlockRef {
+            number: header.number,
+            hash: header.hash,
+            parent_hash: header.parent_hash,
+            timestamp: header.timestamp,
+        }
+    }
+}
+
 /// The header fields that following, deciding and verifying need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {

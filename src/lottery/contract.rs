@@ -10,7 +10,9 @@ use ethabi::{Contract, Event, Function, RawLog, Token};
 use thiserror::Error;
 
 use crate::chain::types::{Address, Log, H256, U256};
-use crate::lottery::model::{ActionKind, ContractConfig, LotteryEvent, Round, RoundState};
+use crate::lottery::action::ActionKind;
+use crate::lottery::event::LotteryEvent;
+use crate::lottery::round::{ContractConfig, Round, RoundState};
 
 /// The ABI as it is served to clients.
 pub const ABI_JSON: &str = include_str!("lottery.abi.json");

@@ -7,7 +7,9 @@
 use std::time::{Duration, Instant};
 
 use crate::base::clock::ChainTime;
-use crate::lottery::model::{ActionKind, BlockSchedule, ContractConfig, Phase, Round, RoundState};
+use crate::lottery::action::ActionKind;
+use crate::lottery::round::{ContractConfig, Phase, Round, RoundState};
+use crate::lottery::snapshot::BlockSchedule;
 
 /// A head that has not moved for this long (or three block times, if longer) is asked about, not waited for.
 const STILL_HEAD: Duration = Duration::from_secs(5);

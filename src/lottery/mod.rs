@@ -1,13 +1,19 @@
 //! This one contract: its data, its calldata and logs, and the pure cores that decide. No IO, no threads, no clock.
 
+pub mod action;
+pub mod alert;
 pub mod continuity;
 pub mod contract;
 pub mod decision;
-pub mod model;
+pub mod event;
+pub mod history;
+pub mod operator_status;
 pub mod participants;
 pub mod persistent;
 #[cfg(test)]
 pub mod play;
 pub mod proof;
+pub mod round;
 pub mod send_state;
+pub mod snapshot;
 pub mod state;

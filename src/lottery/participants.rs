@@ -7,11 +7,31 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::chain::types::{Address, U256};
-use crate::lottery::model::Participant;
 use crate::lottery::persistent::PersistentVec;
 
 /// How many participants the snapshot message carries; the rest is paged over HTTP.
 pub const FIRST_PAGE_LEN: usize = 200;
+
+/// One player's bets in the running round, added up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Participant {
+    pub address: Address,
+    pub total_amount_wei: U256,
+    /// Place in first-bet order, from 0; the contract's own order.
+    pub order: u32,
+}
+
+/// What changed among the participants; its size does not depend on how many play.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParticipantsUpdate {
+    pub round_id: u64,
+    pub total_participants: u64,
+    pub total_amount_wei: U256,
+    /// True when the listed participants replace the whole first page (a new round, or bets taken away by a reorg).
+    pub replaces_all: bool,
+    /// Changed entries and those that entered the first page.
+    pub changed: Vec<Participant>,
+}
 
 /// What readers see: immutable, cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -6,10 +6,11 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use crate::base::clock::ChainTime;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, H256, U256};
-use crate::lottery::model::{
-    BlockSchedule, EventRecord, HeadRef, LogPosition, LotteryEvent, Round, RoundState,
-};
+use crate::lottery::event::{EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::round::{Round, RoundState};
+use crate::lottery::snapshot::BlockSchedule;
 use crate::lottery::state::{Advance, FinishFacts, LoggedEvent, Rollback, Update};
 
 /// A little chain: each block has a branch (so that a reorg changes hashes) and what happens in it.
@@ -146,9 +147,10 @@ fn waiting(round_id: u64) -> Round {
 /// The update that brings blocks `from..=to` of `blocks`.
 pub fn advance(blocks: &[Block], from: usize, to: usize, rollback: Option<Rollback>) -> Update {
     let played = play(blocks);
-    let head = HeadRef {
+    let head = BlockRef {
         number: to as u64,
         hash: hash(&blocks[to], to as u64),
+        parent_hash: H256::zero(),
         timestamp: 100 + to as u64,
     };
     Update::Advance(Box::new(Advance {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sha3::{Digest, Keccak256};
 
 use crate::chain::types::{Address, H256, U256};
-use crate::lottery::model::Bet;
+use crate::lottery::event::Bet;
 
 /// Everything that decided a draw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub fn verify(inputs: &ProofInputs, announced_seed: U256, announced_winner: Addr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lottery::model::LogPosition;
+    use crate::lottery::event::LogPosition;
     use proptest::prelude::*;
 
     fn bet(player: u64, wei: u64) -> Bet {

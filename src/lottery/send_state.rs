@@ -6,8 +6,10 @@
 use std::time::{Duration, Instant};
 
 use crate::chain::fees::Fee;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{H256, U256};
-use crate::lottery::model::{ActionKind, HeadRef, Round, RoundState};
+use crate::lottery::action::ActionKind;
+use crate::lottery::round::{Round, RoundState};
 
 /// An unmined transaction is replaced after this many blocks.
 const REPLACE_AFTER_BLOCKS: u64 = 2;
@@ -62,7 +64,7 @@ pub struct SendState {
 /// What one head shows.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadFacts<'a> {
-    pub head: HeadRef,
+    pub head: BlockRef,
     /// The earliest time the next block can have.
     pub next_block_time: u64,
     pub round: &'a Round,
@@ -102,7 +104,7 @@ impl SendState {
         round_id: u64,
         nonce: u64,
         first: Variant,
-        head: HeadRef,
+        head: BlockRef,
         now: Instant,
     ) -> SendState {
         SendState {
@@ -144,13 +146,13 @@ impl SendState {
     }
 
     /// A new variant was signed at this head.
-    pub fn add(&mut self, variant: Variant, head: HeadRef) {
+    pub fn add(&mut self, variant: Variant, head: BlockRef) {
         self.variants.push(variant);
         self.signed_at_block = head.number;
         self.sent_at_head = head.hash;
     }
 
-    pub fn note_sent(&mut self, head: HeadRef) {
+    pub fn note_sent(&mut self, head: BlockRef) {
         self.sent_at_head = head.hash;
     }
 
@@ -168,7 +170,7 @@ impl SendState {
     }
 
     /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
-    pub fn begin_again_after_reorg(&mut self, head: HeadRef, now: Instant) {
+    pub fn begin_again_after_reorg(&mut self, head: BlockRef, now: Instant) {
         self.first_sent_at = now;
         self.signed_at_block = head.number;
         self.sent_at_head = head.hash;
@@ -287,10 +289,11 @@ mod tests {
         }
     }
 
-    fn head(number: u64, timestamp: u64) -> HeadRef {
-        HeadRef {
+    fn head(number: u64, timestamp: u64) -> BlockRef {
+        BlockRef {
             number,
             hash: H256::from_low_u64_be(number),
+            parent_hash: H256::zero(),
             timestamp,
         }
     }

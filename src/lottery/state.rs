@@ -9,15 +9,22 @@ use std::sync::Arc;
 
 use crate::base::clock::ChainTime;
 use crate::chain::cursor::RING_LEN;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, H256, U256};
-use crate::lottery::model::{
-    ActionRecord, Alert, Bet, BlockSchedule, ConnectionStatus, ContractConfig, EventRecord,
-    Finality, FinishedRound, HeadRef, LiveFeedItem, LotteryEvent, OperatorStatus, Outcome,
-    Participant, ParticipantsUpdate, ReorgNotice, Round, RoundState, Snapshot, StoreEvent,
-};
+use crate::lottery::action::ActionRecord;
+use crate::lottery::alert::Alert;
+use crate::lottery::event::Bet;
+use crate::lottery::event::{EventRecord, LotteryEvent};
+use crate::lottery::history::{FinishedRound, Outcome};
+use crate::lottery::operator_status::OperatorStatus;
 use crate::lottery::participants::ParticipantsLedger;
+use crate::lottery::participants::{Participant, ParticipantsUpdate};
 use crate::lottery::persistent::PersistentVec;
 use crate::lottery::proof::{self, ProofInputs, Verdict};
+use crate::lottery::round::{ContractConfig, Round, RoundState};
+use crate::lottery::snapshot::{
+    BlockSchedule, ConnectionStatus, Finality, LiveFeedItem, ReorgNotice, Snapshot, StoreEvent,
+};
 
 #[cfg(test)]
 mod tests;
@@ -70,7 +77,7 @@ pub enum Rollback {
 #[derive(Clone, Debug)]
 pub struct Advance {
     pub rollback: Option<Rollback>,
-    pub head: HeadRef,
+    pub head: BlockRef,
     pub time: ChainTime,
     pub schedule: BlockSchedule,
     pub syncing: bool,

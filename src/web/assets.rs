@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use crate::lottery::model::{Outcome, Snapshot};
+use crate::lottery::history::Outcome;
+use crate::lottery::snapshot::Snapshot;
 use crate::web::reply::{Body, Packed};
 use crate::web::view;
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::config::Secret;
-use crate::lottery::model::{Phase, Round, RoundState};
+use crate::lottery::round::{Phase, Round, RoundState};
 use crate::web::http::Request;
 use crate::web::reply::{refusal, Refusal};
 

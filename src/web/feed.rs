@@ -14,7 +14,7 @@ use crate::actors::messages::PublicationReceiver;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::lottery::model::Publication;
+use crate::lottery::snapshot::Publication;
 use crate::web::inbound::{Heard, Inbound};
 use crate::web::occupancy::{Occupancy, Seat};
 use crate::web::stream::{close_frame, ping_frame, Frame, Message, Stream};

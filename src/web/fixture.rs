@@ -11,12 +11,19 @@ use crate::base::clock::{ChainTime, Clock};
 use crate::base::metrics::Metrics;
 use crate::base::thread::Health;
 use crate::chain::endpoints::EndpointReport;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, H256, U256};
 use crate::config::Secret;
-use crate::lottery::model::*;
+use crate::lottery::action::*;
+use crate::lottery::alert::*;
+use crate::lottery::event::*;
+use crate::lottery::history::*;
+use crate::lottery::operator_status::*;
 use crate::lottery::participants::ParticipantsLedger;
 use crate::lottery::persistent::PersistentVec;
 use crate::lottery::proof::{seed, verify, winner, ProofInputs, Verdict};
+use crate::lottery::round::*;
+use crate::lottery::snapshot::*;
 use crate::web::api::{Api, ApiConfig};
 use crate::web::http::{Reply, Request};
 
@@ -169,9 +176,10 @@ pub fn empty_snapshot() -> Snapshot {
 pub fn snapshot() -> Snapshot {
     let bets = [(1, 5), (2, 10), (3, 3), (1, 2)].map(|(player, wei)| (address(player), cents(wei)));
     Snapshot {
-        head: Some(HeadRef {
+        head: Some(BlockRef {
             number: 1_000,
             hash: H256::repeat_byte(0xaa),
+            parent_hash: H256::repeat_byte(0xa9),
             timestamp: HEAD_TIME,
         }),
         syncing: false,

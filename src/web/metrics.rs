@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use crate::base::metrics::{Kind, Metrics, Value, DURATION_BUCKETS_SECS};
 use crate::chain::types::U256;
-use crate::lottery::model::{Outcome, RoundState, Snapshot};
+use crate::lottery::history::Outcome;
+use crate::lottery::round::RoundState;
+use crate::lottery::snapshot::Snapshot;
 
 pub fn render(metrics: &Metrics, snapshot: &Snapshot, websocket_clients: usize) -> String {
     let mut text = String::with_capacity(8 * 1024);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::actors::messages::SharedSnapshot;
-use crate::lottery::model::Snapshot;
+use crate::lottery::snapshot::Snapshot;
 
 const ANSWERS_MAX: usize = 256;
 const BYTES_MAX: usize = 2 << 20;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{json, Value};
 
 use crate::base::clock::Clock;
-use crate::lottery::model::{Publication, Snapshot};
+use crate::lottery::snapshot::{Publication, Snapshot};
 use crate::web::deflate::{Deflater, RSV1};
 use crate::web::view;
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lottery::base::clock::ChainTime;
+use lottery::chain::types::BlockRef;
 use lottery::chain::types::{Address, H256, U256};
-use lottery::lottery::model::{
-    BlockSchedule, ConnectionStatus, EventRecord, HeadRef, LogPosition, LotteryEvent, Publication,
-    Round, RoundState,
-};
+use lottery::lottery::event::{EventRecord, LogPosition, LotteryEvent};
+use lottery::lottery::round::{Round, RoundState};
+use lottery::lottery::snapshot::{BlockSchedule, ConnectionStatus, Publication};
 use lottery::lottery::state::{Advance, Limits, LoggedEvent, State, Update};
 use sha3::{Digest, Keccak256};
 
@@ -61,9 +61,10 @@ pub fn advance(number: u64, events: Vec<LoggedEvent>) -> Update {
     };
     Update::Advance(Box::new(Advance {
         rollback: None,
-        head: HeadRef {
+        head: BlockRef {
             number: FIRST_BLOCK + number,
             hash: hash("block", number),
+            parent_hash: hash("block", number - 1),
             timestamp: START + number,
         },
         time: ChainTime {

@@ -12,7 +12,8 @@ use lottery::app::Daemon;
 use lottery::base::shutdown::{Shutdown, StopReason};
 use lottery::config::{self, Sources};
 use lottery::lottery::contract::decode_round;
-use lottery::lottery::model::{FinishedRound, Outcome, Round, RoundState};
+use lottery::lottery::history::{FinishedRound, Outcome};
+use lottery::lottery::round::{Round, RoundState};
 use lottery::web::view::{address, ether};
 use serde_json::{json, Value};
 

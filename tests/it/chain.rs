@@ -10,7 +10,7 @@ use ethabi::{Contract, Token};
 use lottery::chain::error::{decode_hex, encode_hex};
 use lottery::chain::types::{Address, H256, U256};
 use lottery::lottery::contract::{decode_round, get_round_calldata, ABI_JSON};
-use lottery::lottery::model::Round;
+use lottery::lottery::round::Round;
 use serde_json::{json, Value};
 
 /// Keys of the first two accounts of the well-known phrase "test test ... junk".

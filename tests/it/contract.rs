@@ -5,7 +5,7 @@ use ethabi::{Contract, Token};
 use lottery::chain::error::{classify, encode_hex, ErrorKind};
 use lottery::chain::types::{Address, H256, U256};
 use lottery::lottery::contract::ABI_JSON;
-use lottery::lottery::model::RoundState;
+use lottery::lottery::round::RoundState;
 use serde_json::{json, Value};
 
 use crate::chain::{hex_address, Chain, Lottery, Timing, OPERATOR};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use devchain::{Config, Endpoint, Fault, Mining, Reorged};
 use lottery::base::metrics::Metrics;
-use lottery::chain::client;
+use lottery::chain::node;
 use serde_json::{json, Value};
 
 use crate::chain::{wait_for, Chain, Lottery, Timing};
@@ -178,7 +178,7 @@ fn every_way_of_refusing_a_range_is_understood() {
     ] {
         let faults = chain.dev().faults();
         faults.set(|it| it.log_range = Some((100, message.to_owned())));
-        let endpoint = client::Endpoint::new(
+        let endpoint = node::Endpoint::new(
             &chain.dev().url(),
             None,
             Duration::from_secs(10),

@@ -12,7 +12,7 @@ use ethabi::{Contract, Token};
 use lottery::chain::error::encode_hex;
 use lottery::chain::types::Address;
 use lottery::lottery::contract::ABI_JSON;
-use lottery::lottery::model::RoundState;
+use lottery::lottery::round::RoundState;
 use serde_json::{json, Value};
 
 use crate::chain::{hex_address, wait_for, Chain, Lottery, Timing, OPERATOR};

@@ -9,9 +9,9 @@ use crate::actors::backfill::Backfill;
 use crate::actors::event_manager::{backoff, EventManager};
 use crate::actors::reader::Reader;
 use crate::actors::replay::Replay;
-use crate::chain::client::Endpoint;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
+use crate::chain::node::Endpoint;
 use crate::chain::types::H256;
 use crate::lottery::state::{LoggedEvent, Update};
 

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 use crate::actors::operator::{Flight, Landed, Operator, EXTENSIONS_PER_DAY_MAX, FLIGHT_LOOK};
 use crate::actors::sender::Broadcast;
 use crate::chain::error::NodeError;
+use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, U256};
+use crate::lottery::action::{ActionKind, ActionState};
+use crate::lottery::alert::Severity;
 use crate::lottery::decision::Failures;
-use crate::lottery::model::{
-    ActionKind, ActionState, HeadRef, Round, RoundState, Severity, Snapshot,
-};
 use crate::lottery::proof::{self, ProofInputs};
+use crate::lottery::round::{Round, RoundState};
 use crate::lottery::send_state::{HeadFacts, Included, Step};
+use crate::lottery::snapshot::Snapshot;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// A landed action is remembered this long, to be sent again when a reorg takes it back.
@@ -122,7 +124,7 @@ impl Operator {
         &mut self,
         step: Step,
         mut flight: Flight,
-        head: HeadRef,
+        head: BlockRef,
         round: &Round,
         now: Instant,
     ) {
@@ -155,7 +157,7 @@ impl Operator {
         self.flight = Some(flight);
     }
 
-    pub(super) fn broadcast(&mut self, flight: &mut Flight, head: HeadRef, round: &Round) {
+    pub(super) fn broadcast(&mut self, flight: &mut Flight, head: BlockRef, round: &Round) {
         let Some(sender) = &mut self.sender else {
             return;
         };
@@ -196,7 +198,7 @@ impl Operator {
         &mut self,
         kind: ActionKind,
         flight: &mut Flight,
-        head: HeadRef,
+        head: BlockRef,
         round: &Round,
         now: Instant,
     ) {
@@ -277,7 +279,7 @@ impl Operator {
         &mut self,
         mut flight: Flight,
         included: Included,
-        head: HeadRef,
+        head: BlockRef,
         now: Instant,
     ) {
         let kind = self.note_included(&mut flight, &included, now);
@@ -316,7 +318,7 @@ impl Operator {
         &mut self,
         mut flight: Flight,
         included: Included,
-        head: HeadRef,
+        head: BlockRef,
         round: &Round,
         now: Instant,
     ) {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::actors::operator::{Flight, Operator, EXTENSIONS_PER_DAY_MAX};
+use crate::lottery::action::{ActionKind, ActionRecord, ActionState, InFlight};
+use crate::lottery::alert::Severity;
 use crate::lottery::decision::{Trouble, Why};
-use crate::lottery::model::{
-    ActionKind, ActionRecord, ActionState, InFlight, OperatorStatus, Round, Severity,
-};
+use crate::lottery::operator_status::OperatorStatus;
+use crate::lottery::round::Round;
 use crate::lottery::state::Update;
 
 impl Operator {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::actors::reader::{check_hash, Reader};
-use crate::chain::client::Endpoint;
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::node::Endpoint;
 use crate::chain::types::{BlockId, Header, Log};
 use crate::lottery::contract;
-use crate::lottery::model::{EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::event::{EventRecord, LogPosition, LotteryEvent};
 use crate::lottery::state::{FinishFacts, LoggedEvent};
 
 /// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::actors::sender::{Check, Order, Sender};
-use crate::chain::client::{CallRequest, Endpoint};
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::fees::Prices;
+use crate::chain::node::{CallRequest, Endpoint};
+use crate::chain::types::BlockRef;
 use crate::chain::types::{BlockId, PendingTransaction, U256};
+use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
-use crate::lottery::model::{ActionKind, HeadRef};
 use crate::lottery::send_state::{Included, SendState};
 
 /// How long the other endpoints may take to show a receipt that one of them lost.
@@ -25,7 +26,7 @@ pub(super) struct Gathered {
     pub(super) estimate: Option<u64>,
     pub(super) block_gas_limit: u64,
     /// The block that all of it was read at.
-    pub(super) head: HeadRef,
+    pub(super) head: BlockRef,
 }
 
 /// What the chain shows of the action in flight.
@@ -103,11 +104,7 @@ impl Sender {
             prices: self.prices(endpoint, header.base_fee_wei)?,
             estimate,
             block_gas_limit: header.gas_limit,
-            head: HeadRef {
-                number: header.number,
-                hash: header.hash,
-                timestamp: header.timestamp,
-            },
+            head: BlockRef::from(&header),
         })
     }
 

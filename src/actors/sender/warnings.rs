@@ -4,7 +4,9 @@ use crate::actors::sender::reads::Gathered;
 use crate::actors::sender::{least_price, Sender, DRAW_GAS, REFUND_GAS};
 use crate::chain::fees::{Prices, Quote};
 use crate::chain::types::{BlockId, U256};
-use crate::lottery::model::{Round, Severity, Snapshot};
+use crate::lottery::alert::Severity;
+use crate::lottery::round::Round;
+use crate::lottery::snapshot::Snapshot;
 
 /// Below so many draws' worth of balance a warning is due.
 const DRAWS_WORTH_MIN: u64 = 3;

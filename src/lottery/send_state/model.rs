@@ -79,10 +79,11 @@ impl World {
         self.blocks.last().unwrap()
     }
 
-    fn head_ref(&self) -> HeadRef {
-        HeadRef {
+    fn head_ref(&self) -> BlockRef {
+        BlockRef {
             number: self.blocks.len() as u64 - 1,
             hash: self.head().hash,
+            parent_hash: H256::zero(),
             timestamp: self.head().timestamp,
         }
     }

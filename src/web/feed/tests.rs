@@ -2,7 +2,7 @@ use std::net::TcpListener;
 
 use super::*;
 use crate::base::clock::Clock;
-use crate::lottery::model::StoreEvent;
+use crate::lottery::snapshot::StoreEvent;
 use crate::web::fixture;
 use crate::web::occupancy::Caps;
 

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::actors::memory_store::MemoryStore;
-use crate::lottery::model::{ConnectionStatus, Finality, StoreEvent};
 use crate::lottery::play::{advance, branch, Block};
+use crate::lottery::snapshot::{ConnectionStatus, Finality, StoreEvent};
 use crate::lottery::state::{Rollback, State, Update};
 use crate::web::fixture;
 

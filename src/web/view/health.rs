@@ -6,7 +6,8 @@ use serde_json::{json, Map, Value};
 
 use crate::base::thread::Component;
 use crate::chain::endpoints::EndpointReport;
-use crate::lottery::model::{Phase, Snapshot};
+use crate::lottery::round::Phase;
+use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{as_of, connection, finality, history, operator, round_status, totals, wei};
 
 /// Rows of the history in GET /api/status.

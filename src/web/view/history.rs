@@ -2,8 +2,10 @@
 
 use serde_json::{json, Value};
 
-use crate::lottery::model::{Bet, FinishedRound, Outcome, Snapshot};
+use crate::lottery::event::Bet;
+use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::{self as recompute, ProofInputs};
+use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, place, wei, with_finality};
 
 /// A row of the history, without its bets.

@@ -3,7 +3,9 @@
 use serde_json::{json, Value};
 
 use crate::chain::types::{to_checksum, Address};
-use crate::lottery::model::{LiveFeedItem, LotteryEvent, Severity, Snapshot};
+use crate::lottery::alert::Severity;
+use crate::lottery::event::LotteryEvent;
+use crate::lottery::snapshot::{LiveFeedItem, Snapshot};
 use crate::web::view::{address, as_of, ether, place, wei, with_finality};
 
 pub fn feed_item(item: &LiveFeedItem) -> Value {

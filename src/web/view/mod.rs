@@ -9,11 +9,14 @@ use std::time::Instant;
 use serde_json::{json, Value};
 
 use crate::chain::types::{to_checksum, Address, H256, U256};
-use crate::lottery::model::{
-    ConnectionStatus, ContractConfig, Finality, FinishedRound, LiveFeedItem, LogPosition,
-    Participant, ReorgNotice, Round, Snapshot, StoreEvent,
-};
+use crate::lottery::event::LogPosition;
+use crate::lottery::history::FinishedRound;
+use crate::lottery::participants::Participant;
 use crate::lottery::persistent::PersistentVec;
+use crate::lottery::round::{ContractConfig, Round};
+use crate::lottery::snapshot::{
+    ConnectionStatus, Finality, LiveFeedItem, ReorgNotice, Snapshot, StoreEvent,
+};
 
 mod health;
 mod history;

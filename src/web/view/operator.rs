@@ -2,7 +2,10 @@
 
 use serde_json::{json, Value};
 
-use crate::lottery::model::{ActionRecord, Alert, InFlight, OperatorStatus, Rehearsal, Snapshot};
+use crate::lottery::action::{ActionRecord, InFlight};
+use crate::lottery::alert::Alert;
+use crate::lottery::operator_status::{OperatorStatus, Rehearsal};
+use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, wei};
 
 /// GET /api/operator/status.

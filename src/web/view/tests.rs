@@ -7,10 +7,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::lottery::model::{
-    EventRecord, LiveFeedItem, Outcome, ParticipantsUpdate, ReorgNotice, RoundState,
-};
+use crate::lottery::event::EventRecord;
+use crate::lottery::history::Outcome;
 use crate::lottery::participants::ParticipantsLedger;
+use crate::lottery::participants::ParticipantsUpdate;
+use crate::lottery::round::RoundState;
+use crate::lottery::snapshot::{LiveFeedItem, ReorgNotice};
 use crate::web::fixture;
 
 #[test]
@@ -259,7 +261,7 @@ fn a_full_snapshot_stays_under_64_kib() {
     };
     state.history = Arc::new((0..20).rev().map(won).collect());
     let bet = |n: u64| {
-        let event = crate::lottery::model::LotteryEvent::BetPlaced {
+        let event = crate::lottery::event::LotteryEvent::BetPlaced {
             round_id: 1_000_000,
             player: player(n),
             amount_wei: amount(n),

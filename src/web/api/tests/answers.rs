@@ -8,7 +8,9 @@ use super::{code, message, with_state};
 use crate::actors::messages::CommandKind;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::{spawn_supervised, OnFailure};
-use crate::lottery::model::{ActionKind, ActionState, RoundState, Snapshot};
+use crate::lottery::action::{ActionKind, ActionState};
+use crate::lottery::round::RoundState;
+use crate::lottery::snapshot::Snapshot;
 use crate::web::fixture::{self, header, json as body_of, Fixture, QUEUE_LEN, TOKEN};
 
 #[test]

@@ -277,7 +277,7 @@ fn the_private_port_has_the_metrics_and_takes_no_actions() {
 fn the_page_tells_the_state_without_javascript() {
     let mut snapshot = fixture::snapshot();
     let mut hostile = fixture::refunded(5, 950);
-    hostile.outcome = crate::lottery::model::Outcome::Refunded {
+    hostile.outcome = crate::lottery::history::Outcome::Refunded {
         reason: "<script>alert('\"&')</script>".to_owned(),
     };
     snapshot.history = vec![hostile.into()].into();

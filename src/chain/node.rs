@@ -11,7 +11,7 @@ use crate::base::metrics::Metrics;
 use crate::chain::error::{encode_hex, ErrorKind, NodeError, RpcError};
 use crate::chain::logs::LogRange;
 use crate::chain::parse;
-use crate::chain::rpc::{Connection, RpcCall};
+use crate::chain::transport::{Connection, RpcCall};
 use crate::chain::types::{Address, BlockId, Header, PendingTransaction, Receipt, H256, U256};
 
 /// A message call, for eth_call and eth_estimateGas.
