@@ -8,6 +8,8 @@
 //! * [`lottery`]: this contract: model, bindings, and the pure cores (reducer, decision, send state, proof).
 //! * [`actors`]: the poller, the store and the operator threads.
 //! * [`web`]: the public port: gate, API, feed, page.
+//! * [`app`]: the wiring of all these into one daemon.
+//! * [`commands`]: the command line; a command runs the daemon, or uses parts of it.
 
 pub mod base;
 pub mod chain;
@@ -19,6 +21,4 @@ pub mod actors;
 pub mod web;
 
 pub mod app;
-pub mod check;
-pub mod cli;
-pub mod verify;
+pub mod commands;

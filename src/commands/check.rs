@@ -10,7 +10,7 @@ use crate::chain::node::{CallRequest, Endpoint};
 use crate::chain::subscription::Subscription;
 use crate::chain::transport::shown_host;
 use crate::chain::types::{to_checksum, Address, BlockId};
-use crate::cli::{DONE, NO, USAGE};
+use crate::commands::exit::Exit;
 use crate::config::Config;
 use crate::lottery::contract::{decode_config, get_config_calldata};
 use crate::lottery::round::ContractConfig;
@@ -25,12 +25,12 @@ struct Row {
     found: String,
 }
 
-pub fn run(config: &Config, as_json: bool) -> u8 {
+pub fn run(config: &Config, as_json: bool) -> Exit {
     let key_address = match app::load_key(config) {
         Ok(key) => key.map(|key| key.address()),
         Err(error) => {
             eprintln!("{error}");
-            return USAGE;
+            return Exit::Usage;
         }
     };
     let (clock, metrics) = (Clock::system(), Metrics::default());
@@ -38,7 +38,7 @@ pub fn run(config: &Config, as_json: bool) -> u8 {
         Ok(endpoints) => endpoints,
         Err(error) => {
             eprintln!("{error}");
-            return USAGE;
+            return Exit::Usage;
         }
     };
     let mut rows = vec![Row {
@@ -65,9 +65,9 @@ pub fn run(config: &Config, as_json: bool) -> u8 {
         print_table(&rows);
     }
     if passed {
-        DONE
+        Exit::Done
     } else {
-        NO
+        Exit::No
     }
 }
 

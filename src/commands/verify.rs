@@ -10,7 +10,7 @@ use crate::base::metrics::Metrics;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::types::to_checksum;
-use crate::cli::{DONE, FAILED, NO, USAGE};
+use crate::commands::exit::Exit;
 use crate::config::Config;
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{FinishedRound, Outcome};
@@ -28,12 +28,12 @@ enum Found {
     NotFinished,
 }
 
-pub fn run(config: &Config, round_id: u64, as_json: bool) -> u8 {
+pub fn run(config: &Config, round_id: u64, as_json: bool) -> Exit {
     let endpoints = match app::endpoints(config, &Clock::system(), &Metrics::default()) {
         Ok(endpoints) => endpoints,
         Err(error) => {
             eprintln!("{error}");
-            return USAGE;
+            return Exit::Usage;
         }
     };
     let reader = Reader::new(config.blockchain.contract_address);
@@ -44,19 +44,19 @@ pub fn run(config: &Config, round_id: u64, as_json: bool) -> u8 {
                 false => print!("{}", describe(&round)),
             }
             match round.verdict {
-                Some(Verdict::Verified) => DONE,
-                _ => NO,
+                Some(Verdict::Verified) => Exit::Done,
+                _ => Exit::No,
             }
         }
         Ok(Found::NotFinished) => {
             eprintln!(
                 "round {round_id} has not ended on this contract: there is nothing to verify"
             );
-            NO
+            Exit::No
         }
         Err(error) => {
             eprintln!("the chain cannot be read: {error}");
-            FAILED
+            Exit::Failed
         }
     }
 }

@@ -1,5 +1,9 @@
 //! The command line: arguments to one invocation, each invocation to an exit code. Data goes to stdout, talk to stderr.
 
+mod check;
+mod exit;
+mod verify;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,18 +13,11 @@ use serde_json::{json, Value};
 use crate::actors::messages::CommandKind;
 use crate::app::{Core, Daemon};
 use crate::base::shutdown::{Shutdown, StopReason};
-use crate::check;
+pub use crate::commands::exit::Exit;
+use crate::commands::exit::ENDED_AT_ONCE;
 use crate::config::{self, Config, Sources};
 use crate::lottery::action::{ActionRecord, ActionState};
-use crate::verify;
 use crate::web::view;
-
-pub const DONE: u8 = 0;
-pub const FAILED: u8 = 1;
-pub const USAGE: u8 = 2;
-pub const NO: u8 = 3;
-/// A second signal ends the process at once.
-const ENDED_AT_ONCE: i32 = 130;
 
 const DEFAULT_FILE: &str = "lottery.conf";
 /// How long `draw` and `refund` wait for the action's end.
@@ -85,22 +82,22 @@ struct Invocation {
     json: bool,
 }
 
-/// Runs the command that the arguments name; the process's exit code.
+/// Runs the command that the arguments name; how it ended.
 pub fn main(
     args: impl Iterator<Item = OsString>,
     env: impl Iterator<Item = (OsString, OsString)>,
-) -> u8 {
+) -> Exit {
     let invocation = match parse(args) {
         Ok(invocation) => invocation,
         Err(problem) => {
             eprintln!("{problem}\nlottery --help shows what is possible");
-            return USAGE;
+            return Exit::Usage;
         }
     };
     match invocation.command {
         Command::Help => {
             print!("{HELP}");
-            return DONE;
+            return Exit::Done;
         }
         Command::Version => {
             println!(
@@ -108,7 +105,7 @@ pub fn main(
                 env!("CARGO_PKG_VERSION"),
                 env!("LOTTERY_COMMIT")
             );
-            return DONE;
+            return Exit::Done;
         }
         _ => {}
     }
@@ -120,7 +117,7 @@ pub fn main(
         Ok(config) => config,
         Err(problems) => {
             eprintln!("{problems}");
-            return USAGE;
+            return Exit::Usage;
         }
     };
     start_logging();
@@ -274,7 +271,7 @@ fn start_logging() {
     let _ = builder.try_init();
 }
 
-fn run(config: &Config) -> u8 {
+fn run(config: &Config) -> Exit {
     let shutdown = Shutdown::new();
     let on_signal = shutdown.clone();
     let installed = ctrlc::set_handler(move || {
@@ -286,16 +283,16 @@ fn run(config: &Config) -> u8 {
     });
     if let Err(error) = installed {
         eprintln!("signals cannot be handled: {error}");
-        return FAILED;
+        return Exit::Failed;
     }
     let daemon = match Daemon::start(config, shutdown) {
         Ok(daemon) => daemon,
         Err(error) => {
             eprintln!("{error}");
             return if error.is_configuration() {
-                USAGE
+                Exit::Usage
             } else {
-                FAILED
+                Exit::Failed
             };
         }
     };
@@ -309,17 +306,17 @@ fn run(config: &Config) -> u8 {
     match daemon.wait() {
         StopReason::Requested => {
             log::info!("stopped");
-            DONE
+            Exit::Done
         }
         StopReason::Failed(why) => {
             log::error!("stopped: {why}");
-            FAILED
+            Exit::Failed
         }
     }
 }
 
 /// A manual draw or refund, by the running daemon or directly.
-fn act(config: &Config, invocation: &Invocation, refund: bool) -> u8 {
+fn act(config: &Config, invocation: &Invocation, refund: bool) -> Exit {
     let result = match invocation.direct {
         true => act_directly(config, invocation, refund),
         false => ask_daemon(config, invocation, refund),
@@ -333,9 +330,9 @@ fn act(config: &Config, invocation: &Invocation, refund: bool) -> u8 {
                 println!("{}", describe(&action));
             }
             if done {
-                DONE
+                Exit::Done
             } else {
-                FAILED
+                Exit::Failed
             }
         }
         Err((code, problem)) => {
@@ -372,10 +369,10 @@ fn ask_daemon(
     config: &Config,
     invocation: &Invocation,
     refund: bool,
-) -> Result<Value, (u8, String)> {
+) -> Result<Value, (Exit, String)> {
     let Some(token) = &config.server.api_token else {
         return Err((
-            USAGE,
+            Exit::Usage,
             "server.api_token_file is not set: the daemon takes commands with its token alone"
                 .to_owned(),
         ));
@@ -392,9 +389,10 @@ fn ask_daemon(
         Some(round_id) => round_id,
         None => {
             let (_, status) = client.get("/api/round/status")?;
-            status["roundId"]
-                .as_u64()
-                .ok_or((FAILED, "the daemon does not know the round yet".to_owned()))?
+            status["roundId"].as_u64().ok_or((
+                Exit::Failed,
+                "the daemon does not know the round yet".to_owned(),
+            ))?
         }
     };
     let mut body = json!({"roundId": round_id});
@@ -408,7 +406,11 @@ fn ask_daemon(
     };
     let (status, accepted) = client.post(path, &body)?;
     if status != 202 {
-        let code = if status == 409 { NO } else { FAILED };
+        let code = if status == 409 {
+            Exit::No
+        } else {
+            Exit::Failed
+        };
         return Err((
             code,
             accepted["error"]["message"]
@@ -428,7 +430,7 @@ fn ask_daemon(
         if Instant::now() >= until {
             let secs = ACTION_WITHIN.as_secs();
             return Err((
-                FAILED,
+                Exit::Failed,
                 format!("action {id} has not ended in {secs} s; the daemon goes on with it"),
             ));
         }
@@ -451,11 +453,11 @@ impl ApiClient<'_> {
             .new_agent()
     }
 
-    fn get(&self, path: &str) -> Result<(u16, Value), (u8, String)> {
+    fn get(&self, path: &str) -> Result<(u16, Value), (Exit, String)> {
         self.answer(self.agent().get(format!("{}{path}", self.base)).call())
     }
 
-    fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), (u8, String)> {
+    fn post(&self, path: &str, body: &Value) -> Result<(u16, Value), (Exit, String)> {
         let request = self
             .agent()
             .post(format!("{}{path}", self.base))
@@ -467,10 +469,10 @@ impl ApiClient<'_> {
     fn answer(
         &self,
         result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<(u16, Value), (u8, String)> {
+    ) -> Result<(u16, Value), (Exit, String)> {
         let unreachable = |error: ureq::Error| {
             (
-                FAILED,
+                Exit::Failed,
                 format!(
                     "no daemon answers at {}: {error}; --direct acts without one",
                     self.base
@@ -481,7 +483,7 @@ impl ApiClient<'_> {
         let text = response.body_mut().read_to_string().map_err(unreachable)?;
         let value = serde_json::from_str(&text).map_err(|_| {
             (
-                FAILED,
+                Exit::Failed,
                 format!("what answers at {} is not this daemon", self.base),
             )
         })?;
@@ -494,13 +496,16 @@ fn act_directly(
     config: &Config,
     invocation: &Invocation,
     refund: bool,
-) -> Result<Value, (u8, String)> {
+) -> Result<Value, (Exit, String)> {
     if config.operator.key.is_none() {
-        return Err((USAGE, "no key is configured: --direct needs one".to_owned()));
+        return Err((
+            Exit::Usage,
+            "no key is configured: --direct needs one".to_owned(),
+        ));
     }
     let shutdown = Shutdown::new();
     let (core, publications) = Core::start(config, false, shutdown.clone(), 1)
-        .map_err(|error| (USAGE, error.to_string()))?;
+        .map_err(|error| (Exit::Usage, error.to_string()))?;
     let until = Instant::now() + ACTION_WITHIN;
     let mut action_id = None;
     let action = loop {
@@ -525,7 +530,7 @@ fn act_directly(
             Some(record) => break Ok(view::action(&record)),
             None if Instant::now() >= until || shutdown.is_tripped() => {
                 let problem = snapshot.connection.problem.clone().unwrap_or_default();
-                break Err((FAILED, format!("nothing was done in time: {problem}")));
+                break Err((Exit::Failed, format!("nothing was done in time: {problem}")));
             }
             None => {}
         }
