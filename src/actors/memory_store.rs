@@ -2,11 +2,13 @@
 //!
 //! The store never blocks: a listener whose queue is full loses the publication and notices it by the gap in the
 //! numbers. A change that its events do not tell whole skips a number on purpose, so that every listener re-reads.
+//!
+//! `turn` does all the work and never waits; the thread around it only sleeps until an update has come.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, select, Receiver, Sender};
+use crossbeam_channel::{bounded, Receiver, Select, Sender, TryRecvError};
 
 use crate::actors::messages::{PublicationReceiver, SharedSnapshot};
 use crate::base::shutdown::Shutdown;
@@ -25,8 +27,17 @@ pub struct MemoryStore {
     updates: Receiver<Update>,
     shared: SharedSnapshot,
     state: State,
-    listeners: Vec<Sender<Arc<Publication>>>,
+    listeners: Vec<Listener>,
     published: u64,
+}
+
+/// Wakes a listener whose thread does not sleep on its channel (one that waits for sockets, say). It is called on the
+/// store's thread after each publication, so it must be quick and must not wait.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+struct Listener {
+    publications: Sender<Arc<Publication>>,
+    waker: Option<Waker>,
 }
 
 /// Where the poller and the operator send what they learned.
@@ -53,9 +64,22 @@ impl MemoryStore {
         }
     }
 
+    /// A listener that waits for publications on the channel itself.
     pub fn add_listener(&mut self) -> PublicationReceiver {
-        let (sender, receiver) = bounded(PUBLICATIONS_MAX);
-        self.listeners.push(sender);
+        self.listen(None)
+    }
+
+    /// A listener that is woken after each publication, and then takes what the channel holds.
+    pub fn add_listener_with(&mut self, waker: Waker) -> PublicationReceiver {
+        self.listen(Some(waker))
+    }
+
+    fn listen(&mut self, waker: Option<Waker>) -> PublicationReceiver {
+        let (publications, receiver) = bounded(PUBLICATIONS_MAX);
+        self.listeners.push(Listener {
+            publications,
+            waker,
+        });
         receiver
     }
 
@@ -63,15 +87,29 @@ impl MemoryStore {
     pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
         loop {
             beat.turn();
-            select! {
-                recv(self.updates) -> update => match update {
-                    Ok(update) => self.apply(update),
-                    Err(_) => return Ok(()),
-                },
-                recv(shutdown.signal()) -> _ => return Ok(()),
-                default(IDLE_TURN) => {}
+            // What was sent before the token was tripped is still applied.
+            let is_last = shutdown.is_tripped();
+            if !self.turn() || is_last {
+                return Ok(());
+            }
+            let mut wait = Select::new();
+            wait.recv(&self.updates);
+            wait.recv(shutdown.signal());
+            // Woken or not, the next turn looks for itself.
+            let _ = wait.ready_timeout(IDLE_TURN);
+        }
+    }
+
+    /// Applies the updates that have come, at most as many as may wait at once; false when none can come any more.
+    pub fn turn(&mut self) -> bool {
+        for _ in 0..UPDATES_MAX {
+            match self.updates.try_recv() {
+                Ok(update) => self.apply(update),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
             }
         }
+        true
     }
 
     fn apply(&mut self, update: Update) {
@@ -86,7 +124,10 @@ impl MemoryStore {
         });
         for listener in &self.listeners {
             // Full: the listener lags and will see the gap. Disconnected: its thread is down; it reads anew on return.
-            let _ = listener.try_send(publication.clone());
+            let _ = listener.publications.try_send(publication.clone());
+            if let Some(wake) = &listener.waker {
+                wake();
+            }
         }
     }
 }
@@ -96,6 +137,7 @@ mod tests {
     use super::*;
     use crate::base::thread::{spawn_supervised, Health, OnFailure};
     use crate::lottery::snapshot::{ConnectionStatus, Finality, StoreEvent};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn store() -> (MemoryStore, UpdateSender, SharedSnapshot) {
         let connection = ConnectionStatus {
@@ -141,6 +183,26 @@ mod tests {
         assert_eq!(shared.load().finality.finalized_block, 3);
         shutdown.trip(crate::base::shutdown::StopReason::Requested);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_turn_applies_what_has_come_and_wakes_whoever_asked_for_it() {
+        let (mut store, updates, shared) = store();
+        let woken = Arc::new(AtomicUsize::new(0));
+        let counted = woken.clone();
+        let listener = store.add_listener_with(Arc::new(move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }));
+        assert!(store.turn() && listener.is_empty());
+        for block in 1..=3 {
+            updates.send(finality(block)).unwrap();
+        }
+        assert!(store.turn());
+        assert_eq!(shared.load().finality.safe_block, 3);
+        assert_eq!(listener.try_iter().count(), 3);
+        assert_eq!(woken.load(Ordering::SeqCst), 3);
+        drop(updates);
+        assert!(!store.turn(), "nobody is left who could send");
     }
 
     #[test]
