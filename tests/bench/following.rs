@@ -6,11 +6,6 @@
 //! run side by side. `cargo bench --bench following` takes about twenty minutes, `-- --block-ms 2000` plays the cells of
 //! one block time, `-- --smoke` takes a minute and a half.
 
-#[allow(dead_code)]
-#[path = "../it/chain.rs"]
-mod chain;
-mod quantile;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -23,10 +18,10 @@ use lottery::base::shutdown::{Shutdown, StopReason};
 use lottery::chain::types::U256;
 use lottery::config::{self, Sources};
 
-use crate::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID};
-use crate::quantile::quantile;
+use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID};
+use support::quantile::quantile;
+use support::BET_WEI;
 
-const BET_WEI: u64 = 1_000_000_000_000_000;
 /// Bets of one block while a cell is prepared.
 const BETS_PER_BLOCK: usize = 200;
 

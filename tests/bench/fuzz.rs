@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use lottery::web::connection::{Connection, Event, Limits};
 use lottery::web::inbound::{Heard, Inbound, MESSAGE_BYTES_MAX};
+use support::random::Random;
 
 /// Executions handed to a thread at a time.
 const PORTION: u64 = 10_000;
@@ -51,40 +52,20 @@ const HTTP_PIECES: &[&[u8]] = &[
     b"\0\0\0\0",
 ];
 
-struct Random(u64);
+/// At most so many bytes.
+fn some_bytes(random: &mut Random, most: usize) -> Vec<u8> {
+    let length = random.index(most + 1);
+    random.bytes(length)
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, ceiling: usize) -> usize {
-        (self.next() % ceiling as u64) as usize
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        (0..self.below(most + 1))
-            .map(|_| self.next() as u8)
-            .collect()
-    }
-
-    /// Changes a byte here and there.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        while !bytes.is_empty() && self.one_in(3) {
-            let place = self.below(bytes.len());
-            match self.below(3) {
-                0 => bytes[place] = self.next() as u8,
-                1 => drop(bytes.remove(place)),
-                _ => bytes.insert(place, self.next() as u8),
-            }
+/// Changes a byte here and there.
+fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
+    while !bytes.is_empty() && random.one_in(3) {
+        let index = random.index(bytes.len());
+        match random.below(3) {
+            0 => bytes[index] = random.number() as u8,
+            1 => drop(bytes.remove(index)),
+            _ => bytes.insert(index, random.number() as u8),
         }
     }
 }
@@ -145,7 +126,7 @@ fn main() {
 }
 
 fn execute(seed: u64, execution: u64) -> Result<(), String> {
-    let mut random = Random(seed ^ execution.wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let mut random = Random::new(seed ^ execution.wrapping_mul(0x2545_f491_4f6c_dd1d));
     let run = || match execution % 2 {
         0 => connection(&mut random),
         _ => inbound(&mut random),
@@ -170,9 +151,9 @@ fn cut(
     mut bytes: &[u8],
     mut take: impl FnMut(&[u8]) -> Result<bool, String>,
 ) -> Result<(), String> {
-    let longest = 1 + random.below(bytes.len().max(1));
+    let longest = 1 + random.index(bytes.len().max(1));
     while !bytes.is_empty() {
-        let length = 1 + random.below(longest.min(bytes.len()));
+        let length = 1 + random.index(longest.min(bytes.len()));
         if !take(&bytes[..length])? {
             break;
         }
@@ -189,15 +170,15 @@ fn connection(random: &mut Random) -> Result<(), String> {
     };
     let mut bytes = Vec::new();
     for _ in 0..random.below(14) {
-        bytes.extend(HTTP_PIECES[random.below(HTTP_PIECES.len())]);
+        bytes.extend(*random.pick(HTTP_PIECES));
     }
     if random.one_in(4) {
-        bytes.extend(random.bytes(800));
+        bytes.extend(some_bytes(random, 800));
     }
-    random.mutate(&mut bytes);
+    mutate(random, &mut bytes);
     let mut now = Instant::now();
     let mut machine = Connection::new(PEER, limits, now);
-    let pauses: Vec<u64> = (0..8).map(|_| random.next() % 9_000).collect();
+    let pauses: Vec<u64> = (0..8).map(|_| random.number() % 9_000).collect();
     let is_slow = random.one_in(8);
     let mut turn = 0;
     cut(random, &bytes, |piece| {
@@ -236,17 +217,17 @@ fn frame(random: &mut Random) -> Vec<u8> {
         0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x88, 0x89, 0x8a, 0x83, 0xc1, 0x09,
     ];
     let payload = match random.below(6) {
-        0 => random.bytes(1_100),
-        1 => vec![b'x'; 126 + random.below(3)],
+        0 => some_bytes(random, 1_100),
+        1 => vec![b'x'; 126 + random.index(3)],
         2 => 1000u16.to_be_bytes().to_vec(),
-        _ => random.bytes(20),
+        _ => some_bytes(random, 20),
     };
-    let mut bytes = vec![FIRST[random.below(FIRST.len())]];
+    let mut bytes = vec![*random.pick(&FIRST)];
     let mask = if random.one_in(10) { 0 } else { 0x80 };
     match payload.len() {
         _ if random.one_in(30) => {
             bytes.push(mask | 127);
-            bytes.extend(random.next().to_be_bytes());
+            bytes.extend(random.number().to_be_bytes());
         }
         length @ 0..=125 => bytes.push(mask | length as u8),
         length => {
@@ -266,7 +247,7 @@ fn inbound(random: &mut Random) -> Result<(), String> {
     for _ in 0..random.below(8) {
         bytes.extend(frame(random));
     }
-    random.mutate(&mut bytes);
+    mutate(random, &mut bytes);
     let mut now = Instant::now();
     let mut inbound = Inbound::new(now, random.one_in(2));
     let is_slow = random.one_in(2);

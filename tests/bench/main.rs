@@ -2,15 +2,6 @@
 //!
 //! `cargo bench --bench bench` takes about three minutes; `-- --smoke` runs everything once, briefly.
 
-#[allow(dead_code)]
-#[path = "../it/chain.rs"]
-mod chain;
-#[allow(dead_code)]
-#[path = "../it/daemon.rs"]
-mod daemon;
-mod quantile;
-mod rounds;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,10 +10,11 @@ use lottery::web::stream::Stream;
 use lottery::web::view;
 use serde_json::Value;
 
-use crate::chain::{Chain, Timing};
-use crate::daemon::{Daemon, Options};
-use crate::quantile::quantile;
-use crate::rounds::{advance, bet, publication, state_with, BET_WEI};
+use support::chain::{Chain, Timing};
+use support::daemon::{Daemon, Options};
+use support::publications::{advance, bet, publication, state_with};
+use support::quantile::quantile;
+use support::BET_WEI;
 
 fn main() {
     let smoke = std::env::args().any(|argument| argument == "--smoke");

@@ -3,13 +3,6 @@
 //!
 //! `cargo bench --bench punctuality` takes about a quarter of an hour; `-- --smoke` plays a few rounds.
 
-#[allow(dead_code)]
-#[path = "../it/chain.rs"]
-mod chain;
-#[allow(dead_code)]
-#[path = "../it/daemon.rs"]
-mod daemon;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,11 +10,11 @@ use ethabi::Token;
 use lottery::chain::key::OperatorKey;
 use serde_json::{json, Value};
 
-use crate::chain::{hex_address, number_token, Chain, Lottery, Timing, OPERATOR};
-use crate::daemon::{Daemon, Options};
+use support::chain::{hex_address, number_token, Chain, Lottery, Timing, OPERATOR};
+use support::daemon::{Daemon, Options};
+use support::BET_WEI;
 
 const PUBLISHER: usize = 0;
-const BET_WEI: u64 = 1_000_000_000_000_000;
 
 /// One chain and what is played on it.
 struct Run {

@@ -7,19 +7,6 @@
 //! `cargo bench --bench serving` takes about eight minutes, `-- --smoke` less than one; `-- --clients N` measures nothing
 //! but the fan-out to N clients.
 
-#[allow(dead_code)]
-#[path = "../it/assault.rs"]
-mod assault;
-#[allow(dead_code)]
-#[path = "../it/chain.rs"]
-mod chain;
-#[allow(dead_code)]
-#[path = "../it/daemon.rs"]
-mod daemon;
-mod quantile;
-#[allow(dead_code)]
-mod rounds;
-
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -39,10 +26,11 @@ use lottery::web::occupancy::{Caps, Occupancy};
 use lottery::web::stream::{Message, Stream};
 use polling::{Event as Readiness, Events, PollMode, Poller};
 
-use crate::chain::{wait_for, Chain, Timing};
-use crate::daemon::{Daemon, Options};
-use crate::quantile::quantile;
-use crate::rounds::{advance, bet, publication, state_with};
+use support::assault;
+use support::chain::{wait_for, Chain, Timing};
+use support::daemon::{Daemon, Options};
+use support::publications::{advance, bet, publication, state_with};
+use support::quantile::quantile;
 
 const PLAYERS: u64 = 5_000;
 

@@ -4,24 +4,18 @@
 //!
 //! `cargo bench --bench soak` plays 1,000 rounds in about six minutes; `-- --rounds 20 --seed 7` fewer, or other ones.
 
-#[allow(dead_code)]
-#[path = "../it/chain.rs"]
-mod chain;
-#[allow(dead_code)]
-#[path = "../it/daemon.rs"]
-mod daemon;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use devchain::{Config, Fault, Mining, Reorged};
 use serde_json::{json, Value};
 
-use crate::chain::{hex_address, wait_for, Chain, Lottery, Timing, OPERATOR};
-use crate::daemon::{Daemon, Options};
+use support::chain::{hex_address, wait_for, Chain, Lottery, Timing, OPERATOR};
+use support::daemon::{Daemon, Options};
+use support::random::Random;
+use support::BET_WEI;
 
 const LANES_MAX: u64 = 32;
-const BET_WEI: u64 = 1_000_000_000_000_000;
 const SEND: &str = "eth_sendRawTransaction";
 const FAULTS: [&str; 18] = [
     "nothing",
@@ -51,19 +45,6 @@ const REFUSALS: [&str; 6] = [
     "txpool is full",
     "transaction underpriced",
 ];
-
-/// SplitMix64: small, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, ceiling: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % ceiling
-    }
-}
 
 #[derive(Default)]
 struct Tally {
@@ -149,12 +130,12 @@ fn play_lane(lane: u64, rounds: u64, seed: u64) -> Tally {
         min_extension: 20,
     });
     let mut daemon = start(&lottery);
-    let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(lane));
+    let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(lane));
     let (mut tally, mut early_kib) = (Tally::default(), 0);
     let mut met = Vec::new();
     let begun = chain.dev().head_number();
     for round_id in 1..=rounds {
-        let mut fault = FAULTS[random.below(FAULTS.len() as u64) as usize];
+        let mut fault = *random.pick(&FAULTS);
         // Half of the daemons live through it all, so that their memory can be watched.
         if fault == "kill -9" && lane.is_multiple_of(2) {
             fault = FAULTS[0];
@@ -214,7 +195,7 @@ fn strike(fault: &str, lottery: &Lottery, random: &mut Random) {
         "swallowed" => all(Fault::Swallow, Some(SEND), 1),
         "sent, and no answer" => all(Fault::ResetAfter, Some(SEND), times),
         "refused with an error" => {
-            let message = REFUSALS[random.below(REFUSALS.len() as u64) as usize].to_owned();
+            let message = (*random.pick(&REFUSALS)).to_owned();
             all(
                 Fault::Error {
                     code: -32_000,

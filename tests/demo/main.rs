@@ -16,9 +16,9 @@ use lottery::lottery::history::{FinishedRound, Outcome};
 use lottery::lottery::round::{Round, RoundState};
 use lottery::web::view::{address, ether};
 use serde_json::{json, Value};
+use support::chain::OPERATOR_KEY;
 
-/// The second public dev account operates, the first publishes, the others play.
-const OPERATOR_KEY: &str = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+/// Of the public dev accounts the second operates, the first publishes, the others play.
 const PLAYERS: usize = 12;
 const FIRST_PLAYER: usize = 2;
 const BETTING_SECS: u64 = 25;

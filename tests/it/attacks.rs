@@ -1,11 +1,10 @@
 //! Each attack with a draw due in the middle of it: whatever goes on at the public port, others are answered and follow
 //! the feed, memory stays bounded, the draw is in the first block that allows it, and afterwards all is as before.
 
-use crate::assault::{all, raise_descriptor_limit, Assault};
-use crate::chain::{wait_for, Chain};
-use crate::daemon::Daemon;
-
-const BET_WEI: u64 = 1_000_000_000_000_000;
+use support::assault::{all, raise_descriptor_limit, Assault};
+use support::chain::{wait_for, Chain};
+use support::daemon::Daemon;
+use support::BET_WEI;
 
 fn withstand(assault: &Assault) {
     let chain = Chain::devchain(2);

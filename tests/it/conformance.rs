@@ -14,7 +14,8 @@ use lottery::chain::types::{Address, U256};
 use lottery::lottery::contract::ABI_JSON;
 use serde_json::{json, Value};
 
-use crate::chain::{hex_address, wait_for, Chain, CHAIN_ID, OPERATOR_KEY};
+use support::chain::{hex_address, wait_for, Chain, CHAIN_ID, OPERATOR_KEY};
+use support::BET_WEI;
 
 /// Fields whose values may differ.
 const INCOMPARABLE: &[&str] = &[
@@ -39,7 +40,6 @@ const EXTRA: &[&str] = &[
 ];
 const GENESIS_SECS: u64 = 2_000_000_000;
 const GWEI: u64 = 1_000_000_000;
-const BET_WEI: u64 = 1_000_000_000_000_000;
 
 /// One chain, and every question asked with its answer.
 struct Script<'a> {

@@ -8,11 +8,11 @@ use lottery::lottery::contract::ABI_JSON;
 use lottery::lottery::round::RoundState;
 use serde_json::{json, Value};
 
-use crate::chain::{hex_address, Chain, Lottery, Timing, OPERATOR};
+use support::chain::{hex_address, Chain, Lottery, Timing, OPERATOR};
+use support::BET_WEI;
 
 const PUBLISHER: usize = 0;
 const PLAYER: usize = 2;
-const BET_WEI: u64 = 1_000_000_000_000_000;
 
 fn chain() -> Chain {
     Chain::devchain_with(devchain::Config {

@@ -8,12 +8,11 @@ use lottery::base::metrics::Metrics;
 use lottery::chain::node;
 use serde_json::{json, Value};
 
-use crate::chain::{wait_for, Chain, Lottery, Timing};
-use crate::daemon::{Daemon, Options};
-use crate::follower::Follower;
 use crate::following::{differences, follower_options, fresh, in_step, LONG};
-
-const BET_WEI: u64 = 1_000_000_000_000_000;
+use support::chain::{wait_for, Chain, Lottery, Timing};
+use support::daemon::{Daemon, Options};
+use support::follower::Follower;
+use support::BET_WEI;
 
 fn on_demand(endpoints: usize) -> Chain {
     let config = Config {
@@ -260,7 +259,7 @@ fn step(chain: &Chain, lottery: &Lottery, dice: &mut Dice) -> String {
             format!("{bets} bets in a block")
         }
         5 if !lottery.round().total_pot_wei.is_zero() => {
-            chain.submit(&lottery.transaction(crate::chain::OPERATOR, "refundRound", &[], 0));
+            chain.submit(&lottery.transaction(support::chain::OPERATOR, "refundRound", &[], 0));
             dev.mine();
             "a refund".to_owned()
         }
@@ -349,7 +348,7 @@ fn a_subscription_without_its_endpoint_is_told_at_the_start() {
             "event_manager": {"event_source": "eth_subscribe"},
         });
         std::fs::write(dir.path().join("lottery.conf"), config.to_string()).unwrap();
-        let output = crate::daemon::lottery_in(&dir).output().unwrap();
+        let output = support::daemon::lottery_in(&dir).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8(output.stderr).unwrap()
     };

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use devchain::{Config, Distortion, Fault, Faults, Mining, Reorged};
 use serde_json::{json, Value};
 
-use crate::chain::{wait_for, Chain, Lottery, Timing};
-use crate::daemon::{Daemon, Options};
-use crate::follower::{shown, Follower};
+use support::chain::{wait_for, Chain, Lottery, Timing};
+use support::daemon::{Daemon, Options};
+use support::follower::{shown, Follower};
+use support::BET_WEI;
 
-const BET_WEI: u64 = 1_000_000_000_000_000;
 /// How long the daemon may take to hold what is true.
 const PATIENCE: Duration = Duration::from_secs(30);
 pub const LONG: Timing = Timing {

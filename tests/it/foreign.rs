@@ -9,11 +9,10 @@ use crossbeam_channel::{unbounded, Receiver};
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
-use crate::chain::{wait_for, Chain, Lottery, Timing};
-use crate::daemon::{Daemon, Feed, Options};
-use crate::follower::shown;
-
-const BET_WEI: u64 = 1_000_000_000_000_000;
+use support::chain::{wait_for, Chain, Lottery, Timing};
+use support::daemon::{Daemon, Feed, Options};
+use support::follower::shown;
+use support::BET_WEI;
 
 /// A program that ends with the test, and what it says.
 struct Program {
@@ -164,7 +163,7 @@ fn two_daemons_behind_nginx_serve_as_one() {
     lottery.bet(4, BET_WEI);
     let since = format!("?since={epoch}:{seq}");
     let mut back = Feed::connect(&url, &since);
-    let first = back.next();
+    let first = back.read();
     assert_eq!(first["seq"], seq + 1, "{first}");
     back.wait("participants_update", |payload| {
         payload["totalParticipants"] == 3
@@ -178,7 +177,7 @@ fn two_daemons_behind_nginx_serve_as_one() {
     let place = daemons.iter().position(serves_feed).unwrap();
     daemons[place].take().unwrap().stop();
     let mut resumed = Feed::connect(&url, &since);
-    let snapshot = resumed.next();
+    let snapshot = resumed.read();
     assert_eq!(snapshot["type"], "snapshot", "{snapshot}");
     assert_eq!(snapshot["payload"]["resync"], true, "{snapshot}");
     lottery.bet(5, BET_WEI);

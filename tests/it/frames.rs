@@ -3,35 +3,16 @@
 
 use std::io::{Read, Write};
 
-use crate::chain::Chain;
-use crate::daemon::Daemon;
 use crate::web::{connect, serving};
-
-/// A masked client frame.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![first];
-    match payload.len() {
-        length @ 0..=125 => bytes.push(0x80 | length as u8),
-        length => {
-            bytes.push(0x80 | 126);
-            bytes.extend((length as u16).to_be_bytes());
-        }
-    }
-    // A mask of zeros leaves the payload as it is.
-    bytes.extend([0; 4]);
-    bytes.extend(payload);
-    bytes
-}
+use support::chain::Chain;
+use support::daemon::Daemon;
+use support::frames::{self, frame, handshake, ACCEPT_KEY};
 
 /// Sends frames behind a good handshake that offers these extensions; the close code, or None when the connection ends
 /// without one.
 fn close_code(daemon: &Daemon, extensions: &str, frames: &[u8]) -> Option<u16> {
     let mut stream = connect(daemon);
-    let handshake = format!(
-        "GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Extensions: {extensions}\r\n\r\n"
-    );
+    let handshake = handshake(Some(extensions));
     stream.write_all(handshake.as_bytes()).unwrap();
     stream.write_all(frames).unwrap();
     let mut answer = Vec::new();
@@ -39,7 +20,7 @@ fn close_code(daemon: &Daemon, extensions: &str, frames: &[u8]) -> Option<u16> {
     let text = String::from_utf8_lossy(&answer);
     assert!(text.starts_with("HTTP/1.1 101"), "{text}, {frames:?}");
     assert!(
-        text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        text.contains(ACCEPT_KEY),
         "the accept key of RFC 6455: {text}"
     );
     assert_eq!(
@@ -51,30 +32,7 @@ fn close_code(daemon: &Daemon, extensions: &str, frames: &[u8]) -> Option<u16> {
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
         .unwrap();
-    last_close(&answer[end + 4..])
-}
-
-fn last_close(mut bytes: &[u8]) -> Option<u16> {
-    while bytes.len() >= 2 {
-        let (head, length) = match bytes[1] {
-            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
-            127 => (
-                10,
-                u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize,
-            ),
-            length => (2, usize::from(length)),
-        };
-        let payload = bytes.get(head..head + length)?;
-        if bytes[0] == 0x88 {
-            return Some(
-                payload
-                    .get(..2)
-                    .map_or(1005, |code| u16::from_be_bytes([code[0], code[1]])),
-            );
-        }
-        bytes = &bytes[head + length..];
-    }
-    None
+    frames::close_code(&answer[end + 4..])
 }
 
 /// What a browser offers.

@@ -15,10 +15,10 @@ use lottery::lottery::contract::ABI_JSON;
 use lottery::lottery::round::RoundState;
 use serde_json::{json, Value};
 
-use crate::chain::{hex_address, wait_for, Chain, Lottery, Timing, OPERATOR};
-use crate::daemon::{Daemon, Options};
+use support::chain::{hex_address, wait_for, Chain, Lottery, Timing, OPERATOR};
+use support::daemon::{Daemon, Options};
+use support::BET_WEI;
 
-const BET_WEI: u64 = 1_000_000_000_000_000;
 const PUBLISHER: usize = 0;
 const PLAYER: usize = 2;
 const SEND: &str = "eth_sendRawTransaction";

@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-use crate::chain::{hex_address, wait_for, Chain, Timing};
-use crate::daemon::{Daemon, Options};
 use crate::foreign::free_port;
+use support::chain::{hex_address, wait_for, Chain, Timing};
+use support::daemon::{Daemon, Options};
 
 /// A headless Chromium (the program named by CHROMIUM, else `chromium` on the path) with one tab.
 struct Browser {

@@ -2,10 +2,9 @@
 
 use serde_json::{json, Value};
 
-use crate::chain::{hex_address, wait_for, Chain, Lottery, Timing, CHAIN_ID};
-use crate::daemon::{lottery_in, Daemon, Options};
-
-const BET_WEI: u64 = 1_000_000_000_000_000;
+use support::chain::{hex_address, wait_for, Chain, Lottery, Timing, CHAIN_ID};
+use support::daemon::{lottery_in, Daemon, Options};
+use support::BET_WEI;
 
 /// Runs each test on devchain, and on anvil where that is installed.
 macro_rules! on_both_chains {
@@ -60,7 +59,7 @@ fn rounds_are_drawn_and_refunded(chain: &Chain) {
     let lottery = chain.deploy(Timing::default());
     let daemon = Daemon::start(&lottery, Options::default());
     let mut feed = daemon.feed("");
-    assert_eq!(feed.next()["type"], "snapshot");
+    assert_eq!(feed.read()["type"], "snapshot");
     for round_id in 1..=3 {
         bets(&lottery, 2..5);
         to_the_window(&lottery);
@@ -223,10 +222,10 @@ fn a_signal_ends_it_cleanly(chain: &Chain) {
     let lottery = chain.deploy(Timing::default());
     let daemon = Daemon::start(&lottery, Options::default());
     let mut feed = daemon.feed("");
-    assert_eq!(feed.next()["type"], "snapshot");
+    assert_eq!(feed.read()["type"], "snapshot");
     let watcher = std::thread::spawn(move || {
         feed.wait("shutdown", |_| true);
-        feed.next()
+        feed.read()
     });
     let (status, took) = daemon.stop();
     assert_eq!(status.code(), Some(0));

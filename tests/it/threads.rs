@@ -3,10 +3,10 @@
 
 use serde_json::{json, Value};
 
-use crate::chain::{wait_for, Chain, Lottery, Timing};
-use crate::daemon::{Daemon, Options};
+use support::chain::{wait_for, Chain, Lottery, Timing};
+use support::daemon::{Daemon, Options};
+use support::BET_WEI;
 
-const BET_WEI: u64 = 1_000_000_000_000_000;
 const RESTARTED: [&str; 11] = [
     "event-manager",
     "endpoint-prober",

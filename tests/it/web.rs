@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::chain::{Chain, Lottery, Timing};
-use crate::daemon::{Daemon, Options};
+use support::chain::{Chain, Lottery, Timing};
+use support::daemon::{Daemon, Options};
+use support::random::Random;
+use support::BET_WEI;
 
-const BET_WEI: u64 = 1_000_000_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn serving(chain: &Chain) -> (Lottery<'_>, Daemon) {
@@ -266,7 +267,7 @@ fn who_comes_back_is_told_what_was_missed() {
     let chain = Chain::devchain(1);
     let (lottery, daemon) = serving(&chain);
     let mut feed = daemon.feed("");
-    let snapshot = feed.next();
+    let snapshot = feed.read();
     lottery.bet(2, BET_WEI);
     let seen = feed.wait("participants_update", |_| true);
     lottery.bet(3, BET_WEI);
@@ -275,7 +276,7 @@ fn who_comes_back_is_told_what_was_missed() {
     });
     let epoch = snapshot["payload"]["epoch"].as_str().unwrap();
     let mut back = daemon.feed(&format!("?since={epoch}:{}", seen["seq"]));
-    let first = back.next();
+    let first = back.read();
     assert_eq!(
         first["seq"].as_u64().unwrap(),
         seen["seq"].as_u64().unwrap() + 1
@@ -284,7 +285,7 @@ fn who_comes_back_is_told_what_was_missed() {
         update["totalParticipants"] == 2
     });
     let mut lost = daemon.feed("?since=0123456789abcdef:1");
-    let resync = lost.next();
+    let resync = lost.read();
     assert_eq!(
         (&resync["type"], &resync["payload"]["resync"]),
         (&"snapshot".into(), &true.into())
@@ -295,18 +296,10 @@ fn who_comes_back_is_told_what_was_missed() {
 fn random_bytes_change_nothing() {
     let chain = Chain::devchain(1);
     let (_, daemon) = serving(&chain);
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = Random::new(7);
     for round in 0..200 {
         let mut stream = connect(&daemon);
-        let bytes: Vec<u8> = (0..(round * 7 % 2_000))
-            .map(|_| {
-                // xorshift64
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state as u8
-            })
-            .collect();
+        let bytes = random.bytes(round * 7 % 2_000);
         let _ = stream.write_all(&bytes);
     }
     let begun = Instant::now();

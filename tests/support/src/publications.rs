@@ -12,7 +12,8 @@ use lottery::lottery::snapshot::{BlockSchedule, ConnectionStatus, Publication};
 use lottery::lottery::state::{Advance, Limits, LoggedEvent, State, Update};
 use sha3::{Digest, Keccak256};
 
-pub const BET_WEI: u64 = 1_000_000_000_000_000;
+use crate::BET_WEI;
+
 /// Numbers and times as long as real ones are.
 const FIRST_BLOCK: u64 = 23_000_000;
 const START: u64 = 1_760_000_000;

@@ -51,7 +51,7 @@ impl Follower {
             if Instant::now() >= until {
                 return false;
             }
-            let message = self.feed.next();
+            let message = self.feed.read();
             self.take(&message);
         }
         true

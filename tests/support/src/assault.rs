@@ -13,11 +13,9 @@ use serde_json::json;
 
 use crate::chain::{wait_for, Chain, Lottery, Timing};
 use crate::daemon::{Daemon, Options};
-
-const BET_WEI: u64 = 1_000_000_000_000_000;
-const HANDSHAKE: &[u8] =
-    b"GET /ws/lottery HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+use crate::frames::{frame, handshake};
+use crate::random::Random;
+use crate::BET_WEI;
 
 pub struct Assault {
     pub name: &'static str,
@@ -257,7 +255,9 @@ fn reading(target: &Target, clients: usize) -> Ongoing {
 /// A WebSocket behind its handshake; nothing more is read of it.
 fn websocket(target: &Target) -> TcpStream {
     let mut stream = target.connect();
-    stream.write_all(HANDSHAKE).expect("a handshake is taken");
+    stream
+        .write_all(handshake(None).as_bytes())
+        .expect("a handshake is taken");
     let mut status = [0; 12];
     stream
         .read_exact(&mut status)
@@ -267,8 +267,7 @@ fn websocket(target: &Target) -> TcpStream {
 }
 
 fn flood(target: &Target) -> Box<dyn Any> {
-    // A masked text frame of 4 bytes.
-    let frames = [0x81, 0x84, 0, 0, 0, 0, b'r', b'u', b'd', b'e'].repeat(6_400);
+    let frames = frame(0x81, b"rude").repeat(6_400);
     let floods = (0..20).map(|_| {
         let address = target.public.clone();
         let frames = frames.clone();
@@ -276,7 +275,7 @@ fn flood(target: &Target) -> Box<dyn Any> {
             let Ok(mut stream) = TcpStream::connect(&address) else {
                 return;
             };
-            let _ = stream.write_all(HANDSHAKE);
+            let _ = stream.write_all(handshake(None).as_bytes());
             while stream.write_all(&frames).is_ok() {}
         })
     });
@@ -285,20 +284,11 @@ fn flood(target: &Target) -> Box<dyn Any> {
 
 fn noise(target: &Target) -> Box<dyn Any> {
     let addresses = [target.public.clone(), target.private.clone()];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = Random::new(7);
     Box::new(Ongoing::every(Duration::from_millis(2), move || {
         for address in &addresses {
-            let length = state % 3_000;
-            let bytes: Vec<u8> = (0..length)
-                .map(|_| {
-                    // xorshift64
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    state as u8
-                })
-                .collect();
-            state = state.wrapping_add(1);
+            let length = random.index(3_000);
+            let bytes = random.bytes(length);
             let Ok(mut stream) = TcpStream::connect(address) else {
                 continue;
             };

@@ -1,6 +1,7 @@
 //! The real binary in a fresh directory with a cleaned environment, watched through its log, API and feed.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -49,12 +50,24 @@ impl Drop for Daemon {
 
 /// A command of the binary in a fresh directory with nothing of our own environment but the path.
 pub fn lottery_in(dir: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lottery"));
+    let mut command = Command::new(binary());
     command
         .current_dir(dir.path())
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap_or_default());
     command
+}
+
+/// The daemon's binary, which cargo builds for the package's tests and benchmarks: the folder of this program (deps) lies
+/// beside it.
+fn binary() -> PathBuf {
+    let own = std::env::current_exe().expect("a program knows its path");
+    let beside = own
+        .ancestors()
+        .skip(1)
+        .map(|folder| folder.join("lottery"))
+        .find(|path| path.is_file());
+    beside.unwrap_or_else(|| panic!("no lottery above {}: cargo build first", own.display()))
 }
 
 impl Daemon {
@@ -151,7 +164,7 @@ impl Daemon {
         let (status, accepted) = self.post(path, body);
         assert_eq!(status, 202, "{accepted}");
         let id = accepted["actionId"].as_str().unwrap().to_owned();
-        crate::chain::wait_for("the action's end", || {
+        wait_for("the action's end", || {
             let (status, action) = self.get(&format!("/api/operator/actions/{id}"));
             assert_eq!(status, 200, "{action}");
             let over = matches!(action["state"].as_str(), Some("done" | "failed"));
@@ -219,7 +232,7 @@ impl Feed {
         Feed { socket }
     }
 
-    pub fn next(&mut self) -> Value {
+    pub fn read(&mut self) -> Value {
         loop {
             match self.socket.read().unwrap() {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -235,7 +248,7 @@ impl Feed {
     pub fn wait(&mut self, kind: &str, mut fits: impl FnMut(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
-            let message = self.next();
+            let message = self.read();
             if message["type"] == kind && fits(&message["payload"]) {
                 return message;
             }
