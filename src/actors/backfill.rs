@@ -188,7 +188,6 @@ mod tests {
             round_id,
             old_state: RoundState::Waiting,
             new_state: RoundState::Betting,
-            timestamp: 0,
         })
     }
 
@@ -198,7 +197,6 @@ mod tests {
             total_refunded_wei: U256::one(),
             participant_count: 1,
             reason: String::new(),
-            timestamp: 0,
         })
     }
 

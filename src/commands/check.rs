@@ -14,7 +14,7 @@ use crate::commands::exit::Exit;
 use crate::config::Config;
 use crate::lottery::contract::{decode_config, get_config_calldata};
 use crate::lottery::round::ContractConfig;
-use crate::web::view::ether;
+use crate::lottery::words::ether;
 
 /// One row of the table.
 struct Row {

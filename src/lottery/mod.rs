@@ -1,5 +1,6 @@
 //! This one contract: its data, its calldata and logs, and the pure cores that decide. No IO, no threads, no clock.
 
+pub mod abi;
 pub mod action;
 pub mod alert;
 pub mod continuity;
@@ -17,3 +18,4 @@ pub mod round;
 pub mod send_state;
 pub mod snapshot;
 pub mod state;
+pub mod words;

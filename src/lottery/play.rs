@@ -77,7 +77,6 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
                                 round_id,
                                 old_state,
                                 new_state,
-                                timestamp,
                             },
                             None,
                         );
@@ -92,7 +91,6 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
                         player: Address::from_low_u64_be(*player),
                         amount_wei: U256::from(*wei),
                         new_total_wei: round.total_pot_wei,
-                        timestamp,
                     };
                     emit(bet, None);
                 }
@@ -106,7 +104,6 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
                         winner_prize_wei: round.total_pot_wei,
                         publisher_commission_wei: U256::zero(),
                         random_seed: U256::one(),
-                        timestamp,
                     };
                     emit(event, facts());
                     round = waiting(round.round_id + 1);
@@ -118,7 +115,6 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
                         total_refunded_wei: round.total_pot_wei,
                         participant_count: round.participant_count,
                         reason: "x".to_owned(),
-                        timestamp,
                     };
                     emit(event, facts());
                     round = waiting(round.round_id + 1);

@@ -489,11 +489,10 @@ fn absorb(event: &LoggedEvent, running: &mut Running) -> Option<FinishedRound> {
         LotteryEvent::RoundStateChanged {
             round_id,
             new_state: RoundState::Betting,
-            timestamp,
             ..
         } => {
             running.enter(*round_id);
-            running.start_time = *timestamp;
+            running.start_time = record.position.block_timestamp;
             return None;
         }
         LotteryEvent::RoundCompleted {

@@ -377,40 +377,33 @@ pub fn action() -> ActionRecord {
 }
 
 pub fn every_event() -> Vec<LotteryEvent> {
-    let timestamp = 9_990;
     vec![
         LotteryEvent::BetPlaced {
             round_id: 7,
             player: address(1),
             amount_wei: cents(5),
             new_total_wei: cents(20),
-            timestamp,
         },
         LotteryEvent::BettingDurationUpdated {
             old_duration_secs: 180,
             new_duration_secs: 240,
-            timestamp,
         },
         LotteryEvent::EndTimeExtended {
             round_id: 7,
             old_end_time: 10_080,
             new_end_time: 10_140,
-            timestamp,
         },
         LotteryEvent::MinBetAmountUpdated {
             old_amount_wei: U256::exp10(15),
             new_amount_wei: U256::from(1),
-            timestamp,
         },
         LotteryEvent::MinParticipantsUpdated {
             old_min: 2,
             new_min: 3,
-            timestamp,
         },
         LotteryEvent::OperatorUpdated {
             old_operator: address(0x0d),
             new_operator: address(0x0e),
-            timestamp,
         },
         LotteryEvent::RoundCompleted {
             round_id: 6,
@@ -420,7 +413,6 @@ pub fn every_event() -> Vec<LotteryEvent> {
             winner_prize_wei: U256::exp10(15) * 95,
             publisher_commission_wei: U256::exp10(15) * 5,
             random_seed: U256::MAX,
-            timestamp,
         },
         LotteryEvent::RoundCreated {
             round_id: 7,
@@ -428,25 +420,21 @@ pub fn every_event() -> Vec<LotteryEvent> {
             end_time: 0,
             min_draw_time: 0,
             max_draw_time: 0,
-            timestamp,
         },
         LotteryEvent::RoundRefunded {
             round_id: 5,
             total_refunded_wei: cents(300),
             participant_count: 1,
             reason: "Insufficient participants".to_owned(),
-            timestamp,
         },
         LotteryEvent::RoundStateChanged {
             round_id: 7,
             old_state: RoundState::Waiting,
             new_state: RoundState::Betting,
-            timestamp,
         },
         LotteryEvent::Withdrawn {
             to: address(0x0f),
             amount_wei: cents(100),
-            timestamp,
         },
     ]
 }

@@ -6,8 +6,7 @@ use crate::actors::reader::{check_hash, Reader};
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::node::Endpoint;
 use crate::chain::types::{BlockId, Header, Log};
-use crate::lottery::contract;
-use crate::lottery::event::{EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::event::EventRecord;
 use crate::lottery::state::{FinishFacts, LoggedEvent};
 
 /// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
@@ -28,28 +27,16 @@ impl Reader {
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let mut events = Vec::with_capacity(logs.len());
         for log in logs {
-            let decoded = contract::decode_log(&log).map_err(|error| {
+            let decoded = EventRecord::from_log(&log).map_err(|error| {
                 RpcError::invalid_answer(format!("log of the contract: {error}"))
             })?;
-            let Some(event) = decoded else { continue };
-            let ends_round = matches!(
-                event,
-                LotteryEvent::RoundCompleted { .. } | LotteryEvent::RoundRefunded { .. }
-            );
-            let finish = match ends_round {
-                true => Some(self.finish_facts(endpoint, &log, headers, states_from)?),
-                false => None,
-            };
-            let position = LogPosition {
-                block_number: log.block_number,
-                block_hash: log.block_hash,
-                // The contract stamps every event with its block's time.
-                block_timestamp: event.timestamp(),
-                transaction_hash: log.transaction_hash,
-                log_index: log.log_index,
+            let Some(record) = decoded else { continue };
+            let finish = match record.event.ended_round() {
+                Some(_) => Some(self.finish_facts(endpoint, &log, headers, states_from)?),
+                None => None,
             };
             events.push(LoggedEvent {
-                record: Arc::new(EventRecord { event, position }),
+                record: Arc::new(record),
                 finish,
             });
         }

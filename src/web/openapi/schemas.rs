@@ -3,6 +3,8 @@
 
 use serde_json::{json, Map, Value};
 
+use crate::lottery::event::LotteryEvent;
+
 pub const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
 const HASH: &str = "^0x[0-9a-f]{64}$";
 const DECIMAL: &str = "^[0-9]+$";
@@ -337,7 +339,10 @@ fn feed() -> Schemas {
         ("id", text()),
         (
             "type",
-            described(text(), "the contract event's name, or operator_alert"),
+            described(
+                one_of(&[LotteryEvent::NAMES, &["operator_alert"]].concat()),
+                "the contract event's name, or operator_alert",
+            ),
         ),
         ("message", text()),
         (

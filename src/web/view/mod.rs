@@ -25,6 +25,7 @@ mod operator;
 #[cfg(test)]
 mod tests;
 
+pub use crate::lottery::words::ether;
 pub use health::{checks, health, status, Vitals};
 pub use history::{finished_round, history, verified_round};
 pub use items::activities;
@@ -67,7 +68,7 @@ pub fn event(event: &StoreEvent, snapshot: &Snapshot) -> (&'static str, Value) {
             json!({
                 "event": record.event.name(),
                 "name": record.event.name(),
-                "args": event_args(&record.event),
+                "args": event_args(record),
                 "blockNumber": record.position.block_number,
                 "transactionHash": hash(record.position.transaction_hash),
                 "logIndex": record.position.log_index,
@@ -307,16 +308,6 @@ fn hash(hash: H256) -> String {
 
 fn wei(wei: U256) -> String {
     wei.to_string()
-}
-
-/// Wei as ether, exact, without trailing zeros.
-pub fn ether(wei: U256) -> String {
-    let unit = U256::exp10(18);
-    let fraction = format!("{:0>18}", (wei % unit).to_string());
-    match fraction.trim_end_matches('0') {
-        "" => (wei / unit).to_string(),
-        fraction => format!("{}.{fraction}", wei / unit),
-    }
 }
 
 /// `part` of `whole` in percent with six decimals, by integers alone; 0 of nothing.

@@ -34,7 +34,6 @@ pub fn bet(number: u64, player: u64) -> LoggedEvent {
         player: Address::from(hash("player", player)),
         amount_wei: U256::from(BET_WEI + player),
         new_total_wei: pot_wei(number),
-        timestamp: START + number,
     };
     let position = LogPosition {
         block_number: FIRST_BLOCK + number,

@@ -1,0 +1,241 @@
+//! The contract's ABI, and what ethabi makes of answers and logs turned into values with every range checked. Which
+//! functions and events there are is `contract`'s and `event`'s business.
+//!
+//! ethabi checks no ranges (a uint8 of 2314 passes) and its `as_u64` panics, so every value goes through `Fields`.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use ethabi::{Contract, Event, Function, RawLog, Token};
+use thiserror::Error;
+
+use crate::chain::types::{Address, Log, H256, U256};
+use crate::lottery::round::RoundState;
+
+/// The ABI as it is served to clients.
+pub const ABI_JSON: &str = include_str!("lottery.abi.json");
+
+static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
+    // Invariant: the ABI is part of the binary and a test loads it.
+    Contract::load(ABI_JSON.as_bytes()).expect("the embedded ABI is valid")
+});
+
+static EVENTS: LazyLock<HashMap<H256, &'static Event>> = LazyLock::new(|| {
+    CONTRACT
+        .events()
+        .map(|event| (event.signature(), event))
+        .collect()
+});
+
+/// An answer or a log that is not what the contract's interface promises.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    #[error("{what}: {cause}")]
+    Malformed { what: String, cause: String },
+    #[error("{what}: {field} is {value}, allowed is {allowed}")]
+    NotAllowed {
+        what: String,
+        field: &'static str,
+        value: String,
+        allowed: &'static str,
+    },
+}
+
+/// The function's calldata.
+pub(crate) fn encode(name: &str, tokens: &[Token]) -> Vec<u8> {
+    // Invariant: names and argument types here are those of the embedded ABI; a test encodes each.
+    function(name)
+        .encode_input(tokens)
+        .expect("calldata of a known function")
+}
+
+fn function(name: &str) -> &'static Function {
+    // Invariant: as above.
+    CONTRACT
+        .function(name)
+        .expect("a function of the embedded ABI")
+}
+
+/// What the function answered, value by value.
+pub(crate) fn decode_output(name: &str, answer: &[u8]) -> Result<Fields, DecodeError> {
+    let what = format!("{name}()");
+    if answer.is_empty() {
+        return Err(malformed(
+            &what,
+            "an empty answer: no such contract at this address and block",
+        ));
+    }
+    match function(name).decode_output(answer) {
+        Ok(tokens) => Ok(Fields::new(what, tokens)),
+        Err(error) => Err(malformed(&what, &error.to_string())),
+    }
+}
+
+/// The event's name and its arguments in the order of the ABI; None for a log that the interface does not name.
+pub(crate) fn decode_log(log: &Log) -> Result<Option<(&'static str, Fields)>, DecodeError> {
+    let Some(event) = log.topics.first().and_then(|topic| EVENTS.get(topic)) else {
+        return Ok(None);
+    };
+    let raw = RawLog {
+        topics: log.topics.clone(),
+        data: log.data.clone(),
+    };
+    let parsed = event
+        .parse_log(raw)
+        .map_err(|error| malformed(&event.name, &error.to_string()))?;
+    let tokens = parsed.params.into_iter().map(|param| param.value).collect();
+    Ok(Some((&event.name, Fields::new(event.name.clone(), tokens))))
+}
+
+pub(crate) fn malformed(what: &str, cause: &str) -> DecodeError {
+    DecodeError::Malformed {
+        what: what.to_owned(),
+        cause: cause.to_owned(),
+    }
+}
+
+/// Decoded values, taken one by one in the order of the ABI.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    what: String,
+    tokens: std::vec::IntoIter<Token>,
+}
+
+impl Fields {
+    fn new(what: String, tokens: Vec<Token>) -> Fields {
+        Fields {
+            what,
+            tokens: tokens.into_iter(),
+        }
+    }
+
+    /// The next value, which the ABI calls `field`.
+    pub(crate) fn take<T: AbiValue>(&mut self, field: &'static str) -> Result<T, DecodeError> {
+        let token = self
+            .tokens
+            .next()
+            .ok_or_else(|| malformed(&self.what, &format!("{field} is missing")))?;
+        let shown = token.to_string();
+        T::from_token(token).ok_or_else(|| DecodeError::NotAllowed {
+            what: self.what.clone(),
+            field,
+            // Integers as they are written; ethabi shows them in hex.
+            value: match U256::from_str_radix(&shown, 16) {
+                Ok(number) => number.to_string(),
+                Err(_) => shown.chars().take(80).collect(),
+            },
+            allowed: T::ALLOWED,
+        })
+    }
+
+    /// Goes on inside the tuple that is the next value.
+    pub(crate) fn enter_tuple(self) -> Result<Fields, DecodeError> {
+        let mut tokens = self.tokens;
+        match tokens.next() {
+            Some(Token::Tuple(inner)) => Ok(Fields::new(self.what, inner)),
+            _ => Err(malformed(&self.what, "not a tuple")),
+        }
+    }
+}
+
+/// A type that values of the ABI are read as.
+pub(crate) trait AbiValue: Sized {
+    /// What is allowed, in words, for the error.
+    const ALLOWED: &'static str;
+
+    fn from_token(token: Token) -> Option<Self>;
+}
+
+impl AbiValue for U256 {
+    const ALLOWED: &'static str = "a whole number below 2^256";
+
+    fn from_token(token: Token) -> Option<U256> {
+        token.into_uint()
+    }
+}
+
+/// Times, counts and ids: the contract keeps them in 256 bits, and none of them gets near 2^64.
+impl AbiValue for u64 {
+    const ALLOWED: &'static str = "0 to 2^64 - 1";
+
+    fn from_token(token: Token) -> Option<u64> {
+        token
+            .into_uint()
+            .and_then(|number| u64::try_from(number).ok())
+    }
+}
+
+impl AbiValue for RoundState {
+    const ALLOWED: &'static str = "0 to 4";
+
+    fn from_token(token: Token) -> Option<RoundState> {
+        u64::from_token(token).and_then(RoundState::from_number)
+    }
+}
+
+impl AbiValue for Address {
+    const ALLOWED: &'static str = "an address";
+
+    fn from_token(token: Token) -> Option<Address> {
+        token.into_address()
+    }
+}
+
+impl AbiValue for String {
+    const ALLOWED: &'static str = "a text";
+
+    fn from_token(token: Token) -> Option<String> {
+        token.into_string()
+    }
+}
+
+impl AbiValue for Vec<Address> {
+    const ALLOWED: &'static str = "a list of addresses";
+
+    fn from_token(token: Token) -> Option<Vec<Address>> {
+        token
+            .into_array()?
+            .into_iter()
+            .map(Token::into_address)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn word(value: u64) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        U256::from(value).to_big_endian(&mut bytes);
+        bytes
+    }
+
+    pub(crate) fn words(values: &[u64]) -> Vec<u8> {
+        values.iter().flat_map(|value| word(*value)).collect()
+    }
+
+    pub(crate) fn events() -> impl Iterator<Item = &'static Event> {
+        CONTRACT.events()
+    }
+
+    #[test]
+    fn a_value_that_is_not_allowed_is_named_with_its_field_and_what_is_allowed() {
+        let wrong = |token: Token| Fields::new("getRound()".to_owned(), vec![token]);
+        let error = wrong(Token::Uint(2314.into())).take::<RoundState>("state");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "getRound(): state is 2314, allowed is 0 to 4"
+        );
+        let error = wrong(Token::String("x".to_owned())).take::<u64>("roundId");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "getRound(): roundId is x, allowed is 0 to 2^64 - 1"
+        );
+        let error = Fields::new("getRound()".to_owned(), vec![]).take::<U256>("totalPot");
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "getRound(): totalPot is missing"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Amounts and addresses as people read them: ether without rounding, addresses in short.
+
+use crate::chain::types::{to_checksum, Address, U256};
+
+/// Wei as ether, exact, without trailing zeros.
+pub fn ether(wei: U256) -> String {
+    let unit = U256::exp10(18);
+    let fraction = format!("{:0>18}", (wei % unit).to_string());
+    match fraction.trim_end_matches('0') {
+        "" => (wei / unit).to_string(),
+        fraction => format!("{}.{fraction}", wei / unit),
+    }
+}
+
+/// The first and last four digits, which is how wallets show an address.
+pub fn short(address: Address) -> String {
+    let text = to_checksum(&address);
+    format!("{}…{}", &text[..6], &text[38..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ether_is_exact() {
+        for (amount, expected) in [
+            (U256::zero(), "0"),
+            (U256::one(), "0.000000000000000001"),
+            (U256::exp10(17), "0.1"),
+            (U256::exp10(18), "1"),
+            (U256::exp10(18) * 12 + U256::exp10(15), "12.001"),
+            (
+                U256::MAX,
+                "115792089237316195423570985008687907853269984665640564039457.584007913129639935",
+            ),
+        ] {
+            assert_eq!(ether(amount), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ether_parses_back_to_wei(words in any::<[u64; 4]>()) {
+            let amount = U256(words);
+            let text = ether(amount);
+            let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+            let padded = format!("{whole}{fraction:0<18}");
+            prop_assert_eq!(U256::from_dec_str(&padded).unwrap(), amount);
+        }
+    }
+}
