@@ -227,6 +227,7 @@ impl Core {
                 blockchain.chain_id,
                 blockchain.contract_address,
                 notices_in,
+                clock.clone(),
             );
             starter.spawn(
                 &mut manager_group,
@@ -249,12 +250,12 @@ impl Core {
             OnFailure::Restart,
             move |stop, beat| event_manager.run(stop, beat),
         )?;
-        let probed = endpoints.clone();
+        let (probed, probers_clock) = (endpoints.clone(), clock.clone());
         starter.spawn(
             &mut manager_group,
             "endpoint-prober",
             OnFailure::Restart,
-            move |stop, beat| prober::run(&probed, stop, beat),
+            move |stop, beat| prober::run(&probed, &probers_clock, stop, beat),
         )?;
         let mut operator = Operator::new(
             operator_settings(config, automatic),

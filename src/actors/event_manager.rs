@@ -17,7 +17,7 @@ use crate::actors::messages::SharedSnapshot;
 use crate::actors::pace::Pace;
 use crate::actors::reader::{Advanced, Question, Reader, Reading};
 use crate::actors::replay::Replay;
-use crate::base::clock::{jitter, ChainTime, Clock};
+use crate::base::clock::{ChainTime, Clock};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::cursor::Cursor;
@@ -527,7 +527,7 @@ impl EventManager {
         if failures >= 2 || self.reachable.is_none() {
             self.note_reachable(false, Some(error.to_string()))?;
         }
-        let wait = backoff(failures).max(self.endpoints.ready_in());
+        let wait = backoff(failures, &self.clock).max(self.endpoints.ready_in());
         Ok(wait.min(self.until_deadline()))
     }
 
@@ -593,7 +593,7 @@ impl EventManager {
 }
 
 /// Exponential with full jitter, 250 ms to 10 s.
-fn backoff(failures: u32) -> Duration {
+fn backoff(failures: u32, clock: &Clock) -> Duration {
     let ceiling_ms = (250u64 << failures.min(6)).min(10_000);
-    Duration::from_millis(jitter(ceiling_ms).max(50))
+    Duration::from_millis(clock.jitter(ceiling_ms).max(50))
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::base::clock::Clock;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::endpoints::Endpoints;
@@ -12,7 +13,12 @@ use crate::chain::node::{Endpoint, EndpointHealth};
 const EVERY: Duration = Duration::from_secs(15);
 
 /// The thread's body; with a single endpoint there is nothing to compare.
-pub fn run(endpoints: &Endpoints, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
+pub fn run(
+    endpoints: &Endpoints,
+    clock: &Clock,
+    shutdown: &Shutdown,
+    beat: &Beat,
+) -> Result<(), String> {
     let list = endpoints.list();
     if list.len() > 1 {
         for endpoint in list {
@@ -21,7 +27,10 @@ pub fn run(endpoints: &Endpoints, shutdown: &Shutdown, beat: &Beat) -> Result<()
         }
     }
     let mut turn = 0usize;
-    while !shutdown.wait_timeout(EVERY) {
+    while clock
+        .wait_any(&[shutdown.signal()], Some(clock.now() + EVERY))
+        .is_none()
+    {
         beat.turn();
         turn = turn.wrapping_add(1);
         if list.len() > 1 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::base::clock::jitter;
+use crate::base::clock::Clock;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::error::RpcError;
@@ -25,6 +25,7 @@ pub struct Subscriber {
     chain_id: u64,
     contract: Address,
     notices: Sender<Notice>,
+    clock: Clock,
 }
 
 impl Subscriber {
@@ -33,12 +34,14 @@ impl Subscriber {
         chain_id: u64,
         contract: Address,
         notices: Sender<Notice>,
+        clock: Clock,
     ) -> Subscriber {
         Subscriber {
             urls,
             chain_id,
             contract,
             notices,
+            clock,
         }
     }
 
@@ -70,8 +73,10 @@ impl Subscriber {
                 _ => log::debug!("no subscription: {error}"),
             }
             let ceiling_ms = (250u64 << failures.min(6)).min(10_000);
-            let wait = Duration::from_millis(jitter(ceiling_ms).max(50));
-            if shutdown.wait_timeout(wait) {
+            let wait = Duration::from_millis(self.clock.jitter(ceiling_ms).max(50));
+            let until = self.clock.now() + wait;
+            let stopped = self.clock.wait_any(&[shutdown.signal()], Some(until));
+            if stopped.is_some() {
                 return Ok(());
             }
         }

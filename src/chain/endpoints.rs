@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver, Sender};
+use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
-use crate::base::clock::{jitter, Clock};
+use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::http::Http;
 use crate::chain::node::{Endpoint, EndpointHealth, Purpose};
+use crate::chain::transport::Transport;
 
 const BACKOFF_MIN_MS: u64 = 250;
 const BACKOFF_MAX_MS: u64 = 10_000;
@@ -60,29 +62,38 @@ pub struct EndpointReport {
 }
 
 impl Endpoints {
+    /// The endpoints at these URLs, over HTTP.
+    ///
+    /// # Errors
+    /// When one of the URLs is none.
     pub fn new(
         config: &EndpointsConfig,
         clock: Clock,
         metrics: &Metrics,
     ) -> Result<Endpoints, RpcError> {
-        let list = config
-            .urls
-            .iter()
-            .map(|url| {
-                Endpoint::new(
-                    url,
-                    config.proxy_url.as_deref(),
-                    config.timeout,
-                    metrics.clone(),
-                )
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Endpoints {
-            list: Arc::new(list),
-            chain_id: config.chain_id,
+        let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
+        for url in &config.urls {
+            let http = Http::new(url, config.proxy_url.as_deref(), config.timeout)?;
+            transports.push(Arc::new(http));
+        }
+        Ok(Endpoints::over(transports, config.chain_id, clock, metrics))
+    }
+
+    /// The endpoints behind any transports, in the order of preference.
+    pub fn over(
+        transports: Vec<Arc<dyn Transport>>,
+        chain_id: u64,
+        clock: Clock,
+        metrics: &Metrics,
+    ) -> Endpoints {
+        let endpoint = |transport| Endpoint::over(transport, clock.clone(), metrics.clone());
+        let list = Arc::new(transports.into_iter().map(endpoint).collect());
+        Endpoints {
+            list,
+            chain_id,
             clock,
             block_time_ms: Arc::default(),
-        })
+        }
     }
 
     pub fn list(&self) -> &[Endpoint] {
@@ -168,8 +179,8 @@ impl Endpoints {
             }
             let arrival = match (&next, unanswered.is_empty()) {
                 (_, true) => None,
-                (Some(_), false) => arrivals.recv_timeout(patience).ok(),
-                (None, false) => arrivals.recv_timeout(with_last).ok(),
+                (Some(_), false) => self.arrival_within(&arrivals, patience).ok(),
+                (None, false) => self.arrival_within(&arrivals, with_last).ok(),
             };
             match arrival {
                 Some((endpoint, Ok(answer))) => {
@@ -186,6 +197,15 @@ impl Endpoints {
                 None => {}
             }
         }
+    }
+
+    fn arrival_within<T: Send + 'static>(
+        &self,
+        arrivals: &Receiver<Arrival<T>>,
+        wait: Duration,
+    ) -> Result<Arrival<T>, RecvTimeoutError> {
+        let deadline = self.clock.now() + wait;
+        self.clock.recv_deadline(arrivals, deadline)
     }
 
     /// Asks every usable endpoint at once, each on a thread of its own, and hands over the answers as they come; the
@@ -227,9 +247,7 @@ impl Endpoints {
             // Nobody listens any more once one answer was enough.
             let _ = answers.send((endpoint, result));
         };
-        let spawned = std::thread::Builder::new()
-            .name("rpc".to_owned())
-            .spawn(work);
+        let spawned = self.clock.spawn("rpc", work);
         if let Err(error) = &spawned {
             log::error!("no thread to ask an endpoint: {error}");
         }
@@ -256,7 +274,7 @@ impl Endpoints {
             return;
         }
         let now = self.clock.now();
-        endpoint.with_health(|health| health.note_failure(error, now));
+        endpoint.with_health(|health| health.note_failure(error, now, &self.clock));
     }
 
     /// Takes down a head, and sets back every endpoint whose own, read at the same time, trails it.
@@ -479,16 +497,16 @@ impl EndpointHealth {
         self.last_error = None;
     }
 
-    fn note_failure(&mut self, error: &RpcError, now: Instant) {
+    fn note_failure(&mut self, error: &RpcError, now: Instant, clock: &Clock) {
         self.last_error = Some(error.to_string());
         self.failures = self.failures.saturating_add(1);
         let ceiling_ms = (BACKOFF_MIN_MS << self.failures.min(6)).min(BACKOFF_MAX_MS);
-        let backoff = Duration::from_millis(jitter(ceiling_ms));
+        let backoff = Duration::from_millis(clock.jitter(ceiling_ms));
         let wait = match &error.kind {
             ErrorKind::Parked => PARKED_FOR,
             ErrorKind::RateLimited { retry_after } => retry_after.unwrap_or(backoff),
             // A block that is not there yet will be there soon.
-            ErrorKind::Behind => Duration::from_millis(jitter(BACKOFF_MIN_MS)),
+            ErrorKind::Behind => Duration::from_millis(clock.jitter(BACKOFF_MIN_MS)),
             _ => backoff,
         };
         self.parked = error.kind == ErrorKind::Parked;

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{json, Value};
 
 use crate::chain::error::{LogRangeLimit, NodeError, RpcError};
+use crate::chain::jsonrpc::{RpcCall, BATCH_MAX};
 use crate::chain::node::{
     address_json, call_params, get_block, hash_json, hex_number, twice_if_behind, CallRequest,
     Endpoint,
 };
 use crate::chain::parse;
-use crate::chain::transport::{RpcCall, BATCH_MAX};
 use crate::chain::types::{Address, BlockId, Header, Log, H256};
 
 const RANGE_BLOCKS_START: u64 = 500;

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
+use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::error::{encode_hex, ErrorKind, NodeError, RpcError};
+use crate::chain::jsonrpc::{JsonRpc, RpcCall};
 use crate::chain::logs::LogRange;
 use crate::chain::parse;
-use crate::chain::transport::{Connection, RpcCall};
+use crate::chain::transport::Transport;
 use crate::chain::types::{Address, BlockId, Header, PendingTransaction, Receipt, H256, U256};
 
 /// A message call, for eth_call and eth_estimateGas.
@@ -75,7 +77,8 @@ pub struct Endpoint {
 }
 
 pub(super) struct Shared {
-    connection: Connection,
+    rpc: JsonRpc,
+    clock: Clock,
     metrics: Metrics,
     overrides: OnceLock<BlockOverrides>,
     /// It takes no block hashes (EIP-1898) in state calls.
@@ -154,31 +157,25 @@ impl PartialEq for Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(
-        url: &str,
-        proxy_url: Option<&str>,
-        timeout: Duration,
-        metrics: Metrics,
-    ) -> Result<Endpoint, RpcError> {
-        let connection = Connection::new(url, proxy_url, timeout)?;
-        let (overrides, health) = (OnceLock::new(), Mutex::default());
-        let hashes_refused = AtomicBool::new(false);
-        Ok(Endpoint {
+    /// A node behind any transport.
+    pub fn over(transport: Arc<dyn Transport>, clock: Clock, metrics: Metrics) -> Endpoint {
+        Endpoint {
             shared: Arc::new(Shared {
-                connection,
+                rpc: JsonRpc::over(transport),
+                clock,
                 metrics,
-                overrides,
-                hashes_refused,
-                health,
+                overrides: OnceLock::new(),
+                hashes_refused: AtomicBool::new(false),
+                health: Mutex::default(),
                 asides: Default::default(),
                 log_range: LogRange::default(),
             }),
-        })
+        }
     }
 
     /// scheme://host[:port]: all that may be shown of it.
     pub fn host(&self) -> &str {
-        self.shared.connection.host()
+        self.shared.rpc.host()
     }
 
     /// Looks at or changes what is kept of its health.
@@ -195,7 +192,7 @@ impl Endpoint {
     /// Claims a place for a question of this purpose; None while an earlier one has not waited long for its answer, or
     /// too many wait.
     pub fn claim_aside(&self, purpose: Purpose) -> Option<Aside> {
-        let (mut asides, now) = (self.asides(purpose), Instant::now());
+        let (mut asides, now) = (self.asides(purpose), self.shared.clock.now());
         let is_patient = asides
             .newest_at
             .is_none_or(|at| now.saturating_duration_since(at) >= ASIDE_AGAIN_AFTER);
@@ -225,7 +222,7 @@ impl Endpoint {
             .chars()
             .take(200)
             .collect::<String>();
-        self.shared.connection.note_client(&version);
+        self.shared.rpc.note_client(&version);
         Ok(version)
     }
 
@@ -441,8 +438,8 @@ impl Endpoint {
     }
 
     pub(super) fn ask(&self, method: &'static str, params: Value) -> Result<Value, RpcError> {
-        let started = Instant::now();
-        let result = self.shared.connection.call(method, params);
+        let started = self.shared.clock.now();
+        let result = self.shared.rpc.call(method, params);
         self.record(method, started, result.as_ref().err());
         result
     }
@@ -511,8 +508,8 @@ impl Endpoint {
         &self,
         calls: &[RpcCall],
     ) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
-        let started = Instant::now();
-        let results = self.shared.connection.batch(calls);
+        let started = self.shared.clock.now();
+        let results = self.shared.rpc.batch(calls);
         for (place, call) in calls.iter().enumerate() {
             let error = match &results {
                 Ok(results) => results.get(place).and_then(|result| result.as_ref().err()),
@@ -534,7 +531,7 @@ impl Endpoint {
             Some(ErrorKind::Reverted { .. }) => "reverted",
             Some(ErrorKind::Node(_)) => "error",
         };
-        let elapsed = started.elapsed();
+        let elapsed = self.shared.clock.now().saturating_duration_since(started);
         self.with_health(|health| health.latency = Some(elapsed));
         let metrics = &self.shared.metrics;
         let labels = [

@@ -12,9 +12,9 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::http::shown_host;
 use crate::chain::node::address_json;
 use crate::chain::parse;
-use crate::chain::transport::shown_host;
 use crate::chain::types::{Address, Header};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

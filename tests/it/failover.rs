@@ -1,10 +1,13 @@
 //! Several endpoints that fail in turn, each in its own way; history far below the head; news by subscription.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use devchain::{Config, Endpoint, Fault, Mining, Reorged};
+use lottery::base::clock::Clock;
 use lottery::base::metrics::Metrics;
+use lottery::chain::http::Http;
 use lottery::chain::node;
 use serde_json::{json, Value};
 
@@ -177,13 +180,9 @@ fn every_way_of_refusing_a_range_is_understood() {
     ] {
         let faults = chain.dev().faults();
         faults.set(|it| it.log_range = Some((100, message.to_owned())));
-        let endpoint = node::Endpoint::new(
-            &chain.dev().url(),
-            None,
-            Duration::from_secs(10),
-            Metrics::default(),
-        )
-        .unwrap();
+        let http = Http::new(&chain.dev().url(), None, Duration::from_secs(10)).unwrap();
+        let clock = Clock::system();
+        let endpoint = node::Endpoint::over(Arc::new(http), clock, Metrics::default());
         let (mut below, mut seen) = (head + 1, HashSet::new());
         while below > 0 {
             let chunk = endpoint.log_chunk(lottery.address, (0, below - 1), false);

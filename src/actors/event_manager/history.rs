@@ -63,11 +63,8 @@ impl EventManager {
             // Nobody listens any more after a restart or a deep reorg.
             let _ = answered.send(take_step(&endpoints, &reader, &work, strict));
         };
-        let spawned = std::thread::Builder::new()
-            .name("history".to_owned())
-            .spawn(step);
-        match spawned {
-            Ok(_) => following.job = Some(Job { answer, begun_at }),
+        match self.clock.spawn("history", step) {
+            Ok(()) => following.job = Some(Job { answer, begun_at }),
             Err(error) => log::error!("no thread to read the history: {error}"),
         }
     }
@@ -79,7 +76,7 @@ impl EventManager {
             Ok(stepped) => stepped,
             Err(error) => {
                 following.job_failures += 1;
-                let wait = backoff(following.job_failures);
+                let wait = backoff(following.job_failures, &self.clock);
                 log::debug!("history: {error}");
                 following.job_not_before = Some(self.clock.now() + wait);
                 return Ok(());
