@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::clock::Clock;
-use crate::lottery::action::{ActionKind, ActionRecord};
+use crate::lottery::action::ActionRecord;
+use crate::lottery::command::{Command, CommandKind};
 use crate::lottery::snapshot::{Publication, Snapshot};
 
 /// The newest snapshot, swapped by the store and read by everyone.
@@ -34,34 +35,6 @@ impl SharedSnapshot {
 
 /// What a listener of the store receives; a gap in `number` tells it that it lagged.
 pub type PublicationReceiver = Receiver<Arc<Publication>>;
-
-/// A manual action asked for by a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    pub action_id: String,
-    pub round_id: u64,
-    pub kind: CommandKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandKind {
-    Draw,
-    /// `force` allows refundRound() before the window is over.
-    Refund {
-        force: bool,
-    },
-}
-
-impl CommandKind {
-    /// What it asks for.
-    pub fn action(self) -> ActionKind {
-        match self {
-            CommandKind::Draw => ActionKind::Draw,
-            CommandKind::Refund { force: false } => ActionKind::RefundExpired,
-            CommandKind::Refund { force: true } => ActionKind::RefundForced,
-        }
-    }
-}
 
 /// Where the web hands manual actions to the operator; it never waits.
 #[derive(Clone)]

@@ -200,6 +200,14 @@ fn stuck_after() -> Duration {
     STUCK_AFTER
 }
 
+/// A point inside a turn at which tests of debug builds let a thread panic, once: PANIC_ONCE_AT=point. It does nothing in
+/// a release build.
+pub fn panic_point(point: &'static str) {
+    #[cfg(debug_assertions)]
+    injected::strike_at(point);
+    let _ = point;
+}
+
 /// Failures on demand, for tests of debug builds: release builds know nothing of them.
 #[cfg(debug_assertions)]
 mod injected {
@@ -232,6 +240,20 @@ mod injected {
             },
             _ => {}
         }
+    }
+
+    /// Panics at the first passage of the point that PANIC_ONCE_AT names.
+    pub fn strike_at(point: &'static str) {
+        if !std::env::var("PANIC_ONCE_AT").is_ok_and(|wanted| wanted == point) {
+            return;
+        }
+        let passages = TURNS.get_or_init(Mutex::default);
+        let mut passages = passages.lock().unwrap_or_else(PoisonError::into_inner);
+        let passage = passages.entry(point).or_insert(0);
+        *passage += 1;
+        let is_first = *passage == 1;
+        drop(passages);
+        assert!(!is_first, "the failure that PANIC_ONCE_AT asked for");
     }
 
     pub fn stuck_after_secs() -> Option<u64> {

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use crate::actors::messages::CommandKind;
 use crate::app::{Core, Daemon};
 use crate::base::shutdown::{Shutdown, StopReason};
 pub use crate::commands::exit::Exit;
 use crate::commands::exit::ENDED_AT_ONCE;
 use crate::config::{self, Config, Sources};
 use crate::lottery::action::{ActionRecord, ActionState};
+use crate::lottery::command::CommandKind;
 use crate::web::view;
 
 const DEFAULT_FILE: &str = "lottery.conf";

@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod action;
 pub mod alert;
+pub mod command;
 pub mod continuity;
 pub mod contract;
 pub mod decision;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::actors::messages::{CommandKind, OperatorBusy, OperatorHandle, SharedSnapshot};
+use crate::actors::messages::{OperatorBusy, OperatorHandle, SharedSnapshot};
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::base::thread::Health;
@@ -310,12 +310,8 @@ impl Api {
         commands::authorize(request, self.config.token.as_ref())?;
         let asked = parse(&request.body)?;
         let round = snapshot.round.as_ref().ok_or_else(not_read_yet)?;
-        commands::check(asked, round, snapshot.chain_time_at(now))?;
-        let kind = match asked {
-            Asked::Draw { .. } => CommandKind::Draw,
-            Asked::Refund { force, .. } => CommandKind::Refund { force },
-        };
-        let id = self.operator.submit(asked.round_id(), kind);
+        commands::check(asked, snapshot, round, now)?;
+        let id = self.operator.submit(asked.round_id, asked.kind);
         let id = id.map_err(|OperatorBusy| Refusal {
             headers: vec![("Retry-After", "5".to_owned())],
             ..refusal(
@@ -325,7 +321,7 @@ impl Api {
             )
         })?;
         let location = format!("/api/operator/actions/{id}");
-        let body = view::accepted(&id, asked.round_id(), &location);
+        let body = view::accepted(&id, asked.round_id, &location);
         Ok(Body::Accepted { location, body })
     }
 

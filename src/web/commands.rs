@@ -1,25 +1,21 @@
 //! Manual actions: who may ask, what the body must be, and whether the snapshot lets the contract accept it now. Pure.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
 use crate::config::Secret;
-use crate::lottery::round::{Phase, Round, RoundState};
+use crate::lottery::command::{admit, CommandKind, Grounds};
+use crate::lottery::round::Round;
+use crate::lottery::snapshot::Snapshot;
 use crate::web::http::Request;
 use crate::web::reply::{refusal, Refusal};
 
 /// A manual action as its body asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    Draw { round_id: u64 },
-    Refund { round_id: u64, force: bool },
-}
-
-impl Asked {
-    pub fn round_id(self) -> u64 {
-        match self {
-            Asked::Draw { round_id } | Asked::Refund { round_id, .. } => round_id,
-        }
-    }
+pub struct Asked {
+    pub round_id: u64,
+    pub kind: CommandKind,
 }
 
 /// Lets the holder of the token pass.
@@ -47,12 +43,14 @@ pub fn authorize(request: &Request, token: Option<&Secret>) -> Result<(), Refusa
 
 pub fn parse_draw(body: &[u8]) -> Result<Asked, Refusal> {
     let (round_id, _) = parse(body, "{\"roundId\": N}", false)?;
-    Ok(Asked::Draw { round_id })
+    let kind = CommandKind::Draw;
+    Ok(Asked { round_id, kind })
 }
 
 pub fn parse_refund(body: &[u8]) -> Result<Asked, Refusal> {
     let (round_id, force) = parse(body, "{\"roundId\": N, \"force\": true or false}", true)?;
-    Ok(Asked::Refund { round_id, force })
+    let kind = CommandKind::Refund { force };
+    Ok(Asked { round_id, kind })
 }
 
 fn parse(body: &[u8], shape: &str, takes_force: bool) -> Result<(u64, bool), Refusal> {
@@ -95,44 +93,26 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// Whether the contract could accept the action at `chain_time`.
-pub fn check(asked: Asked, round: &Round, chain_time: u64) -> Result<(), Refusal> {
-    let conflict = |code, message| Err(refusal(409, code, message));
-    let round_id = asked.round_id();
-    if round_id != round.round_id {
-        let running = round.round_id;
-        let message = format!("round {round_id} is not running, round {running} is");
-        return conflict("not_running", message);
-    }
-    if round.state != RoundState::Betting {
-        let state = round.state.label();
-        let message = format!("round {round_id} is {state}, it must be BETTING");
-        return conflict("not_betting", message);
-    }
-    if round.total_pot_wei.is_zero() {
-        let message = format!("round {round_id} has no bets: there is nothing to draw or refund");
-        return conflict("no_bets", message);
-    }
-    let (opens, closes) = (round.min_draw_time, round.max_draw_time);
-    match (asked, round.phase(chain_time)) {
-        (Asked::Draw { .. }, Phase::DrawWindow)
-        | (Asked::Refund { .. }, Phase::Overdue)
-        | (Asked::Refund { force: true, .. }, _) => Ok(()),
-        (Asked::Draw { .. }, Phase::Overdue) => conflict(
-            "too_late",
-            format!("the draw window closed at {closes}, chain time is {chain_time}: only a refund is left"),
-        ),
-        (Asked::Draw { .. }, _) => conflict(
-            "too_early",
-            format!("the draw window opens at {opens}, chain time is {chain_time}: try again then"),
-        ),
-        (Asked::Refund { force: false, .. }, _) => conflict(
-            "needs_force",
-            format!(
-                "round {round_id} can be drawn until {closes}, chain time is {chain_time}: wait until then, or \
-                 refund it all the same with \"force\": true"
-            ),
-        ),
+/// Whether the command may be handed to the operator, by the rule that the operator itself will ask.
+///
+/// # Errors
+/// 409 with the reason's own code and text.
+pub fn check(
+    asked: Asked,
+    snapshot: &Snapshot,
+    round: &Round,
+    now: Instant,
+) -> Result<(), Refusal> {
+    let grounds = Grounds {
+        round,
+        chain_time: snapshot.chain_time_at(now),
+        key_loaded: snapshot.operator.key_loaded,
+        // What is out may have ended when the command's turn comes.
+        in_flight: None,
+    };
+    match admit(asked.round_id, asked.kind, &grounds) {
+        Ok(_) => Ok(()),
+        Err(refused) => Err(refusal(409, refused.code(), refused.to_string())),
     }
 }
 
@@ -152,7 +132,6 @@ fn is_equal_in_constant_time(given: &[u8], secret: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::types::U256;
 
     #[test]
     fn secrets_are_compared_whole() {
@@ -174,13 +153,25 @@ mod tests {
     fn bodies() {
         let draw = |body: &str| parse_draw(body.as_bytes()).map_err(|refusal| refusal.message);
         let refund = |body: &str| parse_refund(body.as_bytes()).map_err(|refusal| refusal.message);
-        assert_eq!(draw("{\"roundId\": 7}"), Ok(Asked::Draw { round_id: 7 }));
+        assert_eq!(
+            draw("{\"roundId\": 7}"),
+            Ok(Asked {
+                round_id: 7,
+                kind: CommandKind::Draw
+            })
+        );
         for (body, force) in [
             ("{\"roundId\":7}", false),
             ("{\"roundId\":7,\"force\":false}", false),
             ("{\"force\":true,\"roundId\":7}", true),
         ] {
-            assert_eq!(refund(body), Ok(Asked::Refund { round_id: 7, force }));
+            assert_eq!(
+                refund(body),
+                Ok(Asked {
+                    round_id: 7,
+                    kind: CommandKind::Refund { force }
+                })
+            );
         }
         for (refused, named) in [
             (draw(""), "the body must be {\"roundId\": N}"),
@@ -205,70 +196,5 @@ mod tests {
         }
         let long = draw(&format!("{{\"{}\":1}}", "é".repeat(5_000))).unwrap_err();
         assert!(long.len() < 300 && long.contains('…'), "{long}");
-    }
-
-    #[test]
-    fn every_conflict_has_its_reason() {
-        let round = |state, pot: u64| Round {
-            round_id: 7,
-            state,
-            start_time: 1_000,
-            end_time: 1_180,
-            min_draw_time: 1_185,
-            max_draw_time: 1_360,
-            total_pot_wei: U256::from(pot),
-            participant_count: 2,
-        };
-        let running = round(RoundState::Betting, 5);
-        let draw = Asked::Draw { round_id: 7 };
-        let refund = |force| Asked::Refund { round_id: 7, force };
-        let table = [
-            (
-                Asked::Draw { round_id: 6 },
-                &running,
-                1_200,
-                Some("not_running"),
-            ),
-            (
-                Asked::Refund {
-                    round_id: 8,
-                    force: true,
-                },
-                &running,
-                1_400,
-                Some("not_running"),
-            ),
-            (
-                draw,
-                &round(RoundState::Waiting, 0),
-                1_200,
-                Some("not_betting"),
-            ),
-            (draw, &round(RoundState::Betting, 0), 1_200, Some("no_bets")),
-            (
-                refund(true),
-                &round(RoundState::Betting, 0),
-                1_400,
-                Some("no_bets"),
-            ),
-            (draw, &running, 1_180, Some("too_early")),
-            (draw, &running, 1_184, Some("too_early")),
-            (draw, &running, 1_185, None),
-            (draw, &running, 1_360, None),
-            (draw, &running, 1_361, Some("too_late")),
-            (refund(false), &running, 1_100, Some("needs_force")),
-            (refund(false), &running, 1_360, Some("needs_force")),
-            (refund(false), &running, 1_361, None),
-            (refund(true), &running, 1_100, None),
-            (refund(true), &running, 1_361, None),
-        ];
-        for (asked, round, chain_time, expected) in table {
-            let found = check(asked, round, chain_time).err();
-            assert!(found.iter().all(|refusal| refusal.status == 409));
-            let code = found.map(|refusal| refusal.code);
-            assert_eq!(code, expected, "{asked:?} at {chain_time}");
-        }
-        let other = check(Asked::Draw { round_id: 6 }, &running, 1_200).unwrap_err();
-        assert!(other.message.contains("round 7 is"), "{}", other.message);
     }
 }

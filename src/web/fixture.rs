@@ -6,7 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::{bounded, Receiver};
 use serde_json::Value;
 
-use crate::actors::messages::{Command, CommandKind, OperatorHandle, SharedSnapshot};
+use crate::actors::messages::{OperatorHandle, SharedSnapshot};
 use crate::base::clock::{ChainTime, Clock};
 use crate::base::metrics::Metrics;
 use crate::base::thread::Health;
@@ -16,6 +16,7 @@ use crate::chain::types::{Address, H256, U256};
 use crate::config::Secret;
 use crate::lottery::action::*;
 use crate::lottery::alert::*;
+use crate::lottery::command::{Command, CommandKind};
 use crate::lottery::event::*;
 use crate::lottery::history::*;
 use crate::lottery::operator_status::*;

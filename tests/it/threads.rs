@@ -137,3 +137,57 @@ fn the_stores_failure_ends_the_process() {
     daemon.wait_log(&format!("store has not turned for {STUCK_AFTER_SECS} s"));
     assert_eq!(daemon.ended().code(), Some(1));
 }
+
+/// Points in the driving of a transaction at which the operator is made to crash.
+const CRASHES: [&str; 4] = [
+    "operator-signed",
+    "operator-sent",
+    "operator-looked",
+    "operator-replaced",
+];
+
+/// The operator crashes with a transaction out; after its restart it still knows it, and it is the one that is mined.
+fn nothing_that_is_out_is_lost(chain: &Chain, point: &str) {
+    let lottery = chain.deploy(Timing {
+        betting: 6,
+        min_draw_delay: 2,
+        max_draw_delay: 62,
+        min_extension: 20,
+    });
+    let daemon = start(&lottery, "PANIC_ONCE_AT", point);
+    lottery.bet(2, BET_WEI);
+    lottery.bet(3, BET_WEI);
+    let sent_before = chain.dev().raw_transactions().len();
+    chain.dev().hold_transactions(true);
+    wait_for("the restart", || {
+        (component(&daemon, "operator")["restarts"] == 1).then_some(())
+    });
+    wait_for("a transaction", || {
+        (chain.dev().raw_transactions().len() > sent_before).then_some(())
+    });
+    let out = || daemon.get("/api/operator/status").1["inFlight"].clone();
+    let known = wait_for("what is in flight", || {
+        let known = out();
+        known.is_object().then_some(known)
+    });
+    // A second action is refused, and what is out stays known.
+    let body = json!({"roundId": 1, "force": true});
+    let refused = daemon.act("/api/round/refund", &body);
+    let error = refused["error"].as_str().unwrap();
+    assert!(error.contains("is in flight"), "{refused}");
+    assert_eq!(out()["nonce"], known["nonce"]);
+    chain.dev().hold_transactions(false);
+    wait_for("the draw", || (lottery.round().round_id == 2).then_some(()));
+    // Done by the action that was begun before the crash, not by another one.
+    wait_for("the action's end", || {
+        let (_, action) = daemon.get("/api/operator/actions/auto-1-1");
+        assert_ne!(action["state"], "failed", "{action}");
+        (action["state"] == "done").then_some(())
+    });
+    assert_eq!(daemon.get("/api/operator/actions/auto-1-2").0, 404);
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_draw_loses_no_transaction() {
+    each(&CRASHES, nothing_that_is_out_is_lost);
+}

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use super::{code, message, with_state};
-use crate::actors::messages::CommandKind;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::{spawn_supervised, OnFailure};
 use crate::lottery::action::{ActionKind, ActionState};
+use crate::lottery::command::CommandKind;
 use crate::lottery::round::RoundState;
 use crate::lottery::snapshot::Snapshot;
 use crate::web::fixture::{self, header, json as body_of, Fixture, QUEUE_LEN, TOKEN};

@@ -1,58 +1,53 @@
-//! What the operator tells: its phase, its alerts, and the record of each action.
+//! What the operator tells: its phase, its alerts, the record of each action, and its metrics. What is in flight is not
+//! kept here but handed in whenever the status is published.
 
 use std::sync::Arc;
 
-use crate::actors::operator::{Flight, Operator, EXTENSIONS_PER_DAY_MAX};
+use crate::actors::alerts::Alerts;
+use crate::actors::memory_store::UpdateSender;
+use crate::actors::messages::SharedSnapshot;
+use crate::base::clock::Clock;
+use crate::base::metrics::Metrics;
+use crate::chain::types::U256;
 use crate::lottery::action::{ActionKind, ActionRecord, ActionState, InFlight};
 use crate::lottery::alert::Severity;
-use crate::lottery::decision::{Trouble, Why};
+use crate::lottery::decision::Why;
 use crate::lottery::operator_status::OperatorStatus;
 use crate::lottery::round::Round;
 use crate::lottery::state::Update;
 
-impl Operator {
-    pub(super) fn blocked(&mut self, trouble: Trouble, round: &Round) {
-        let (code, text) = match trouble {
-            Trouble::DeadEmptyRound => (
-                "dead_empty_round",
-                format!(
-                    "round {} ended without a bet: the contract accepts nothing any more",
-                    round.round_id
-                ),
-            ),
-            Trouble::TooManyExtensions => (
-                "too_many_extensions",
-                format!(
-                    "round {} is empty and was extended {EXTENSIONS_PER_DAY_MAX} times in a day",
-                    round.round_id
-                ),
-            ),
-        };
-        self.say_phase(text.clone(), false);
-        self.alerts
-            .raise(code, Severity::Critical, Some(round.round_id), text);
+pub(super) struct Reporter {
+    pub(super) updates: UpdateSender,
+    pub(super) snapshot: SharedSnapshot,
+    pub(super) clock: Clock,
+    pub(super) metrics: Metrics,
+    pub(super) alerts: Alerts,
+    pub(super) status: OperatorStatus,
+}
+
+impl Reporter {
+    pub(super) fn say_phase(&mut self, round_id: u64, phase: String) {
+        if self.status.phase == phase {
+            return;
+        }
+        // The seconds to go change at every look; the phase's name is what is worth a line.
+        let same_kind = phase.split('(').next() == self.status.phase.split('(').next();
+        if !same_kind {
+            log::info!("round {round_id}: {phase}");
+        }
+        if !same_kind || !phase.starts_with("waiting for draw window") {
+            self.status.phase = phase;
+        }
     }
 
-    pub(super) fn say_phase(&mut self, phase: String, given_up: bool) {
-        if given_up {
-            let text = format!("{phase}; a manual draw is still possible");
-            self.alerts.raise(
-                "draw_given_up",
-                Severity::Critical,
-                Some(self.round.round_id),
-                text,
-            );
-        }
-        if self.status.phase != phase {
-            // The seconds to go change at every look; the phase's name is what is worth a line.
-            let same_kind = phase.split('(').next() == self.status.phase.split('(').next();
-            if !same_kind {
-                log::info!("round {}: {phase}", self.round.round_id);
-            }
-            if !same_kind || !phase.starts_with("waiting for draw window") {
-                self.status.phase = phase;
-            }
-        }
+    pub(super) fn alert(
+        &mut self,
+        code: &'static str,
+        severity: Severity,
+        round_id: u64,
+        message: String,
+    ) {
+        self.alerts.raise(code, severity, Some(round_id), message);
     }
 
     pub(super) fn new_record(
@@ -65,8 +60,9 @@ impl Operator {
         ActionRecord::queued(id, kind, round_id, manual, self.clock.unix_ms())
     }
 
+    /// Tells how the action ended, or that nothing came of it.
     pub(super) fn end_record(
-        &mut self,
+        &self,
         record: &mut ActionRecord,
         state: ActionState,
         error: Option<String>,
@@ -74,21 +70,6 @@ impl Operator {
         record.state = state;
         record.error = error;
         self.publish_record(record);
-        self.status.in_flight = None;
-    }
-
-    pub(super) fn publish_flight(&mut self, flight: &mut Flight) {
-        flight.record.hashes = flight.state.hashes();
-        flight.record.attempts = u32::try_from(flight.record.hashes.len()).unwrap_or(u32::MAX);
-        self.status.in_flight = Some(InFlight {
-            action: flight.record.kind,
-            round_id: flight.record.round_id,
-            nonce: flight.state.nonce,
-            hashes: flight.record.hashes.clone(),
-            attempts: flight.record.attempts,
-        });
-        let mut record = flight.record.clone();
-        self.publish_record(&mut record);
     }
 
     pub(super) fn publish_record(&self, record: &mut ActionRecord) {
@@ -97,7 +78,12 @@ impl Operator {
         let _ = self.updates.send(Update::Action(Arc::new(record.clone())));
     }
 
-    pub(super) fn publish_status(&mut self) -> Result<(), String> {
+    /// Sends the status where it differs from what the store has.
+    ///
+    /// # Errors
+    /// When the store is gone.
+    pub(super) fn publish_status(&mut self, in_flight: Option<InFlight>) -> Result<(), String> {
+        self.status.in_flight = in_flight;
         self.status.alerts = self.alerts.current();
         let quiet = |status: &OperatorStatus| OperatorStatus {
             watchdog_last_check_unix_ms: None,
@@ -107,11 +93,31 @@ impl Operator {
         if quiet(&self.snapshot.load().operator) == quiet(&self.status) {
             return Ok(());
         }
-        let status = Arc::new(self.status.clone());
-        let update = Update::Operator(status);
+        let update = Update::Operator(Arc::new(self.status.clone()));
         self.updates
             .send(update)
             .map_err(|_| "the store is gone".to_owned())
+    }
+
+    /// A transaction was mined: what it was, how it ended, what it cost.
+    pub(super) fn count_mined(&mut self, kind: ActionKind, outcome: &str, cost_wei: U256) {
+        let action = ("action", kind.label());
+        self.metrics.add(
+            "lottery_transactions_total",
+            "Transactions by action and outcome.",
+            &[action, ("outcome", outcome)],
+            1.0,
+        );
+        let ether = cost_wei.to_string().parse::<f64>().unwrap_or(0.0) / 1e18;
+        self.metrics.add(
+            "lottery_gas_spent_ether_total",
+            "Ether spent on gas.",
+            &[action],
+            ether,
+        );
+        if let Some(balance_wei) = &mut self.status.balance_wei {
+            *balance_wei = balance_wei.saturating_sub(cost_wei);
+        }
     }
 }
 

@@ -1,0 +1,51 @@
+//! One look at the world: everything that a turn of the operator rests on, taken once and handed on whole, so that no
+//! two steps of a turn see different things.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::actors::operator::memory::RoundMemory;
+use crate::base::clock::ChainTime;
+use crate::chain::types::BlockRef;
+use crate::lottery::round::Round;
+use crate::lottery::snapshot::Snapshot;
+
+pub(super) struct Moment {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) round: Round,
+    pub(super) head: BlockRef,
+    pub(super) chain_time: ChainTime,
+    pub(super) now: Instant,
+    /// What the next block's time is expected to be: the node's word where it was asked, else the bound of the heads.
+    pub(super) next_block_time: u64,
+}
+
+impl Moment {
+    /// None until the chain has been read.
+    pub(super) fn of(
+        snapshot: Arc<Snapshot>,
+        memory: &RoundMemory,
+        now: Instant,
+    ) -> Option<Moment> {
+        let round = snapshot.round.clone()?;
+        let (head, chain_time) = (snapshot.head?, snapshot.chain_time?);
+        let spacing = snapshot.schedule.min_spacing_secs;
+        let next_block_time = match memory.pending_time_at(head) {
+            Some(time) => time.max(head.timestamp),
+            None => head.timestamp.saturating_add(spacing),
+        };
+        Some(Moment {
+            snapshot,
+            round,
+            head,
+            chain_time,
+            now,
+            next_block_time,
+        })
+    }
+
+    /// Chain time carried forward to now, in unix seconds.
+    pub(super) fn carried_time(&self) -> u64 {
+        self.chain_time.at(self.now)
+    }
+}
