@@ -1,4 +1,4 @@
-//! How the benchmarks sum up what they have measured.
+//! How the benchmarks sum up what they have measured; they print it themselves.
 
 use std::time::Duration;
 
