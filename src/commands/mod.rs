@@ -45,6 +45,7 @@ Options:
   --direct                 draw, refund: act without a running daemon
   --json                   check, verify, draw, refund: print JSON
   --help, --version
+  --help settings          every setting with its default and what is allowed
 
 Settings come from the file, then from variables like LOTTERY_BLOCKCHAIN_RPC_URL, then
 from --set. The operator's key comes from operator.key_file, a keystore, the variable
@@ -68,6 +69,7 @@ enum Command {
     Draw,
     Refund,
     Help,
+    HelpOnSettings,
     Version,
 }
 
@@ -97,6 +99,10 @@ pub fn main(
     match invocation.command {
         Command::Help => {
             print!("{HELP}");
+            return Exit::Done;
+        }
+        Command::HelpOnSettings => {
+            print!("{}", config::settings_help());
             return Exit::Done;
         }
         Command::Version => {
@@ -169,10 +175,14 @@ fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, String> {
             "--direct" => invocation.direct = true,
             "--json" => invocation.json = true,
             "--help" | "-h" | "help" => {
+                let command = match args.next() {
+                    Some(topic) if topic == "settings" => Command::HelpOnSettings,
+                    _ => Command::Help,
+                };
                 return Ok(Invocation {
-                    command: Command::Help,
+                    command,
                     ..invocation
-                })
+                });
             }
             "--version" | "-V" => {
                 return Ok(Invocation {

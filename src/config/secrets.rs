@@ -1,37 +1,23 @@
-//! The key, the API token and other secrets: from exactly one source each, from files that nobody else can read, shown
-//! never and zeroed when dropped.
+//! The key and the API token: from exactly one source each, from files that nobody else can read.
 
-use std::fmt;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::config::raw::{Raw, Source};
+use crate::config::kinds::File;
+use crate::config::raw::{Raw, KEY_VARIABLE};
+use crate::config::secret::Secret;
+use crate::config::source::{content, Source};
+use crate::config::table::{
+    Described, Setting, API_TOKEN_FILE, KEYSTORE_FILE, KEYSTORE_PASSWORD_FILE, KEY_FILE,
+};
 
-pub const KEY_VARIABLE: &str = "LOTTERY_OPERATOR_PRIVATE_KEY";
+/// Where systemd puts the credentials of a unit.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 /// A secret's file is a line or a small JSON document.
-const SECRET_FILE_MAX_BYTES: u64 = 64 * 1024;
-
-/// A text that must not be shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    pub fn new(text: String) -> Secret {
-        Secret(Zeroizing::new(text))
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The operator's key as it was found, not yet made into a key.
 #[derive(Clone, Debug)]
@@ -40,29 +26,56 @@ pub enum KeyMaterial {
     Keystore { json: Secret, password: Secret },
 }
 
-pub struct KeyFiles {
-    pub key_file: Option<(String, Source)>,
-    pub keystore_file: Option<(String, Source)>,
-    pub keystore_password_file: Option<(String, Source)>,
+/// What the environment says about secrets.
+pub(crate) struct Environment {
+    key: Option<Secret>,
+    credentials: Option<PathBuf>,
+}
+
+/// One secret's file, and who named it.
+struct SecretFile {
+    path: PathBuf,
+    source: Source,
+    name: String,
+}
+
+impl Environment {
+    /// An empty variable is not set.
+    pub fn of(env: &[(String, String)]) -> Environment {
+        let variable = |wanted: &str| {
+            let found = env.iter().find(|(name, _)| name == wanted);
+            found
+                .map(|(_, value)| content(value))
+                .filter(|value| !value.is_empty())
+        };
+        Environment {
+            key: variable(KEY_VARIABLE).map(|key| Secret::new(key.to_owned())),
+            credentials: variable(CREDENTIALS_VARIABLE).map(PathBuf::from),
+        }
+    }
+
+    /// A credential that systemd handed over.
+    fn credential(&self, name: &str) -> Option<SecretFile> {
+        let path = self.credentials.as_ref()?.join(name);
+        path.exists().then(|| SecretFile {
+            path,
+            source: Source::Variable(CREDENTIALS_VARIABLE.to_owned()),
+            name: format!("credential {name}"),
+        })
+    }
 }
 
 /// The key from exactly one of variable, file, keystore and credential; None when there is none at all.
-pub fn operator_key(
-    raw: &mut Raw,
-    variable: Option<String>,
-    files: KeyFiles,
-    credentials: Option<&str>,
-) -> Option<KeyMaterial> {
-    let credential = credential(credentials, "operator_key");
+pub(crate) fn operator_key(raw: &mut Raw, environment: &Environment) -> Option<KeyMaterial> {
+    let key_file = configured(raw, &KEY_FILE);
+    let keystore_file = configured(raw, &KEYSTORE_FILE);
+    let credential = environment.credential("operator_key");
     let mut named = Vec::new();
-    if variable.is_some() {
+    if environment.key.is_some() {
         named.push(format!("environment variable {KEY_VARIABLE}"));
     }
-    if let Some((path, _)) = &files.key_file {
-        named.push(format!("operator.key_file ({path})"));
-    }
-    if let Some((path, _)) = &files.keystore_file {
-        named.push(format!("operator.keystore_file ({path})"));
+    for file in [&key_file, &keystore_file].into_iter().flatten() {
+        named.push(format!("{} ({})", file.name, file.path.display()));
     }
     if credential.is_some() {
         named.push("the systemd credential operator_key".to_owned());
@@ -74,53 +87,28 @@ pub fn operator_key(
         ));
         return None;
     }
-    if let Some(key) = variable {
-        return Some(KeyMaterial::Hex(Secret::new(key)));
+    if let Some(key) = &environment.key {
+        return Some(KeyMaterial::Hex(key.clone()));
     }
-    if let Some((path, source)) = files.key_file {
-        return read_secret(raw, &path, &source, "operator.key_file", credentials)
-            .map(KeyMaterial::Hex);
+    if let Some(file) = keystore_file {
+        return keystore(raw, file, environment);
     }
-    if let Some((path, source)) = files.keystore_file {
-        return keystore(
-            raw,
-            (path, source),
-            files.keystore_password_file,
-            credentials,
-        );
-    }
-    let path = credential?.display().to_string();
-    let source = Source::Variable("CREDENTIALS_DIRECTORY".to_owned());
-    read_secret(raw, &path, &source, "credential operator_key", credentials).map(KeyMaterial::Hex)
+    let file = key_file.or(credential)?;
+    read_secret(raw, &file, environment).map(KeyMaterial::Hex)
 }
 
-fn keystore(
-    raw: &mut Raw,
-    (path, source): (String, Source),
-    password_file: Option<(String, Source)>,
-    credentials: Option<&str>,
-) -> Option<KeyMaterial> {
-    let json = read_secret(raw, &path, &source, "operator.keystore_file", credentials);
-    let password_file = password_file.or_else(|| {
-        let path = credential(credentials, "keystore_password")?;
-        Some((
-            path.display().to_string(),
-            Source::Variable("CREDENTIALS_DIRECTORY".to_owned()),
-        ))
-    });
-    let Some((path, source)) = password_file else {
+fn keystore(raw: &mut Raw, file: SecretFile, environment: &Environment) -> Option<KeyMaterial> {
+    let json = read_secret(raw, &file, environment);
+    let password_file = configured(raw, &KEYSTORE_PASSWORD_FILE)
+        .or_else(|| environment.credential("keystore_password"));
+    let Some(password_file) = password_file else {
         raw.problems.push(format!(
-            "{source}: operator.keystore_file needs operator.keystore_password_file, or the credential keystore_password"
+            "{}: operator.keystore_file needs operator.keystore_password_file, or the credential keystore_password",
+            file.source
         ));
         return None;
     };
-    let password = read_secret(
-        raw,
-        &path,
-        &source,
-        "operator.keystore_password_file",
-        credentials,
-    )?;
+    let password = read_secret(raw, &password_file, environment)?;
     Some(KeyMaterial::Keystore {
         json: json?,
         password,
@@ -128,26 +116,16 @@ fn keystore(
 }
 
 /// The token for manual actions, from its file or systemd's credential.
-pub fn api_token(
-    raw: &mut Raw,
-    file: Option<(String, Source)>,
-    credentials: Option<&str>,
-) -> Option<Secret> {
-    let (path, source) = file.or_else(|| {
-        let path = credential(credentials, "api_token")?;
-        Some((
-            path.display().to_string(),
-            Source::Variable("CREDENTIALS_DIRECTORY".to_owned()),
-        ))
-    })?;
-    let token = read_secret(raw, &path, &source, "server.api_token_file", credentials)?;
+pub(crate) fn api_token(raw: &mut Raw, environment: &Environment) -> Option<Secret> {
+    let file = configured(raw, &API_TOKEN_FILE).or_else(|| environment.credential("api_token"))?;
+    let token = read_secret(raw, &file, environment)?;
     let text = token.expose();
     let fits = (16..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !fits {
         let found = format!("a file with {} characters", text.chars().count());
         raw.problem(
-            &source,
-            "server.api_token_file",
+            &file.source,
+            &file.name,
             &found,
             "one line of 16 to 512 visible ASCII characters",
         );
@@ -156,47 +134,109 @@ pub fn api_token(
     Some(token)
 }
 
-fn credential(directory: Option<&str>, name: &str) -> Option<PathBuf> {
-    Some(Path::new(directory?).join(name)).filter(|path| path.exists())
+fn configured(raw: &mut Raw, setting: &Setting<File>) -> Option<SecretFile> {
+    let path = raw.optional(setting)?;
+    Some(SecretFile {
+        path,
+        source: raw.source(setting),
+        name: setting.path(),
+    })
 }
 
-/// Reads a secret's file, trimmed. Outside systemd's credentials nobody else may be able to read it.
-fn read_secret(
-    raw: &mut Raw,
-    path: &str,
-    source: &Source,
-    key: &str,
-    credentials: Option<&str>,
-) -> Option<Secret> {
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            raw.problems
-                .push(format!("{source}: {key}: {path} cannot be read: {error}"));
-            return None;
-        }
-    };
-    let mode = metadata.permissions().mode() & 0o777;
-    let is_credential = credentials.is_some_and(|directory| Path::new(path).starts_with(directory));
-    if mode & 0o077 != 0 && !is_credential {
-        raw.problems.push(format!(
-            "{source}: {key}: {path} has mode {mode:03o}, allowed is access for its owner alone: chmod 600 {path}"
-        ));
-        return None;
-    }
-    if metadata.len() > SECRET_FILE_MAX_BYTES {
-        raw.problems.push(format!(
-            "{source}: {key}: {path} has {} bytes, allowed are {SECRET_FILE_MAX_BYTES}",
-            metadata.len()
-        ));
-        return None;
-    }
-    match std::fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => Some(Secret::new(text.trim().to_owned())),
-        Err(error) => {
-            raw.problems
-                .push(format!("{source}: {key}: {path} cannot be read: {error}"));
+/// Reads a secret's file, without space and byte order mark around it.
+fn read_secret(raw: &mut Raw, file: &SecretFile, environment: &Environment) -> Option<Secret> {
+    let told = format!("{}: {}: {}", file.source, file.name, file.path.display());
+    let result = std::fs::metadata(&file.path)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|metadata| {
+            let is_credential = environment
+                .credentials
+                .as_ref()
+                .is_some_and(|directory| file.path.starts_with(directory));
+            let mode = metadata.permissions().mode() & 0o777;
+            if let Some(warning) = judge_mode(mode, is_credential, &file.path, lies_read_only)? {
+                raw.warnings.push(format!("{told} {warning}"));
+            }
+            read_bounded(&file.path)
+        });
+    match result {
+        Ok(text) => Some(text),
+        Err(problem) => {
+            raw.problems.push(format!("{told} {problem}"));
             None
         }
+    }
+}
+
+/// Whether a secret's file of this mode may be used, and with which warning. Nobody but its owner should be able to
+/// read it; where that cannot be arranged, on a read-only mount such as orchestrators make for secrets, it is said.
+fn judge_mode(
+    mode: u32,
+    is_credential: bool,
+    path: &Path,
+    lies_read_only: impl Fn(&Path) -> bool,
+) -> Result<Option<String>, String> {
+    if mode & 0o077 == 0 || is_credential {
+        return Ok(None);
+    }
+    if lies_read_only(path) {
+        return Ok(Some(format!(
+            "has mode {mode:03o}: others on this machine may read it (its mount is read-only, so it is used all the same)"
+        )));
+    }
+    let path = path.display();
+    Err(format!(
+        "has mode {mode:03o}, allowed is access for its owner alone: chmod 600 {path}"
+    ))
+}
+
+fn lies_read_only(path: &Path) -> bool {
+    let mount = rustix::fs::statvfs(path);
+    mount.is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+}
+
+fn read_bounded(path: &Path) -> Result<Secret, String> {
+    let unreadable = |error| format!("cannot be read: {error}");
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = Zeroizing::new(String::new());
+    file.take(SECRET_FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > SECRET_FILE_BYTES_MAX {
+        return Err(format!(
+            "has more than {SECRET_FILE_BYTES_MAX} bytes, which are allowed"
+        ));
+    }
+    match content(&text) {
+        "" => Err("is empty".to_owned()),
+        secret => Ok(Secret::new(secret.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_others_can_read_is_used_on_a_read_only_mount_alone() {
+        let judge = |mode, is_credential, read_only| {
+            judge_mode(mode, is_credential, Path::new("/run/key"), |_| read_only)
+        };
+        for mode in [0o400, 0o600, 0o700] {
+            assert_eq!(judge(mode, false, false), Ok(None), "{mode:o}");
+        }
+        for mode in [0o440, 0o444, 0o640, 0o604, 0o601, 0o777] {
+            assert_eq!(judge(mode, true, false), Ok(None), "{mode:o}");
+            let warning = judge(mode, false, true).unwrap().unwrap();
+            assert!(warning.starts_with(&format!("has mode {mode:03o}")));
+            let refused = judge(mode, false, false).unwrap_err();
+            assert!(refused.ends_with("chmod 600 /run/key"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_mount_says_itself_whether_it_is_read_only() {
+        assert!(!lies_read_only(&std::env::temp_dir()));
+        assert!(!lies_read_only(Path::new("/nowhere/at/all")));
     }
 }

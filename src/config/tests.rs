@@ -1,11 +1,13 @@
 //! Every kind of bad configuration, with the very words that a person gets to read.
 
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::kinds::Kind;
 
 const ADDRESS: &str = "0x5fbdb2315678afecb367f032d93f642f64180aa3";
 const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -81,8 +83,8 @@ fn the_defaults_are_those_of_the_documentation() {
         ),
         (1_000, 20)
     );
-    assert!(config.server.trusted_proxies[0].contains("127.3.2.1".parse().unwrap()));
-    assert!(config.server.trusted_proxies[1].contains("::1".parse().unwrap()));
+    assert!(config.server.trusted_proxies[0].contains(&"127.3.2.1".parse::<IpAddr>().unwrap()));
+    assert!(config.server.trusted_proxies[1].contains(&"::1".parse::<IpAddr>().unwrap()));
     assert!(
         config.warnings[0].contains("will not draw"),
         "{:?}",
@@ -257,6 +259,240 @@ fn variables_and_flags_are_named_in_their_problems() {
     );
 }
 
+fn warnings(env: &[(&str, &str)]) -> Vec<String> {
+    let config = load_with(Some(&file("\"server\": {}")), env, &[]).unwrap();
+    let mut warnings = config.warnings;
+    warnings.retain(|warning| !warning.contains("no key is configured"));
+    warnings
+}
+
+#[test]
+fn what_an_orchestrator_injects_stops_nothing() {
+    let injected = [
+        ("LOTTERY_SERVICE_HOST", "10.0.0.1"),
+        ("LOTTERY_SERVICE_PORT", "6080"),
+        ("LOTTERY_PORT", "tcp://10.0.0.1:80"),
+        ("LOTTERY_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("LOTTERY_PORT_80_TCP_PROTO", "tcp"),
+        ("LOTTERY_PORT_80_TCP_ADDR", "10.0.0.1"),
+        // A service called "lottery-server" meets the name of a setting, one called "lottery-serve" nearly.
+        ("LOTTERY_SERVER_PORT", "tcp://10.0.0.1:80"),
+        ("LOTTERY_SERVE_PORT", "tcp://10.0.0.1:80"),
+        ("LOTTERY_SERVER_PORT_53_UDP", "udp://10.0.0.1:53"),
+    ];
+    let told = warnings(&injected);
+    assert_eq!(told.len(), injected.len(), "{told:?}");
+    for ((name, value), warning) in injected.iter().zip(&told) {
+        let why = match value.contains("://") {
+            true => "its value is a service link that an orchestrator injected",
+            false => "no such setting",
+        };
+        assert_eq!(
+            warning,
+            &format!("environment variable {name} is ignored: {why}")
+        );
+    }
+    let config = load_with(Some(&file("\"server\": {}")), &injected, &[]).unwrap();
+    assert_eq!(config.server.listen.port(), 6080);
+}
+
+#[test]
+fn a_slip_of_up_to_two_characters_is_an_error_and_more_a_warning() {
+    let told = |name: &str| load_with(Some(&file("\"server\": {}")), &[(name, "1")], &[]);
+    for (name, meant) in [
+        ("LOTTERY_SERVER_PROT", "LOTTERY_SERVER_PORT"),
+        ("LOTTERY_SERVER_PORTS", "LOTTERY_SERVER_PORT"),
+        ("LOTTERY_server_port", "LOTTERY_SERVER_PORT"),
+        ("LOTTERY_SERVERPORT", "LOTTERY_SERVER_PORT"),
+        ("LOTTERY_BLOCKCHAIN_RPC_URLS", "LOTTERY_BLOCKCHAIN_RPC_URL"),
+        (
+            "LOTTERY_BLOCKCHAIN_MAX_FEE_GWAI",
+            "LOTTERY_BLOCKCHAIN_MAX_FEE_GWEI",
+        ),
+        (
+            "LOTTERY_OPERATOR_PRIVATEKEY",
+            "LOTTERY_OPERATOR_PRIVATE_KEY",
+        ),
+    ] {
+        let hint = format!("environment variable {name}: no such setting (did you mean {meant}?)");
+        assert_eq!(told(name).unwrap_err().0, [hint], "{name}");
+    }
+    for name in [
+        "LOTTERY_SERVER_PARTIES",
+        "LOTTERY_SERVICE_HOST",
+        "LOTTERY_",
+        "LOTTERY_X",
+    ] {
+        assert_eq!(
+            warnings(&[(name, "1")]),
+            [format!(
+                "environment variable {name} is ignored: no such setting"
+            )]
+        );
+    }
+    // Somebody else's variable is at most asked about.
+    assert_eq!(
+        warnings(&[("LOTERY_SERVER_PORT", "1"), ("PATH", "/bin"), ("LOTTERYX", "1")]),
+        ["environment variable LOTERY_SERVER_PORT: no such setting (did you mean LOTTERY_SERVER_PORT?)"]
+    );
+}
+
+#[test]
+fn empty_is_not_set() {
+    let text =
+        file("\"server\": {\"port\": 7, \"host\": \"\"}, \"operator\": {\"key_file\": \" \"}");
+    for empty in ["", " ", "\t", "\u{feff}"] {
+        let env = [
+            ("LOTTERY_SERVER_PORT", empty),
+            ("LOTTERY_OPERATOR_PRIVATE_KEY", empty),
+            ("LOTTERY_OPERATOR_KEY_FILE", empty),
+            ("LOTTERY_SERVER_PROT", empty),
+            ("CREDENTIALS_DIRECTORY", empty),
+        ];
+        let sets = [format!("server.port={empty}")];
+        let config = load_with(Some(&text), &env, &[&sets[0]]).unwrap();
+        assert_eq!(config.server.listen.to_string(), "127.0.0.1:7");
+        assert!(config.operator.key.is_none());
+    }
+    let missing = load_with(None, &[("LOTTERY_BLOCKCHAIN_RPC_URL", " , ")], &[]);
+    let missing = missing.unwrap_err().0;
+    assert!(
+        missing[0].starts_with("blockchain.rpc_url is missing"),
+        "{missing:?}"
+    );
+    let none = r#"{"blockchain": {"rpc_url": [], "chain_id": 1}}"#;
+    let none = load_with(Some(none), &[], &[]).unwrap_err().0;
+    assert!(
+        none[0].starts_with("blockchain.rpc_url is missing"),
+        "{none:?}"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped_wherever_a_text_begins() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mark = '\u{feff}';
+    let key = secret_file(&dir, "key", &format!("{mark}{KEY}\r\n"), 0o600);
+    let token = secret_file(&dir, "token", &format!("{mark}0123456789abcdef"), 0o600);
+    let text = file(&format!(
+        "\"operator\": {{\"key_file\": \"{key}\"}}, \"server\": {{\"api_token_file\": \"{token}\"}}"
+    ));
+    let port = format!("{mark}8");
+    let config = load_with(
+        Some(&format!("{mark}{text}")),
+        &[("LOTTERY_SERVER_PORT", &port)],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.server.listen.port(), 8);
+    assert_eq!(
+        config.server.api_token.unwrap().expose(),
+        "0123456789abcdef"
+    );
+    assert!(matches!(config.operator.key, Some(KeyMaterial::Hex(hex)) if hex.expose() == KEY));
+    let empty = secret_file(&dir, "empty", "\u{feff}\n", 0o600);
+    let told = problems(&format!("\"operator\": {{\"key_file\": \"{empty}\"}}"));
+    assert!(
+        told[0].ends_with(&format!("operator.key_file: {empty} is empty")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn no_error_shows_what_a_url_hides() {
+    const HIDDEN: &str = "s3cret";
+    for (more, sets) in [
+        (
+            format!("\"operator\": {{\"alert_webhook\": \"ftp://u:{HIDDEN}@x/{HIDDEN}\"}}"),
+            "",
+        ),
+        (
+            format!("\"operator\": {{\"alert_webhook\": \"https:/x/{HIDDEN}\"}}"),
+            "",
+        ),
+        (
+            format!("\"operator\": {{\"alert_webhook\": [\"https://x/{HIDDEN}\"]}}"),
+            "",
+        ),
+        (
+            format!("\"operator\": {{\"alert_webhook\": {{\"url\": \"{HIDDEN}\"}}}}"),
+            "",
+        ),
+        (
+            format!("\"operator\": {{\"alert_webhook\": \"https://u:p/{HIDDEN}@x y/\"}}"),
+            "",
+        ),
+        (format!("\"operator\": \"https://x/{HIDDEN}\""), ""),
+        ("\"server\": {}".to_owned(), "rpc_url=https://x/s3cret"),
+        ("\"server\": {}".to_owned(), "https://x/s3cret"),
+        (
+            "\"server\": {}".to_owned(),
+            "blockchain.rpc_url https://x/s3cret",
+        ),
+        ("\"server\": {}".to_owned(), "blockchain.rpc_url=x/s3cret"),
+        (
+            "\"server\": {}".to_owned(),
+            "blockchain.rpc_url=https://x:99999/s3cret",
+        ),
+    ] {
+        let sets: Vec<&str> = Some(sets)
+            .filter(|set| !set.is_empty())
+            .into_iter()
+            .collect();
+        let told = load_with(Some(&file(&more)), &[], &sets)
+            .unwrap_err()
+            .to_string();
+        assert!(!told.contains(HIDDEN), "{told}");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    for (more, told) in [
+        (r#""server": {"port": 90, "metrics_listen": "127.0.0.1:90"}"#, "are both 127.0.0.1:90"),
+        (r#""server": {"host": "[::1"}"#, "server.host is \"[::1\", allowed is an IPv4 or IPv6 address"),
+        (r#""blockchain": {"proxy_url": "socks5://127.0.0.1:1080"}"#, "blockchain.proxy_url is \"socks5://127.0.0.1:1080\", allowed is http://... or https://..."),
+        (r#""blockchain": {"rpc_timeout": 30.1}"#, "blockchain.rpc_timeout is 30.1, allowed is a number of seconds from 0.5 to 30"),
+        (r#""blockchain": {"explorer_url": "https://"}"#, "blockchain.explorer_url is \"https://...\""),
+        (r#""blockchain": {"explorer_url": "https://x:0"}"#, "blockchain.explorer_url is \"https://x:0\""),
+        (r#""operator": {"alert_webhook": "https://x:port/"}"#, "operator.alert_webhook is \"https://x\""),
+        (r#""event_manager": {"event_source": "eth_subscribe"}"#, "blockchain.rpc_url is missing: set a ws:// or wss:// URL"),
+    ] {
+        let found = problems(more);
+        assert!(found.iter().any(|problem| problem.contains(told)), "{more}: {found:?}");
+    }
+}
+
+#[test]
+fn a_client_of_the_daemon_needs_port_and_token_alone() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let token = secret_file(&dir, "token", "0123456789abcdef", 0o600);
+    let text = format!(
+        "{{\"server\": {{\"port\": 7, \"api_token_file\": \"{token}\"}}, \"operator\": {{\"key_file\": \"/root/key\"}}}}"
+    );
+    let sources = Sources {
+        file: Some((Path::new("lottery.conf"), text)),
+        env: Vec::new(),
+        sets: &[],
+    };
+    let config = load_to_ask(sources).unwrap();
+    assert_eq!(config.server.port(), 7);
+    assert_eq!(config.api_token.unwrap().expose(), "0123456789abcdef");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn reading_the_chain_opens_no_secret() {
+    let text = file("\"operator\": {\"key_file\": \"/root/key\"}");
+    let sources = Sources {
+        file: Some((Path::new("lottery.conf"), text)),
+        env: Vec::new(),
+        sets: &[],
+    };
+    let config = load_to_read(sources).unwrap();
+    assert!(config.operator.key.is_none() && config.warnings.is_empty());
+}
+
 #[test]
 fn all_problems_come_at_once_but_broken_json_stops_at_its_first() {
     let text = r#"{"server": {"port": -1, "hots": "x"}, "operator": {"enabled": 3}}"#;
@@ -407,15 +643,15 @@ fn networks_contain_what_lies_in_them() {
         ("fd00::/8", "fd12::1", true),
     ] {
         assert_eq!(
-            Network::parse(network)
+            Kind::parse(&kinds::Network, network)
                 .unwrap()
-                .contains(ip.parse().unwrap()),
+                .contains(&ip.parse::<IpAddr>().unwrap().to_canonical()),
             inside,
             "{network} {ip}"
         );
     }
     for bad in ["", "10.0.0.0/", "10.0.0.0/33", "::/129", "host"] {
-        assert!(Network::parse(bad).is_none(), "{bad}");
+        assert!(Kind::parse(&kinds::Network, bad).is_none(), "{bad}");
     }
 }
 

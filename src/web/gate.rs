@@ -14,7 +14,7 @@ use crate::actors::messages::SharedSnapshot;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::config::{unmapped, Network};
+use crate::config::Network;
 use crate::web::connection::{Connection, Event, Limits, Refusal};
 use crate::web::deflate;
 use crate::web::feed::{FeedHandle, NewClient};
@@ -204,7 +204,7 @@ impl Gate {
     fn accept(&mut self, now: Instant) -> Result<(), String> {
         loop {
             match self.listener.accept() {
-                Ok((stream, address)) => self.admit(stream, unmapped(address.ip()), now),
+                Ok((stream, address)) => self.admit(stream, address.ip().to_canonical(), now),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => break,
                     ErrorKind::Interrupted
@@ -536,7 +536,7 @@ impl Gate {
     fn is_trusted(&self, ip: IpAddr) -> bool {
         self.trusted_proxies
             .iter()
-            .any(|network| network.contains(ip))
+            .any(|network| network.contains(&ip))
     }
 
     /// What is waited for stays so until it is said anew.
@@ -659,6 +659,6 @@ fn forwarded_for(request: &Request, trusted: &[Network]) -> Option<IpAddr> {
         .iter()
         .filter(|(name, _)| name == "x-forwarded-for")
         .flat_map(|(_, value)| value.split(','))
-        .filter_map(|text| text.trim().parse().ok().map(unmapped))
-        .rfind(|ip| !trusted.iter().any(|network| network.contains(*ip)))
+        .filter_map(|text| Some(text.trim().parse::<IpAddr>().ok()?.to_canonical()))
+        .rfind(|ip| !trusted.iter().any(|network| network.contains(ip)))
 }
