@@ -21,7 +21,7 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::{Shutdown, StopReason};
 use crate::base::thread::{
-    join_deadline, spawn_supervised, spawn_watchdog, Beat, Health, OnFailure,
+    join_deadline, spawn_supervised, spawn_watchdog, Beat, Health, OnFailure, Running,
 };
 use crate::chain::endpoints::{Endpoints, EndpointsConfig};
 use crate::chain::error::RpcError;
@@ -94,6 +94,13 @@ pub struct Core {
     groups: Vec<Group>,
 }
 
+/// What the threads meet outside of the process.
+pub struct Outside {
+    pub clock: Clock,
+    pub metrics: Metrics,
+    pub endpoints: Endpoints,
+}
+
 /// A running daemon.
 pub struct Daemon {
     core: Core,
@@ -105,11 +112,13 @@ pub struct Daemon {
 #[derive(Default)]
 struct Group {
     stop: Shutdown,
+    threads: Vec<Running>,
     handles: Vec<JoinHandle<()>>,
 }
 
 /// What every thread is started with.
 struct Starter {
+    clock: Clock,
     health: Health,
     /// Tripped by failures that end the process.
     process: Shutdown,
@@ -127,11 +136,10 @@ impl Starter {
         F: FnMut(&Shutdown, &Beat) -> Result<(), String> + Send + 'static,
     {
         let stop = group.stop.clone();
-        let handle =
-            spawn_supervised(name, &self.health, &self.process, on_failure, move |beat| {
-                body(&stop, beat)
-            })?;
-        group.handles.push(handle);
+        let body = move |beat: &Beat| body(&stop, beat);
+        let (clock, health, process) = (&self.clock, &self.health, &self.process);
+        let running = spawn_supervised(name, clock, health, process, on_failure, body)?;
+        group.threads.push(running);
         Ok(())
     }
 }
@@ -182,6 +190,9 @@ pub fn endpoints(
 
 impl Core {
     /// Starts the store, the poller and the operator. `listeners` are added to the store before it runs.
+    ///
+    /// # Errors
+    /// A key or an endpoint that cannot be used, or no further thread.
     pub fn start(
         config: &Config,
         automatic: bool,
@@ -189,10 +200,35 @@ impl Core {
         listeners: usize,
     ) -> Result<(Core, Vec<PublicationReceiver>), StartError> {
         let (clock, metrics) = (Clock::system(), Metrics::default());
+        let endpoints = endpoints(config, &clock, &metrics)?;
+        let outside = Outside {
+            clock,
+            metrics,
+            endpoints,
+        };
+        Core::start_in(outside, config, automatic, process, listeners)
+    }
+
+    /// As `start`, on any clock and with any endpoints: a simulation brings its own.
+    ///
+    /// # Errors
+    /// A key that cannot be used, or no further thread.
+    pub fn start_in(
+        outside: Outside,
+        config: &Config,
+        automatic: bool,
+        process: Shutdown,
+        listeners: usize,
+    ) -> Result<(Core, Vec<PublicationReceiver>), StartError> {
+        let Outside {
+            clock,
+            metrics,
+            endpoints,
+        } = outside;
         let key = load_key(config)?;
         let key_address = key.as_ref().map(OperatorKey::address);
-        let endpoints = endpoints(config, &clock, &metrics)?;
         let starter = Starter {
+            clock: clock.clone(),
             health: Health::default(),
             process,
         };
@@ -210,11 +246,12 @@ impl Core {
         let operator_publications = store.add_listener();
         let (commands, commands_out) = bounded(COMMANDS_MAX);
 
+        let stores_clock = clock.clone();
         starter.spawn(
             &mut store_group,
             "store",
             OnFailure::EndProcess,
-            move |stop, beat| store.run(stop, beat),
+            move |stop, beat| store.run(&stores_clock, stop, beat),
         )?;
         let blockchain = &config.blockchain;
         let mut notices = never();
@@ -307,6 +344,9 @@ impl Core {
 
 impl Group {
     fn join(self) {
+        for thread in self.threads {
+            thread.join(STOP_WITHIN);
+        }
         for handle in self.handles {
             join_deadline(handle, STOP_WITHIN);
         }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{after, never, select, Receiver};
+use crossbeam_channel::{never, Receiver};
 
 use crate::actors::backfill::{Backfill, Limits};
 use crate::actors::event_manager::history::{Job, Step};
@@ -17,7 +17,7 @@ use crate::actors::messages::SharedSnapshot;
 use crate::actors::pace::Pace;
 use crate::actors::reader::{Advanced, Question, Reader, Reading};
 use crate::actors::replay::Replay;
-use crate::base::clock::{ChainTime, Clock};
+use crate::base::clock::{ChainTime, Clock, Wakeable};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::cursor::Cursor;
@@ -195,19 +195,21 @@ impl EventManager {
     }
 
     fn wait_until(&self, due: Instant, shutdown: &Shutdown) -> Woken {
-        let wait = due.saturating_duration_since(self.clock.now());
         let job = self.following.job.as_ref();
         let job = job.map_or_else(never, |job| job.answer.clone());
-        select! {
-            recv(shutdown.signal()) -> _ => Woken::Stop,
-            recv(self.notices) -> notice => match notice {
+        let news: [&dyn Wakeable; 3] = [shutdown.signal(), &self.notices, &job];
+        match self.clock.wait_any(&news, Some(due)) {
+            None => Woken::Due,
+            Some(0) => Woken::Stop,
+            Some(1) => match self.notices.recv() {
                 Ok(notice) => Woken::Notice(notice),
                 Err(_) => Woken::Unsubscribed,
             },
-            recv(job) -> result => Woken::Job(result.unwrap_or_else(|_| {
-                Err(RpcError::transport("a step through the history failed"))
-            })),
-            recv(after(wait)) -> _ => Woken::Due,
+            Some(_) => {
+                Woken::Job(job.recv().unwrap_or_else(|_| {
+                    Err(RpcError::transport("a step through the history failed"))
+                }))
+            }
         }
     }
 

@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, Receiver, Select, Sender, TryRecvError};
+use crossbeam_channel::{bounded, Receiver, Sender, TryRecvError};
 
 use crate::actors::messages::{PublicationReceiver, SharedSnapshot};
+use crate::base::clock::Clock;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::lottery::snapshot::Publication;
@@ -84,7 +85,7 @@ impl MemoryStore {
     }
 
     /// The thread's body: returns when the token is tripped or nobody is left who could send.
-    pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
+    pub fn run(&mut self, clock: &Clock, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
         loop {
             beat.turn();
             // What was sent before the token was tripped is still applied.
@@ -92,11 +93,9 @@ impl MemoryStore {
             if !self.turn() || is_last {
                 return Ok(());
             }
-            let mut wait = Select::new();
-            wait.recv(&self.updates);
-            wait.recv(shutdown.signal());
             // Woken or not, the next turn looks for itself.
-            let _ = wait.ready_timeout(IDLE_TURN);
+            let deadline = clock.now() + IDLE_TURN;
+            clock.wait_any(&[&self.updates, shutdown.signal()], Some(deadline));
         }
     }
 
@@ -163,10 +162,11 @@ mod tests {
         let stop = shutdown.clone();
         let thread = spawn_supervised(
             "store",
+            &Clock::system(),
             &health,
             &shutdown,
             OnFailure::EndProcess,
-            move |beat| store.run(&stop, beat),
+            move |beat| store.run(&Clock::system(), &stop, beat),
         )
         .unwrap();
         for block in 1..=3 {
@@ -182,7 +182,7 @@ mod tests {
         }
         assert_eq!(shared.load().finality.finalized_block, 3);
         shutdown.trip(crate::base::shutdown::StopReason::Requested);
-        thread.join().unwrap();
+        assert!(thread.join(Duration::from_secs(10)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Select, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError};
 
 use self::flight::{Flight, Landed};
 use self::memory::{RoundMemory, Spending};
@@ -27,7 +27,7 @@ use crate::actors::alerts::Alerts;
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::{PublicationReceiver, SharedSnapshot};
 use crate::actors::sender::{Check, Sender};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Wakeable};
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
@@ -116,12 +116,9 @@ impl Operator {
         while !shutdown.is_tripped() {
             beat.turn();
             let wake = self.turn(self.reporter.clock.now())?;
-            let mut wait = Select::new();
-            wait.recv(&self.publications);
-            wait.recv(&self.commands);
-            wait.recv(shutdown.signal());
             // Woken or not, the next turn looks for itself.
-            let _ = wait.ready_deadline(wake);
+            let news: [&dyn Wakeable; 3] = [&self.publications, &self.commands, shutdown.signal()];
+            self.reporter.clock.wait_any(&news, Some(wake));
         }
         Ok(())
     }

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::base::shutdown::{Shutdown, StopReason};
+use crossbeam_channel::{bounded, Receiver};
+
+use crate::base::clock::Clock;
+use crate::base::shutdown::{Never, Shutdown, StopReason};
 
 /// More restarts than this within `RESTART_WINDOW` end the process.
 const RESTARTS_MAX: usize = 5;
@@ -48,13 +51,38 @@ impl Component {
 pub struct Beat {
     health: Health,
     name: &'static str,
+    clock: Clock,
+}
+
+/// A supervised thread, for whoever waits for its end.
+pub struct Running {
+    name: &'static str,
+    clock: Clock,
+    /// Nobody sends on it: it is disconnected when the thread has ended.
+    ended: Receiver<Never>,
+}
+
+impl Running {
+    /// Waits for its end, at most `within`; false when it still runs then (the process ends anyway).
+    pub fn join(self, within: Duration) -> bool {
+        let deadline = self.clock.now() + within;
+        let has_ended = self
+            .clock
+            .wait_any(&[&self.ended], Some(deadline))
+            .is_some();
+        if !has_ended {
+            log::warn!("thread {} did not stop in time", self.name);
+        }
+        has_ended
+    }
 }
 
 impl Beat {
     /// Tells supervision that the thread's loop has come round.
     pub fn turn(&self) {
+        let now = self.clock.now();
         self.health
-            .with(self.name, |component| component.last_turn = Instant::now());
+            .with(self.name, |component| component.last_turn = now);
         #[cfg(debug_assertions)]
         injected::strike(self.name);
     }
@@ -85,13 +113,13 @@ impl Health {
         }
     }
 
-    fn register(&self, name: &'static str) {
+    fn register(&self, name: &'static str, now: Instant) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Component {
                 name,
-                last_turn: Instant::now(),
+                last_turn: now,
                 restarts: Vec::new(),
                 restarts_total: 0,
                 last_error: None,
@@ -100,26 +128,33 @@ impl Health {
     }
 }
 
-/// Starts `body` on a named thread. `body` is run again after a failure (a panic or an error) as `on_failure` says;
-/// when it returns Ok the thread is done.
+/// Starts `body` on a named thread of the clock's. `body` is run again after a failure (a panic or an error) as
+/// `on_failure` says; when it returns Ok the thread is done.
+///
+/// # Errors
+/// When there can be no further thread.
 pub fn spawn_supervised<F>(
     name: &'static str,
+    clock: &Clock,
     health: &Health,
     shutdown: &Shutdown,
     on_failure: OnFailure,
     mut body: F,
-) -> std::io::Result<JoinHandle<()>>
+) -> std::io::Result<Running>
 where
     F: FnMut(&Beat) -> Result<(), String> + Send + 'static,
 {
-    health.register(name);
-    let health = health.clone();
-    let shutdown = shutdown.clone();
-    Builder::new().name(name.to_owned()).spawn(move || {
-        let beat = Beat {
-            health: health.clone(),
-            name,
-        };
+    health.register(name, clock.now());
+    let beat = Beat {
+        health: health.clone(),
+        name,
+        clock: clock.clone(),
+    };
+    let (health, shutdown) = (health.clone(), shutdown.clone());
+    let (end, ended) = bounded::<Never>(0);
+    clock.spawn(name, move || {
+        // Dropped with the rest when the thread ends, in whatever way.
+        let _end = end;
         loop {
             beat.turn();
             let cause = match catch_unwind(AssertUnwindSafe(|| body(&beat))) {
@@ -128,7 +163,8 @@ where
                 Err(payload) => format!("panicked: {}", panic_text(payload.as_ref())),
             };
             log::error!("{name}: {cause}");
-            let Some(backoff) = note_failure(&health, name, &cause) else {
+            let now = beat.clock.now();
+            let Some(backoff) = note_failure(&health, name, &cause, now) else {
                 shutdown.trip(StopReason::Failed(format!(
                     "{name} failed more than {RESTARTS_MAX} times: {cause}"
                 )));
@@ -138,12 +174,19 @@ where
                 shutdown.trip(StopReason::Failed(format!("{name}: {cause}")));
                 break;
             }
-            if shutdown.wait_timeout(backoff) {
+            let deadline = beat.clock.now() + backoff;
+            let stop = beat.clock.wait_any(&[shutdown.signal()], Some(deadline));
+            if stop.is_some() {
                 break;
             }
             log::info!("{name}: restarting");
         }
         health.with(name, |component| component.running = false);
+    })?;
+    Ok(Running {
+        name,
+        clock: clock.clone(),
+        ended,
     })
 }
 
@@ -172,10 +215,14 @@ pub fn spawn_watchdog(health: &Health, shutdown: &Shutdown) -> std::io::Result<J
 }
 
 /// Records a failure; the backoff before the restart, or None when there were too many.
-fn note_failure(health: &Health, name: &'static str, cause: &str) -> Option<Duration> {
+fn note_failure(
+    health: &Health,
+    name: &'static str,
+    cause: &str,
+    now: Instant,
+) -> Option<Duration> {
     let mut backoff = None;
     health.with(name, |component| {
-        let now = Instant::now();
         component
             .restarts
             .retain(|at| now.saturating_duration_since(*at) < RESTART_WINDOW);
@@ -297,6 +344,7 @@ mod tests {
         let counted = runs.clone();
         let handle = spawn_supervised(
             "worker",
+            &Clock::system(),
             &health,
             &shutdown,
             OnFailure::Restart,
@@ -306,7 +354,7 @@ mod tests {
             },
         )
         .unwrap();
-        handle.join().unwrap();
+        assert!(handle.join(Duration::from_secs(10)));
         assert_eq!(runs.load(Ordering::SeqCst), 2);
         let component = &health.components()[0];
         assert_eq!(component.restarts_total, 1);
@@ -317,11 +365,16 @@ mod tests {
     #[test]
     fn a_failure_that_must_end_the_process_trips_the_token() {
         let (health, shutdown) = (Health::default(), Shutdown::new());
-        let handle = spawn_supervised("store", &health, &shutdown, OnFailure::EndProcess, |_| {
-            Err("broken".to_owned())
-        })
+        let handle = spawn_supervised(
+            "store",
+            &Clock::system(),
+            &health,
+            &shutdown,
+            OnFailure::EndProcess,
+            |_| Err("broken".to_owned()),
+        )
         .unwrap();
-        handle.join().unwrap();
+        assert!(handle.join(Duration::from_secs(10)));
         assert_eq!(
             shutdown.reason(),
             Some(StopReason::Failed("store: broken".into()))
@@ -332,9 +385,9 @@ mod tests {
     #[test]
     fn more_than_five_restarts_are_too_many() {
         let health = Health::default();
-        health.register("worker");
+        health.register("worker", Instant::now());
         let backoffs: Vec<_> = (0..6)
-            .map(|_| note_failure(&health, "worker", "again"))
+            .map(|_| note_failure(&health, "worker", "again", Instant::now()))
             .collect();
         assert_eq!(backoffs[0], Some(Duration::from_millis(200)));
         assert_eq!(backoffs[4], Some(Duration::from_millis(3_200)));

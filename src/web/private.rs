@@ -182,18 +182,18 @@ mod tests {
     use std::io::Read;
     use std::net::TcpStream;
     use std::sync::Arc;
-    use std::thread::JoinHandle;
 
     use super::*;
+    use crate::base::clock::Clock;
     use crate::base::shutdown::StopReason;
-    use crate::base::thread::{spawn_supervised, Health, OnFailure};
+    use crate::base::thread::{spawn_supervised, Health, OnFailure, Running};
     use crate::web::fixture::{self, Fixture};
 
     struct Port {
         address: SocketAddr,
         shutdown: Shutdown,
         health: Health,
-        thread: Option<JoinHandle<()>>,
+        thread: Option<Running>,
     }
 
     impl Port {
@@ -214,8 +214,14 @@ mod tests {
             });
             let stop = shutdown.clone();
             let body = move |beat: &Beat| serve(&server, &*handler, &stop, beat);
-            let thread =
-                spawn_supervised("private-port", &health, &shutdown, OnFailure::Restart, body);
+            let thread = spawn_supervised(
+                "private-port",
+                &Clock::system(),
+                &health,
+                &shutdown,
+                OnFailure::Restart,
+                body,
+            );
             Port {
                 address,
                 shutdown,
@@ -247,7 +253,8 @@ mod tests {
         fn drop(&mut self) {
             self.shutdown.trip(StopReason::Requested);
             let begun = Instant::now();
-            self.thread.take().unwrap().join().unwrap();
+            let thread = self.thread.take().unwrap();
+            assert!(thread.join(Duration::from_secs(10)));
             let took = begun.elapsed();
             assert!(took < Duration::from_millis(300), "{took:?}");
         }

@@ -109,6 +109,7 @@ fn hold_sockets(clients: usize) {
     let stop = shutdown.clone();
     spawn_supervised(
         "feed",
+        &Clock::system(),
         &health,
         &shutdown,
         OnFailure::EndProcess,
@@ -118,6 +119,7 @@ fn hold_sockets(clients: usize) {
     let stop = shutdown.clone();
     spawn_supervised(
         "forwarder",
+        &Clock::system(),
         &health,
         &shutdown,
         OnFailure::EndProcess,

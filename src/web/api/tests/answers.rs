@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use super::{code, message, with_state};
+use crate::base::clock::Clock;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::{spawn_supervised, OnFailure};
 use crate::lottery::action::{ActionKind, ActionState};
@@ -398,12 +399,13 @@ fn health_names_the_thread_that_does_not_turn() {
     let body = |_: &crate::base::thread::Beat| Err("broken".to_owned());
     let thread = spawn_supervised(
         "store",
+        &Clock::system(),
         &fixture.api.health,
         &shutdown,
         OnFailure::EndProcess,
         body,
     );
-    thread.unwrap().join().unwrap();
+    assert!(thread.unwrap().join(Duration::from_secs(10)));
     let reply = fixture.get("/healthz");
     assert_eq!(reply.status, 503);
     assert_eq!(
