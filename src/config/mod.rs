@@ -12,6 +12,7 @@ mod source;
 mod table;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use ipnet::IpNet as Network;
@@ -24,8 +25,8 @@ use crate::config::secrets::Environment;
 pub use crate::config::secrets::KeyMaterial;
 use crate::config::source::shown_url;
 pub use crate::config::source::{ConfigError, Sources};
-pub use crate::config::table::EventSource;
 use crate::config::table::{self as settings, Described};
+pub use crate::config::table::{AlertFormat, EventSource};
 
 /// Everything the daemon is told from outside.
 #[derive(Clone, Debug)]
@@ -60,6 +61,8 @@ pub struct BlockchainConfig {
     pub operator_address: Option<Address>,
     pub explorer_url: Option<String>,
     pub proxy_url: Option<Secret>,
+    /// PEM certificates of further authorities.
+    pub ca_file: Option<PathBuf>,
     pub rpc_timeout: Duration,
     pub max_fee_wei: U256,
     pub max_tx_fee_wei: U256,
@@ -79,6 +82,7 @@ pub struct OperatorConfig {
     pub confirmations: u64,
     pub max_spend_wei_per_day: U256,
     pub alert_webhook: Option<Secret>,
+    pub alert_format: AlertFormat,
 }
 
 #[derive(Clone, Debug)]
@@ -255,6 +259,7 @@ fn blockchain(raw: &mut Raw, event_source: Option<EventSource>) -> Option<Blockc
     let operator_address = raw.optional(&settings::OPERATOR_ADDRESS);
     let explorer_url = raw.optional(&settings::EXPLORER_URL);
     let proxy_url = raw.optional(&settings::PROXY_URL);
+    let ca_file = raw.optional(&settings::CA_FILE);
     let rpc_timeout = raw.value(&settings::RPC_TIMEOUT);
     let max_fee_wei = raw.value(&settings::MAX_FEE_GWEI);
     let max_tx_fee_wei = raw.value(&settings::MAX_TX_FEE_ETHER);
@@ -267,6 +272,7 @@ fn blockchain(raw: &mut Raw, event_source: Option<EventSource>) -> Option<Blockc
         operator_address,
         explorer_url,
         proxy_url,
+        ca_file,
         rpc_timeout: rpc_timeout?,
         max_fee_wei: max_fee_wei?,
         max_tx_fee_wei: max_tx_fee_wei?,
@@ -285,6 +291,7 @@ fn operator(raw: &mut Raw, key: Option<KeyMaterial>) -> Option<OperatorConfig> {
     let confirmations = raw.value(&settings::CONFIRMATIONS);
     let max_spend_wei_per_day = raw.value(&settings::MAX_SPEND_ETHER_PER_DAY);
     let alert_webhook = raw.optional(&settings::ALERT_WEBHOOK);
+    let alert_format = raw.value(&settings::ALERT_FORMAT);
     Some(OperatorConfig {
         enabled: enabled?,
         key,
@@ -297,6 +304,7 @@ fn operator(raw: &mut Raw, key: Option<KeyMaterial>) -> Option<OperatorConfig> {
         confirmations: confirmations?,
         max_spend_wei_per_day: max_spend_wei_per_day?,
         alert_webhook,
+        alert_format: alert_format?,
     })
 }
 

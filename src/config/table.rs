@@ -129,6 +129,8 @@ settings! {
             "the key's address must equal it";
         EXPLORER_URL = "explorer_url": PublicUrl = PublicUrl, Nothing("none"), "for links on the page";
         PROXY_URL = "proxy_url": SecretUrl = SecretUrl(HTTP), Nothing("none"), "the only proxy ever used";
+        CA_FILE = "ca_file": File = File("the path of a file of PEM certificates"), Nothing("none"),
+            "authorities that are trusted beside the usual ones";
         RPC_TIMEOUT = "rpc_timeout": Seconds = Seconds(0.5, 30.0), Value("10"),
             "for one call; more would look like a hung thread";
         MAX_FEE_GWEI = "max_fee_gwei": Amount = GWEI, Value("500"),
@@ -163,6 +165,13 @@ settings! {
             "on reaching it fees are not raised and nothing is extended; draws go on";
         ALERT_WEBHOOK = "alert_webhook": SecretUrl = SecretUrl(HTTP), Nothing("none"),
             "alerts are posted there as JSON";
+        ALERT_FORMAT = "alert_format": Choice<AlertFormat> = Choice(&[
+            ("generic", AlertFormat::Generic),
+            ("slack", AlertFormat::Slack),
+            ("discord", AlertFormat::Discord),
+            ("ntfy", AlertFormat::Ntfy),
+            ("alertmanager", AlertFormat::Alertmanager),
+        ]), Value("generic"), "what takes them there; generic has every field, and `text` and `content` beside them";
     }
     "event_manager" {
         EVENT_SOURCE = "event_source": Choice<EventSource> =
@@ -192,4 +201,15 @@ pub enum EventSource {
     GetLogs,
     /// Heads and logs are announced over a WebSocket; polled while none is open.
     Subscribe,
+}
+
+/// What an alert's receiver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertFormat {
+    /// Our fields, with `text` and `content` beside them.
+    Generic,
+    Slack,
+    Discord,
+    Ntfy,
+    Alertmanager,
 }
