@@ -7,8 +7,8 @@ use crate::chain::node::Endpoint;
 use crate::chain::types::{BlockId, Header, H256};
 use crate::lottery::continuity::{follow, stand_before, Stand};
 use crate::lottery::event::LotteryEvent;
+use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{Round, RoundState};
-use crate::lottery::state::LoggedEvent;
 
 /// The most blocks of one step; an endpoint may allow fewer.
 const CHUNK_BLOCKS_MAX: u64 = 10_000;
@@ -224,7 +224,9 @@ mod tests {
             hash: H256::zero(),
             parent_hash: H256::zero(),
             timestamp: 0,
-            mix_hash: H256::zero(),
+            mix_hash: None,
+            difficulty: None,
+            l1_block_number: None,
             base_fee_wei: None,
             gas_limit: 0,
             logs_bloom: Bloom::zero(),

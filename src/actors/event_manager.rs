@@ -28,9 +28,10 @@ use crate::chain::subscription::Notice;
 use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, BlockId, Header, H256, U256};
 use crate::lottery::continuity::Stand;
+use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{ContractConfig, Phase, Round};
 use crate::lottery::snapshot::{BlockSchedule, ConnectionStatus, Finality};
-use crate::lottery::state::{Advance, LoggedEvent, Rollback, Update};
+use crate::lottery::state::{Advance, Rollback, Update};
 
 mod history;
 

@@ -13,8 +13,9 @@ use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, BlockId, BloomInput, Header, Log, H256, U256};
 use crate::lottery::continuity::{follow, Stand};
 use crate::lottery::contract;
+use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{ContractConfig, Round};
-use crate::lottery::state::{LoggedEvent, Rollback};
+use crate::lottery::state::Rollback;
 
 mod events;
 

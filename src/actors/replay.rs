@@ -6,7 +6,7 @@ use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
 use crate::chain::types::BlockRef;
 use crate::chain::types::H256;
-use crate::lottery::state::LoggedEvent;
+use crate::lottery::history::LoggedEvent;
 
 #[derive(Clone, Debug)]
 pub struct Replay {

@@ -14,7 +14,9 @@ use crate::chain::jsonrpc::{JsonRpc, RpcCall};
 use crate::chain::logs::LogRange;
 use crate::chain::parse;
 use crate::chain::transport::Transport;
-use crate::chain::types::{Address, BlockId, Header, PendingTransaction, Receipt, H256, U256};
+use crate::chain::types::{
+    Address, BlockId, Header, Opcodes, PendingTransaction, Receipt, H256, U256,
+};
 
 /// A message call, for eth_call and eth_estimateGas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct BlockOverrides {
 
 /// Returns the block's TIMESTAMP as one word: TIMESTAMP PUSH1 0 MSTORE PUSH1 32 PUSH1 0 RETURN.
 const TIMESTAMP_PROBE: &str = "0x4260005260206000f3";
+/// Returns PREVRANDAO, NUMBER and TIMESTAMP of the block as three words.
+const OPCODES_PROBE: &str = "0x44600052436020524260405260606000f3";
 /// A time no chain will reach, so that an answer with it proves that the override was honoured.
 const PROBE_TIME: u64 = 0x0fff_ffff_ffff;
 /// Reverts unless TIMESTAMP equals the probe's time, so that an estimate succeeds only where the override counts:
@@ -409,6 +413,16 @@ impl Endpoint {
     pub fn pending_timestamp(&self) -> Result<u64, RpcError> {
         let answer = self.ask("eth_call", json!([{"data": TIMESTAMP_PROBE}, "pending"]))?;
         parse::number(&strip_word(&answer), "pending timestamp")
+    }
+
+    /// What the EVM sees in this block.
+    ///
+    /// # Errors
+    /// `Behind` where the endpoint does not have the block's state any more.
+    pub fn block_opcodes(&self, block: BlockId) -> Result<Opcodes, RpcError> {
+        let answer =
+            self.ask_state("eth_call", block, |at| json!([{"data": OPCODES_PROBE}, at]))?;
+        parse::opcodes(&answer)
     }
 
     /// Probed once: which calls honour `time`.

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use crate::chain::error::{decode_hex, RpcError};
 use crate::chain::fees::Fee;
-use crate::chain::types::{Address, Bloom, Header, Log, PendingTransaction, Receipt, H256, U256};
+use crate::chain::types::{
+    Address, Bloom, Header, Log, Opcodes, PendingTransaction, Receipt, H256, U256,
+};
 
 /// The root of an empty Merkle Patricia trie: keccak256(rlp("")).
 const NO_TRANSACTIONS_ROOT: [u8; 32] = [
@@ -21,16 +23,14 @@ pub fn header(value: &Value) -> Result<Header, RpcError> {
         Some(fee) if !fee.is_null() => Some(quantity(fee, "baseFeePerGas")?),
         _ => None,
     };
-    let mix_hash = match value.get("mixHash") {
-        Some(hash) if !hash.is_null() => fixed_hash(hash, "mixHash")?,
-        _ => H256::zero(),
-    };
     Ok(Header {
         number: number(&value["number"], "number")?,
         hash: fixed_hash(&value["hash"], "hash")?,
         parent_hash: fixed_hash(&value["parentHash"], "parentHash")?,
         timestamp: number(&value["timestamp"], "timestamp")?,
-        mix_hash,
+        mix_hash: fixed_hash(&value["mixHash"], "mixHash").ok(),
+        difficulty: quantity(&value["difficulty"], "difficulty").ok(),
+        l1_block_number: number(&value["l1BlockNumber"], "l1BlockNumber").ok(),
         base_fee_wei,
         gas_limit: number(&value["gasLimit"], "gasLimit")?,
         logs_bloom: bloom(&value["logsBloom"])?,
@@ -47,6 +47,20 @@ fn has_transactions(value: &Value) -> Result<bool, RpcError> {
         }
         (other, _) => Err(missing("transactions", other)),
     }
+}
+
+/// The answer to a call of `OPCODES_PROBE`: three words.
+pub fn opcodes(value: &Value) -> Result<Opcodes, RpcError> {
+    let words = bytes_of(value, "PREVRANDAO, NUMBER and TIMESTAMP", 96)?;
+    let number = |word: &[u8]| {
+        u64::try_from(U256::from_big_endian(word))
+            .map_err(|_| missing("NUMBER or TIMESTAMP", value))
+    };
+    Ok(Opcodes {
+        prevrandao: H256::from_slice(&words[..32]),
+        number: number(&words[32..64])?,
+        timestamp: number(&words[64..])?,
+    })
 }
 
 /// Logs of `address` alone; one that is removed, foreign or without a block spoils the answer.
@@ -237,6 +251,37 @@ mod tests {
         let receipt = receipt(&a_receipt()).unwrap().unwrap();
         assert!(receipt.succeeded);
         assert_eq!(receipt.gas_used, 21_000);
+    }
+
+    #[test]
+    fn what_only_some_chains_tell_in_a_header_is_read_where_it_is_there() {
+        let mut told = block();
+        told["difficulty"] = json!("0x2");
+        told["l1BlockNumber"] = json!("0x1b58");
+        let whole = header(&told).unwrap();
+        assert_eq!(
+            (whole.mix_hash, whole.difficulty, whole.l1_block_number),
+            (Some(H256::from_low_u64_be(9)), Some(2.into()), Some(7_000))
+        );
+        for nothing in [json!(null), json!("0x"), json!("0x0"), json!(7)] {
+            told["mixHash"] = nothing;
+            assert_eq!(header(&told).unwrap().mix_hash, None);
+        }
+    }
+
+    #[test]
+    fn the_opcodes_are_three_words() {
+        let words = |words: &[u64]| {
+            let hex: String = words.iter().map(|word| format!("{word:064x}")).collect();
+            json!(format!("0x{hex}"))
+        };
+        let read = opcodes(&words(&[5, 16, 100])).unwrap();
+        assert_eq!(
+            (read.prevrandao, read.number, read.timestamp),
+            (H256::from_low_u64_be(5), 16, 100)
+        );
+        assert!(opcodes(&words(&[5, 16])).is_err());
+        assert!(opcodes(&json!(format!("0x{}", "f".repeat(192)))).is_err());
     }
 
     #[test]

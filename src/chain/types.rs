@@ -47,13 +47,26 @@ pub struct Header {
     pub parent_hash: H256,
     /// Unix seconds.
     pub timestamp: u64,
-    /// The block's prevrandao.
-    pub mix_hash: H256,
+    /// The block's prevrandao on Ethereum and its kin; None where the node does not tell it.
+    pub mix_hash: Option<H256>,
+    /// What PREVRANDAO answers on chains that kept its old meaning; None where the node does not tell it.
+    pub difficulty: Option<U256>,
+    /// What NUMBER answers on Arbitrum and its kin, whose headers tell it; None elsewhere.
+    pub l1_block_number: Option<u64>,
     /// None on chains from before EIP-1559.
     pub base_fee_wei: Option<U256>,
     pub gas_limit: u64,
     pub logs_bloom: Bloom,
     pub has_transactions: bool,
+}
+
+/// The EVM's own answer to PREVRANDAO, NUMBER and TIMESTAMP in a block: not on every chain what the header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opcodes {
+    pub prevrandao: H256,
+    pub number: u64,
+    /// Unix seconds.
+    pub timestamp: u64,
 }
 
 /// One log of a canonical block; `removed` logs never get this far.

@@ -13,10 +13,10 @@ use crate::chain::types::to_checksum;
 use crate::commands::exit::Exit;
 use crate::config::Config;
 use crate::lottery::event::LotteryEvent;
+use crate::lottery::history::{finished_round, LoggedEvent};
 use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::Verdict;
 use crate::lottery::round::RoundState;
-use crate::lottery::state::{finished_round, LoggedEvent};
 use crate::web::view;
 
 const CHUNK_BLOCKS_MAX: u64 = 10_000;
@@ -43,8 +43,8 @@ pub fn run(config: &Config, round_id: u64, as_json: bool) -> Exit {
                 true => println!("{}", view::verified_round(&round)),
                 false => print!("{}", describe(&round)),
             }
-            match round.verdict {
-                Some(Verdict::Verified) => Exit::Done,
+            match round.proof.verdict {
+                Verdict::Verified => Exit::Done,
                 _ => Exit::No,
             }
         }
@@ -109,13 +109,7 @@ fn is_before_bets(event: &LotteryEvent, wanted: u64) -> bool {
 
 fn describe(round: &FinishedRound) -> String {
     let mut text = format!("round {}\n", round.round_id);
-    let proof = view::verified_round(round)["proof"].clone();
     let mut line = |name: &str, value: String| text += &format!("  {name:<18}{value}\n");
-    let number = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
     line("ended in block", round.position.block_number.to_string());
     line(
         "transaction",
@@ -124,9 +118,25 @@ fn describe(round: &FinishedRound) -> String {
     line("bets", round.bets.len().to_string());
     if let Outcome::Refunded { reason } = &round.outcome {
         line("refunded", reason.clone());
-        line("verdict", "nothing was drawn".to_owned());
-        return text;
+        line("draw", "nothing was drawn".to_owned());
+    } else {
+        describe_draw(round, &mut line);
     }
+    let verdict = &round.proof.verdict;
+    match verdict.why() {
+        Some(why) => line("verdict", format!("{}: {why}", verdict.label())),
+        None => line("verdict", verdict.label().to_owned()),
+    }
+    text
+}
+
+fn describe_draw(round: &FinishedRound, line: &mut impl FnMut(&str, String)) {
+    let proof = view::verified_round(round)["proof"].clone();
+    let number = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
     for input in [
         "timestamp",
         "prevrandao",
@@ -142,11 +152,4 @@ fn describe(round: &FinishedRound) -> String {
         line("announced winner", to_checksum(&winner));
     }
     line("recomputed winner", number(&proof["recomputedWinner"]));
-    let verdict = round.verdict.as_ref();
-    let label = verdict.map_or("unverifiable", Verdict::label);
-    match verdict.and_then(Verdict::why) {
-        Some(why) => line("verdict", format!("{label}: {why}")),
-        None => line("verdict", label.to_owned()),
-    }
-    text
 }

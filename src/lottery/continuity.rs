@@ -5,8 +5,8 @@ use thiserror::Error;
 
 use crate::chain::types::U256;
 use crate::lottery::event::LotteryEvent;
+use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{Round, RoundState};
-use crate::lottery::state::LoggedEvent;
 
 /// Which round it is, whether it has begun, and what is in its pot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,8 @@ pub struct EventRecord {
 pub struct Bet {
     pub player: Address,
     pub amount_wei: U256,
+    /// The pot after this bet, which proves its place in the order.
+    pub new_total_wei: U256,
     pub position: LogPosition,
 }
 

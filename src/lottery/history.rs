@@ -1,8 +1,31 @@
-//! Rounds that have ended: how, with which bets, and what the check of their draw says.
+//! From the contract's events, in chain order, to rounds that have ended: how, with which bets, when, and what the check
+//! of their end says. Pure; which rounds are kept and shown is the reducer's business (`state`).
 
-use crate::chain::types::{Address, H256, U256};
-use crate::lottery::event::{Bet, LogPosition};
-use crate::lottery::proof::Verdict;
+use std::sync::Arc;
+
+use crate::chain::types::{Address, U256};
+use crate::lottery::event::{Bet, EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::proof::{self, ChainHabits, Draw, DrawBlock, Proof, Verdict};
+use crate::lottery::round::{Round, RoundState};
+
+/// What is read of the chain beside the log that ends a round; each part is None where it was out of reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FinishFacts {
+    /// Of the block that mined the end.
+    pub block: DrawBlock,
+    /// getRound() one block earlier.
+    pub round_before: Option<Round>,
+    /// Number and timestamp of the first block whose time allowed the draw.
+    pub first_allowed: Option<(u64, u64)>,
+}
+
+/// An event of the contract as the poller delivers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedEvent {
+    pub record: Arc<EventRecord>,
+    /// For RoundCompleted and RoundRefunded.
+    pub finish: Option<FinishFacts>,
+}
 
 /// How a round ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +41,20 @@ pub enum Outcome {
     },
 }
 
+/// How much later than it could have been a draw was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrawDelay {
+    /// Blocks after the first one that allowed the draw; 0 is that block.
+    pub blocks: u64,
+    /// Chain time from that block to the draw's.
+    pub secs: u64,
+}
+
 /// A round that was drawn or refunded, kept for the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinishedRound {
     pub round_id: u64,
-    /// Unix seconds; 0 where the logs that tell them are out of reach.
+    /// Unix seconds; 0 where what tells them is out of reach.
     pub start_time: u64,
     pub end_time: u64,
     pub min_draw_time: u64,
@@ -30,12 +62,14 @@ pub struct FinishedRound {
     pub total_pot_wei: U256,
     pub participant_count: u64,
     pub outcome: Outcome,
-    /// In (block, log index) order; empty where out of reach.
+    /// In (block, transaction, log) order; empty where out of reach.
     pub bets: Vec<Bet>,
-    /// The check of the draw against header and bets; None for a refund.
-    pub verdict: Option<Verdict>,
-    /// prevrandao of the block that mined the end, an input of the proof.
-    pub prevrandao: Option<H256>,
+    /// What the winner had bet in all; None for a refund, and where the bets are out of reach.
+    pub winner_total_wei: Option<U256>,
+    /// The check of the end against the chain. A refund has a verdict too, and no inputs.
+    pub proof: Proof,
+    /// None for a refund, and where the headers before the draw are out of reach.
+    pub draw_delay: Option<DrawDelay>,
     /// Of the RoundCompleted or RoundRefunded log; its block timestamp is when the round finished.
     pub position: LogPosition,
 }
@@ -47,4 +81,166 @@ pub struct HistorySummary {
     pub completed_rounds: u64,
     pub refunded_rounds: u64,
     pub total_volume_wei: U256,
+}
+
+/// The round that has not ended yet as its events tell it, and what earlier draws have shown of the chain.
+#[derive(Clone, Debug, Default)]
+pub struct Running {
+    pub round_id: u64,
+    /// Unix seconds; 0 while the start is out of reach.
+    pub start_time: u64,
+    pub bets: Vec<Bet>,
+    habits: ChainHabits,
+}
+
+impl Running {
+    /// Takes the next event in chain order; the finished round when the event ended it.
+    pub fn absorb(&mut self, event: &LoggedEvent) -> Option<FinishedRound> {
+        let position = &event.record.position;
+        match &event.record.event {
+            LotteryEvent::BetPlaced {
+                round_id,
+                player,
+                amount_wei,
+                new_total_wei,
+            } => {
+                self.enter(*round_id);
+                self.bets.push(Bet {
+                    player: *player,
+                    amount_wei: *amount_wei,
+                    new_total_wei: *new_total_wei,
+                    position: position.clone(),
+                });
+                None
+            }
+            LotteryEvent::RoundStateChanged {
+                round_id,
+                new_state: RoundState::Betting,
+                ..
+            } => {
+                self.enter(*round_id);
+                self.start_time = position.block_timestamp;
+                None
+            }
+            end => {
+                self.enter(end.ended_round()?);
+                let finished = self.finish(end, event.finish.clone().unwrap_or_default(), position);
+                self.enter(0);
+                finished
+            }
+        }
+    }
+
+    /// Makes sure that the bets are those of `round_id`; 0 is no round.
+    fn enter(&mut self, round_id: u64) {
+        if self.round_id != round_id {
+            *self = Running {
+                round_id,
+                habits: std::mem::take(&mut self.habits),
+                ..Running::default()
+            };
+        }
+    }
+
+    fn finish(
+        &mut self,
+        end: &LotteryEvent,
+        facts: FinishFacts,
+        position: &LogPosition,
+    ) -> Option<FinishedRound> {
+        let round_id = self.round_id;
+        let before = facts
+            .round_before
+            .filter(|round| round.round_id == round_id && round.state == RoundState::Betting);
+        let timestamp = position.block_timestamp;
+        let mut finished = FinishedRound {
+            round_id,
+            start_time: before
+                .as_ref()
+                .map_or(self.start_time, |round| round.start_time),
+            end_time: before.as_ref().map_or(0, |round| round.end_time),
+            min_draw_time: before.as_ref().map_or(0, |round| round.min_draw_time),
+            max_draw_time: before.as_ref().map_or(0, |round| round.max_draw_time),
+            total_pot_wei: U256::zero(),
+            participant_count: 0,
+            outcome: Outcome::Refunded {
+                reason: String::new(),
+            },
+            bets: std::mem::take(&mut self.bets),
+            winner_total_wei: None,
+            proof: Proof::of_refund(Verdict::Verified),
+            draw_delay: None,
+            position: position.clone(),
+        };
+        match end {
+            LotteryEvent::RoundCompleted {
+                winner,
+                total_pot_wei,
+                participant_count,
+                winner_prize_wei,
+                publisher_commission_wei,
+                random_seed,
+                ..
+            } => {
+                let draw = Draw {
+                    round_id,
+                    timestamp,
+                    total_pot_wei: *total_pot_wei,
+                    participant_count: *participant_count,
+                    winner: *winner,
+                    winner_prize_wei: *winner_prize_wei,
+                    publisher_commission_wei: *publisher_commission_wei,
+                    random_seed: *random_seed,
+                    bets: &finished.bets,
+                };
+                finished.proof = proof::verify(&draw, &facts.block, &mut self.habits);
+                finished.winner_total_wei = proof::totals(&finished.bets)
+                    .into_iter()
+                    .find_map(|(player, total)| (player == *winner).then_some(total));
+                finished.draw_delay = facts.first_allowed.and_then(|(number, time)| {
+                    Some(DrawDelay {
+                        blocks: position.block_number.checked_sub(number)?,
+                        secs: timestamp.checked_sub(time)?,
+                    })
+                });
+                finished.total_pot_wei = *total_pot_wei;
+                finished.participant_count = *participant_count;
+                finished.outcome = Outcome::Completed {
+                    winner: *winner,
+                    winner_prize_wei: *winner_prize_wei,
+                    publisher_commission_wei: *publisher_commission_wei,
+                    random_seed: *random_seed,
+                };
+            }
+            LotteryEvent::RoundRefunded {
+                total_refunded_wei,
+                participant_count,
+                reason,
+                ..
+            } => {
+                finished.proof = Proof::of_refund(proof::verify_refund(
+                    &finished.bets,
+                    *total_refunded_wei,
+                    *participant_count,
+                    reason,
+                    timestamp,
+                    before.as_ref(),
+                ));
+                finished.total_pot_wei = *total_refunded_wei;
+                finished.participant_count = *participant_count;
+                finished.outcome = Outcome::Refunded {
+                    reason: reason.clone(),
+                };
+            }
+            _ => return None,
+        }
+        Some(finished)
+    }
+}
+
+/// The round as its logs tell it; None when its end is not among them. `events` come in chain order, with all of its bets.
+pub fn finished_round(events: &[LoggedEvent], round_id: u64) -> Option<FinishedRound> {
+    let mut running = Running::default();
+    let mut ends = events.iter().filter_map(|event| running.absorb(event));
+    ends.find(|round| round.round_id == round_id)
 }

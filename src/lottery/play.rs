@@ -9,9 +9,10 @@ use crate::base::clock::ChainTime;
 use crate::chain::types::BlockRef;
 use crate::chain::types::{Address, H256, U256};
 use crate::lottery::event::{EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::history::{FinishFacts, LoggedEvent};
 use crate::lottery::round::{Round, RoundState};
 use crate::lottery::snapshot::BlockSchedule;
-use crate::lottery::state::{Advance, FinishFacts, LoggedEvent, Rollback, Update};
+use crate::lottery::state::{Advance, Rollback, Update};
 
 /// A little chain: each block has a branch (so that a reorg changes hashes) and what happens in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +62,8 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
             let timestamp = 100 + number;
             let facts = || {
                 Some(FinishFacts {
-                    prevrandao: Some(H256::zero()),
                     round_before: Some(before.clone()),
+                    ..FinishFacts::default()
                 })
             };
             match act {

@@ -10,18 +10,16 @@ use std::sync::Arc;
 use crate::base::clock::ChainTime;
 use crate::chain::cursor::RING_LEN;
 use crate::chain::types::BlockRef;
-use crate::chain::types::{Address, H256, U256};
+use crate::chain::types::{Address, U256};
 use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::Alert;
-use crate::lottery::event::Bet;
 use crate::lottery::event::{EventRecord, LotteryEvent};
-use crate::lottery::history::{FinishedRound, Outcome};
+use crate::lottery::history::{FinishedRound, LoggedEvent, Running};
 use crate::lottery::operator_status::OperatorStatus;
 use crate::lottery::participants::ParticipantsLedger;
 use crate::lottery::participants::{Participant, ParticipantsUpdate};
 use crate::lottery::persistent::PersistentVec;
-use crate::lottery::proof::{self, ProofInputs, Verdict};
-use crate::lottery::round::{ContractConfig, Round, RoundState};
+use crate::lottery::round::{ContractConfig, Round};
 use crate::lottery::snapshot::{
     BlockSchedule, ConnectionStatus, Finality, LiveFeedItem, ReorgNotice, Snapshot, StoreEvent,
 };
@@ -38,25 +36,8 @@ pub struct Limits {
     pub round_history_max: usize,
 }
 
-/// What is read of the chain beside the log that ends a round.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FinishFacts {
-    /// mixHash of the block that mined the end.
-    pub prevrandao: Option<H256>,
-    /// getRound() one block earlier, where that block's state could be read.
-    pub round_before: Option<Round>,
-}
-
-/// An event of the contract as the poller delivers it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoggedEvent {
-    pub record: Arc<EventRecord>,
-    /// For RoundCompleted and RoundRefunded.
-    pub finish: Option<FinishFacts>,
-}
-
 impl LoggedEvent {
-    fn place(&self) -> (u64, u64) {
+    pub(super) fn place(&self) -> (u64, u64) {
         (
             self.record.position.block_number,
             self.record.position.log_index,
@@ -127,15 +108,6 @@ pub struct State {
     ledger_from_contract: bool,
     live_syncing: bool,
     backfill_complete: bool,
-}
-
-/// The events of the round that has not ended yet.
-#[derive(Clone, Debug, Default)]
-struct Running {
-    round_id: u64,
-    /// Unix seconds; 0 while the start is out of reach.
-    start_time: u64,
-    bets: Vec<Bet>,
 }
 
 impl State {
@@ -278,7 +250,7 @@ impl State {
                 changed.push(participant);
             }
         }
-        let finished = absorb(&event, &mut self.running);
+        let finished = self.running.absorb(&event);
         self.events.push(event);
         let Some(finished) = finished else {
             return false;
@@ -382,7 +354,7 @@ impl State {
         self.running = Running::default();
         self.history.clear();
         for event in &self.events {
-            if let Some(finished) = absorb(event, &mut self.running) {
+            if let Some(finished) = self.running.absorb(event) {
                 self.history.insert(0, Arc::new(finished));
             }
         }
@@ -457,155 +429,4 @@ impl State {
             actions.remove(0);
         }
     }
-}
-
-/// The round as its logs tell it; None when its end is not among them. `events` come in chain order, with all of its bets.
-pub fn finished_round(events: &[LoggedEvent], round_id: u64) -> Option<FinishedRound> {
-    let mut running = Running::default();
-    let mut ends = events
-        .iter()
-        .filter_map(|event| absorb(event, &mut running));
-    ends.find(|round| round.round_id == round_id)
-}
-
-/// Takes one event, in chain order, into the running round; the finished round when the event ended it.
-fn absorb(event: &LoggedEvent, running: &mut Running) -> Option<FinishedRound> {
-    let record = &event.record;
-    let outcome = match &record.event {
-        LotteryEvent::BetPlaced {
-            round_id,
-            player,
-            amount_wei,
-            ..
-        } => {
-            running.enter(*round_id);
-            running.bets.push(Bet {
-                player: *player,
-                amount_wei: *amount_wei,
-                position: record.position.clone(),
-            });
-            return None;
-        }
-        LotteryEvent::RoundStateChanged {
-            round_id,
-            new_state: RoundState::Betting,
-            ..
-        } => {
-            running.enter(*round_id);
-            running.start_time = record.position.block_timestamp;
-            return None;
-        }
-        LotteryEvent::RoundCompleted {
-            winner,
-            winner_prize_wei,
-            publisher_commission_wei,
-            random_seed,
-            ..
-        } => Outcome::Completed {
-            winner: *winner,
-            winner_prize_wei: *winner_prize_wei,
-            publisher_commission_wei: *publisher_commission_wei,
-            random_seed: *random_seed,
-        },
-        LotteryEvent::RoundRefunded { reason, .. } => Outcome::Refunded {
-            reason: reason.clone(),
-        },
-        _ => return None,
-    };
-    Some(finish(event, outcome, std::mem::take(running)))
-}
-
-impl Running {
-    /// Makes sure that the bets are those of `round_id`.
-    fn enter(&mut self, round_id: u64) {
-        if self.round_id != round_id {
-            *self = Running {
-                round_id,
-                ..Running::default()
-            };
-        }
-    }
-}
-
-fn finish(event: &LoggedEvent, outcome: Outcome, mut running: Running) -> FinishedRound {
-    let record = &event.record;
-    let (round_id, total_pot_wei, participant_count) = match record.event {
-        LotteryEvent::RoundCompleted {
-            round_id,
-            total_pot_wei,
-            participant_count,
-            ..
-        } => (round_id, total_pot_wei, participant_count),
-        LotteryEvent::RoundRefunded {
-            round_id,
-            total_refunded_wei,
-            participant_count,
-            ..
-        } => (round_id, total_refunded_wei, participant_count),
-        _ => (running.round_id, U256::zero(), 0),
-    };
-    running.enter(round_id);
-    let facts = event.finish.clone().unwrap_or_default();
-    let before = facts
-        .round_before
-        .filter(|round| round.round_id == round_id && round.state == RoundState::Betting);
-    let times = before.map_or((running.start_time, 0, 0, 0), |round| {
-        (
-            round.start_time,
-            round.end_time,
-            round.min_draw_time,
-            round.max_draw_time,
-        )
-    });
-    let verdict = match outcome {
-        Outcome::Completed {
-            winner,
-            random_seed,
-            ..
-        } => Some(verdict(
-            facts.prevrandao,
-            record,
-            (round_id, total_pot_wei),
-            &running.bets,
-            (random_seed, winner),
-        )),
-        Outcome::Refunded { .. } => None,
-    };
-    FinishedRound {
-        round_id,
-        start_time: times.0,
-        end_time: times.1,
-        min_draw_time: times.2,
-        max_draw_time: times.3,
-        total_pot_wei,
-        participant_count,
-        outcome,
-        bets: running.bets,
-        verdict,
-        prevrandao: facts.prevrandao,
-        position: record.position.clone(),
-    }
-}
-
-fn verdict(
-    prevrandao: Option<H256>,
-    record: &EventRecord,
-    (round_id, total_pot_wei): (u64, U256),
-    bets: &[Bet],
-    (announced_seed, announced_winner): (U256, Address),
-) -> Verdict {
-    let Some(prevrandao) = prevrandao else {
-        return Verdict::Unverifiable {
-            why: "the header of the draw's block is out of reach".to_owned(),
-        };
-    };
-    let inputs = ProofInputs {
-        block_timestamp: record.position.block_timestamp,
-        prevrandao,
-        block_number: record.position.block_number,
-        round_id,
-        total_pot_wei,
-        bets,
-    };
-    proof::verify(&inputs, announced_seed, announced_winner)
 }

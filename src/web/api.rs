@@ -390,7 +390,7 @@ fn probe(failing: &[(&'static str, String)]) -> Body {
 /// Whether nothing about the round can change any more. A draw that could not be checked may be checkable after a
 /// restart with a better endpoint, so that answer is not for ever.
 fn is_settled(snapshot: &Snapshot, round: &FinishedRound) -> bool {
-    let is_unchecked = matches!(round.verdict, Some(Verdict::Unverifiable { .. }));
+    let is_unchecked = matches!(round.proof.verdict, Verdict::Unverifiable { .. });
     !snapshot.syncing
         && !is_unchecked
         && round.position.block_number <= snapshot.finality.finalized_block

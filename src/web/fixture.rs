@@ -22,7 +22,7 @@ use crate::lottery::history::*;
 use crate::lottery::operator_status::*;
 use crate::lottery::participants::ParticipantsLedger;
 use crate::lottery::persistent::PersistentVec;
-use crate::lottery::proof::{seed, verify, winner, ProofInputs, Verdict};
+use crate::lottery::proof::*;
 use crate::lottery::round::*;
 use crate::lottery::snapshot::*;
 use crate::web::api::{Api, ApiConfig};
@@ -252,24 +252,22 @@ pub fn config() -> ContractConfig {
 /// A round that was drawn in `block_number` and passes the check.
 pub fn completed(round_id: u64, block_number: u64) -> FinishedRound {
     let position = position(block_number, 1);
-    let bet = |player, wei, log_index| Bet {
+    let bet = |player, wei, total, log_index| Bet {
         player: address(player),
         amount_wei: cents(wei),
+        new_total_wei: cents(total),
         position: self::position(block_number - 20, log_index),
     };
-    let bets = vec![bet(1, 4, 0), bet(2, 6, 1)];
-    let prevrandao = H256::repeat_byte(0x5e);
-    let inputs = ProofInputs {
-        block_timestamp: position.block_timestamp,
-        prevrandao,
-        block_number,
-        round_id,
-        total_pot_wei: cents(10),
-        bets: &bets,
+    let bets = vec![bet(1, 4, 4, 0), bet(2, 6, 10, 1)];
+    let inputs = Inputs {
+        timestamp: position.block_timestamp,
+        prevrandao: H256::repeat_byte(0x5e),
+        prevrandao_source: RandomnessSource::Opcode,
+        number: block_number,
+        number_source: NumberSource::Opcode,
     };
-    let random_seed = seed(&inputs);
-    let winner = winner(random_seed, inputs.total_pot_wei, &bets).unwrap();
-    let verdict = verify(&inputs, random_seed, winner);
+    let random_seed = inputs.seed(round_id, cents(10));
+    let winner = winner_among(random_seed, cents(10), totals(&bets)).unwrap();
     FinishedRound {
         round_id,
         start_time: position.block_timestamp - 190,
@@ -284,8 +282,17 @@ pub fn completed(round_id: u64, block_number: u64) -> FinishedRound {
             publisher_commission_wei: U256::exp10(15) * 5,
             random_seed,
         },
-        verdict: Some(verdict),
-        prevrandao: Some(prevrandao),
+        winner_total_wei: Some(if winner == address(1) {
+            cents(4)
+        } else {
+            cents(6)
+        }),
+        proof: Proof {
+            verdict: Verdict::Verified,
+            inputs: Some(inputs),
+            known_ahead: false,
+        },
+        draw_delay: Some(DrawDelay { blocks: 1, secs: 7 }),
         position,
         bets,
     }
@@ -296,7 +303,9 @@ pub fn refunded(round_id: u64, block_number: u64) -> FinishedRound {
         outcome: Outcome::Refunded {
             reason: "Insufficient participants".to_owned(),
         },
-        verdict: None,
+        winner_total_wei: None,
+        proof: Proof::of_refund(Verdict::Verified),
+        draw_delay: None,
         ..completed(round_id, block_number)
     }
 }
@@ -309,10 +318,15 @@ fn out_of_reach(round_id: u64, block_number: u64) -> FinishedRound {
         min_draw_time: 0,
         max_draw_time: 0,
         bets: Vec::new(),
-        prevrandao: None,
-        verdict: Some(Verdict::Unverifiable {
-            why: "the bets are out of reach".to_owned(),
-        }),
+        winner_total_wei: None,
+        proof: Proof {
+            verdict: Verdict::Unverifiable {
+                why: "the bets are out of reach".to_owned(),
+            },
+            inputs: None,
+            known_ahead: false,
+        },
+        draw_delay: None,
         ..completed(round_id, block_number)
     }
 }

@@ -160,10 +160,7 @@ fn describe(round: &FinishedRound) -> String {
                 .position
                 .block_timestamp
                 .saturating_sub(round.min_draw_time),
-            round
-                .verdict
-                .as_ref()
-                .map_or("not checked", |verdict| verdict.label())
+            round.proof.verdict.label()
         ),
         Outcome::Refunded { reason } => format!("refunded: {reason}"),
     };

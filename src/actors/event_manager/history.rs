@@ -13,7 +13,8 @@ use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
 use crate::chain::types::H256;
-use crate::lottery::state::{LoggedEvent, Update};
+use crate::lottery::history::LoggedEvent;
+use crate::lottery::state::Update;
 
 /// After so many failed steps logs that do not lead to each other are taken as they are.
 const STRICT_STEPS: u32 = 3;

@@ -9,7 +9,7 @@ use crate::chain::types::Address;
 use crate::lottery::action::{ActionKind, ActionState};
 use crate::lottery::alert::Severity;
 use crate::lottery::decision::Failures;
-use crate::lottery::proof::{self, ProofInputs};
+use crate::lottery::proof::{self, Inputs, NumberSource, RandomnessSource};
 use crate::lottery::round::RoundState;
 use crate::lottery::send_state::Included;
 
@@ -119,14 +119,14 @@ impl Operator {
         if snapshot.participants.total_amount_wei() != round.total_pot_wei {
             return None;
         }
-        let seed = proof::seed(&ProofInputs {
-            block_timestamp: header.timestamp,
-            prevrandao: header.mix_hash,
-            block_number: header.number,
-            round_id: round.round_id,
-            total_pot_wei: round.total_pot_wei,
-            bets: &[],
-        });
+        let seed = Inputs {
+            timestamp: header.timestamp,
+            prevrandao: header.mix_hash?,
+            prevrandao_source: RandomnessSource::MixHash,
+            number: header.number,
+            number_source: NumberSource::Number,
+        }
+        .seed(round.round_id, round.total_pot_wei);
         let totals = snapshot
             .participants
             .in_bet_order()

@@ -4,6 +4,7 @@
 use serde_json::{json, Map, Value};
 
 use crate::lottery::event::LotteryEvent;
+use crate::lottery::proof::{NumberSource, RandomnessSource};
 
 pub const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
 const HASH: &str = "^0x[0-9a-f]{64}$";
@@ -255,18 +256,35 @@ fn history_row() -> Fields {
         ("refundReason", nullable(text())),
         ("finishedAt", integer()),
     ];
+    row.push(("winnerTotalAmountWei", nullable(decimal())));
     row.extend(verdict());
     row.extend(place());
     row
 }
 
+/// What the check of a round's end says, and how its draw came about.
 fn verdict() -> Fields {
     vec![
-        (
-            "verdict",
-            nullable(one_of(&["verified", "mismatch", "unverifiable"])),
-        ),
+        ("verdict", one_of(&["verified", "mismatch", "unverifiable"])),
         ("verdictWhy", nullable(text())),
+        (
+            "drawDelaySeconds",
+            described(
+                nullable(integer()),
+                "chain time from the first block that allowed the draw to the draw's block",
+            ),
+        ),
+        (
+            "drawDelayBlocks",
+            described(
+                nullable(integer()),
+                "blocks from the first one that allowed the draw; 0 is that block",
+            ),
+        ),
+        (
+            "drawPoint",
+            described(nullable(decimal()), "the seed modulo the pot, in wei"),
+        ),
     ]
 }
 
@@ -280,7 +298,15 @@ fn history() -> Schemas {
     let inputs = object(vec![
         ("timestamp", integer()),
         ("prevrandao", hash()),
+        (
+            "prevrandaoSource",
+            one_of(&RandomnessSource::ALL.map(RandomnessSource::label)),
+        ),
         ("number", integer()),
+        (
+            "numberSource",
+            one_of(&NumberSource::ALL.map(NumberSource::label)),
+        ),
         ("roundId", integer()),
         ("totalPotWei", decimal()),
     ]);
@@ -289,21 +315,29 @@ fn history() -> Schemas {
             "inputs",
             described(
                 nullable(inputs),
-                "keccak256 of these five as 32-byte big-endian words is the seed",
+                "keccak256 of timestamp, prevrandao, number, roundId and totalPotWei as 32-byte big-endian words is the seed",
             ),
         ),
         ("seed", decimal()),
         ("winner", address()),
         ("recomputedSeed", nullable(decimal())),
         ("recomputedWinner", nullable(address())),
+    ];
+    let sources = RandomnessSource::ALL.map(RandomnessSource::label);
+    let randomness = object(vec![
         (
-            "drawDelaySeconds",
+            "source",
+            described(one_of(&sources), "where the PREVRANDAO was read"),
+        ),
+        (
+            "knownAhead",
             described(
-                nullable(integer()),
-                "from the opening of the draw window to the block of the draw",
+                boolean(),
+                "it was a constant or a difficulty: whoever sent the draw could have computed the winner before",
             ),
         ),
-    ];
+    ]);
+    proof.push(("randomness", nullable(randomness)));
     proof.extend(verdict());
     let mut finished = history_row();
     finished.extend([

@@ -4,7 +4,7 @@ use serde_json::{json, Value};
 
 use crate::lottery::event::Bet;
 use crate::lottery::history::{FinishedRound, Outcome};
-use crate::lottery::proof::{self as recompute, ProofInputs};
+use crate::lottery::proof::{draw_point, totals, winner_among};
 use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, place, wei, with_finality};
 
@@ -24,8 +24,12 @@ pub fn history_row(round: &FinishedRound) -> Value {
         "randomSeed": null,
         "refundReason": null,
         "finishedAt": round.position.block_timestamp,
-        "verdict": round.verdict.as_ref().map(|verdict| verdict.label()),
-        "verdictWhy": round.verdict.as_ref().and_then(|verdict| verdict.why()),
+        "verdict": round.proof.verdict.label(),
+        "verdictWhy": round.proof.verdict.why(),
+        "drawDelaySeconds": round.draw_delay.map(|delay| delay.secs),
+        "drawDelayBlocks": round.draw_delay.map(|delay| delay.blocks),
+        "winnerTotalAmountWei": round.winner_total_wei.map(wei),
+        "drawPoint": null,
     });
     match &round.outcome {
         Outcome::Completed {
@@ -40,6 +44,7 @@ pub fn history_row(round: &FinishedRound) -> Value {
             row["winnerPrizeWei"] = json!(wei(*winner_prize_wei));
             row["publisherCommissionWei"] = json!(wei(*publisher_commission_wei));
             row["randomSeed"] = json!(wei(*random_seed));
+            row["drawPoint"] = json!(draw_point(*random_seed, round.total_pot_wei).map(wei));
         }
         Outcome::Refunded { reason } => {
             row["type"] = json!("RoundRefunded");
@@ -120,6 +125,18 @@ fn bet(bet: &Bet) -> Value {
     row
 }
 
+/// Where the draw's PREVRANDAO was read, and whether it could be known before its block was made; null where nothing was
+/// drawn, or nothing is known of the block.
+fn randomness(round: &FinishedRound) -> Value {
+    match round.proof.inputs {
+        Some(inputs) => json!({
+            "source": inputs.prevrandao_source.label(),
+            "knownAhead": round.proof.known_ahead,
+        }),
+        None => Value::Null,
+    }
+}
+
 /// What anyone needs to draw the winner again, and what came out when this daemon did; null for a refund.
 fn proof(round: &FinishedRound) -> Value {
     let Outcome::Completed {
@@ -130,41 +147,39 @@ fn proof(round: &FinishedRound) -> Value {
     else {
         return Value::Null;
     };
-    let delay = round
-        .position
-        .block_timestamp
-        .checked_sub(round.min_draw_time);
+    let row = history_row(round);
     let mut body = json!({
         "seed": wei(*random_seed),
         "winner": address(*winner),
-        "verdict": round.verdict.as_ref().map(|verdict| verdict.label()),
-        "verdictWhy": round.verdict.as_ref().and_then(|verdict| verdict.why()),
-        "drawDelaySeconds": delay.filter(|_| round.min_draw_time > 0),
+        "randomness": randomness(round),
         "inputs": null,
         "recomputedSeed": null,
         "recomputedWinner": null,
     });
-    let Some(prevrandao) = round.prevrandao else {
+    for shared in [
+        "verdict",
+        "verdictWhy",
+        "drawDelaySeconds",
+        "drawDelayBlocks",
+        "drawPoint",
+    ] {
+        body[shared] = row[shared].clone();
+    }
+    let Some(inputs) = &round.proof.inputs else {
         return body;
     };
-    let inputs = ProofInputs {
-        block_timestamp: round.position.block_timestamp,
-        prevrandao,
-        block_number: round.position.block_number,
-        round_id: round.round_id,
-        total_pot_wei: round.total_pot_wei,
-        bets: &round.bets,
-    };
-    let seed = recompute::seed(&inputs);
+    let seed = inputs.seed(round.round_id, round.total_pot_wei);
     body["inputs"] = json!({
-        "timestamp": inputs.block_timestamp,
-        "prevrandao": hash(prevrandao),
-        "number": inputs.block_number,
-        "roundId": inputs.round_id,
-        "totalPotWei": wei(inputs.total_pot_wei),
+        "timestamp": inputs.timestamp,
+        "prevrandao": hash(inputs.prevrandao),
+        "prevrandaoSource": inputs.prevrandao_source.label(),
+        "number": inputs.number,
+        "numberSource": inputs.number_source.label(),
+        "roundId": round.round_id,
+        "totalPotWei": wei(round.total_pot_wei),
     });
     body["recomputedSeed"] = json!(wei(seed));
-    body["recomputedWinner"] =
-        json!(recompute::winner(seed, inputs.total_pot_wei, inputs.bets).map(address));
+    let winner = winner_among(seed, round.total_pot_wei, totals(&round.bets));
+    body["recomputedWinner"] = json!(winner.map(address));
     body
 }

@@ -7,9 +7,10 @@ use lottery::base::clock::ChainTime;
 use lottery::chain::types::BlockRef;
 use lottery::chain::types::{Address, H256, U256};
 use lottery::lottery::event::{EventRecord, LogPosition, LotteryEvent};
+use lottery::lottery::history::LoggedEvent;
 use lottery::lottery::round::{Round, RoundState};
 use lottery::lottery::snapshot::{BlockSchedule, ConnectionStatus, Publication};
-use lottery::lottery::state::{Advance, Limits, LoggedEvent, State, Update};
+use lottery::lottery::state::{Advance, Limits, State, Update};
 use sha3::{Digest, Keccak256};
 
 use crate::BET_WEI;

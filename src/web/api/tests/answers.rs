@@ -64,6 +64,16 @@ fn every_route_answers_with_its_fields() {
         ("/api/history/6", "/proof/inputs/number", json!(990)),
         (
             "/api/history/6",
+            "/proof/inputs/numberSource",
+            json!("opcode"),
+        ),
+        (
+            "/api/history/6",
+            "/proof/randomness",
+            json!({"source": "opcode", "knownAhead": false}),
+        ),
+        (
+            "/api/history/6",
             "/bets/1/amountWei",
             json!("60000000000000000"),
         ),
