@@ -11,6 +11,9 @@
 //! * [`app`]: the wiring of all these into one daemon.
 //! * [`commands`]: the command line; a command runs the daemon, or uses parts of it.
 
+// What is printed goes through commands::output: println! panics when its reader has gone away.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod base;
 pub mod chain;
 pub mod config;

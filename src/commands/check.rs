@@ -10,7 +10,10 @@ use crate::chain::http::shown_host;
 use crate::chain::node::{CallRequest, Endpoint};
 use crate::chain::subscription::Subscription;
 use crate::chain::types::{to_checksum, Address, BlockId};
+use crate::commands::arguments::{CommandSpec, JSON};
 use crate::commands::exit::Exit;
+use crate::commands::load;
+use crate::commands::output::{print, tell};
 use crate::config::Config;
 use crate::lottery::contract::{decode_config, get_config_calldata};
 use crate::lottery::round::ContractConfig;
@@ -25,11 +28,24 @@ struct Row {
     found: String,
 }
 
-pub fn run(config: &Config, as_json: bool) -> Exit {
+pub(super) static COMMAND: CommandSpec = CommandSpec {
+    name: "check",
+    operand: None,
+    summary: "load everything, ask every endpoint, print a table; sends nothing",
+    details: "",
+    options: &[JSON],
+    examples: &["lottery check --config /etc/lottery/lottery.conf"],
+    run: |arguments| match load::whole(arguments) {
+        Ok(config) => run(&config, arguments.has(&JSON)),
+        Err(exit) => exit,
+    },
+};
+
+fn run(config: &Config, as_json: bool) -> Exit {
     let key_address = match app::load_key(config) {
         Ok(key) => key.map(|key| key.address()),
         Err(error) => {
-            eprintln!("{error}");
+            tell(&error.to_string());
             return Exit::Usage;
         }
     };
@@ -37,7 +53,7 @@ pub fn run(config: &Config, as_json: bool) -> Exit {
     let endpoints = match app::endpoints(config, &clock, &metrics) {
         Ok(endpoints) => endpoints,
         Err(error) => {
-            eprintln!("{error}");
+            tell(&error.to_string());
             return Exit::Usage;
         }
     };
@@ -59,15 +75,13 @@ pub fn run(config: &Config, as_json: bool) -> Exit {
         rows.push(check_subscription(url.expose(), config));
     }
     let passed = rows.iter().all(|row| row.passed != Some(false)) && usable > 0;
-    if as_json {
-        println!("{}", as_value(&rows, passed));
-    } else {
-        print_table(&rows);
-    }
-    if passed {
-        Exit::Done
-    } else {
-        Exit::No
+    let text = match as_json {
+        true => format!("{}\n", as_value(&rows, passed)),
+        false => as_table(&rows),
+    };
+    match passed {
+        true => print(&text, Exit::Done),
+        false => print(&text, Exit::No),
     }
 }
 
@@ -222,18 +236,20 @@ fn as_value(rows: &[Row], passed: bool) -> Value {
     json!({"passed": passed, "checks": rows})
 }
 
-fn print_table(rows: &[Row]) {
+fn as_table(rows: &[Row]) -> String {
     let width = |text: fn(&Row) -> usize| rows.iter().map(text).max().unwrap_or(0);
     let (subjects, checks) = (width(|row| row.subject.len()), width(|row| row.check.len()));
+    let mut text = String::new();
     for row in rows {
         let mark = match row.passed {
             Some(true) => "ok",
             Some(false) => "NO",
             None => "  ",
         };
-        println!(
-            "{mark}  {:subjects$}  {:checks$}  {}",
+        text += &format!(
+            "{mark}  {:subjects$}  {:checks$}  {}\n",
             row.subject, row.check, row.found
         );
     }
+    text
 }

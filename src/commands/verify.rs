@@ -10,7 +10,10 @@ use crate::base::metrics::Metrics;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::types::to_checksum;
+use crate::commands::arguments::{whole_from_1, Arguments, CommandSpec, JSON};
 use crate::commands::exit::Exit;
+use crate::commands::load;
+use crate::commands::output::{print, tell};
 use crate::config::Config;
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{finished_round, LoggedEvent};
@@ -28,34 +31,63 @@ enum Found {
     NotFinished,
 }
 
-pub fn run(config: &Config, round_id: u64, as_json: bool) -> Exit {
+pub(super) static COMMAND: CommandSpec = CommandSpec {
+    name: "verify",
+    operand: Some("N"),
+    summary: "recompute the draw of round N from public chain data alone",
+    details: "\
+Needs neither daemon nor key: blockchain.rpc_url, chain_id and contract_address are enough.
+Exit code 3 says that the draw is not what the chain's data make it.
+",
+    options: &[JSON],
+    examples: &["lottery verify 7 --json"],
+    run,
+};
+
+fn run(arguments: &Arguments) -> Exit {
+    let operand = arguments.operand.as_deref().unwrap_or_default();
+    let round_id = match whole_from_1("the round to verify", operand) {
+        Ok(round_id) => round_id,
+        Err(problem) => {
+            tell(&problem);
+            return Exit::Usage;
+        }
+    };
+    let config = match load::to_read(arguments) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    verify(&config, round_id, arguments.has(&JSON))
+}
+
+fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
     let endpoints = match app::endpoints(config, &Clock::system(), &Metrics::default()) {
         Ok(endpoints) => endpoints,
         Err(error) => {
-            eprintln!("{error}");
+            tell(&error.to_string());
             return Exit::Usage;
         }
     };
     let reader = Reader::new(config.blockchain.contract_address);
     match find(&endpoints, &reader, round_id) {
         Ok(Found::Round(round)) => {
-            match as_json {
-                true => println!("{}", view::verified_round(&round)),
-                false => print!("{}", describe(&round)),
-            }
+            let text = match as_json {
+                true => format!("{}\n", view::verified_round(&round)),
+                false => describe(&round),
+            };
             match round.proof.verdict {
-                Verdict::Verified => Exit::Done,
-                _ => Exit::No,
+                Verdict::Verified => print(&text, Exit::Done),
+                _ => print(&text, Exit::No),
             }
         }
         Ok(Found::NotFinished) => {
-            eprintln!(
+            tell(&format!(
                 "round {round_id} has not ended on this contract: there is nothing to verify"
-            );
+            ));
             Exit::No
         }
         Err(error) => {
-            eprintln!("the chain cannot be read: {error}");
+            tell(&format!("the chain cannot be read: {error}"));
             Exit::Failed
         }
     }
@@ -85,7 +117,7 @@ fn find(endpoints: &Endpoints, reader: &Reader, round_id: u64) -> Result<Found, 
             break;
         }
         unread_below = from;
-        eprintln!("reading on below block {unread_below}");
+        tell(&format!("reading on below block {unread_below}"));
     }
     Ok(match finished_round(&events, round_id) {
         Some(round) => Found::Round(Box::new(round)),

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod assets;
+pub(crate) mod client;
 pub mod commands;
 pub mod connection;
 pub mod deflate;

@@ -1,0 +1,214 @@
+//! The other end of the API: the running daemon asked by our own commands. What they read of its answers is spelled here,
+//! beside the room that writes them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde_json::{json, Value};
+use thiserror::Error;
+
+use crate::config::Secret;
+use crate::lottery::command::CommandKind;
+
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why the daemon did not do as it was asked.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("no daemon answers at {base}: {cause}")]
+    Unreachable { base: String, cause: ureq::Error },
+    #[error("what answers at {base} is not this daemon")]
+    Foreign { base: String },
+    /// It answered with an error of its own.
+    #[error("{message}")]
+    Refused { status: u16, message: String },
+    #[error("the daemon does not know the round yet")]
+    NoRound,
+}
+
+/// An action as far as a person has to hear of it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionAnswer {
+    pub action: String,
+    pub round_id: u64,
+    pub state: String,
+    pub block_number: Option<u64>,
+    pub hashes: Vec<String>,
+    pub error: Option<String>,
+}
+
+impl ActionAnswer {
+    pub fn is_done(&self) -> bool {
+        self.state == "done"
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.is_done() || self.state == "failed"
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RoundAnswer {
+    round_id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Accepted {
+    action_id: String,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: RefusalReason,
+}
+
+#[derive(Deserialize)]
+struct RefusalReason {
+    message: String,
+}
+
+/// A client of one daemon.
+pub struct ApiClient {
+    base: String,
+    agent: ureq::Agent,
+}
+
+impl ApiClient {
+    /// A client of the daemon that listens there; "any address" is reached on this machine.
+    pub fn new(listens: SocketAddr) -> ApiClient {
+        let mut address = listens;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(ANSWERS_WITHIN))
+            .proxy(None)
+            .build()
+            .new_agent();
+        ApiClient {
+            base: format!("http://{address}"),
+            agent,
+        }
+    }
+
+    /// The running round's number.
+    ///
+    /// # Errors
+    /// That nobody, somebody else, or an error answered.
+    pub fn round_id(&self) -> Result<u64, ClientError> {
+        let (_, round) = self.get::<RoundAnswer>("/api/round/status")?;
+        round.round_id.ok_or(ClientError::NoRound)
+    }
+
+    /// Hands the daemon a manual action; the action's id.
+    ///
+    /// # Errors
+    /// `Refused` with the status and the daemon's own words, or that nobody fit to answer did.
+    pub fn act(
+        &self,
+        round_id: u64,
+        kind: CommandKind,
+        token: &Secret,
+    ) -> Result<String, ClientError> {
+        let (path, body) = match kind {
+            CommandKind::Draw => ("/api/round/draw", json!({"roundId": round_id})),
+            CommandKind::Refund { force } => (
+                "/api/round/refund",
+                json!({"roundId": round_id, "force": force}),
+            ),
+        };
+        let request = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {}", token.expose()));
+        let (_, accepted) = self.answer::<Accepted>(request.send(body.to_string()))?;
+        Ok(accepted.action_id)
+    }
+
+    /// How an action stands, as the daemon told it and as far as it was understood.
+    ///
+    /// # Errors
+    /// That nobody, somebody else, or an error answered.
+    pub fn action(&self, id: &str) -> Result<(Value, ActionAnswer), ClientError> {
+        self.get(&format!("/api/operator/actions/{id}"))
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Value, T), ClientError> {
+        self.answer(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    fn answer<T: DeserializeOwned>(
+        &self,
+        result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<(Value, T), ClientError> {
+        let base = || self.base.clone();
+        let unreachable = |cause| ClientError::Unreachable {
+            base: base(),
+            cause,
+        };
+        let mut response = result.map_err(unreachable)?;
+        let text = response.body_mut().read_to_string().map_err(unreachable)?;
+        let foreign = |_| ClientError::Foreign { base: base() };
+        let value: Value = serde_json::from_str(&text).map_err(foreign)?;
+        let status = response.status();
+        if !status.is_success() {
+            let refusal = Refusal::deserialize(&value).map_err(foreign)?;
+            return Err(ClientError::Refused {
+                status: status.as_u16(),
+                message: refusal.error.message,
+            });
+        }
+        let read = T::deserialize(&value).map_err(foreign)?;
+        Ok((value, read))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::types::H256;
+    use crate::lottery::action::{ActionKind, ActionRecord, ActionState};
+    use crate::web::view;
+
+    #[test]
+    fn an_action_is_read_as_it_was_written() {
+        let mut record =
+            ActionRecord::queued("7".to_owned(), ActionKind::RefundExpired, 3, true, 5_000);
+        let read = |record: &ActionRecord| ActionAnswer::deserialize(view::action(record)).unwrap();
+        assert!(!read(&record).has_ended());
+        record.state = ActionState::Done;
+        record.block_number = Some(9);
+        record.hashes = vec![H256::repeat_byte(0xab)];
+        let answer = read(&record);
+        assert!(answer.is_done() && answer.has_ended());
+        assert_eq!((answer.round_id, answer.block_number), (3, Some(9)));
+        assert_eq!(answer.action, "refund_expired");
+        assert_eq!(answer.hashes, [format!("{:#x}", H256::repeat_byte(0xab))]);
+        record.state = ActionState::Failed;
+        record.error = Some("why".to_owned());
+        let answer = read(&record);
+        assert!(answer.has_ended() && !answer.is_done());
+        assert_eq!(answer.error.as_deref(), Some("why"));
+    }
+
+    #[test]
+    fn any_address_is_reached_on_this_machine() {
+        for (listens, base) in [
+            ("0.0.0.0:6080", "http://127.0.0.1:6080"),
+            ("[::]:6080", "http://[::1]:6080"),
+            ("10.0.0.1:80", "http://10.0.0.1:80"),
+        ] {
+            assert_eq!(ApiClient::new(listens.parse().unwrap()).base, base);
+        }
+    }
+}
