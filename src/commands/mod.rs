@@ -7,6 +7,7 @@ mod check;
 mod exit;
 mod help;
 mod load;
+mod locate;
 mod logging;
 mod output;
 mod run;

@@ -1,35 +1,26 @@
-//! `lottery verify N`: recomputes a round's draw from public chain data alone. No daemon, no key, nothing kept: the
-//! round's logs are searched from the head backwards, over whatever endpoints are configured.
+//! `lottery verify N`: recomputes how a round ended from public chain data alone, and tells each step in words that a
+//! player understands. No daemon, no key, nothing kept, over whatever endpoints are configured.
 
-use serde_json::Value;
+use std::fmt::Write;
 
 use crate::actors::reader::Reader;
 use crate::app;
 use crate::base::clock::Clock;
-use crate::base::metrics::Metrics;
-use crate::chain::endpoints::Endpoints;
-use crate::chain::error::RpcError;
-use crate::chain::types::to_checksum;
+use crate::base::metrics::{Metrics, Value};
+use crate::chain::types::{to_checksum, Address, U256};
 use crate::commands::arguments::{whole_from_1, Arguments, CommandSpec, JSON};
 use crate::commands::exit::Exit;
 use crate::commands::load;
+use crate::commands::locate::{locate, Found};
 use crate::commands::output::{print, tell};
 use crate::config::Config;
-use crate::lottery::event::LotteryEvent;
-use crate::lottery::history::{finished_round, LoggedEvent};
 use crate::lottery::history::{FinishedRound, Outcome};
-use crate::lottery::proof::Verdict;
-use crate::lottery::round::RoundState;
+use crate::lottery::proof::{draw_point, totals, winner_among, Inputs, Verdict};
+use crate::lottery::words::ether;
 use crate::web::view;
 
-const CHUNK_BLOCKS_MAX: u64 = 10_000;
-
-/// What the search found.
-enum Found {
-    Round(Box<FinishedRound>),
-    /// No end of that round: it runs, it has not begun, or it is not of this contract.
-    NotFinished,
-}
+/// More bets than these are counted, not listed: the JSON has them all.
+const BETS_LISTED_MAX: usize = 40;
 
 pub(super) static COMMAND: CommandSpec = CommandSpec {
     name: "verify",
@@ -37,7 +28,10 @@ pub(super) static COMMAND: CommandSpec = CommandSpec {
     summary: "recompute the draw of round N from public chain data alone",
     details: "\
 Needs neither daemon nor key: blockchain.rpc_url, chain_id and contract_address are enough.
-Exit code 3 says that the draw is not what the chain's data make it.
+An endpoint that keeps old states (an archive node) lets it find a round far back with a few
+dozen calls; with others the logs are read from the head backwards.
+Exit code 3 says that the end of the round does not follow from the chain's data, or that
+data are missing.
 ",
     options: &[JSON],
     examples: &["lottery verify 7 --json"],
@@ -61,7 +55,8 @@ fn run(arguments: &Arguments) -> Exit {
 }
 
 fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
-    let endpoints = match app::endpoints(config, &Clock::system(), &Metrics::default()) {
+    let metrics = Metrics::default();
+    let endpoints = match app::endpoints(config, &Clock::system(), &metrics) {
         Ok(endpoints) => endpoints,
         Err(error) => {
             tell(&error.to_string());
@@ -69,7 +64,9 @@ fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
         }
     };
     let reader = Reader::new(config.blockchain.contract_address);
-    match find(&endpoints, &reader, round_id) {
+    let found = locate(&endpoints, &reader, round_id, &mut |text| tell(text));
+    tell(&format!("{} calls to the chain", calls(&metrics)));
+    match found {
         Ok(Found::Round(round)) => {
             let text = match as_json {
                 true => format!("{}\n", view::verified_round(&round)),
@@ -80,9 +77,9 @@ fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
                 _ => print(&text, Exit::No),
             }
         }
-        Ok(Found::NotFinished) => {
+        Ok(Found::NotFinished { running }) => {
             tell(&format!(
-                "round {round_id} has not ended on this contract: there is nothing to verify"
+                "round {round_id} has not ended on this contract, where round {running} runs: nothing to verify"
             ));
             Exit::No
         }
@@ -93,95 +90,171 @@ fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
     }
 }
 
-/// Reads back from the head until the round's end and all its bets are known.
-fn find(endpoints: &Endpoints, reader: &Reader, round_id: u64) -> Result<Found, RpcError> {
-    let mut unread_below = endpoints.with_endpoint(|endpoint| endpoint.head())?.number + 1;
-    let mut events: Vec<LoggedEvent> = Vec::new();
-    while unread_below > 0 {
-        let range = (
-            unread_below.saturating_sub(CHUNK_BLOCKS_MAX),
-            unread_below - 1,
-        );
-        let (from, mut older) = endpoints.with_endpoint(|endpoint| {
-            let chunk = endpoint.log_chunk(reader.contract(), range, false)?;
-            let from = chunk.first.number;
-            let ends = [chunk.first, chunk.last];
-            Ok((from, reader.events(endpoint, chunk.logs, &ends, u64::MAX)?))
-        })?;
-        let is_past = older
-            .iter()
-            .any(|event| is_before_bets(&event.record.event, round_id));
-        older.append(&mut events);
-        events = older;
-        if is_past {
-            break;
-        }
-        unread_below = from;
-        tell(&format!("reading on below block {unread_below}"));
-    }
-    Ok(match finished_round(&events, round_id) {
-        Some(round) => Found::Round(Box::new(round)),
-        None => Found::NotFinished,
-    })
-}
-
-/// True for what can only come before the round's first bet.
-fn is_before_bets(event: &LotteryEvent, wanted: u64) -> bool {
-    match *event {
-        LotteryEvent::RoundStateChanged {
-            round_id,
-            new_state: RoundState::Betting,
-            ..
-        } => round_id <= wanted,
-        LotteryEvent::RoundCompleted { round_id, .. }
-        | LotteryEvent::RoundRefunded { round_id, .. } => round_id < wanted,
-        _ => false,
-    }
+/// How many JSON-RPC calls were made.
+pub fn calls(metrics: &Metrics) -> u64 {
+    let families = metrics.families();
+    let made = families.get("lottery_rpc_requests_total");
+    let counts = made.map_or_else(Vec::new, |family| family.series.values().collect());
+    counts
+        .into_iter()
+        .map(|value| match value {
+            Value::Number(number) => *number as u64,
+            Value::Histogram { .. } => 0,
+        })
+        .sum()
 }
 
 fn describe(round: &FinishedRound) -> String {
-    let mut text = format!("round {}\n", round.round_id);
-    let mut line = |name: &str, value: String| text += &format!("  {name:<18}{value}\n");
-    line("ended in block", round.position.block_number.to_string());
-    line(
-        "transaction",
-        format!("{:#x}", round.position.transaction_hash),
-    );
-    line("bets", round.bets.len().to_string());
-    if let Outcome::Refunded { reason } = &round.outcome {
-        line("refunded", reason.clone());
-        line("draw", "nothing was drawn".to_owned());
-    } else {
-        describe_draw(round, &mut line);
-    }
-    let verdict = &round.proof.verdict;
-    match verdict.why() {
-        Some(why) => line("verdict", format!("{}: {why}", verdict.label())),
-        None => line("verdict", verdict.label().to_owned()),
-    }
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_round(&mut text, round);
     text
 }
 
-fn describe_draw(round: &FinishedRound, line: &mut impl FnMut(&str, String)) {
-    let proof = view::verified_round(round)["proof"].clone();
-    let number = |value: &Value| {
-        value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned)
-    };
-    for input in [
-        "timestamp",
+fn write_round(text: &mut String, round: &FinishedRound) -> std::fmt::Result {
+    let position = &round.position;
+    writeln!(text, "round {}", round.round_id)?;
+    line(text, "ended in block", position.block_number)?;
+    line(
+        text,
+        "transaction",
+        format!("{:#x}", position.transaction_hash),
+    )?;
+    line(text, "bets", round.bets.len())?;
+    for bet in round.bets.iter().take(BETS_LISTED_MAX) {
+        let (wei, pot) = (ether(bet.amount_wei), ether(bet.new_total_wei));
+        writeln!(
+            text,
+            "    {} bet {wei} ETH, pot {pot} ETH",
+            to_checksum(&bet.player)
+        )?;
+    }
+    if let Some(more) = round
+        .bets
+        .len()
+        .checked_sub(BETS_LISTED_MAX)
+        .filter(|more| *more > 0)
+    {
+        writeln!(text, "    and {more} more: --json lists them all")?;
+    }
+    match &round.outcome {
+        Outcome::Refunded { reason } => {
+            line(
+                text,
+                "refunded",
+                format!("{} ETH: {reason}", ether(round.total_pot_wei)),
+            )?;
+            line(
+                text,
+                "draw",
+                "nothing was drawn: each player got the bets above back",
+            )?;
+        }
+        Outcome::Completed {
+            winner,
+            winner_prize_wei,
+            publisher_commission_wei,
+            random_seed,
+        } => {
+            match &round.proof.inputs {
+                Some(inputs) => write_draw(text, round, inputs)?,
+                None => line(text, "inputs", "out of reach")?,
+            }
+            line(text, "announced seed", random_seed)?;
+            line(text, "announced winner", to_checksum(winner))?;
+            line(text, "prize", format!("{} ETH", ether(*winner_prize_wei)))?;
+            line(
+                text,
+                "commission",
+                format!("{} ETH", ether(*publisher_commission_wei)),
+            )?;
+            if let Some(delay) = round.draw_delay {
+                let first = match delay.blocks {
+                    0 => "in the first block that allowed it".to_owned(),
+                    blocks => format!(
+                        "{blocks} blocks and {} s after the first block that allowed it",
+                        delay.secs
+                    ),
+                };
+                line(text, "drawn", first)?;
+            }
+        }
+    }
+    let verdict = &round.proof.verdict;
+    match verdict.why() {
+        Some(why) => line(text, "verdict", format!("{}: {why}", verdict.label())),
+        None => line(text, "verdict", verdict.label()),
+    }
+}
+
+/// The draw, step by step: what went in, the seed, the point in the pot, and whose stretch of the pot it lies in.
+fn write_draw(text: &mut String, round: &FinishedRound, inputs: &Inputs) -> std::fmt::Result {
+    line(text, "timestamp", inputs.timestamp)?;
+    let (source, number_source) = (inputs.prevrandao_source, inputs.number_source);
+    line(
+        text,
         "prevrandao",
+        format!("{:#x} ({})", inputs.prevrandao, source.label()),
+    )?;
+    if round.proof.known_ahead {
+        line(
+            text,
+            "",
+            "this value could be known before the block was made: whoever sent the draw could have computed the winner",
+        )?;
+    }
+    line(
+        text,
         "number",
-        "roundId",
-        "totalPotWei",
-    ] {
-        line(input, number(&proof["inputs"][input]));
+        format!("{} ({})", inputs.number, number_source.label()),
+    )?;
+    line(text, "roundId", round.round_id)?;
+    line(text, "totalPotWei", round.total_pot_wei)?;
+    let seed = inputs.seed(round.round_id, round.total_pot_wei);
+    line(text, "recomputed seed", seed)?;
+    let Some(point) = draw_point(seed, round.total_pot_wei) else {
+        return Ok(());
+    };
+    line(
+        text,
+        "point",
+        format!("{point}: the seed modulo the pot, in wei"),
+    )?;
+    let totals = totals(&round.bets);
+    line(
+        text,
+        "players",
+        format!(
+            "{}, each with a stretch of the pot as long as all bets",
+            totals.len()
+        ),
+    )?;
+    let drawn = winner_among(seed, round.total_pot_wei, totals.iter().copied());
+    write_stretches(text, &totals, point)?;
+    match drawn {
+        Some(player) => line(text, "recomputed winner", to_checksum(&player)),
+        None => line(text, "recomputed winner", "unknown: bets are missing"),
     }
-    line("announced seed", number(&proof["seed"]));
-    line("recomputed seed", number(&proof["recomputedSeed"]));
-    if let Outcome::Completed { winner, .. } = round.outcome {
-        line("announced winner", to_checksum(&winner));
+}
+
+fn write_stretches(text: &mut String, totals: &[(Address, U256)], point: U256) -> std::fmt::Result {
+    let mut from = U256::zero();
+    for (index, (player, total)) in totals.iter().enumerate() {
+        let below = from.saturating_add(*total);
+        let is_drawn = (from..below).contains(&point);
+        if index < BETS_LISTED_MAX || is_drawn {
+            let mark = if is_drawn { "  <- the point" } else { "" };
+            writeln!(
+                text,
+                "    {} {from} up to {below}{mark}",
+                to_checksum(player)
+            )?;
+        }
+        from = below;
     }
-    line("recomputed winner", number(&proof["recomputedWinner"]));
+    Ok(())
+}
+
+fn line(text: &mut String, name: &str, value: impl std::fmt::Display) -> std::fmt::Result {
+    writeln!(text, "  {name:<18}{value}")
 }

@@ -182,6 +182,7 @@ impl Api {
                 view::activities(snapshot, to_len(limit), before)
                     .ok_or_else(|| self.unknown_item(before.unwrap_or_default()))?
             }
+            Endpoint::Fairness => view::fairness(snapshot),
             Endpoint::ContractConfig => {
                 view::contract_config_status(snapshot).ok_or_else(not_read_yet)?
             }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::base::metrics::{Kind, Metrics, Value, DURATION_BUCKETS_SECS};
 use crate::chain::types::U256;
-use crate::lottery::history::Outcome;
+use crate::lottery::fairness::Fairness;
 use crate::lottery::round::RoundState;
 use crate::lottery::snapshot::Snapshot;
 
@@ -32,7 +32,8 @@ pub fn render(metrics: &Metrics, snapshot: &Snapshot, websocket_clients: usize) 
 
 type Gauge = (&'static str, &'static str, Option<f64>);
 
-fn gauges(snapshot: &Snapshot, websocket_clients: usize) -> [Gauge; 11] {
+fn gauges(snapshot: &Snapshot, websocket_clients: usize) -> [Gauge; 14] {
+    let fairness = Fairness::of(snapshot.history.iter().map(|round| &**round));
     let head = snapshot.head;
     let round = snapshot.round.as_ref();
     let betting = round.filter(|round| round.state == RoundState::Betting);
@@ -80,8 +81,24 @@ fn gauges(snapshot: &Snapshot, websocket_clients: usize) -> [Gauge; 11] {
         ),
         (
             "draw_delay_seconds",
-            "From the opening of the window to the block of the last draw.",
+            "From the first block that allowed the last draw to its own.",
             last_draw_delay_secs(snapshot).map(|secs| secs as f64),
+        ),
+        (
+            "rounds_mismatched",
+            "Kept rounds whose end does not follow from the chain.",
+            Some(fairness.mismatched as f64),
+        ),
+        (
+            "rounds_unverifiable",
+            "Kept rounds whose end could not be checked.",
+            Some(fairness.unverifiable as f64),
+        ),
+        (
+            "draws_in_first_block_ratio",
+            "Kept draws in the first block that allowed them, as a share of those timed.",
+            (fairness.timed_draws > 0)
+                .then(|| fairness.first_block_draws as f64 / fairness.timed_draws as f64),
         ),
         (
             "operator_balance_ether",
@@ -97,13 +114,8 @@ fn gauges(snapshot: &Snapshot, websocket_clients: usize) -> [Gauge; 11] {
 }
 
 fn last_draw_delay_secs(snapshot: &Snapshot) -> Option<u64> {
-    let mut draws = snapshot.history.iter().filter(|round| {
-        matches!(round.outcome, Outcome::Completed { .. }) && round.min_draw_time > 0
-    });
-    let last = draws.next()?;
-    last.position
-        .block_timestamp
-        .checked_sub(last.min_draw_time)
+    let mut draws = snapshot.history.iter();
+    draws.find_map(|round| round.draw_delay.map(|delay| delay.secs))
 }
 
 fn counted(text: &mut String, metrics: &Metrics) {

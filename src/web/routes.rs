@@ -15,6 +15,7 @@ pub enum Endpoint {
     History,
     FinishedRound,
     Activities,
+    Fairness,
     ContractConfig,
     ContractAddress,
     Abi,
@@ -66,6 +67,7 @@ impl Route {
                 | Endpoint::History
                 | Endpoint::FinishedRound
                 | Endpoint::Activities
+                | Endpoint::Fairness
                 | Endpoint::ContractConfig
                 | Endpoint::ContractAddress
                 | Endpoint::Abi
@@ -246,6 +248,14 @@ pub const ROUTES: &[Route] = &[
             },
         ],
         schema: "Activities",
+        refusals: &[],
+    },
+    Route {
+        endpoint: Endpoint::Fairness,
+        path: "/api/fairness",
+        summary: "How fairly the kept rounds were drawn, in figures",
+        parameters: &[],
+        schema: "Fairness",
         refusals: &[],
     },
     Route {

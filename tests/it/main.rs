@@ -10,6 +10,7 @@ mod foreign;
 mod frames;
 mod matrix;
 mod page;
+mod proofs;
 mod rounds;
 mod threads;
 mod web;

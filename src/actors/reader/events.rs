@@ -9,6 +9,7 @@ use crate::chain::types::{BlockId, Header, Log};
 use crate::lottery::event::EventRecord;
 use crate::lottery::history::{FinishFacts, LoggedEvent};
 use crate::lottery::proof::DrawBlock;
+use crate::lottery::search::first_where;
 
 /// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
 pub fn states_kept_at(head: &Header) -> u64 {
@@ -95,76 +96,17 @@ pub fn first_allowed(
     header: &Header,
     min_draw_time: u64,
 ) -> Option<(u64, u64)> {
-    let timestamp = |number| {
-        let header = endpoint.header(BlockId::Number(number)).ok()?;
-        Some(header.timestamp)
+    let mut first = (header.number, header.timestamp);
+    let allows = |number| {
+        let timestamp = endpoint.header(BlockId::Number(number))?.timestamp;
+        let is_allowed = timestamp >= min_draw_time;
+        if is_allowed {
+            first = (number, timestamp);
+        }
+        Ok::<bool, RpcError>(is_allowed)
     };
-    first_block_from(header.number, header.timestamp, min_draw_time, timestamp)
-}
-
-/// The same over any source of timestamps.
-fn first_block_from(
-    number: u64,
-    time: u64,
-    min_draw_time: u64,
-    timestamp: impl Fn(u64) -> Option<u64>,
-) -> Option<(u64, u64)> {
-    // All blocks from `allowed` up have the time, those up to `early` do not.
-    let (mut allowed, mut step) = ((number, time), 1);
-    let mut early = loop {
-        let Some(below) = allowed.0.checked_sub(step) else {
-            break None;
-        };
-        match timestamp(below)? {
-            time if time >= min_draw_time => allowed = (below, time),
-            _ => break Some(below),
-        }
-        step *= 2;
-    };
-    // Without an early one the search ends at block 0.
-    while allowed.0 > early.map_or(0, |early| early + 1) {
-        let middle = early.map_or(0, |early| early + 1).midpoint(allowed.0);
-        match timestamp(middle)? {
-            time if time >= min_draw_time => allowed = (middle, time),
-            _ => early = Some(middle),
-        }
-    }
-    Some(allowed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Whatever the chain's rhythm, the first block that allowed the draw is found, with few questions.
-        #[test]
-        fn the_first_block_that_allowed_is_found(
-            gaps in proptest::collection::vec(0..4u64, 1..200), early_by in 0..300u64,
-        ) {
-            let times: Vec<u64> = gaps.iter().scan(1_000, |time, gap| { *time += gap; Some(*time) }).collect();
-            let number = times.len() as u64 - 1;
-            let last = times[number as usize];
-            let min_draw_time = last.saturating_sub(early_by);
-            let asked = std::cell::Cell::new(0);
-            let timestamp = |number: u64| {
-                asked.set(asked.get() + 1);
-                Some(times[number as usize])
-            };
-            let found = first_block_from(number, last, min_draw_time, timestamp).unwrap();
-            let expected = times.iter().position(|time| *time >= min_draw_time).unwrap();
-            prop_assert_eq!(found, (expected as u64, times[expected]));
-            prop_assert!(asked.get() <= 17, "{}", asked.get());
-            if expected as u64 == number {
-                prop_assert!(asked.get() <= 1);
-            }
-        }
-    }
-
-    #[test]
-    fn a_header_out_of_reach_leaves_the_delay_unknown() {
-        assert_eq!(first_block_from(9, 100, 50, |_| None), None);
-        assert_eq!(first_block_from(0, 100, 50, |_| None), Some((0, 100)));
-    }
+    let found = first_where(0, header.number, 1, allows).ok()?;
+    // The last block that was found to allow it is the first of them all.
+    debug_assert_eq!(found, first.0);
+    Some(first)
 }

@@ -365,7 +365,45 @@ fn history() -> Schemas {
             ]),
         ),
         ("FinishedRound", object(finished)),
+        ("Fairness", fairness()),
     ]
+}
+
+fn fairness() -> Value {
+    object(vec![
+        ("asOf", reference("AsOf")),
+        ("drawn", integer()),
+        ("refunded", integer()),
+        (
+            "verified",
+            described(
+                integer(),
+                "rounds whose end follows from the chain; refunds are checked too",
+            ),
+        ),
+        ("mismatched", integer()),
+        ("unverifiable", integer()),
+        (
+            "timedDraws",
+            described(integer(), "draws whose delay is known"),
+        ),
+        (
+            "firstBlockDraws",
+            described(
+                integer(),
+                "draws in the first block that allowed them, among those timed",
+            ),
+        ),
+        ("longestDelaySeconds", nullable(integer())),
+        ("longestDelayBlocks", nullable(integer())),
+        (
+            "randomnessKnownAhead",
+            described(
+                nullable(boolean()),
+                "PREVRANDAO could be known before the block; null before any draw told",
+            ),
+        ),
+    ])
 }
 
 fn feed() -> Schemas {

@@ -3,6 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::lottery::event::Bet;
+use crate::lottery::fairness::Fairness;
 use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::{draw_point, totals, winner_among};
 use crate::lottery::snapshot::Snapshot;
@@ -90,6 +91,24 @@ pub fn history_summary(snapshot: &Snapshot) -> Value {
         "completedRounds": summary.completed_rounds,
         "refundedRounds": summary.refunded_rounds,
         "totalVolumeWei": wei(summary.total_volume_wei),
+    })
+}
+
+/// GET /api/fairness: figures over the kept rounds.
+pub fn fairness(snapshot: &Snapshot) -> Value {
+    let figures = Fairness::of(snapshot.history.iter().map(|round| &**round));
+    json!({
+        "asOf": as_of(snapshot),
+        "drawn": figures.drawn,
+        "refunded": figures.refunded,
+        "verified": figures.verified,
+        "mismatched": figures.mismatched,
+        "unverifiable": figures.unverifiable,
+        "timedDraws": figures.timed_draws,
+        "firstBlockDraws": figures.first_block_draws,
+        "longestDelaySeconds": figures.longest_delay_secs,
+        "longestDelayBlocks": figures.longest_delay_blocks,
+        "randomnessKnownAhead": figures.known_ahead,
     })
 }
 

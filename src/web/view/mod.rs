@@ -27,7 +27,7 @@ mod tests;
 
 pub use crate::lottery::words::ether;
 pub use health::{checks, health, status, Vitals};
-pub use history::{finished_round, history, verified_round};
+pub use history::{fairness, finished_round, history, verified_round};
 pub use items::activities;
 pub use operator::{accepted, action, operator_status};
 

@@ -8,6 +8,20 @@ use crate::tx::{append_number, Transaction};
 pub const GAS_LIMIT: u64 = 30_000_000;
 pub const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
+/// What contracts see as PREVRANDAO and NUMBER, and where the header says so: it is not the same on every chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// mixHash and number, as on Ethereum and the OP stack.
+    #[default]
+    Ethereum,
+    /// A small constant, told as difficulty beside a mixHash of zeros, as on BSC.
+    Difficulty,
+    /// The constant 1 and the number of the chain below, told as l1BlockNumber, as on Arbitrum.
+    Orbit,
+    /// A constant that no header tells, as on zk rollups.
+    Constant,
+}
+
 #[derive(Clone, Debug)]
 pub struct Header {
     pub number: u64,
@@ -15,6 +29,7 @@ pub struct Header {
     pub parent_hash: B256,
     pub timestamp: u64,
     pub mix_hash: B256,
+    pub family: Family,
     pub base_fee: u64,
     pub gas_used: u64,
     pub gas_limit: u64,
@@ -73,6 +88,32 @@ impl Bloom {
 }
 
 impl Header {
+    /// PREVRANDAO and NUMBER as contracts see them.
+    pub fn seen(&self) -> (B256, u64) {
+        let constant = |number: u64| B256::from(U256::from(number));
+        match self.family {
+            Family::Ethereum => (self.mix_hash, self.number),
+            Family::Difficulty => (constant(2), self.number),
+            Family::Orbit => (constant(1), self.number_below()),
+            Family::Constant => (constant(2_500_000_000_000_000), self.number),
+        }
+    }
+
+    /// mixHash, difficulty and l1BlockNumber as the header tells them.
+    pub fn told(&self) -> (B256, u64, Option<u64>) {
+        match self.family {
+            Family::Ethereum => (self.mix_hash, 0, None),
+            Family::Difficulty => (B256::ZERO, 2, None),
+            Family::Orbit => (self.mix_hash, 1, Some(self.number_below())),
+            Family::Constant => (B256::ZERO, 0, None),
+        }
+    }
+
+    /// The chain below makes a block for each eight of ours.
+    fn number_below(&self) -> u64 {
+        20_000_000 + self.number / 8
+    }
+
     /// keccak of the RLP header with every field up to Prague.
     pub fn seal(mut self) -> Header {
         let empty_root = B256::repeat_byte(0x56);
@@ -135,6 +176,7 @@ mod tests {
             parent_hash: B256::ZERO,
             timestamp: 1,
             mix_hash: B256::ZERO,
+            family: Family::Ethereum,
             base_fee,
             gas_used,
             gas_limit: GAS_LIMIT,

@@ -13,7 +13,7 @@ use revm::state::{AccountInfo, Bytecode};
 use revm::{Context, ExecuteEvm, MainBuilder, MainContext};
 
 use crate::accounts::Account;
-use crate::block::{Block, Bloom, Header, Receipt, GAS_LIMIT, INITIAL_BASE_FEE};
+use crate::block::{Block, Bloom, Family, Header, Receipt, GAS_LIMIT, INITIAL_BASE_FEE};
 use crate::pool::Pool;
 use crate::state::{State, Undo, View};
 use crate::tx::Transaction;
@@ -44,6 +44,8 @@ pub struct Config {
     /// Blocks until `safe` and `finalized` follow the head.
     pub safe_depth: u64,
     pub finalized_depth: u64,
+    /// What contracts see of the block they run in.
+    pub family: Family,
 }
 
 impl Default for Config {
@@ -57,6 +59,7 @@ impl Default for Config {
             as_anvil: false,
             safe_depth: 32,
             finalized_depth: 64,
+            family: Family::Ethereum,
         }
     }
 }
@@ -156,6 +159,7 @@ impl Node {
             parent_hash: B256::ZERO,
             timestamp: node.clock(),
             mix_hash: B256::ZERO,
+            family: node.config.family,
             base_fee: INITIAL_BASE_FEE,
             gas_used: 0,
             gas_limit: GAS_LIMIT,
@@ -381,6 +385,7 @@ impl Node {
             parent_hash: parent.hash,
             timestamp,
             mix_hash: keccak256(mix),
+            family: self.config.family,
             base_fee,
             gas_used: 0,
             gas_limit: GAS_LIMIT,
@@ -657,13 +662,14 @@ fn configuration(chain_id: u64) -> CfgEnv {
 }
 
 fn block_environment(header: &Header) -> BlockEnv {
+    let (prevrandao, number) = header.seen();
     BlockEnv {
-        number: U256::from(header.number),
+        number: U256::from(number),
         beneficiary: Address::ZERO,
         timestamp: U256::from(header.timestamp),
         gas_limit: header.gas_limit,
         basefee: header.base_fee,
-        prevrandao: Some(header.mix_hash),
+        prevrandao: Some(prevrandao),
         ..BlockEnv::default()
     }
 }

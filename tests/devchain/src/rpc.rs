@@ -152,6 +152,10 @@ pub fn answer(node: &mut Node, character: &Character, method: &str, params: &Val
                 call(p(0), p(2), p(3), !character.ignores_call_overrides)?,
                 block_at(node, p(1), head)?,
             );
+            let kept = character.keeps_states.unwrap_or(u64::MAX);
+            if at.number.saturating_add(kept) <= head {
+                return Err(fail(-32_000, "missing trie node"));
+            }
             let gas = call.gas.unwrap_or(GAS_LIMIT);
             node.call(&call, at.number, at.pending, gas)
                 .map(|(data, _)| bytes_json(&data))
@@ -630,6 +634,7 @@ fn topics_fit(wanted: &[Value], topics: &[B256]) -> Result<bool, RpcError> {
 
 fn block_json(block: &Block, full: bool, character: &Character) -> Value {
     let header = &block.header;
+    let (mix_hash, difficulty, number_below) = header.told();
     let transactions: Vec<Value> = block
         .transactions
         .iter()
@@ -646,14 +651,17 @@ fn block_json(block: &Block, full: bool, character: &Character) -> Value {
     };
     let mut body = json!({
         "number": hex(header.number), "hash": text(header.hash), "parentHash": text(header.parent_hash),
-        "timestamp": hex(header.timestamp), "mixHash": text(header.mix_hash), "gasUsed": hex(header.gas_used),
+        "timestamp": hex(header.timestamp), "mixHash": text(mix_hash), "gasUsed": hex(header.gas_used),
         "gasLimit": hex(header.gas_limit), "logsBloom": bytes_json(&header.bloom.0), "transactions": transactions,
-        "baseFeePerGas": hex(header.base_fee), "miner": text(Address::ZERO), "difficulty": "0x0",
+        "baseFeePerGas": hex(header.base_fee), "miner": text(Address::ZERO), "difficulty": hex(difficulty),
         "extraData": "0x", "nonce": "0x0000000000000000", "sha3Uncles": root, "stateRoot": root,
         "transactionsRoot": transactions_root, "receiptsRoot": root, "withdrawalsRoot": root, "withdrawals": [],
         "uncles": [], "size": "0x0", "blobGasUsed": "0x0", "excessBlobGas": "0x0",
         "parentBeaconBlockRoot": text(B256::ZERO), "requestsHash": root,
     });
+    if let Some(number) = number_below {
+        body["l1BlockNumber"] = hex(number);
+    }
     if character.legacy_only {
         if let Some(fields) = body.as_object_mut() {
             fields.remove("baseFeePerGas");

@@ -10,7 +10,7 @@ use crate::accounts::accounts;
 use crate::faults::{Distortion, Fault};
 use crate::rpc::bytes_json;
 use crate::tx::Unsigned;
-use crate::{Config, Devchain, Mining, Reorged};
+use crate::{Config, Devchain, Family, Mining, Reorged};
 
 const GWEI: u128 = 1_000_000_000;
 
@@ -266,4 +266,39 @@ fn a_swallowed_transaction_is_confirmed_and_forgotten() {
     assert!(exchange(&chain, &call).contains("\"result\":\"0x"));
     chain.mine();
     assert_eq!(received_wei(&chain), 1);
+}
+
+/// On each family of chains contracts see what the header says, in that family's own fields.
+#[test]
+fn contracts_see_what_their_family_of_chains_shows() {
+    for family in [
+        Family::Ethereum,
+        Family::Difficulty,
+        Family::Orbit,
+        Family::Constant,
+    ] {
+        let chain = Devchain::start(Config {
+            family,
+            ..Config::default()
+        })
+        .unwrap();
+        chain.mine();
+        let block = chain
+            .rpc("eth_getBlockByNumber", json!(["0x1", false]))
+            .unwrap();
+        let call = json!([{"data": "0x44600052436020524260405260606000f3"}, "0x1"]);
+        let seen = chain.rpc("eth_call", call).unwrap();
+        let word = |field: &str| {
+            let digits = block[field].as_str().unwrap_or("0x0");
+            format!("{:0>64}", &digits[2..])
+        };
+        let (prevrandao, number) = match family {
+            Family::Ethereum => (word("mixHash"), word("number")),
+            Family::Difficulty => (word("difficulty"), word("number")),
+            Family::Orbit => (word("difficulty"), word("l1BlockNumber")),
+            Family::Constant => (format!("{:064x}", 2_500_000_000_000_000u64), word("number")),
+        };
+        let expected = format!("0x{prevrandao}{number}{}", word("timestamp"));
+        assert_eq!(seen, json!(expected), "{family:?}");
+    }
 }

@@ -78,6 +78,12 @@ fn every_route_answers_with_its_fields() {
             json!("60000000000000000"),
         ),
         ("/api/history/5", "/proof", json!(null)),
+        ("/api/fairness", "/drawn", json!(3)),
+        ("/api/fairness", "/verified", json!(3)),
+        ("/api/fairness", "/unverifiable", json!(1)),
+        ("/api/fairness", "/firstBlockDraws", json!(0)),
+        ("/api/fairness", "/longestDelayBlocks", json!(1)),
+        ("/api/fairness", "/randomnessKnownAhead", json!(false)),
         (
             "/api/history/3",
             "/verdictWhy",
