@@ -2,7 +2,7 @@
 //! web, store). It decides nothing.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::actors::subscriber::{Subscriber, NOTICES_MAX};
 use crate::actors::webhook::Webhook;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
-use crate::base::shutdown::{Shutdown, StopReason};
+use crate::base::shutdown::{Shutdown, StopReason, Waker};
 use crate::base::thread::{
     join_deadline, spawn_supervised, spawn_watchdog, Beat, Health, OnFailure, Running,
 };
@@ -35,14 +35,8 @@ use crate::lottery::send_state::Rules;
 use crate::lottery::snapshot::ConnectionStatus;
 use crate::lottery::state::State;
 use crate::web::api::{Api, ApiConfig};
-use crate::web::connection::Limits;
-use crate::web::descriptors::connections_that_fit;
-use crate::web::feed::{FeedHandle, Forwarder, Hub};
-use crate::web::gate::{Gate, Handler, Workshop, WORKERS};
-use crate::web::http::Request;
-use crate::web::occupancy::{Caps, Occupancy};
-use crate::web::private;
-use crate::web::stream::Stream;
+use crate::web::feed::HubPoller;
+use crate::web::server::{BindError, WebServer};
 
 /// Commands that may wait for the operator.
 const COMMANDS_MAX: usize = 16;
@@ -60,13 +54,8 @@ pub enum StartError {
     OtherKey { configured: Address, found: Address },
     #[error("{0}")]
     Endpoints(RpcError),
-    #[error("server.host and server.port: {listen} cannot be listened on: {cause}")]
-    Listen {
-        listen: SocketAddr,
-        cause: std::io::Error,
-    },
     #[error("{0}")]
-    PrivateListen(String),
+    Bind(#[from] BindError),
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -74,10 +63,7 @@ pub enum StartError {
 impl StartError {
     /// True when other settings would help.
     pub fn is_configuration(&self) -> bool {
-        !matches!(
-            self,
-            StartError::Listen { .. } | StartError::PrivateListen(_) | StartError::Thread(_)
-        )
+        !matches!(self, StartError::Bind(_) | StartError::Thread(_))
     }
 }
 
@@ -189,7 +175,8 @@ pub fn endpoints(
 }
 
 impl Core {
-    /// Starts the store, the poller and the operator. `listeners` are added to the store before it runs.
+    /// Starts the store, the poller and the operator. `listeners` are added to the store before it runs; each says how it
+    /// is woken, if it does not wait on its channel.
     ///
     /// # Errors
     /// A key or an endpoint that cannot be used, or no further thread.
@@ -197,7 +184,7 @@ impl Core {
         config: &Config,
         automatic: bool,
         process: Shutdown,
-        listeners: usize,
+        listeners: Vec<Option<Waker>>,
     ) -> Result<(Core, Vec<PublicationReceiver>), StartError> {
         let (clock, metrics) = (Clock::system(), Metrics::default());
         let endpoints = endpoints(config, &clock, &metrics)?;
@@ -218,7 +205,7 @@ impl Core {
         config: &Config,
         automatic: bool,
         process: Shutdown,
-        listeners: usize,
+        listeners: Vec<Option<Waker>>,
     ) -> Result<(Core, Vec<PublicationReceiver>), StartError> {
         let Outside {
             clock,
@@ -242,7 +229,13 @@ impl Core {
         let manager = &config.event_manager;
         let limits = MemoryStore::limits(manager.live_feed_max_entries, manager.round_history_max);
         let (mut store, updates, snapshot) = MemoryStore::new(State::new(limits, connection));
-        let publications = (0..listeners).map(|_| store.add_listener()).collect();
+        let publications = listeners
+            .into_iter()
+            .map(|waker| match waker {
+                Some(waker) => store.add_listener_with(waker),
+                None => store.add_listener(),
+            })
+            .collect();
         let operator_publications = store.add_listener();
         let (commands, commands_out) = bounded(COMMANDS_MAX);
 
@@ -356,18 +349,21 @@ impl Group {
 impl Daemon {
     /// Starts every thread; `shutdown` ends them all.
     pub fn start(config: &Config, shutdown: Shutdown) -> Result<Daemon, StartError> {
-        let (mut core, publications) =
-            Core::start(config, config.operator.enabled, shutdown.clone(), 2)?;
+        let hub_poller = HubPoller::new()?;
+        let automatic = config.operator.enabled;
+        let listeners = vec![Some(hub_poller.waker()), None];
+        let (mut core, publications) = Core::start(config, automatic, shutdown.clone(), listeners)?;
         let mut web_group = Group::default();
         let mut publications = publications.into_iter();
         // Invariant: two listeners were asked for.
         let (Some(for_feed), Some(for_webhook)) = (publications.next(), publications.next()) else {
             unreachable!("Core::start makes as many listeners as it is asked for")
         };
+        let for_feed = (for_feed, hub_poller);
         let started = start_web(config, &core, &mut web_group, for_feed, for_webhook);
         // The web stops before the store.
-        let place = core.groups.len() - 1;
-        core.groups.insert(place, web_group);
+        let before_store = core.groups.len() - 1;
+        core.groups.insert(before_store, web_group);
         let (local_addr, private_addr) = match started {
             Ok(addresses) => addresses,
             Err(error) => {
@@ -409,11 +405,12 @@ fn start_web(
     config: &Config,
     core: &Core,
     group: &mut Group,
-    for_feed: PublicationReceiver,
+    for_feed: (PublicationReceiver, HubPoller),
     for_webhook: PublicationReceiver,
 ) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
-    let web = Web::prepare(config, &core.snapshot, for_feed, &core.clock, &core.metrics)?;
-    let addresses = (web.local_addr, web.private_addr);
+    let (clock, metrics) = (&core.clock, &core.metrics);
+    let web = WebServer::bind(&config.server, &core.snapshot, for_feed, clock, metrics)?;
+    let addresses = (web.local_addr(), web.private_addr());
     if let Some(url) = &config.operator.alert_webhook {
         let mut webhook = Webhook::new(url.expose().to_owned(), for_webhook);
         core.starter
@@ -421,7 +418,7 @@ fn start_web(
                 webhook.run(stop, beat)
             })?;
     }
-    let (feed, endpoints) = (web.feed.clone(), core.endpoints.clone());
+    let (feed, endpoints) = (web.feed().clone(), core.endpoints.clone());
     let api = Api {
         config: ApiConfig {
             contract_address: config.blockchain.contract_address,
@@ -439,126 +436,14 @@ fn start_web(
         clock: core.clock.clone(),
         websocket_clients: Box::new(move || feed.client_count()),
         endpoint_reports: Box::new(move || endpoints.reports()),
+        wrong_tokens: Mutex::default(),
     };
-    web.spawn(&core.starter, group, Arc::new(api))?;
+    let stop = group.stop.clone();
+    for (name, mut body) in web.into_threads(api, &stop) {
+        let body = move |stop: &Shutdown, beat: &Beat| body(stop, beat);
+        core.starter.spawn(group, name, OnFailure::Restart, body)?;
+    }
     Ok(addresses)
-}
-
-/// The web's parts between binding and running: what cannot be bound is told before any thread runs.
-struct Web {
-    gate: Gate,
-    workshop: Workshop,
-    hub: Hub,
-    forwarder: Forwarder,
-    feed: FeedHandle,
-    private: Option<tiny_http::Server>,
-    local_addr: SocketAddr,
-    private_addr: Option<SocketAddr>,
-}
-
-impl Web {
-    fn prepare(
-        config: &Config,
-        snapshot: &SharedSnapshot,
-        publications: PublicationReceiver,
-        clock: &Clock,
-        metrics: &Metrics,
-    ) -> Result<Web, StartError> {
-        let server = &config.server;
-        let fit = connections_that_fit();
-        if fit < server.max_connections {
-            log::info!(
-                "server.max_connections is cut to {fit}, which is what the descriptor limit allows"
-            );
-        }
-        let connections = server.max_connections.min(fit);
-        let occupancy = Occupancy::new(Caps {
-            connections,
-            per_ip: server.max_connections_per_ip,
-        });
-        let stream = Stream::new(snapshot.load(), clock.clone());
-        let (hub, forwarder, feed) =
-            Hub::new(stream, publications, occupancy.clone(), metrics.clone())?;
-        let cannot = |cause| StartError::Listen {
-            listen: server.listen,
-            cause,
-        };
-        let proxies = server.trusted_proxies.clone();
-        let (gate, workshop) = Gate::bind(
-            server.listen,
-            occupancy,
-            proxies,
-            Limits::default(),
-            feed.clone(),
-            snapshot.clone(),
-            metrics.clone(),
-        )
-        .map_err(cannot)?;
-        let private = match server.metrics_listen {
-            Some(listen) => Some(private::bind(listen).map_err(StartError::PrivateListen)?),
-            None => None,
-        };
-        let private_addr = private
-            .as_ref()
-            .and_then(|server| server.server_addr().to_ip());
-        let local_addr = gate.local_addr().map_err(cannot)?;
-        Ok(Web {
-            gate,
-            workshop,
-            hub,
-            forwarder,
-            feed,
-            private,
-            local_addr,
-            private_addr,
-        })
-    }
-
-    fn spawn(self, starter: &Starter, group: &mut Group, api: Arc<Api>) -> std::io::Result<()> {
-        let (mut hub, forwarder, feed) = (self.hub, self.forwarder, self.feed);
-        let mut gate = self.gate;
-        let (gate_waker, stop) = (gate.waker(), group.stop.clone());
-        starter.spawn(group, "feed", OnFailure::Restart, move |stop, beat| {
-            hub.run(stop, beat)
-        })?;
-        starter.spawn(
-            group,
-            "feed-forwarder",
-            OnFailure::Restart,
-            move |stop, beat| forwarder.run(stop, beat),
-        )?;
-        let handler_api = api.clone();
-        let handler: Arc<Handler> = Arc::new(move |request| handler_api.handle(request));
-        const WORKER_NAMES: [&str; WORKERS] = ["web-worker-1", "web-worker-2"];
-        for name in WORKER_NAMES {
-            let (workshop, handler) = (self.workshop.clone(), handler.clone());
-            starter.spawn(group, name, OnFailure::Restart, move |stop, beat| {
-                workshop.work(&*handler, stop, beat)
-            })?;
-        }
-        starter.spawn(group, "gate", OnFailure::Restart, move |stop, beat| {
-            gate.run(stop, beat)
-        })?;
-        if let Some(server) = self.private {
-            let handler = move |request: &Request| api.handle_private(request);
-            starter.spawn(
-                group,
-                "private-port",
-                OnFailure::Restart,
-                move |stop, beat| private::serve(&server, &handler, stop, beat),
-            )?;
-        }
-        // Gate and hub sleep in the poller, which no channel wakes: this thread does it for them when the end comes.
-        let waker = std::thread::Builder::new()
-            .name("web-waker".to_owned())
-            .spawn(move || {
-                stop.wait();
-                feed.wake();
-                let _ = gate_waker.notify();
-            })?;
-        group.handles.push(waker);
-        Ok(())
-    }
 }
 
 fn event_manager_settings(config: &Config) -> EventManagerSettings {

@@ -12,7 +12,7 @@ use crossbeam_channel::{bounded, Receiver, Sender, TryRecvError};
 
 use crate::actors::messages::{PublicationReceiver, SharedSnapshot};
 use crate::base::clock::Clock;
-use crate::base::shutdown::Shutdown;
+use crate::base::shutdown::{Shutdown, Waker};
 use crate::base::thread::Beat;
 use crate::lottery::snapshot::Publication;
 use crate::lottery::state::{Limits, State, Update};
@@ -32,12 +32,10 @@ pub struct MemoryStore {
     published: u64,
 }
 
-/// Wakes a listener whose thread does not sleep on its channel (one that waits for sockets, say). It is called on the
-/// store's thread after each publication, so it must be quick and must not wait.
-pub type Waker = Arc<dyn Fn() + Send + Sync>;
-
+/// One who hears of each change.
 struct Listener {
     publications: Sender<Arc<Publication>>,
+    /// For a thread that does not sleep on the channel: called on the store's thread after each publication.
     waker: Option<Waker>,
 }
 

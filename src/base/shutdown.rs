@@ -1,9 +1,9 @@
 //! The stop token: tripped once, with a reason, it wakes every wait in the process at once.
 //!
 //! Waiting is done on a channel that nobody ever sends on: dropping its only sender is the signal, so any number of
-//! threads can select on it beside their own work.
+//! threads can select on it beside their own work. A thread that sleeps elsewhere, on sockets, registers a waker.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
@@ -31,7 +31,12 @@ pub struct Shutdown {
 struct Shared {
     sender: Option<Sender<Never>>,
     reason: Option<StopReason>,
+    wakers: Vec<Waker>,
 }
+
+/// Wakes a thread that does not sleep on the token's channel. It is called on the thread that trips the token, so it must
+/// be quick and must not wait.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 impl Default for Shutdown {
     fn default() -> Self {
@@ -46,6 +51,7 @@ impl Shutdown {
             shared: Arc::new(Mutex::new(Shared {
                 sender: Some(sender),
                 reason: None,
+                wakers: Vec::new(),
             })),
             signal,
         }
@@ -53,10 +59,26 @@ impl Shutdown {
 
     /// Trips the token. The first reason stays; later calls change nothing.
     pub fn trip(&self, reason: StopReason) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.sender.take().is_some() {
-            shared.reason = Some(reason);
+        let mut shared = self.lock();
+        if shared.sender.take().is_none() {
+            return;
         }
+        shared.reason = Some(reason);
+        let wakers = std::mem::take(&mut shared.wakers);
+        // A waker may ask the token.
+        drop(shared);
+        wakers.iter().for_each(|wake| wake());
+    }
+
+    /// `wake` is called when the token is tripped, at once where it already is.
+    pub fn on_trip(&self, wake: Waker) {
+        let mut shared = self.lock();
+        if shared.reason.is_none() {
+            shared.wakers.push(wake);
+            return;
+        }
+        drop(shared);
+        wake();
     }
 
     pub fn is_tripped(&self) -> bool {
@@ -64,11 +86,11 @@ impl Shutdown {
     }
 
     pub fn reason(&self) -> Option<StopReason> {
-        self.shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reason
-            .clone()
+        self.lock().reason.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For `select!`: becomes ready (disconnected) when the token is tripped.
@@ -113,5 +135,21 @@ mod tests {
         }
         assert!(shutdown.is_tripped());
         assert!(shutdown.wait_timeout(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn wakers_are_called_once_and_see_the_token_tripped() {
+        let shutdown = Shutdown::new();
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let waker = |name: &'static str| -> Waker {
+            let (calls, token) = (calls.clone(), shutdown.clone());
+            Arc::new(move || calls.lock().unwrap().push((name, token.is_tripped())))
+        };
+        shutdown.on_trip(waker("first"));
+        assert!(calls.lock().unwrap().is_empty());
+        shutdown.trip(StopReason::Requested);
+        shutdown.trip(StopReason::Requested);
+        shutdown.on_trip(waker("late"));
+        assert_eq!(*calls.lock().unwrap(), [("first", true), ("late", true)]);
     }
 }

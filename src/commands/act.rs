@@ -189,7 +189,7 @@ fn act_directly(
     }
     let shutdown = Shutdown::new();
     let (core, publications) =
-        Core::start(&config, false, shutdown.clone(), 1).map_err(|error| {
+        Core::start(&config, false, shutdown.clone(), vec![None]).map_err(|error| {
             tell(&error.to_string());
             match error.is_configuration() {
                 true => Exit::Usage,

@@ -1,7 +1,7 @@
 //! From a complete request to its reply, by the newest snapshot alone: no sockets, no chain, no waiting.
 
-use std::sync::LazyLock;
-use std::time::Instant;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -15,13 +15,15 @@ use crate::lottery::contract::ABI_JSON;
 use crate::lottery::history::FinishedRound;
 use crate::lottery::proof::Verdict;
 use crate::lottery::snapshot::Snapshot;
-use crate::web::commands::{self, shown, Asked};
-use crate::web::http::{Reply, Request};
+use crate::web::commands::{self, Asked};
+use crate::web::http::{Port, Reply, Request};
 use crate::web::query::{BadQuery, Query};
 use crate::web::reply::{
-    self, refusal, Answer, Body, Packed, Port, Refusal, COMMAND_METHODS, READ_METHODS,
+    self, refusal, Answer, Body, Packed, Refusal, ALL_METHODS, COMMAND_METHODS, FEED_METHODS,
+    READ_METHODS,
 };
 use crate::web::routes::{self, Endpoint};
+use crate::web::shown::{shown, shown_bytes};
 use crate::web::{assets, metrics, openapi, view};
 
 #[cfg(test)]
@@ -55,6 +57,13 @@ pub struct ApiConfig {
     pub live_feed_max_entries: usize,
 }
 
+/// What has been said of wrong tokens.
+#[derive(Default)]
+pub struct WrongTokens {
+    unsaid: u64,
+    said_at: Option<Instant>,
+}
+
 pub struct Api {
     pub config: ApiConfig,
     pub snapshot: SharedSnapshot,
@@ -64,23 +73,24 @@ pub struct Api {
     pub clock: Clock,
     pub websocket_clients: Box<dyn Fn() -> usize + Send + Sync>,
     pub endpoint_reports: Box<dyn Fn() -> Vec<EndpointReport> + Send + Sync>,
+    pub wrong_tokens: Mutex<WrongTokens>,
 }
 
 impl Api {
-    /// The public port.
+    /// The answer to a request on either port: the private one has the metrics and takes no actions.
     pub fn handle(&self, request: &Request) -> Reply {
-        let answer = self.answer(request);
-        let reply = reply::write(request, Port::Public, answer);
-        self.count(Reply {
-            is_of_snapshot: reply.status == 200 && is_of_snapshot(&request.path),
-            ..reply
-        })
+        let answer = match request.port {
+            Port::Public => self.answer(request),
+            Port::Private => self.answer_in_private(request),
+        };
+        let reply = reply::write(request, answer);
+        metrics::count_answers(&self.metrics, reply.status, 1);
+        reply
     }
 
-    /// The private port: what the public one serves to readers, and the metrics.
-    pub fn handle_private(&self, request: &Request) -> Reply {
+    fn answer_in_private(&self, request: &Request) -> Answer {
         let is_command = routes::find(&request.path).is_some_and(|(route, _)| route.is_command());
-        let answer = match request.path.as_str() {
+        match request.path.as_str() {
             "/metrics" => self.scrape(request),
             _ if is_command => Err(refusal(
                 403,
@@ -88,26 +98,13 @@ impl Api {
                 "this port only reads: manual actions are taken on the public port".to_owned(),
             )),
             _ => self.answer(request),
-        };
-        self.count(reply::write(request, Port::Private, answer))
-    }
-
-    fn count(&self, reply: Reply) -> Reply {
-        let status = reply.status.to_string();
-        self.metrics.add(
-            "lottery_http_requests_total",
-            "HTTP answers.",
-            &[("status", &status)],
-            1.0,
-        );
-        reply
+        }
     }
 
     fn scrape(&self, request: &Request) -> Answer {
         if let Some(methods) = asks_methods(request, READ_METHODS)? {
             return Ok(methods);
         }
-        Query::parse(request, &[])?;
         let clients = (self.websocket_clients)();
         Ok(Body::Text {
             content_type: "text/plain; version=0.0.4",
@@ -123,6 +120,13 @@ impl Api {
                 Some(methods) => Ok(methods),
                 None => Ok(asset.body(&snapshot)),
             };
+        }
+        if request.path == "*" {
+            return Ok(Body::Methods(ALL_METHODS));
+        }
+        if request.port == Port::Public && routes::is_feed(&request.path) {
+            // A handshake does not come here.
+            return Ok(Body::Methods(FEED_METHODS));
         }
         let Some((route, value)) = routes::find(&request.path) else {
             let path = shown(&request.path);
@@ -308,7 +312,8 @@ impl Api {
         now: Instant,
         parse: fn(&[u8]) -> Result<Asked, Refusal>,
     ) -> Answer {
-        commands::authorize(request, self.config.token.as_ref())?;
+        commands::authorize(request, self.config.token.as_ref())
+            .inspect_err(|refusal| self.note_refused_token(request, refusal))?;
         let asked = parse(&request.body)?;
         let round = snapshot.round.as_ref().ok_or_else(not_read_yet)?;
         commands::check(asked, snapshot, round, now)?;
@@ -326,6 +331,36 @@ impl Api {
         Ok(Body::Accepted { location, body })
     }
 
+    /// One line a second at most tells of wrong tokens: nobody fills a disk with guesses.
+    fn note_refused_token(&self, request: &Request, refusal: &Refusal) {
+        if refusal.delay.is_zero() {
+            return;
+        }
+        let mut noted = self
+            .wrong_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        noted.unsaid += 1;
+        let now = self.clock.now();
+        let is_time = noted
+            .said_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1));
+        if is_time {
+            let forwarded = request.fields.lines("x-forwarded-for").next_back();
+            log::warn!(
+                "wrong tokens for {}: {} since the last such line, now from {} (X-Forwarded-For: {})",
+                request.path,
+                noted.unsaid,
+                request.peer,
+                forwarded.map_or("none".to_owned(), shown_bytes)
+            );
+            *noted = WrongTokens {
+                unsaid: 0,
+                said_at: Some(now),
+            };
+        }
+    }
+
     fn unknown_item(&self, id: &str) -> Refusal {
         let kept = self.config.live_feed_max_entries;
         let message = format!(
@@ -341,6 +376,12 @@ fn asks_methods(request: &Request, allowed: &'static str) -> Result<Option<Body>
     let is_allowed = allowed.split(", ").any(|known| known == request.method);
     match request.method.as_str() {
         "OPTIONS" => Ok(Some(Body::Methods(allowed))),
+        // A manual action without its body is refused for what its head lacks.
+        _ if is_allowed && request.body_is_left && allowed != COMMAND_METHODS => Err(refusal(
+            413,
+            "body_too_large",
+            format!("{} {} takes no body", request.method, shown(&request.path)),
+        )),
         _ if is_allowed => Ok(None),
         _ => Err(not_allowed(request, allowed)),
     }
@@ -355,14 +396,6 @@ fn not_allowed(request: &Request, allowed: &'static str) -> Refusal {
             "method_not_allowed",
             format!("the method is {method}, allowed here: {allowed}"),
         )
-    }
-}
-
-/// True where nothing but the snapshot and chain time goes into the answer.
-fn is_of_snapshot(path: &str) -> bool {
-    match routes::find(path) {
-        Some((route, _)) => route.is_of_snapshot(),
-        None => assets::find(path).is_some(),
     }
 }
 

@@ -1,15 +1,21 @@
 //! Manual actions: who may ask, what the body must be, and whether the snapshot lets the contract accept it now. Pure.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use subtle::ConstantTimeEq;
 
 use crate::config::Secret;
 use crate::lottery::command::{admit, CommandKind, Grounds};
 use crate::lottery::round::Round;
 use crate::lottery::snapshot::Snapshot;
-use crate::web::http::Request;
+use crate::web::http::{Port, Request};
 use crate::web::reply::{refusal, Refusal};
+use crate::web::routes;
+use crate::web::shown::shown;
+
+/// How long the answer to a wrong token is held back.
+const WRONG_TOKEN_DELAY: Duration = Duration::from_secs(1);
 
 /// A manual action as its body asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,25 +24,40 @@ pub struct Asked {
     pub kind: CommandKind,
 }
 
+/// Whether the head of a request is good enough for its body to be taken: a manual action, asked for by the holder of the
+/// token. All else is judged by the head alone.
+pub fn takes_body(request: &Request, token: Option<&Secret>) -> bool {
+    let is_command = routes::find(&request.path).is_some_and(|(route, _)| route.is_command());
+    request.port == Port::Public
+        && is_command
+        && request.method == "POST"
+        && authorize(request, token).is_ok()
+}
+
 /// Lets the holder of the token pass.
 pub fn authorize(request: &Request, token: Option<&Secret>) -> Result<(), Refusal> {
     let Some(token) = token else {
         let message = "manual actions are off: set server.api_token_file to a file with a token";
         return Err(refusal(403, "no_token_configured", message.to_owned()));
     };
-    let given = request.header("authorization").and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let given = request.fields.only("authorization").and_then(|value| {
+        let space = value.iter().position(|byte| *byte == b' ');
+        let (scheme, token) = value.split_at(space.unwrap_or(value.len()));
+        scheme
+            .eq_ignore_ascii_case(b"bearer")
+            .then(|| token.trim_ascii())
     });
-    let message = match given {
-        Some(given) if is_equal_in_constant_time(given.as_bytes(), token.expose().as_bytes()) => {
-            return Ok(())
-        }
-        Some(_) => "the token is wrong",
-        None => "an Authorization header with the scheme Bearer and the token is needed",
+    let (message, delay) = match given {
+        Some(given) if bool::from(given.ct_eq(token.expose().as_bytes())) => return Ok(()),
+        Some(_) => ("the token is wrong", WRONG_TOKEN_DELAY),
+        None => (
+            "an Authorization header with the scheme Bearer and the token is needed",
+            Duration::ZERO,
+        ),
     };
     Err(Refusal {
         headers: vec![("WWW-Authenticate", "Bearer realm=\"lottery\"".to_owned())],
+        delay,
         ..refusal(401, "unauthorized", message.to_owned())
     })
 }
@@ -84,15 +105,6 @@ fn parse(body: &[u8], shape: &str, takes_force: bool) -> Result<(u64, bool), Ref
     Ok((round_id.ok_or_else(missing)?, force))
 }
 
-/// As much of what was sent as an error needs to show.
-pub fn shown(text: &str) -> String {
-    const LEN_MAX: usize = 80;
-    match text.char_indices().nth(LEN_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// Whether the command may be handed to the operator, by the rule that the operator itself will ask.
 ///
 /// # Errors
@@ -116,36 +128,48 @@ pub fn check(
     }
 }
 
-/// The time taken depends on the length of what was given alone.
-fn is_equal_in_constant_time(given: &[u8], secret: &[u8]) -> bool {
-    let mut difference = given.len() ^ secret.len();
-    for (place, byte) in given.iter().enumerate() {
-        let other = secret
-            .get(place % secret.len().max(1))
-            .copied()
-            .unwrap_or(0);
-        difference |= usize::from(byte ^ other);
-    }
-    std::hint::black_box(difference) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::fixture;
 
     #[test]
-    fn secrets_are_compared_whole() {
-        for (given, secret, equal) in [
-            ("abc", "abc", true),
-            ("abd", "abc", false),
-            ("ab", "abc", false),
-            ("abcabc", "abc", false),
-            ("", "abc", false),
-            ("", "", true),
-            ("a", "", false),
+    fn a_token_is_compared_whole_and_a_wrong_one_is_answered_late() {
+        let ask = |method: &str, target: &str, given: &[&str], token: Option<&str>| {
+            let lines: Vec<(&str, &str)> =
+                given.iter().map(|line| ("authorization", *line)).collect();
+            let request = fixture::request(method, target, &lines, "");
+            let token = token.map(|token| Secret::new(token.to_owned()));
+            let refused = authorize(&request, token.as_ref()).err();
+            let takes = takes_body(&request, token.as_ref());
+            let told = refused.map(|refusal| (refusal.status, !refusal.delay.is_zero()));
+            (told, takes)
+        };
+        let draw = "/api/round/draw";
+        for (given, token, told) in [
+            (&["Bearer abc"][..], Some("abc"), None),
+            (&["bearer  abc "], Some("abc"), None),
+            (&["Bearer abd"], Some("abc"), Some((401, true))),
+            (&["Bearer ab"], Some("abc"), Some((401, true))),
+            (&["Bearer abcabc"], Some("abc"), Some((401, true))),
+            (&["Bearer "], Some("abc"), Some((401, true))),
+            (&["Basic abc"], Some("abc"), Some((401, false))),
+            (
+                &["Bearer abc", "Bearer abc"],
+                Some("abc"),
+                Some((401, false)),
+            ),
+            (&[], Some("abc"), Some((401, false))),
+            (&["Bearer abc"], None, Some((403, false))),
         ] {
-            let found = is_equal_in_constant_time(given.as_bytes(), secret.as_bytes());
-            assert_eq!(found, equal, "{given} {secret}");
+            let expected = (told, told.is_none());
+            assert_eq!(ask("POST", draw, given, token), expected, "{given:?}");
+        }
+        for (method, target) in [("GET", draw), ("POST", "/"), ("POST", "/api/round/drawn")] {
+            assert_eq!(
+                ask(method, target, &["Bearer abc"], Some("abc")),
+                (None, false)
+            );
         }
     }
 

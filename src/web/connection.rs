@@ -1,48 +1,38 @@
 //! One HTTP/1.1 connection as a pure state machine over bytes and time: bytes in, events out. No sockets.
 //!
 //! One request at a time is with the workers; bytes behind it wait, and nothing is parsed while output is pending, so
-//! that a client that does not read cannot make us hold more than one answer. Every buffer has a bound.
+//! that a client that does not read cannot make us hold more than one answer. Every buffer has a bound, and none is kept
+//! longer than its bytes. What a head may say is `head`'s business.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::web::http::Request;
-use crate::web::query::percent_decode;
+use crate::web::http::{Persistence, Port, Request};
 
+mod head;
+mod rules;
 #[cfg(test)]
 mod tests;
 
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub head_bytes: usize,
-    pub head_time: Duration,
-    pub body_bytes: usize,
-    pub body_time: Duration,
-    pub idle_time: Duration,
-    /// A client that takes nothing of its answer for so long is dropped.
-    pub write_time: Duration,
-}
+pub use rules::{Limits, Refused, Rules};
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            head_bytes: 8 * 1024,
-            head_time: Duration::from_secs(10),
-            body_bytes: 64 * 1024,
-            body_time: Duration::from_secs(10),
-            idle_time: Duration::from_secs(15),
-            write_time: Duration::from_secs(20),
-        }
-    }
-}
+use head::{Body, Head};
 
-const HEADERS_MAX: usize = 64;
+/// Nobody is evicted before it had so much time to send its request.
+const NEWCOMER_TIME: Duration = Duration::from_millis(100);
+/// What counts as one millisecond less of waiting, up to a second: among those that wait as long, who has sent the least
+/// is the first to go.
+const CREDIT_BYTES_MAX: usize = 1_000;
 
 /// What the bytes so far amount to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A complete request; `keep_alive` says whether the connection may go on after its answer.
-    Request { request: Request, keep_alive: bool },
+    /// A complete request.
+    Request {
+        request: Request,
+        persistence: Persistence,
+    },
     /// A WebSocket handshake; `rest` are bytes that came behind it.
     Upgrade {
         request: Request,
@@ -50,21 +40,12 @@ pub enum Event {
         rest: Vec<u8>,
     },
     /// The connection ends with this answer.
-    Refuse(Refusal),
+    Refuse(Refused),
 }
 
-/// Why a connection is ended from below the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub status: u16,
-    pub code: &'static str,
-    pub message: String,
-    pub header: Option<(&'static str, &'static str)>,
-}
-
-#[derive(Debug)]
 pub struct Connection {
-    limits: Limits,
+    rules: Arc<Rules>,
+    port: Port,
     peer: IpAddr,
     input: Vec<u8>,
     /// The end of the last line of the head that was parsed: nothing is parsed again before another line is whole.
@@ -72,6 +53,10 @@ pub struct Connection {
     state: State,
     /// Since when the state holds; for output, since when nothing of it was taken.
     since: Instant,
+    /// Since when a whole request has been waited for.
+    waiting_since: Instant,
+    /// What has come since then.
+    heard_bytes: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -82,46 +67,42 @@ enum State {
     Head,
     Body {
         head: Box<Head>,
-        length: usize,
     },
     /// A request is with the workers.
     Working,
     /// An answer is being written.
     Writing {
-        keep_alive: bool,
+        persistence: Persistence,
+    },
+    /// The last answer is out, and so much of what still comes is thrown away.
+    Lingering {
+        bytes_left: usize,
     },
     Closed,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Head {
-    request: Request,
-    keep_alive: bool,
-    upgrade_key: Option<String>,
-}
-
 impl Connection {
-    pub fn new(peer: IpAddr, limits: Limits, now: Instant) -> Connection {
+    pub fn new(peer: IpAddr, port: Port, rules: Arc<Rules>, now: Instant) -> Connection {
         Connection {
-            limits,
+            rules,
+            port,
             peer,
             input: Vec::new(),
             lines_end: 0,
             state: State::Idle,
             since: now,
+            waiting_since: now,
+            heard_bytes: 0,
         }
     }
 
     /// True while reading more makes sense: a client that sends ahead is held back by its own socket.
     pub fn wants_input(&self) -> bool {
-        !matches!(self.state, State::Closed)
-            && self.input.len() < self.limits.head_bytes + self.limits.body_bytes
-            && !matches!(self.state, State::Working | State::Writing { .. })
-    }
-
-    /// True when no request is begun: such a connection can be closed without harm.
-    pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle)
+        match self.state {
+            State::Idle | State::Head | State::Body { .. } => true,
+            State::Lingering { bytes_left } => bytes_left > 0,
+            State::Working | State::Writing { .. } | State::Closed => false,
+        }
     }
 
     /// Bytes that came and belong to no request yet.
@@ -129,19 +110,47 @@ impl Connection {
         self.input.len()
     }
 
+    /// The memory that they take.
+    pub fn held_bytes(&self) -> usize {
+        self.input.capacity()
+    }
+
+    /// Since when the state holds; of an answer, since when nothing of it was taken.
     pub fn since(&self) -> Instant {
         self.since
     }
 
+    /// Who goes first when there is no room: the smallest. None for whoever must not go: a request is being answered, or
+    /// its time to send one has only begun.
+    pub fn eviction_rank(&self, now: Instant) -> Option<(bool, Instant)> {
+        let credit_bytes = self.heard_bytes.min(CREDIT_BYTES_MAX);
+        let (is_open, since) = match self.state {
+            State::Lingering { .. } => return Some((false, self.since)),
+            State::Idle | State::Head | State::Body { .. } => (
+                true,
+                self.waiting_since + Duration::from_millis(credit_bytes as u64),
+            ),
+            State::Writing { .. } => (true, self.since),
+            State::Working | State::Closed => return None,
+        };
+        let is_newcomer = now.saturating_duration_since(self.waiting_since) < NEWCOMER_TIME;
+        (!is_newcomer).then_some((is_open, since))
+    }
+
     /// Takes bytes that were read, and answers with the event they complete, if any.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Option<Event> {
+        if let State::Lingering { bytes_left } = &mut self.state {
+            *bytes_left = bytes_left.saturating_sub(bytes.len());
+            return None;
+        }
+        self.heard_bytes = self.heard_bytes.saturating_add(bytes.len());
         self.input.extend_from_slice(bytes);
         self.advance(now)
     }
 
     /// The worker's answer is ready to be written.
-    pub fn begin_writing(&mut self, keep_alive: bool, now: Instant) {
-        self.enter(State::Writing { keep_alive }, now);
+    pub fn begin_writing(&mut self, persistence: Persistence, now: Instant) {
+        self.enter(State::Writing { persistence }, now);
     }
 
     /// Some of the answer was taken by the socket.
@@ -149,18 +158,32 @@ impl Connection {
         self.since = now;
     }
 
-    /// The whole answer is written: the next request, if its bytes are here, or None. Closed when it was the last.
+    /// The whole answer is written: the next request, if its bytes are here, or None. After the last answer the connection
+    /// lingers.
     pub fn end_writing(&mut self, now: Instant) -> Option<Event> {
         match self.state {
-            State::Writing { keep_alive: true } => {
+            State::Writing { persistence } if persistence.keeps() => {
                 self.enter(State::Idle, now);
+                self.waiting_since = now;
+                self.heard_bytes = self.input.len();
                 self.advance(now)
             }
             _ => {
-                self.enter(State::Closed, now);
+                self.linger(now);
                 None
             }
         }
+    }
+
+    /// Nothing more will be answered; what still comes is thrown away for a while.
+    pub fn linger(&mut self, now: Instant) {
+        self.input = Vec::new();
+        let bytes_left = self.rules.limits.linger_bytes;
+        self.enter(State::Lingering { bytes_left }, now);
+    }
+
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.state, State::Lingering { .. })
     }
 
     pub fn is_closed(&self) -> bool {
@@ -169,12 +192,15 @@ impl Connection {
 
     /// When `expire` has to be called, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
+        let limits = &self.rules.limits;
         let time = match self.state {
-            State::Idle => self.limits.idle_time,
-            State::Head => self.limits.head_time,
-            State::Body { .. } => self.limits.body_time,
-            State::Writing { .. } => self.limits.write_time,
-            State::Working | State::Closed => return None,
+            State::Idle => limits.idle_time,
+            State::Head => limits.head_time,
+            State::Body { .. } => limits.body_time,
+            State::Working => limits.work_time,
+            State::Writing { .. } => limits.write_time,
+            State::Lingering { .. } => limits.linger_time,
+            State::Closed => return None,
         };
         Some(self.since + time)
     }
@@ -184,14 +210,15 @@ impl Connection {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return None;
         }
-        let slow = matches!(self.state, State::Head | State::Body { .. });
+        let method = match &self.state {
+            State::Head => Some(None),
+            State::Body { head } => Some(Some(head.request.method.clone())),
+            _ => None,
+        };
         self.enter(State::Closed, now);
-        slow.then(|| {
-            refuse(
-                408,
-                "request_timeout",
-                "the request took too long to arrive",
-            )
+        method.map(|method| {
+            let message = "the request took too long to arrive: send it at once";
+            Event::Refuse(Refused::new(408, "request_timeout", message, method))
         })
     }
 
@@ -203,287 +230,102 @@ impl Connection {
     fn advance(&mut self, now: Instant) -> Option<Event> {
         if matches!(self.state, State::Idle | State::Head) {
             match self.read_head() {
+                Ok(Some(head)) if head.body != Body::Left => {
+                    self.enter(State::Body { head }, now);
+                }
+                Ok(Some(head)) => return Some(self.begin_work(*head, now)),
                 Ok(None) => {
                     if self.state == State::Idle && !self.input.is_empty() {
                         self.enter(State::Head, now);
                     }
                     return None;
                 }
-                Ok(Some((head, length))) => self.enter(
-                    State::Body {
-                        head: Box::new(head),
-                        length,
-                    },
-                    now,
-                ),
-                Err(refusal) => {
-                    self.enter(State::Closed, now);
-                    return Some(Event::Refuse(refusal));
-                }
+                Err(refused) => return Some(self.refuse(refused, now)),
             }
         }
-        let State::Body { length, .. } = self.state else {
+        let State::Body { head } = &self.state else {
             return None;
         };
-        if self.input.len() < length {
-            return None;
-        }
-        let State::Body { head, .. } = std::mem::replace(&mut self.state, State::Working) else {
+        let (body_len, taken_len) = match head.body.extent(&self.input) {
+            Ok(extent) => extent?,
+            Err(refused) => return Some(self.refuse(refused, now)),
+        };
+        let State::Body { head } = std::mem::replace(&mut self.state, State::Working) else {
             return None;
         };
-        self.since = now;
+        let mut head = *head;
+        head.request.body = self.input[..body_len].to_vec();
+        self.forget(taken_len);
+        Some(self.begin_work(head, now))
+    }
+
+    fn begin_work(&mut self, head: Head, now: Instant) -> Event {
+        self.enter(State::Working, now);
         let Head {
-            mut request,
-            keep_alive,
+            request,
+            persistence,
             upgrade_key,
-        } = *head;
-        request.body = self.input.drain(..length).collect();
+            ..
+        } = head;
         match upgrade_key {
             Some(key) => {
                 self.state = State::Closed;
-                Some(Event::Upgrade {
-                    request,
-                    key,
-                    rest: std::mem::take(&mut self.input),
-                })
+                let rest = std::mem::take(&mut self.input);
+                Event::Upgrade { request, key, rest }
             }
-            None => Some(Event::Request {
+            None => Event::Request {
                 request,
-                keep_alive,
-            }),
+                persistence,
+            },
         }
     }
 
-    /// A complete head and the length of its body; None while more bytes are needed.
-    fn read_head(&mut self) -> Result<Option<(Head, usize)>, Refusal> {
+    fn refuse(&mut self, refused: Refused, now: Instant) -> Event {
+        self.enter(State::Closed, now);
+        Event::Refuse(refused)
+    }
+
+    /// A complete head; None while more bytes are needed.
+    fn read_head(&mut self) -> Result<Option<Box<Head>>, Refused> {
         // RFC 9112, 2.2: empty lines before a request are passed over.
         let blank = self
             .input
             .iter()
             .take_while(|byte| matches!(byte, b'\r' | b'\n'))
             .count();
-        self.input.drain(..blank);
-        let within = &self.input[..self.input.len().min(self.limits.head_bytes)];
+        self.forget(blank);
+        let limits = &self.rules.limits;
+        let is_full = self.input.len() >= limits.head_bytes;
+        let within = &self.input[..self.input.len().min(limits.head_bytes)];
         let is_newline = |byte: &u8| *byte == b'\n';
-        let lines_end = within
-            .iter()
-            .rposition(is_newline)
-            .map_or(0, |last| last + 1);
-        if lines_end == self.lines_end && self.input.len() < self.limits.head_bytes {
+        let last_newline = within.iter().rposition(is_newline);
+        let lines_end = last_newline.map_or(0, |last| last + 1);
+        if lines_end == 0 {
+            head::check_first_line(within, limits)?;
+        }
+        if lines_end == self.lines_end && !is_full {
             return Ok(None);
         }
         self.lines_end = lines_end;
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut parsed = httparse::Request::new(&mut headers);
-        let size = match parsed.parse(&within[..lines_end]) {
-            Ok(httparse::Status::Complete(size)) => size,
-            Ok(httparse::Status::Partial) if self.input.len() < self.limits.head_bytes => {
-                return Ok(None)
-            }
-            Ok(httparse::Status::Partial) => {
-                let message = format!("the head may have {} bytes", self.limits.head_bytes);
-                return Err(refusal(431, "head_too_large", &message));
-            }
-            Err(httparse::Error::TooManyHeaders) => {
-                let message = format!("the head may have {HEADERS_MAX} fields");
-                return Err(refusal(431, "head_too_large", &message));
-            }
-            Err(httparse::Error::Version) => {
-                return Err(refusal(
-                    505,
-                    "http_version",
-                    "only HTTP/1.0 and HTTP/1.1 are spoken here",
-                ));
-            }
-            Err(error) => {
-                return Err(refusal(
-                    400,
-                    "bad_request",
-                    &format!("the head is broken: {error}"),
-                ))
-            }
+        let lines = &within[..lines_end];
+        let Some((head, size)) = head::read(lines, self.port, self.peer, &self.rules)? else {
+            return match is_full {
+                true => Err(head::too_large(lines, limits)),
+                false => Ok(None),
+            };
         };
-        let read = read_fields(&parsed, self.peer, &self.limits)?;
-        self.input.drain(..size);
+        self.forget(size);
         self.lines_end = 0;
-        Ok(Some(read))
+        Ok(Some(head))
     }
-}
 
-fn read_fields(
-    parsed: &httparse::Request,
-    peer: IpAddr,
-    limits: &Limits,
-) -> Result<(Head, usize), Refusal> {
-    let mut headers = Vec::with_capacity(parsed.headers.len());
-    for header in parsed.headers.iter() {
-        let value = std::str::from_utf8(header.value).map_err(|_| {
-            refusal(
-                400,
-                "bad_request",
-                &format!("the field {} is not UTF-8", header.name),
-            )
-        })?;
-        headers.push((header.name.to_ascii_lowercase(), value.trim().to_owned()));
-    }
-    let is_http_11 = parsed.version == Some(1);
-    let target = parsed.path.unwrap_or_default();
-    let (path, query) = split_target(target).ok_or_else(|| {
-        refusal(
-            400,
-            "bad_target",
-            &format!("the request target {target} is not a path"),
-        )
-    })?;
-    let request = Request {
-        method: parsed.method.unwrap_or_default().to_owned(),
-        path,
-        query,
-        headers,
-        body: Vec::new(),
-        peer,
-    };
-    let hosts = request
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "host")
-        .count();
-    if is_http_11 && hosts != 1 {
-        return Err(refusal(400, "bad_host", "exactly one Host field is needed"));
-    }
-    let length = body_length(&request, limits)?;
-    let connection = request.list("connection");
-    let asks = |option: &str| {
-        connection
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(option))
-    };
-    let keep_alive = if is_http_11 {
-        !asks("close")
-    } else {
-        asks("keep-alive")
-    };
-    let upgrade_key = upgrade_key(&request, asks("upgrade"))?;
-    Ok((
-        Head {
-            request,
-            keep_alive,
-            upgrade_key,
-        },
-        length,
-    ))
-}
-
-/// The decoded path and the raw query of an origin-form or absolute-form target.
-fn split_target(target: &str) -> Option<(String, Option<String>)> {
-    let local = match target
-        .strip_prefix("http://")
-        .or_else(|| target.strip_prefix("https://"))
-    {
-        Some(rest) => match rest.find(['/', '?']) {
-            Some(start) if rest.as_bytes()[start] == b'/' => rest[start..].to_owned(),
-            Some(start) => format!("/{}", &rest[start..]),
-            None => "/".to_owned(),
-        },
-        None => target.to_owned(),
-    };
-    let (path, query) = match local.split_once('?') {
-        Some((path, query)) => (path, Some(query.to_owned())),
-        None => (local.as_str(), None),
-    };
-    let path = percent_decode(path).filter(|path| path.starts_with('/') && !path.contains('\0'))?;
-    Some((path, query))
-}
-
-fn body_length(request: &Request, limits: &Limits) -> Result<usize, Refusal> {
-    if request.header("transfer-encoding").is_some() {
-        return Err(refusal(
-            411,
-            "length_required",
-            "a body must come with Content-Length, not in chunks",
-        ));
-    }
-    if request.header("expect").is_some() {
-        return Err(refusal(
-            417,
-            "expectation_failed",
-            "Expect is not supported: send the body at once",
-        ));
-    }
-    let mut length = None;
-    for value in request.list("content-length") {
-        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        let number = value.parse::<u64>().ok().filter(|_| digits);
-        let Some(number) = number.filter(|number| length.is_none_or(|known| known == *number))
-        else {
-            let message = format!("Content-Length is {value}, allowed is one number of bytes");
-            return Err(refusal(400, "bad_length", &message));
-        };
-        length = Some(number);
-    }
-    match usize::try_from(length.unwrap_or(0)) {
-        Ok(length) if length <= limits.body_bytes => Ok(length),
-        _ => {
-            let message = format!("the body may have {} bytes", limits.body_bytes);
-            Err(refusal(413, "body_too_large", &message))
+    /// Drops the first bytes of the input, and the buffer with the last of them.
+    fn forget(&mut self, count: usize) {
+        if count == self.input.len() {
+            self.input = Vec::new();
+        } else if count > 0 {
+            self.input.drain(..count);
+            self.input.shrink_to(2 * self.input.len());
         }
     }
-}
-
-/// The handshake's key when this asks for a WebSocket.
-fn upgrade_key(request: &Request, asks_upgrade: bool) -> Result<Option<String>, Refusal> {
-    let wants = request
-        .list("upgrade")
-        .iter()
-        .any(|protocol| protocol.eq_ignore_ascii_case("websocket"));
-    let is_feed = matches!(request.path.as_str(), "/ws/lottery" | "/ws");
-    if !is_feed {
-        return Ok(None);
-    }
-    if !(wants && asks_upgrade) {
-        let mut refusal = refusal(
-            426,
-            "upgrade_required",
-            "this is a WebSocket: connect with a WebSocket client",
-        );
-        refusal.header = Some(("Upgrade", "websocket"));
-        return Err(refusal);
-    }
-    if request.method != "GET" {
-        return Err(refusal(
-            405,
-            "method_not_allowed",
-            "a WebSocket handshake is a GET",
-        ));
-    }
-    if request.header("sec-websocket-version") != Some("13") {
-        let mut refusal = refusal(426, "websocket_version", "WebSocket version 13 is needed");
-        refusal.header = Some(("Sec-WebSocket-Version", "13"));
-        return Err(refusal);
-    }
-    // RFC 6455, 4.1: 16 bytes in base64 are 24 characters, the last two being padding.
-    let key = request.header("sec-websocket-key").unwrap_or_default();
-    let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    let well_formed = key.len() == 24 && key.ends_with("==") && key.bytes().take(22).all(alphabet);
-    match well_formed {
-        true => Ok(Some(key.to_owned())),
-        false => Err(refusal(
-            400,
-            "websocket_key",
-            "Sec-WebSocket-Key must be 16 bytes in base64",
-        )),
-    }
-}
-
-fn refusal(status: u16, code: &'static str, message: &str) -> Refusal {
-    Refusal {
-        status,
-        code,
-        message: message.to_owned(),
-        header: None,
-    }
-}
-
-fn refuse(status: u16, code: &'static str, message: &str) -> Event {
-    Event::Refuse(refusal(status, code, message))
 }

@@ -1,8 +1,8 @@
 //! File descriptors: the limit is raised as far as the system allows, and some are kept for talking to the chain, so
 //! that no flood of connections can stop a draw.
 
-/// Kept for calls to the chain, files and the listeners.
-const RESERVE: u64 = 64;
+/// Kept for calls to the chain, files, the listeners and the private port.
+const RESERVE: u64 = 96;
 
 /// Raises RLIMIT_NOFILE to its hard limit; how many connections fit below it.
 pub fn connections_that_fit() -> usize {

@@ -12,11 +12,11 @@ use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use crate::actors::messages::PublicationReceiver;
 use crate::base::metrics::Metrics;
-use crate::base::shutdown::Shutdown;
+use crate::base::shutdown::{Shutdown, Waker};
 use crate::base::thread::Beat;
 use crate::lottery::snapshot::Publication;
 use crate::web::inbound::{Heard, Inbound};
-use crate::web::occupancy::{Occupancy, Seat};
+use crate::web::occupancy::{Admission, Occupancy};
 use crate::web::stream::{close_frame, ping_frame, Frame, Message, Stream};
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ pub struct NewClient {
     pub since: Option<String>,
     /// The handshake agreed to compression.
     pub deflates: bool,
-    pub seat: Seat,
+    pub admission: Admission,
 }
 
 /// How others reach the hub.
@@ -74,48 +74,34 @@ impl FeedHandle {
     pub fn client_count(&self) -> usize {
         self.occupancy.websockets()
     }
-
-    pub fn wake(&self) {
-        let _ = self.poller.notify();
-    }
 }
 
 pub struct Hub {
     poller: Arc<Poller>,
     welcomes: Receiver<NewClient>,
-    publications: Receiver<Arc<Publication>>,
+    publications: PublicationReceiver,
     stream: Stream,
-    clients: Vec<Option<Client>>,
+    /// Each client in a memory of its own, so that it is free again when the client has gone.
+    clients: Vec<Option<Box<Client>>>,
     free: Vec<usize>,
     metrics: Metrics,
 }
 
-/// Passes publications on to the hub's thread and wakes it: a channel cannot be polled beside sockets.
-pub struct Forwarder {
-    from: PublicationReceiver,
-    to: Sender<Arc<Publication>>,
-    poller: Arc<Poller>,
-}
+/// What the hub sleeps on: made before the hub, since whoever is to wake it runs first.
+#[derive(Clone)]
+pub struct HubPoller(Arc<Poller>);
 
-impl Forwarder {
-    /// The thread's body.
-    pub fn run(&self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
-        loop {
-            beat.turn();
-            crossbeam_channel::select! {
-                recv(self.from) -> publication => match publication {
-                    Ok(publication) => {
-                        if self.to.send(publication).is_err() {
-                            return Ok(());
-                        }
-                        let _ = self.poller.notify();
-                    }
-                    Err(_) => return Ok(()),
-                },
-                recv(shutdown.signal()) -> _ => return Ok(()),
-                default(Duration::from_secs(5)) => {}
-            }
-        }
+impl HubPoller {
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn new() -> std::io::Result<HubPoller> {
+        Ok(HubPoller(Arc::new(Poller::new()?)))
+    }
+
+    /// Wakes the hub, for new publications or for the end.
+    pub fn waker(&self) -> Waker {
+        let poller = self.0.clone();
+        Arc::new(move || drop(poller.notify()))
     }
 }
 
@@ -134,24 +120,19 @@ struct Client {
     closing_since: Option<Instant>,
     /// The poller also tells when the socket takes more.
     waits_to_write: bool,
-    _seat: Seat,
+    _admission: Admission,
 }
 
 impl Hub {
     pub fn new(
+        poller: HubPoller,
         stream: Stream,
         publications: PublicationReceiver,
         occupancy: Occupancy,
         metrics: Metrics,
-    ) -> std::io::Result<(Hub, Forwarder, FeedHandle)> {
-        let poller = Arc::new(Poller::new()?);
+    ) -> (Hub, FeedHandle) {
+        let HubPoller(poller) = poller;
         let (welcomes_in, welcomes) = bounded(WELCOMES_MAX);
-        let (to, inbox) = bounded(64);
-        let forwarder = Forwarder {
-            from: publications,
-            to,
-            poller: poller.clone(),
-        };
         let handle = FeedHandle {
             welcomes: welcomes_in,
             poller: poller.clone(),
@@ -160,13 +141,13 @@ impl Hub {
         let hub = Hub {
             poller,
             welcomes,
-            publications: inbox,
+            publications,
             stream,
             clients: Vec::new(),
             free: Vec::new(),
             metrics,
         };
-        Ok((hub, forwarder, handle))
+        (hub, handle)
     }
 
     /// The thread's body.
@@ -244,13 +225,13 @@ impl Hub {
             last_ping: now,
             closing_since: None,
             waits_to_write: false,
-            _seat: new.seat,
+            _admission: new.admission,
         };
         client.push(new.handshake.into());
         for message in self.stream.greet(new.since.as_deref()) {
             client.push(message.frame(new.deflates).clone());
         }
-        self.clients[key] = Some(client);
+        self.clients[key] = Some(Box::new(client));
         // First of all the handshake's answer goes out: a close that is already waiting must not overtake it.
         self.write(key);
         // Frames may have come together with the handshake.
@@ -463,8 +444,8 @@ impl Client {
     /// All that is pending in one write.
     fn write_some(&mut self) -> std::io::Result<usize> {
         let mut slices = Vec::with_capacity(self.queue.len().min(SLICES_MAX));
-        for (place, frame) in self.queue.iter().take(SLICES_MAX).enumerate() {
-            slices.push(IoSlice::new(if place == 0 {
+        for (index, frame) in self.queue.iter().take(SLICES_MAX).enumerate() {
+            slices.push(IoSlice::new(if index == 0 {
                 &frame[self.written..]
             } else {
                 frame

@@ -1,6 +1,6 @@
 //! A state with something of everything, and an API over it whose clock stands still: what the web's tests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{bounded, Receiver};
@@ -26,7 +26,7 @@ use crate::lottery::proof::*;
 use crate::lottery::round::*;
 use crate::lottery::snapshot::*;
 use crate::web::api::{Api, ApiConfig};
-use crate::web::http::{Reply, Request};
+use crate::web::http::{Fields, Port, Reply, Request};
 
 pub const TOKEN: &str = "open sesame";
 pub const HEAD_TIME: u64 = 10_000;
@@ -73,6 +73,7 @@ impl Fixture {
                     last_error: Some("timed out".to_owned()),
                 }]
             }),
+            wrong_tokens: Mutex::default(),
         };
         Fixture {
             api,
@@ -106,15 +107,18 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str)
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (target, None),
     };
-    let headers = headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let mut fields = Fields::default();
+    for (name, value) in headers {
+        fields.push(name, value.as_bytes());
+    }
     Request {
+        port: Port::Public,
         method: method.to_owned(),
         path: path.to_owned(),
         query,
-        headers: headers.collect(),
+        fields,
         body: body.as_bytes().to_vec(),
+        body_is_left: false,
         peer: [127, 0, 0, 1].into(),
     }
 }

@@ -1,174 +1,164 @@
-//! The public port: one thread accepts, reads and writes all HTTP connections without ever blocking; two workers make
+//! The web's ports: one thread accepts, reads and writes all HTTP connections of both, without ever blocking; workers make
 //! the answers; WebSockets move on to the feed's hub. No client can hold up another.
+//!
+//! What a connection's bytes mean is `connection`'s business, who goes when there is no room is `clients`'. Here sockets
+//! are read and written, and the limits on all of them together are kept.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{bounded, select, Receiver, Sender};
+use crossbeam_channel::{bounded, Receiver, Sender};
 use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use crate::actors::messages::SharedSnapshot;
 use crate::base::metrics::Metrics;
-use crate::base::shutdown::Shutdown;
+use crate::base::shutdown::{Shutdown, Waker};
 use crate::base::thread::Beat;
 use crate::config::Network;
-use crate::web::connection::{Connection, Event, Limits, Refusal};
-use crate::web::deflate;
+use crate::web::clients::{Clients, Output};
+use crate::web::connection::{Connection, Event, Refused, Rules};
 use crate::web::feed::{FeedHandle, NewClient};
-use crate::web::http::{encode, Reply, Request};
-use crate::web::occupancy::{Occupancy, Seat};
-use crate::web::ready::{is_lone_get, ReadyAnswers, Stamp};
-use crate::web::view;
+use crate::web::forwarded::counted_address;
+use crate::web::handshake::shake;
+use crate::web::http::{encode, Persistence, Port, Request};
+use crate::web::memory::{self, MemoryWatch};
+use crate::web::metrics::count_answers;
+use crate::web::occupancy::Occupancy;
+use crate::web::ready::{AnswerKey, ReadyAnswers};
+use crate::web::reply::{refusal, write_refusal, Refusal};
+use crate::web::workers::{Done, Job, Workers, WORKERS};
 
-/// Makes the answer to a request; called by the workers.
-pub type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
-
-pub const WORKERS: usize = 2;
 /// Requests that may wait for a worker; more are answered "busy".
 const JOBS_MAX: usize = 1_024;
-const LISTENER_KEY: usize = usize::MAX - 1;
+/// Keys of listeners are this and what follows; no table of connections grows so long.
+const LISTENER_KEY: usize = usize::MAX - 8;
 const READ_BYTES: usize = 16 * 1024;
 /// Answers not yet taken by their clients, in all; past it the slowest clients are dropped.
 const PENDING_BYTES_MAX: usize = 24 << 20;
+/// What clients have sent of requests that are not whole, in all; past it those go that have sent the least for longest.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// So many of them at once, since finding one costs as much as finding some.
+const DROPPED_AT_ONCE: usize = 32;
+/// Of the cap on connections, the part that is evicted at once when it is reached.
+const EVICTED_PART: usize = 256;
 /// Connections that may wait to be accepted; the kernel may allow fewer.
 const BACKLOG: i32 = 4_096;
+/// Newcomers let in before others are served again.
+const ACCEPTED_AT_ONCE: usize = 256;
+/// Those at once that are told why they were not let in; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 256;
 /// How long nothing is accepted after the descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const TURN: Duration = Duration::from_millis(500);
 /// How often connections are looked at whose time may be over.
 const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 
-struct Job {
-    slot: Slot,
-    request: Request,
-    keep_alive: bool,
-    lone: Option<Lone>,
+/// One of the ports.
+pub struct Listener {
+    pub socket: TcpListener,
+    pub port: Port,
+    pub occupancy: Occupancy,
 }
 
-/// A request that came as a whole and alone, and when: its answer may serve others.
-struct Lone {
-    bytes: Vec<u8>,
-    stamp: Stamp,
+/// Takes an address for a port.
+///
+/// # Errors
+/// The address is taken, or not ours.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpListener::bind(address)?;
+    // A burst of clients waits to be accepted, rather than for the second after which they would try again.
+    socket2::SockRef::from(&socket).listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
-struct Done {
-    slot: Slot,
-    bytes: Vec<u8>,
-    keep_alive: bool,
-    /// Of whom the answer may be kept.
-    lone: Option<Lone>,
+/// What the gate needs beside its ports.
+pub struct Settings {
+    pub rules: Rules,
+    pub trusted_proxies: Vec<Network>,
+    pub feed: FeedHandle,
+    pub snapshot: SharedSnapshot,
+    pub metrics: Metrics,
 }
 
-/// A place in the table and which of its tenants is meant: a late answer must not go to a later connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot {
-    key: usize,
-    tenant: u64,
-}
-
-struct Client {
-    stream: TcpStream,
-    machine: Connection,
-    seat: Seat,
-    peer: IpAddr,
-    tenant: u64,
-    output: Vec<u8>,
-    written: usize,
-    /// What the poller waits for: (readable, writable).
-    armed: (bool, bool),
-}
-
-/// What the gate's thread and its workers share.
-#[derive(Clone)]
-pub struct Workshop {
-    jobs: Receiver<Job>,
-    done: Sender<Done>,
-    poller: Arc<Poller>,
-    snapshot: SharedSnapshot,
-}
-
+/// The thread that owns all HTTP connections.
 pub struct Gate {
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     poller: Arc<Poller>,
-    clients: Vec<Option<Client>>,
-    free: Vec<usize>,
+    clients: Clients,
+    turned_away: usize,
     jobs: Sender<Job>,
     done: Receiver<Done>,
-    occupancy: Occupancy,
+    /// Answers that are held back, in the order of their times.
+    delayed: VecDeque<(Instant, Done)>,
+    rules: Arc<Rules>,
     trusted_proxies: Vec<Network>,
-    limits: Limits,
     feed: FeedHandle,
-    tenants: u64,
-    pending_bytes: usize,
-    accept_again_at: Option<Instant>,
-    expired_at: Instant,
     ready: ReadyAnswers,
     metrics: Metrics,
-    /// Answered from what was ready, and not counted yet.
-    ready_hits: u32,
+    /// Answered from what was ready, and not counted yet: by 200 and 304.
+    ready_hits: [u32; 2],
+    memory: MemoryWatch,
+    accept_again_at: Option<Instant>,
+    expired_at: Instant,
+    /// What a read fills.
+    buffer: Vec<u8>,
 }
 
 impl Gate {
-    pub fn bind(
-        listen: SocketAddr,
-        occupancy: Occupancy,
-        trusted_proxies: Vec<Network>,
-        limits: Limits,
-        feed: FeedHandle,
-        snapshot: SharedSnapshot,
-        metrics: Metrics,
-    ) -> std::io::Result<(Gate, Workshop)> {
-        let listener = TcpListener::bind(listen)?;
-        // A burst of clients waits to be accepted, rather than for the second after which they would try again.
-        socket2::SockRef::from(&listener).listen(BACKLOG)?;
-        listener.set_nonblocking(true)?;
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn new(listeners: Vec<Listener>, settings: Settings) -> std::io::Result<(Gate, Workers)> {
         let poller = Arc::new(Poller::new()?);
-        // SAFETY: the listener is deleted from the poller before it is dropped, in `Drop`.
-        unsafe { poller.add(&listener, Readiness::readable(LISTENER_KEY))? };
+        for (index, listener) in listeners.iter().enumerate() {
+            let interest = Readiness::readable(LISTENER_KEY + index);
+            // SAFETY: the listener is deleted from the poller before it is dropped, in `Drop`.
+            unsafe { poller.add(&listener.socket, interest)? };
+        }
         let (jobs, jobs_out) = bounded(JOBS_MAX);
         let (done_in, done) = bounded(JOBS_MAX + WORKERS);
-        let workshop = Workshop {
+        let workers = Workers {
             jobs: jobs_out,
             done: done_in,
             poller: poller.clone(),
-            snapshot: snapshot.clone(),
+            snapshot: settings.snapshot.clone(),
         };
         let now = Instant::now();
         let gate = Gate {
-            listener,
+            listeners,
             poller,
-            clients: Vec::new(),
-            free: Vec::new(),
+            clients: Clients::default(),
+            turned_away: 0,
             jobs,
             done,
-            occupancy,
-            trusted_proxies,
-            limits,
-            feed,
-            tenants: 0,
-            pending_bytes: 0,
+            delayed: VecDeque::new(),
+            rules: Arc::new(settings.rules),
+            trusted_proxies: settings.trusted_proxies,
+            feed: settings.feed,
+            ready: ReadyAnswers::new(settings.snapshot, now),
+            metrics: settings.metrics,
+            ready_hits: [0; 2],
+            memory: MemoryWatch::default(),
             accept_again_at: None,
             expired_at: now,
-            ready: ReadyAnswers::new(snapshot, now),
-            metrics,
-            ready_hits: 0,
+            buffer: vec![0; READ_BYTES],
         };
-        Ok((gate, workshop))
-    }
-
-    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+        Ok((gate, workers))
     }
 
     /// Wakes the gate's thread from another one.
-    pub fn waker(&self) -> Arc<Poller> {
-        self.poller.clone()
+    pub fn waker(&self) -> Waker {
+        let poller = self.poller.clone();
+        Arc::new(move || drop(poller.notify()))
     }
 
     /// The thread's body.
+    ///
+    /// # Errors
+    /// The system refuses to tell of sockets any more.
     pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
         let mut events = Events::new();
         while !shutdown.is_tripped() {
@@ -180,31 +170,58 @@ impl Gate {
             let now = Instant::now();
             self.ready.refresh(now);
             for event in events.iter() {
-                match event.key {
-                    LISTENER_KEY => self.accept(now)?,
-                    key => self.serve(key, event.readable, event.writable, now),
+                match event.key.checked_sub(LISTENER_KEY) {
+                    Some(index) => self.accept(index, now)?,
+                    None => self.serve(event.key, event.readable, event.writable, now),
                 }
             }
             while let Ok(done) = self.done.try_recv() {
-                self.take_answer(done, now);
+                match done.delay.is_zero() {
+                    true => self.take_answer(done, now),
+                    false => self.delayed.push_back((now + done.delay, done)),
+                }
+            }
+            while self.delayed.front().is_some_and(|(at, _)| *at <= now) {
+                if let Some((_, done)) = self.delayed.pop_front() {
+                    self.take_answer(done, now);
+                }
             }
             self.count_ready_hits();
-            if now.saturating_duration_since(self.expired_at) >= EXPIRE_EVERY {
-                self.expired_at = now;
-                self.expire(now);
+            self.look_after(now)?;
+        }
+        Ok(())
+    }
+
+    /// What time alone brings about.
+    fn look_after(&mut self, now: Instant) -> Result<(), String> {
+        if now.saturating_duration_since(self.expired_at) >= EXPIRE_EVERY {
+            self.expired_at = now;
+            self.expire(now);
+            let occupancies = self.listeners.iter().map(|listener| &listener.occupancy);
+            let connections = occupancies.map(Occupancy::connections).sum();
+            let bytes = self.clients.held_bytes() + self.clients.pending_bytes();
+            if self.memory.is_due(connections, bytes, now) {
+                memory::give_back();
             }
-            if self.accept_again_at.is_some_and(|at| now >= at) {
-                self.accept_again_at = None;
-                self.accept(now)?;
+        }
+        if self.accept_again_at.is_some_and(|at| now >= at) {
+            self.accept_again_at = None;
+            for index in 0..self.listeners.len() {
+                self.accept(index, now)?;
             }
         }
         Ok(())
     }
 
-    fn accept(&mut self, now: Instant) -> Result<(), String> {
-        loop {
-            match self.listener.accept() {
-                Ok((stream, address)) => self.admit(stream, address.ip().to_canonical(), now),
+    fn accept(&mut self, index: usize, now: Instant) -> Result<(), String> {
+        for _ in 0..ACCEPTED_AT_ONCE {
+            let Some(listener) = self.listeners.get(index) else {
+                return Ok(());
+            };
+            match listener.socket.accept() {
+                Ok((stream, address)) => {
+                    self.admit(index, stream, address.ip().to_canonical(), now)
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => break,
                     ErrorKind::Interrupted
@@ -213,84 +230,98 @@ impl Gate {
                     _ => {
                         // Out of descriptors or memory: room is made, and accepting goes on in a moment.
                         log::debug!("accept: {error}");
-                        self.evict_idlest();
+                        let port = listener.port;
+                        self.evict(port, DROPPED_AT_ONCE, now);
                         self.accept_again_at = Some(now + ACCEPT_PAUSE);
                         break;
                     }
                 },
             }
         }
-        let interest = Readiness::readable(LISTENER_KEY);
+        let Some(listener) = self.listeners.get(index) else {
+            return Ok(());
+        };
+        let interest = Readiness::readable(LISTENER_KEY + index);
         self.poller
-            .modify(&self.listener, interest)
+            .modify(&listener.socket, interest)
             .map_err(|error| format!("listener: {error}"))
     }
 
-    fn admit(&mut self, stream: TcpStream, peer: IpAddr, now: Instant) {
-        if self.occupancy.is_full() && !self.evict_idlest() {
-            return;
-        }
-        let counted = (!self.is_trusted(peer)).then_some(peer);
-        let Some(seat) = self.occupancy.enter(counted) else {
-            return;
-        };
+    fn admit(&mut self, index: usize, stream: TcpStream, peer: IpAddr, now: Instant) {
         if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
             return;
         }
-        let key = self.free.pop().unwrap_or_else(|| {
-            self.clients.push(None);
-            self.clients.len() - 1
-        });
-        let interest = Readiness::readable(key);
-        // SAFETY: the stream is deleted from the poller before it is dropped, in `close` and `upgrade`.
-        if unsafe {
-            self.poller
-                .add_with_mode(&stream, interest, PollMode::Level)
+        let (port, occupancy) = {
+            let listener = &self.listeners[index];
+            (listener.port, listener.occupancy.clone())
+        };
+        if occupancy.is_full() {
+            let count = (occupancy.cap() / EVICTED_PART).max(1);
+            if self.evict(port, count, now) == 0 {
+                let busy = too_many("connections are open", "5");
+                return self.turn_away(&occupancy, stream, (port, peer), busy, now);
+            }
         }
-        .is_err()
-        {
-            self.free.push(key);
+        let is_counted = port == Port::Public && !self.is_trusted(peer);
+        let Some(admission) = occupancy.enter(is_counted.then_some(peer)) else {
+            let busy = too_many("connections of your address are open", "15");
+            return self.turn_away(&occupancy, stream, (port, peer), busy, now);
+        };
+        if self.watch(&stream) {
+            let machine = Connection::new(peer, port, self.rules.clone(), now);
+            self.clients
+                .insert(stream, machine, admission, (port, peer), false);
+        }
+    }
+
+    /// Tells a client why it is not let in; it hears it even if it sends its request meanwhile.
+    fn turn_away(
+        &mut self,
+        occupancy: &Occupancy,
+        mut stream: TcpStream,
+        (port, peer): (Port, IpAddr),
+        busy: Refusal,
+        now: Instant,
+    ) {
+        count_answers(&self.metrics, busy.status, 1);
+        let reply = write_refusal(port, None, busy);
+        // It fits into the socket's buffer, which is empty.
+        let written = stream.write(&encode(&reply, Persistence::Close, false));
+        if written.is_err() || stream.shutdown(std::net::Shutdown::Write).is_err() {
             return;
         }
-        self.tenants += 1;
-        let machine = Connection::new(peer, self.limits, now);
-        let tenant = self.tenants;
-        self.clients[key] = Some(Client {
-            stream,
-            machine,
-            seat,
-            peer,
-            tenant,
-            output: Vec::new(),
-            written: 0,
-            armed: (true, false),
-        });
+        if occupancy.is_full() || self.turned_away >= TURNED_AWAY_MAX || !self.watch(&stream) {
+            return;
+        }
+        if let Some(admission) = occupancy.enter(None) {
+            let mut machine = Connection::new(peer, port, self.rules.clone(), now);
+            machine.linger(now);
+            self.turned_away += 1;
+            self.clients
+                .insert(stream, machine, admission, (port, peer), true);
+        }
+    }
+
+    /// Has the poller tell when the next connection of the table can be read.
+    fn watch(&self, stream: &TcpStream) -> bool {
+        let interest = Readiness::readable(self.clients.next_key());
+        // SAFETY: the stream is deleted from the poller before it is dropped, in `close` and `upgrade`.
+        unsafe { self.poller.add_with_mode(stream, interest, PollMode::Level) }.is_ok()
     }
 
     fn count_ready_hits(&mut self) {
-        if self.ready_hits > 0 {
-            let hits = f64::from(std::mem::take(&mut self.ready_hits));
-            let (name, help) = ("lottery_http_requests_total", "HTTP answers.");
-            self.metrics.add(name, help, &[("status", "200")], hits);
+        for (status, hits) in [200, 304].into_iter().zip(&mut self.ready_hits) {
+            if *hits > 0 {
+                count_answers(&self.metrics, status, std::mem::take(hits));
+            }
         }
     }
 
-    /// Closes the HTTP connection that has been quiet longest, preferring those that have asked nothing.
-    fn evict_idlest(&mut self) -> bool {
-        let idlest = self
-            .clients
-            .iter()
-            .enumerate()
-            .filter_map(|(key, client)| client.as_ref().map(|client| (key, client)))
-            .min_by_key(|(_, client)| (!client.machine.is_idle(), client.machine.since()))
-            .map(|(key, _)| key);
-        match idlest {
-            Some(key) => {
-                self.close(key);
-                true
-            }
-            None => false,
-        }
+    /// Closes up to so many connections of a port; how many there were to close.
+    fn evict(&mut self, port: Port, count: usize, now: Instant) -> usize {
+        let keys = self.clients.evictable(port, count, now);
+        keys.iter().for_each(|key| self.close(*key));
+        keys.len()
     }
 
     fn serve(&mut self, key: usize, readable: bool, writable: bool, now: Instant) {
@@ -298,34 +329,33 @@ impl Gate {
             self.write(key, now);
         }
         if readable {
-            self.read(key, now);
+            let mut buffer = std::mem::take(&mut self.buffer);
+            // It is empty after a panic.
+            buffer.resize(READ_BYTES, 0);
+            self.read(key, &mut buffer, now);
+            self.buffer = buffer;
         }
         self.rearm(key);
     }
 
-    fn read(&mut self, key: usize, now: Instant) {
-        let mut buffer = [0; READ_BYTES];
-        while let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) {
+    fn read(&mut self, key: usize, buffer: &mut [u8], now: Instant) {
+        while let Some(client) = self.clients.get_mut(key) {
             if !client.machine.wants_input() {
+                if client.machine.is_lingering() {
+                    // It has been heard out, and is gone.
+                    self.close(key);
+                }
                 return;
             }
-            match client.stream.read(&mut buffer) {
+            match client.stream.read(buffer) {
                 Ok(0) => return self.close(key),
                 Ok(count) => {
-                    let bytes = &buffer[..count];
-                    let machine = &mut client.machine;
-                    let is_alone = machine.is_idle() && machine.waiting_bytes() == 0;
-                    // What is ready was asked for by a lone GET.
-                    match self.ready.find(bytes).filter(|_| is_alone) {
-                        Some(answer) => {
-                            self.ready_hits += 1;
-                            self.begin_output(key, answer.to_vec(), true, now);
-                        }
-                        None => {
-                            let event = machine.receive(bytes, now);
-                            let lone = (is_alone && is_lone_get(bytes)).then(|| bytes.to_vec());
-                            self.take_event(key, event, lone, now);
-                        }
+                    let event = client.machine.receive(&buffer[..count], now);
+                    self.clients.account(key);
+                    self.take_event(key, event, now);
+                    if self.clients.held_bytes() > HELD_BYTES_MAX {
+                        let holders = self.clients.evictable_holders(DROPPED_AT_ONCE, now);
+                        holders.iter().for_each(|key| self.close(*key));
                     }
                     if count < buffer.len() {
                         // The socket was emptied; should more have come meanwhile, the poller tells.
@@ -339,144 +369,157 @@ impl Gate {
         }
     }
 
-    /// `lone` are the bytes of a request that came as a whole and alone.
-    fn take_event(
-        &mut self,
-        key: usize,
-        event: Option<Event>,
-        lone: Option<Vec<u8>>,
-        now: Instant,
-    ) {
-        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
-            return;
-        };
+    fn take_event(&mut self, key: usize, event: Option<Event>, now: Instant) {
         match event {
             None => {}
             Some(Event::Request {
                 request,
-                keep_alive,
-            }) => {
-                let slot = Slot {
-                    key,
-                    tenant: client.tenant,
-                };
-                let lone = lone.filter(|_| keep_alive).map(|bytes| Lone {
-                    bytes,
-                    stamp: self.ready.stamp().clone(),
-                });
-                let job = Job {
-                    slot,
-                    request,
-                    keep_alive,
-                    lone,
-                };
-                if self.jobs.try_send(job).is_err() {
-                    let busy = Refusal {
-                        status: 503,
-                        code: "busy",
-                        message: "too many requests are waiting: try again in 1 s".to_owned(),
-                        header: Some(("Retry-After", "1")),
-                    };
-                    self.refuse(key, &busy, now);
-                }
-            }
-            Some(Event::Refuse(refusal)) => self.refuse(key, &refusal, now),
+                persistence,
+            }) => self.take_request(key, request, persistence, now),
+            Some(Event::Refuse(refused)) => self.refuse(key, refused, now),
             Some(Event::Upgrade {
                 request,
                 key: websocket_key,
                 rest,
-            }) => {
-                self.upgrade(key, &request, &websocket_key, rest, now);
+            }) => self.upgrade(key, &request, &websocket_key, rest, now),
+        }
+    }
+
+    fn take_request(
+        &mut self,
+        key: usize,
+        request: Request,
+        persistence: Persistence,
+        now: Instant,
+    ) {
+        let Some((client, id)) = self.clients.get_with_id(key) else {
+            return;
+        };
+        // Who sends ahead waits for the workers with all others, and so cannot keep the gate to itself.
+        let is_alone = client.machine.waiting_bytes() == 0;
+        let shared = AnswerKey::of(&request, persistence).filter(|_| is_alone);
+        if let Some(answer_key) = &shared {
+            if let Some((bytes, status)) = self.ready.find(answer_key, SystemTime::now()) {
+                self.ready_hits[usize::from(status != 200)] += 1;
+                return self.begin_output(key, Output::shared(bytes), persistence, now);
+            }
+            if self.ready.joins(answer_key, id, now) {
+                return;
+            }
+        }
+        let job = Job {
+            client: id,
+            request,
+            persistence,
+            shared: shared.map(|answer_key| (answer_key, self.ready.stamp().clone())),
+        };
+        let Err(unsent) = self.jobs.try_send(job) else {
+            return;
+        };
+        let job = unsent.into_inner();
+        let waiting = job.shared.map_or(Vec::new(), |(answer_key, _)| {
+            self.ready.give_up(&answer_key)
+        });
+        let method = Some(job.request.method);
+        for client in std::iter::once(id).chain(waiting) {
+            if self.clients.is_there(client) {
+                let refused = Refused {
+                    refusal: too_many("requests are waiting", "1"),
+                    method: method.clone(),
+                };
+                self.refuse(client.key, refused, now);
+                self.rearm(client.key);
             }
         }
     }
 
-    fn refuse(&mut self, key: usize, refusal: &Refusal, now: Instant) {
-        let mut headers = vec![("Content-Type", "application/json".to_owned())];
-        headers.extend(refusal.header.map(|(name, value)| (name, value.to_owned())));
-        let body = view::error(refusal.code, &refusal.message)
-            .to_string()
-            .into_bytes()
-            .into();
-        let reply = Reply {
-            status: refusal.status,
-            headers,
-            body,
-            is_of_snapshot: false,
+    fn refuse(&mut self, key: usize, refused: Refused, now: Instant) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
         };
-        self.begin_output(key, encode(&reply, false, false), false, now);
+        let method = refused.method.as_deref();
+        let reply = write_refusal(client.port, method, refused.refusal);
+        count_answers(&self.metrics, reply.status, 1);
+        let bytes = encode(&reply, Persistence::Close, method == Some("HEAD"));
+        self.begin_output(key, Output::own(bytes), Persistence::Close, now);
     }
 
     fn take_answer(&mut self, done: Done, now: Instant) {
-        if let Some(lone) = done.lone {
-            self.ready.keep(lone.bytes, &lone.stamp, &done.bytes);
-        }
-        let is_there = self.clients.get(done.slot.key).and_then(Option::as_ref);
-        if is_there.is_some_and(|client| client.tenant == done.slot.tenant) {
-            self.begin_output(done.slot.key, done.bytes, done.keep_alive, now);
-            self.rearm(done.slot.key);
-        }
-    }
-
-    fn begin_output(&mut self, key: usize, bytes: Vec<u8>, keep_alive: bool, now: Instant) {
-        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
+        let (client, persistence, status) = (done.client, done.persistence, done.status);
+        let Some((answer_key, stamp)) = done.shared else {
+            if self.clients.is_there(client) {
+                self.begin_output(client.key, Output::own(done.bytes), persistence, now);
+                self.rearm(client.key);
+            }
             return;
         };
-        self.pending_bytes += bytes.len();
-        client.output = bytes;
-        client.written = 0;
-        client.machine.begin_writing(keep_alive, now);
-        self.write(key, now);
-        while self.pending_bytes > PENDING_BYTES_MAX && self.drop_slowest_reader() {}
+        let bytes: Arc<[u8]> = done.bytes.into();
+        let time = SystemTime::now();
+        let made = (status, &bytes);
+        let waiting = self.ready.made(answer_key, stamp.as_ref(), made, time);
+        if !waiting.is_empty() {
+            // The first of them the worker has counted.
+            let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+            count_answers(&self.metrics, status, count);
+        }
+        for client in std::iter::once(client).chain(waiting) {
+            if self.clients.is_there(client) {
+                let output = Output::shared(bytes.clone());
+                self.begin_output(client.key, output, persistence, now);
+                self.rearm(client.key);
+            }
+        }
     }
 
-    /// Closes the connection whose answer has been waiting longest for its client.
-    fn drop_slowest_reader(&mut self) -> bool {
-        let slowest = self
-            .clients
-            .iter()
-            .enumerate()
-            .filter_map(|(key, client)| client.as_ref().map(|client| (key, client)))
-            .filter(|(_, client)| !client.output.is_empty())
-            .min_by_key(|(_, client)| client.machine.since())
-            .map(|(key, _)| key);
-        match slowest {
-            Some(key) => {
-                self.close(key);
-                true
+    fn begin_output(&mut self, key: usize, output: Output, persistence: Persistence, now: Instant) {
+        self.clients.set_output(key, Some(output));
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.machine.begin_writing(persistence, now);
+        self.write(key, now);
+        while self.clients.pending_bytes() + self.ready.outgoing_bytes() > PENDING_BYTES_MAX {
+            let slowest = self.clients.slowest_readers(DROPPED_AT_ONCE);
+            if slowest.is_empty() {
+                return;
             }
-            None => false,
+            slowest.iter().for_each(|key| self.close(*key));
         }
     }
 
     fn write(&mut self, key: usize, now: Instant) {
-        while let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) {
-            if client.output.is_empty() {
+        while let Some(client) = self.clients.get_mut(key) {
+            let Some(output) = client.output.as_mut() else {
                 return;
-            }
-            match client.stream.write(&client.output[client.written..]) {
+            };
+            match client.stream.write(output.rest()) {
                 Ok(0) => return self.close(key),
                 Ok(count) => {
-                    client.written += count;
                     client.machine.note_progress(now);
-                    if client.written < client.output.len() {
+                    if !output.advance(count) {
                         continue;
                     }
-                    self.pending_bytes -= client.output.len();
-                    client.output = Vec::new();
-                    let event = client.machine.end_writing(now);
-                    if client.machine.is_closed() {
-                        // What the client still sends is of no interest; the answer is out.
-                        let _ = client.stream.shutdown(std::net::Shutdown::Write);
-                        return self.close(key);
-                    }
-                    return self.take_event(key, event, None, now);
+                    self.clients.set_output(key, None);
+                    return self.end_output(key, now);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.close(key),
             }
         }
+    }
+
+    fn end_output(&mut self, key: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let event = client.machine.end_writing(now);
+        if client.machine.is_lingering() {
+            // The client learns that this was the last; what it still sends is read for a while.
+            let _ = client.stream.shutdown(std::net::Shutdown::Write);
+        }
+        self.clients.account(key);
+        self.take_event(key, event, now);
     }
 
     fn upgrade(
@@ -487,49 +530,36 @@ impl Gate {
         rest: Vec<u8>,
         now: Instant,
     ) {
-        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
+        let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let forwarded = forwarded_for(request, &self.trusted_proxies);
-        if !self.occupancy.upgrade(&mut client.seat, forwarded) {
-            let full = Refusal {
-                status: 503,
-                code: "busy",
-                message: "too many WebSocket clients: try again in 30 s".to_owned(),
-                header: Some(("Retry-After", "30")),
+        // Only a trusted proxy's own address is not counted already.
+        let counted = counted_address(&request.fields, client.peer, &self.trusted_proxies);
+        let public = self
+            .listeners
+            .iter()
+            .find(|known| known.port == client.port);
+        let is_let_in =
+            public.is_some_and(|known| known.occupancy.upgrade(&mut client.admission, counted));
+        if !is_let_in {
+            let refused = Refused {
+                refusal: too_many("WebSocket clients are there", "30"),
+                method: Some(request.method.clone()),
             };
-            return self.refuse(key, &full, now);
+            return self.refuse(key, refused, now);
         }
-        let Some(client) = self.clients[key].take() else {
+        let Some(client) = self.clients.remove(key) else {
             return;
         };
-        self.free.push(key);
         let _ = self.poller.delete(&client.stream);
-        let accept = tungstenite::handshake::derive_accept_key(websocket_key.as_bytes());
-        let deflates = deflate::agrees(&request.list("sec-websocket-extensions"));
-        let mut handshake = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n"
-        );
-        if deflates {
-            handshake.push_str("Sec-WebSocket-Extensions: ");
-            handshake.push_str(deflate::EXTENSION);
-            handshake.push_str("\r\n");
-        }
-        handshake.push_str("\r\n");
-        let since = request.query.as_deref().and_then(|query| {
-            query
-                .split('&')
-                .find_map(|part| part.strip_prefix("since="))
-                .map(str::to_owned)
-        });
+        let shaken = shake(request, websocket_key);
         self.feed.welcome(NewClient {
             stream: client.stream,
-            handshake: handshake.into_bytes(),
+            handshake: shaken.answer,
             rest,
-            since,
-            deflates,
-            seat: client.seat,
+            since: shaken.since,
+            deflates: shaken.deflates,
+            admission: client.admission,
         });
     }
 
@@ -541,13 +571,11 @@ impl Gate {
 
     /// What is waited for stays so until it is said anew.
     fn rearm(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key).and_then(Option::as_mut) else {
+        let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let wanted = match (client.machine.wants_input(), !client.output.is_empty()) {
-            (_, true) => (false, true),
-            (wants_input, false) => (wants_input, false),
-        };
+        let writes = client.output.is_some();
+        let wanted = (client.machine.wants_input() && !writes, writes);
         if wanted == client.armed {
             return;
         }
@@ -562,20 +590,17 @@ impl Gate {
     }
 
     fn expire(&mut self, now: Instant) {
-        for key in 0..self.clients.len() {
-            let Some(client) = self.clients[key].as_mut() else {
+        for key in self.clients.keys() {
+            let Some(client) = self.clients.get_mut(key) else {
                 continue;
             };
-            if client
-                .machine
-                .deadline()
-                .is_none_or(|deadline| now < deadline)
-            {
+            let deadline = client.machine.deadline();
+            if deadline.is_none_or(|deadline| now < deadline) {
                 continue;
             }
             match client.machine.expire(now) {
                 Some(event) => {
-                    self.take_event(key, Some(event), None, now);
+                    self.take_event(key, Some(event), now);
                     self.rearm(key);
                 }
                 None => self.close(key),
@@ -584,81 +609,33 @@ impl Gate {
     }
 
     fn close(&mut self, key: usize) {
-        if let Some(client) = self.clients.get_mut(key).and_then(Option::take) {
+        if let Some(client) = self.clients.remove(key) {
             log::trace!("connection of {} closed", client.peer);
-            self.pending_bytes -= client.output.len();
+            self.turned_away -= usize::from(client.is_turned_away);
             let _ = self.poller.delete(&client.stream);
-            self.free.push(key);
         }
     }
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        for key in 0..self.clients.len() {
+        for key in self.clients.keys() {
             self.close(key);
         }
-        let _ = self.poller.delete(&self.listener);
-    }
-}
-
-impl Workshop {
-    /// A worker's body: one request after the other; a handler that panics costs its request alone.
-    pub fn work(&self, handler: &Handler, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
-        loop {
-            beat.turn();
-            let job = select! {
-                recv(self.jobs) -> job => match job {
-                    Ok(job) => job,
-                    Err(_) => return Ok(()),
-                },
-                recv(shutdown.signal()) -> _ => return Ok(()),
-                default(TURN * 4) => continue,
-            };
-            let reply =
-                catch_unwind(AssertUnwindSafe(|| handler(&job.request))).unwrap_or_else(|_| {
-                    log::error!(
-                        "answering {} {} panicked",
-                        job.request.method,
-                        job.request.path
-                    );
-                    let body = view::error(
-                        "internal",
-                        "the request could not be answered: this is a fault of ours",
-                    );
-                    let headers = vec![("Content-Type", "application/json".to_owned())];
-                    Reply {
-                        status: 500,
-                        headers,
-                        body: body.to_string().into_bytes().into(),
-                        is_of_snapshot: false,
-                    }
-                });
-            let bytes = encode(&reply, job.keep_alive, job.request.method == "HEAD");
-            // The snapshot it was made of is the stamp's when it is still the newest one.
-            let lone = job.lone.filter(|lone| {
-                reply.is_of_snapshot && lone.stamp == Stamp::of(&self.snapshot, Instant::now())
-            });
-            let done = Done {
-                slot: job.slot,
-                bytes,
-                keep_alive: job.keep_alive,
-                lone,
-            };
-            if self.done.send(done).is_err() || self.poller.notify().is_err() {
-                return Ok(());
-            }
+        for listener in &self.listeners {
+            let _ = self.poller.delete(&listener.socket);
         }
     }
 }
 
-/// The last address in X-Forwarded-For that is no trusted proxy's: the nearest one that somebody trusted has seen.
-fn forwarded_for(request: &Request, trusted: &[Network]) -> Option<IpAddr> {
-    request
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "x-forwarded-for")
-        .flat_map(|(_, value)| value.split(','))
-        .filter_map(|text| Some(text.trim().parse::<IpAddr>().ok()?.to_canonical()))
-        .rfind(|ip| !trusted.iter().any(|network| network.contains(ip)))
+/// `what` there is too much of, and after how many seconds to come again.
+fn too_many(what: &str, retry_after: &str) -> Refusal {
+    Refusal {
+        headers: vec![("Retry-After", retry_after.to_owned())],
+        ..refusal(
+            503,
+            "busy",
+            format!("too many {what}: try again in {retry_after} s"),
+        )
+    }
 }

@@ -8,6 +8,16 @@ use crate::lottery::fairness::Fairness;
 use crate::lottery::round::RoundState;
 use crate::lottery::snapshot::Snapshot;
 
+/// Counts answers by their status, whoever gave them.
+pub fn count_answers(metrics: &Metrics, status: u16, count: u32) {
+    metrics.add(
+        "lottery_http_requests_total",
+        "HTTP answers.",
+        &[("status", &status.to_string())],
+        f64::from(count),
+    );
+}
+
 pub fn render(metrics: &Metrics, snapshot: &Snapshot, websocket_clients: usize) -> String {
     let mut text = String::with_capacity(8 * 1024);
     let version = [

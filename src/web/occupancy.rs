@@ -1,5 +1,5 @@
-//! Who holds how many connections: the caps on all, on WebSockets, and on one address. A seat is given back when it is
-//! dropped, wherever its connection ends.
+//! Who holds how many connections: the caps on all, on WebSockets, and on one address. What a connection holds of them it
+//! gives back when its admission is dropped, wherever it ends.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -26,8 +26,11 @@ struct Shared {
     by_ip: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One connection's place.
-pub struct Seat {
+/// Below so many addresses their table is not worth making smaller.
+const ADDRESSES_KEPT: usize = 256;
+
+/// What one connection holds of the caps.
+pub struct Admission {
     shared: Arc<Shared>,
     ip: Option<IpAddr>,
     is_websocket: bool,
@@ -42,41 +45,50 @@ impl Occupancy {
     }
 
     pub fn is_full(&self) -> bool {
-        self.shared.connections.load(Ordering::Relaxed) >= self.caps.connections
+        self.connections() >= self.caps.connections
+    }
+
+    /// WebSockets included.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    pub fn cap(&self) -> usize {
+        self.caps.connections
     }
 
     pub fn websockets(&self) -> usize {
         self.shared.websockets.load(Ordering::Relaxed)
     }
 
-    /// A seat for a new connection; `ip` is None where the address is a trusted proxy's and does not count. None when
+    /// An admission for a new connection; `ip` is None where the address is a trusted proxy's and does not count. None when
     /// that address has all it may have.
-    pub fn enter(&self, ip: Option<IpAddr>) -> Option<Seat> {
+    pub fn enter(&self, ip: Option<IpAddr>) -> Option<Admission> {
         if !self.take_ip(ip) {
             return None;
         }
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Seat {
+        Some(Admission {
             shared: self.shared.clone(),
             ip,
             is_websocket: false,
         })
     }
 
-    /// Turns the seat into a WebSocket's, counted by `forwarded` where the socket's own address was not counted. False
+    /// Turns the admission into a WebSocket's, counted by `forwarded` where the socket's own address was not counted. False
     /// when WebSockets fill nine tenths of all, or that address has all it may have.
-    pub fn upgrade(&self, seat: &mut Seat, forwarded: Option<IpAddr>) -> bool {
+    pub fn upgrade(&self, admission: &mut Admission, forwarded: Option<IpAddr>) -> bool {
         if self.websockets() >= self.caps.connections.saturating_mul(9) / 10 {
             return false;
         }
-        if seat.ip.is_none() && forwarded.is_some() {
+        if admission.ip.is_none() && forwarded.is_some() {
             if !self.take_ip(forwarded) {
                 return false;
             }
-            seat.ip = forwarded;
+            admission.ip = forwarded;
         }
         self.shared.websockets.fetch_add(1, Ordering::Relaxed);
-        seat.is_websocket = true;
+        admission.is_websocket = true;
         true
     }
 
@@ -89,14 +101,22 @@ impl Occupancy {
             .by_ip
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let count = by_ip.entry(ip).or_insert(0);
+        let count = by_ip.entry(client_of(ip)).or_insert(0);
         let free = *count < self.caps.per_ip;
         *count += usize::from(free);
         free
     }
 }
 
-impl Drop for Seat {
+/// Whom an address stands for. A client of IPv6 has a whole /64 to choose its addresses from.
+fn client_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+    }
+}
+
+impl Drop for Admission {
     fn drop(&mut self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
         if self.is_websocket {
@@ -108,11 +128,15 @@ impl Drop for Seat {
             .by_ip
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let ip = client_of(ip);
         if let Some(count) = by_ip.get_mut(&ip) {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 by_ip.remove(&ip);
             }
+        }
+        if by_ip.capacity() > ADDRESSES_KEPT && by_ip.len() < by_ip.capacity() / 4 {
+            by_ip.shrink_to(ADDRESSES_KEPT);
         }
     }
 }
@@ -126,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_its_cap_and_gets_its_places_back() {
+    fn an_address_has_its_cap_and_gets_back_what_it_left() {
         let occupancy = Occupancy::new(Caps {
             connections: 100,
             per_ip: 2,
@@ -146,17 +170,51 @@ mod tests {
             connections: 10,
             per_ip: 1,
         });
-        let mut seats: Vec<Seat> = (0..10).map(|_| occupancy.enter(None).unwrap()).collect();
+        let mut admissions: Vec<Admission> =
+            (0..10).map(|_| occupancy.enter(None).unwrap()).collect();
         assert!(occupancy.is_full());
-        assert!(occupancy.upgrade(&mut seats[0], ip(1)));
-        assert!(!occupancy.upgrade(&mut seats[1], ip(1)));
-        for (place, seat) in seats.iter_mut().enumerate().skip(1).take(8) {
-            assert!(occupancy.upgrade(seat, ip(100 + place as u8)));
+        assert!(occupancy.upgrade(&mut admissions[0], ip(1)));
+        assert!(!occupancy.upgrade(&mut admissions[1], ip(1)));
+        for (index, admission) in admissions.iter_mut().enumerate().skip(1).take(8) {
+            assert!(occupancy.upgrade(admission, ip(100 + index as u8)));
         }
         assert_eq!(occupancy.websockets(), 9);
-        assert!(!occupancy.upgrade(&mut seats[9], ip(200)));
-        seats.clear();
+        assert!(!occupancy.upgrade(&mut admissions[9], ip(200)));
+        admissions.clear();
         assert_eq!(occupancy.websockets(), 0);
         assert!(!occupancy.is_full());
+    }
+
+    #[test]
+    fn a_client_of_ipv6_is_its_64() {
+        let occupancy = Occupancy::new(Caps {
+            connections: 100,
+            per_ip: 2,
+        });
+        let enter = |text: &str| occupancy.enter(Some(text.parse().unwrap()));
+        let first = enter("2001:db8:0:1::1").unwrap();
+        let _second = enter("2001:db8:0:1:ffff:ffff:ffff:ffff").unwrap();
+        assert!(enter("2001:db8:0:1::7").is_none());
+        assert!(enter("2001:db8:0:2::1").is_some());
+        drop(first);
+        assert!(enter("2001:db8:0:1::7").is_some());
+    }
+
+    #[test]
+    fn a_crowd_that_left_leaves_a_small_table() {
+        let occupancy = Occupancy::new(Caps {
+            connections: 20_000,
+            per_ip: 1,
+        });
+        let crowd: Vec<Admission> = (0..10_000u32)
+            .map(|number| {
+                occupancy
+                    .enter(Some(IpAddr::from(number.to_be_bytes())))
+                    .unwrap()
+            })
+            .collect();
+        drop(crowd);
+        let capacity = occupancy.shared.by_ip.lock().unwrap().capacity();
+        assert!(capacity <= 4 * ADDRESSES_KEPT, "{capacity}");
     }
 }

@@ -1,9 +1,12 @@
-//! Query strings: known parameters with their ranges; whatever is left over is an error that names it.
+//! Query strings and paths: known parameters with their ranges, and what percent escapes stand for. Parameters that a
+//! route does not know come from outside (tracking, cache-busting) and mean nothing.
+
+use percent_encoding::percent_decode_str;
 
 use crate::chain::types::Address;
-use crate::web::commands::shown;
 use crate::web::http::Request;
 use crate::web::routes::Parameter;
+use crate::web::shown::shown;
 
 /// What is wrong, naming parameter, value and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,24 +16,26 @@ pub struct BadQuery(pub String);
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// # Errors
+    /// A known parameter that is given twice, or whose value is not percent-encoded UTF-8.
     pub fn parse(request: &Request, known: &[Parameter]) -> Result<Query, BadQuery> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         let text = request.query.as_deref().unwrap_or_default();
         for part in text.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let decode = |text: &str| {
-                percent_decode(&text.replace('+', " ")).ok_or_else(|| {
-                    BadQuery(format!("{} is not percent-encoded UTF-8", shown(part)))
-                })
-            };
-            let name = decode(name)?;
+            let decode = |text: &str| percent_decode(&text.replace('+', " "));
+            let Some(name) = decode(name) else { continue };
             if known.iter().all(|parameter| parameter.name != name) {
-                return Err(unknown(&name, known));
+                continue;
             }
             if parameters.iter().any(|(given, _)| *given == name) {
                 return Err(BadQuery(format!("{name} is given twice")));
             }
-            parameters.push((name, decode(value)?));
+            let Some(value) = decode(value) else {
+                let part = shown(part);
+                return Err(BadQuery(format!("{part} is not percent-encoded UTF-8")));
+            };
+            parameters.push((name, value));
         }
         Ok(Query(parameters))
     }
@@ -44,11 +49,9 @@ impl Query {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };
-        match text
-            .parse()
-            .ok()
-            .filter(|number| (min..=max).contains(number))
-        {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| is_plain);
+        match number.filter(|number| (min..=max).contains(number)) {
             Some(number) => Ok(Some(number)),
             None => Err(BadQuery(format!(
                 "{name} is {}, allowed are whole numbers from {min} to {max}",
@@ -77,34 +80,30 @@ impl Query {
     }
 }
 
-fn unknown(name: &str, known: &[Parameter]) -> BadQuery {
-    let name = shown(name);
-    if known.is_empty() {
-        return BadQuery(format!(
-            "{name} is not known: this route takes no parameters"
-        ));
-    }
-    let known: Vec<&str> = known.iter().map(|parameter| parameter.name).collect();
-    BadQuery(format!(
-        "{name} is not known, allowed are: {}",
-        known.join(", ")
-    ))
-}
-
 /// None for a broken escape or bytes that are not UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        // Two hex digits are below 256.
-        bytes.push((digit()? * 16 + digit()?) as u8);
+    let is_escape = |after: &str| {
+        let digits = after.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    };
+    // The decoder lets broken escapes stand.
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
     }
-    String::from_utf8(bytes).ok()
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
+
+/// A path with its escapes resolved, but for that of the slash: it is a part of a name there, and no separator.
+pub fn decode_path(path: &str) -> Option<String> {
+    if !path.contains('%') {
+        return Some(path.to_owned());
+    }
+    let names: Option<Vec<String>> = path
+        .split('/')
+        .map(|name| Some(percent_decode(name)?.replace('/', "%2F")))
+        .collect();
+    Some(names?.join("/"))
 }
 
 #[cfg(test)]
@@ -113,14 +112,7 @@ mod tests {
     use crate::web::routes::{find, Endpoint};
 
     fn parse(path: &str, query: &str) -> Result<Query, BadQuery> {
-        let request = Request {
-            method: "GET".to_owned(),
-            path: path.to_owned(),
-            query: Some(query.to_owned()),
-            headers: vec![],
-            body: vec![],
-            peer: [127, 0, 0, 1].into(),
-        };
+        let request = crate::web::fixture::request("GET", &format!("{path}?{query}"), &[], "");
         Query::parse(&request, find(path).unwrap().0.parameters)
     }
 
@@ -149,10 +141,11 @@ mod tests {
                 Err("limit is 99999999999999999999, allowed"),
             ),
             ("limit=1&limit=1", Err("limit is given twice")),
-            (
-                "Limit=1",
-                Err("Limit is not known, allowed are: limit, before"),
-            ),
+            ("limit=%2B1", Err("limit is +1, allowed")),
+            // What the route does not know means nothing, however it is written.
+            ("Limit=1", Ok(20)),
+            ("utm_source=%zz&fbclid=%ff&limit=2&_=1&_=2", Ok(2)),
+            ("%zz=1&limit=3", Ok(3)),
             ("limit=%zz", Err("limit=%zz is not percent-encoded UTF-8")),
             ("limit=%ff", Err("limit=%ff is not percent-encoded UTF-8")),
             ("limit=%4", Err("limit=%4 is not percent-encoded UTF-8")),
@@ -167,8 +160,24 @@ mod tests {
                 ),
             }
         }
-        let none = parse("/api/status", "x=1").err().unwrap();
-        assert_eq!(none.0, "x is not known: this route takes no parameters");
+        assert!(parse("/api/status", "x=1").is_ok());
+    }
+
+    #[test]
+    fn an_escaped_slash_is_no_separator() {
+        for (path, decoded) in [
+            ("/a/b", Some("/a/b")),
+            ("/a%2Fb", Some("/a%2Fb")),
+            ("/a%2fb", Some("/a%2Fb")),
+            ("/%61%20%C3%A9%c3%a9", Some("/a éé")),
+            ("/%", None),
+            ("/%2", None),
+            ("/%zz", None),
+            ("/%ff", None),
+            ("/%+1", None),
+        ] {
+            assert_eq!(decode_path(path).as_deref(), decoded, "{path}");
+        }
     }
 
     #[test]

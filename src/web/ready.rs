@@ -1,15 +1,26 @@
-//! Answers that are ready: the same request, byte for byte, has the same answer until the snapshot or chain time moves
-//! on. Whoever asks again within that time is answered without a worker.
+//! Answers that are ready: requests that differ in nothing the answer depends on have the same answer until the snapshot
+//! or chain time moves on. Whoever asks again within that time is answered without a worker, and whoever asks for what is
+//! just being made waits for that.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::messages::SharedSnapshot;
 use crate::lottery::snapshot::Snapshot;
+use crate::web::assets;
+use crate::web::clients::ClientId;
+use crate::web::http::{find, Persistence, Port, Request};
+use crate::web::reply::accepts_gzip;
+use crate::web::routes;
 
 const ANSWERS_MAX: usize = 256;
-const BYTES_MAX: usize = 2 << 20;
+const BYTES_MAX: usize = 4 << 20;
+/// Longer requests are answered one by one.
+const KEY_BYTES_MAX: usize = 2 * 1024;
+/// An answer that has been in the making for so long is made again: its worker may have ended.
+const MAKING_MAX: Duration = Duration::from_secs(5);
+const DATE_BEGINS: &[u8] = b"\r\nDate: ";
 
 /// What answers that are made of the snapshot alone depend on. The snapshot is held, so that no later one can take its
 /// address.
@@ -36,12 +47,68 @@ impl Stamp {
     }
 }
 
-/// The answers of one stamp, by the bytes of their requests.
+/// All of a request that its answer depends on, beside the stamp.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnswerKey(Vec<u8>);
+
+impl AnswerKey {
+    /// None for a request whose answer is made of more than the snapshot, or has more to say than is worth keeping.
+    pub fn of(request: &Request, persistence: Persistence) -> Option<AnswerKey> {
+        let is_plain = request.port == Port::Public && request.is_read() && !request.body_is_left;
+        if !is_plain || !is_of_snapshot(&request.path) {
+            return None;
+        }
+        let mut key = Vec::with_capacity(64);
+        key.push(persistence as u8);
+        key.push(u8::from(accepts_gzip(&request.fields)));
+        // Neither a method nor a path has a zero byte, nor has a query or a field.
+        for part in [&request.method, &request.path] {
+            key.extend_from_slice(part.as_bytes());
+            key.push(0);
+        }
+        if let Some(query) = &request.query {
+            key.push(b'?');
+            key.extend_from_slice(query.as_bytes());
+        }
+        for tag in request.fields.list("if-none-match") {
+            key.push(0);
+            key.extend_from_slice(tag);
+        }
+        (key.len() <= KEY_BYTES_MAX).then_some(AnswerKey(key))
+    }
+}
+
+/// True where nothing but the request, the snapshot and chain time goes into the answer.
+fn is_of_snapshot(path: &str) -> bool {
+    match routes::find(path) {
+        Some((route, _)) => route.is_of_snapshot(),
+        None => assets::find(path).is_some(),
+    }
+}
+
+/// An answer that may be sent again.
+struct Kept {
+    status: u16,
+    bytes: Arc<[u8]>,
+    /// The second of its date.
+    dated: u64,
+}
+
+/// Those who wait for an answer that is being made.
+struct Making {
+    begun: Instant,
+    waiting: Vec<ClientId>,
+}
+
+/// The answers of one stamp, by their keys.
 pub struct ReadyAnswers {
     snapshot: SharedSnapshot,
     stamp: Stamp,
-    answers: HashMap<Vec<u8>, Arc<[u8]>>,
+    answers: HashMap<AnswerKey, Kept>,
     bytes: usize,
+    making: HashMap<AnswerKey, Making>,
+    /// Answers of earlier stamps that somebody may still be reading.
+    outgoing: Vec<(Weak<[u8]>, usize)>,
 }
 
 impl ReadyAnswers {
@@ -51,6 +118,8 @@ impl ReadyAnswers {
             snapshot,
             answers: HashMap::new(),
             bytes: 0,
+            making: HashMap::new(),
+            outgoing: Vec::new(),
         }
     }
 
@@ -63,34 +132,107 @@ impl ReadyAnswers {
         let stamp = Stamp::of(&self.snapshot, now);
         if stamp != self.stamp {
             self.stamp = stamp;
-            self.answers.clear();
+            self.outgoing.retain(|(bytes, _)| bytes.strong_count() > 0);
+            for (_, kept) in self.answers.drain() {
+                if Arc::strong_count(&kept.bytes) > 1 {
+                    self.outgoing
+                        .push((Arc::downgrade(&kept.bytes), kept.bytes.len()));
+                }
+            }
             self.bytes = 0;
         }
     }
 
-    pub fn find(&self, request: &[u8]) -> Option<Arc<[u8]>> {
-        self.answers.get(request).cloned()
+    /// What the answers of earlier times take that are still being read.
+    pub fn outgoing_bytes(&self) -> usize {
+        let read = self.outgoing.iter();
+        read.filter(|(bytes, _)| bytes.strong_count() > 0)
+            .map(|(_, length)| length)
+            .sum()
     }
 
-    /// Keeps an answer that was made for that stamp, if there is room and it is still the time.
-    pub fn keep(&mut self, request: Vec<u8>, stamp: &Stamp, answer: &[u8]) {
-        let bytes = request.len() + answer.len();
-        let has_room = self.answers.len() < ANSWERS_MAX && self.bytes + bytes <= BYTES_MAX;
-        if *stamp == self.stamp && has_room && !self.answers.contains_key(&request) {
-            self.bytes += bytes;
-            self.answers.insert(request, answer.into());
+    /// The answer and its status, with the date of now.
+    pub fn find(&mut self, key: &AnswerKey, time: SystemTime) -> Option<(Arc<[u8]>, u16)> {
+        let kept = self.answers.get_mut(key)?;
+        let second = unix_secs(time);
+        if kept.dated != second {
+            kept.bytes = redated(&kept.bytes, time);
+            kept.dated = second;
         }
+        Some((kept.bytes.clone(), kept.status))
+    }
+
+    /// True when the answer is already being made, and the client will get it then; otherwise the caller has it made.
+    pub fn joins(&mut self, key: &AnswerKey, client: ClientId, now: Instant) -> bool {
+        match self.making.get_mut(key) {
+            Some(making) if now.saturating_duration_since(making.begun) < MAKING_MAX => {
+                making.waiting.push(client);
+                true
+            }
+            Some(making) => {
+                // Whoever waits for the lost one waits for its successor.
+                making.begun = now;
+                false
+            }
+            None => {
+                let making = Making {
+                    begun: now,
+                    waiting: Vec::new(),
+                };
+                self.making.insert(key.clone(), making);
+                false
+            }
+        }
+    }
+
+    /// Nobody makes it after all; those who waited.
+    pub fn give_up(&mut self, key: &AnswerKey) -> Vec<ClientId> {
+        self.making
+            .remove(key)
+            .map_or(Vec::new(), |made| made.waiting)
+    }
+
+    /// The answer is made; those who waited for it. It is kept if it is of the current stamp and there is room.
+    pub fn made(
+        &mut self,
+        key: AnswerKey,
+        stamp: Option<&Stamp>,
+        (status, bytes): (u16, &Arc<[u8]>),
+        time: SystemTime,
+    ) -> Vec<ClientId> {
+        let waiting = self.give_up(&key);
+        let length = key.0.len() + bytes.len();
+        let has_room = self.answers.len() < ANSWERS_MAX && self.bytes + length <= BYTES_MAX;
+        let is_current = stamp == Some(&self.stamp) && matches!(status, 200 | 304);
+        if is_current && has_room && !self.answers.contains_key(&key) {
+            self.bytes += length;
+            let kept = Kept {
+                status,
+                bytes: bytes.clone(),
+                dated: unix_secs(time),
+            };
+            self.answers.insert(key, kept);
+        }
+        waiting
     }
 }
 
-/// True for a single whole head of a GET: nothing before it, nothing behind it.
-pub fn is_lone_get(bytes: &[u8]) -> bool {
-    const END: &[u8] = b"\r\n\r\n";
-    bytes.starts_with(b"GET ")
-        && bytes.ends_with(END)
-        && !bytes[..bytes.len() - 1]
-            .windows(END.len())
-            .any(|window| window == END)
+fn unix_secs(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// The same answer with another date, which always has the same length (RFC 9110, 5.6.7).
+fn redated(bytes: &Arc<[u8]>, time: SystemTime) -> Arc<[u8]> {
+    let mut fresh = bytes.to_vec();
+    let date = httpdate::fmt_http_date(time);
+    if let Some(begins) = find(&fresh, DATE_BEGINS) {
+        let start = begins + DATE_BEGINS.len();
+        if let Some(old) = fresh.get_mut(start..start + date.len()) {
+            old.copy_from_slice(date.as_bytes());
+        }
+    }
+    fresh.into()
 }
 
 #[cfg(test)]
@@ -98,10 +240,27 @@ mod tests {
     use super::*;
     use crate::base::clock::ChainTime;
     use crate::web::fixture;
+    use crate::web::http::{encode, Reply};
+
+    fn key(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<AnswerKey> {
+        let request = fixture::request(method, target, headers, "");
+        AnswerKey::of(&request, Persistence::Keep)
+    }
+
+    fn answer(body: &str) -> Arc<[u8]> {
+        let reply = Reply {
+            status: 200,
+            headers: Vec::new(),
+            body: body.as_bytes().into(),
+            delay: Duration::ZERO,
+        };
+        encode(&reply, Persistence::Keep, false).into()
+    }
 
     #[test]
     fn an_answer_is_ready_until_the_snapshot_or_chain_time_moves_on() {
         let start = Instant::now();
+        let time = SystemTime::now();
         let snapshot = || {
             let mut snapshot = fixture::snapshot();
             snapshot.chain_time = Some(ChainTime {
@@ -112,62 +271,119 @@ mod tests {
         };
         let shared = SharedSnapshot::new(snapshot());
         let mut ready = ReadyAnswers::new(shared.clone(), start);
+        let (root, other) = (
+            key("GET", "/", &[]).unwrap(),
+            key("HEAD", "/", &[]).unwrap(),
+        );
         let keep = |ready: &mut ReadyAnswers| {
             let stamp = ready.stamp().clone();
-            ready.keep(b"GET /".to_vec(), &stamp, b"answer");
+            ready.made(root.clone(), Some(&stamp), (200, &answer("x")), time);
             stamp
         };
+        let is_ready = |ready: &mut ReadyAnswers, key| ready.find(key, time).is_some();
         let stamp = keep(&mut ready);
-        assert_eq!(ready.find(b"GET /").as_deref(), Some(&b"answer"[..]));
-        assert_eq!(ready.find(b"GET /other"), None);
+        assert!(is_ready(&mut ready, &root) && !is_ready(&mut ready, &other));
         shared.swap(snapshot());
         ready.refresh(start);
-        assert_eq!(
-            ready.find(b"GET /"),
-            None,
+        assert!(
+            !is_ready(&mut ready, &root),
             "an equal snapshot is another one"
         );
-        ready.keep(b"GET /".to_vec(), &stamp, b"late");
-        assert_eq!(ready.find(b"GET /"), None, "made for a time that is over");
+        ready.made(root.clone(), Some(&stamp), (200, &answer("late")), time);
+        assert!(!is_ready(&mut ready, &root), "made for a time that is over");
+        ready.made(root.clone(), None, (200, &answer("of no time")), time);
+        assert!(!is_ready(&mut ready, &root));
         keep(&mut ready);
-        ready.refresh(start);
-        assert!(ready.find(b"GET /").is_some());
-        ready.refresh(start + std::time::Duration::from_millis(999));
-        assert!(ready.find(b"GET /").is_some());
-        ready.refresh(start + std::time::Duration::from_secs(1));
-        assert_eq!(ready.find(b"GET /"), None);
+        ready.refresh(start + Duration::from_millis(999));
+        assert!(is_ready(&mut ready, &root));
+        ready.refresh(start + Duration::from_secs(1));
+        assert!(!is_ready(&mut ready, &root));
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let shared = SharedSnapshot::new(Arc::new(fixture::snapshot()));
+    fn what_does_not_change_the_answer_is_not_part_of_its_key() {
+        let plain = key("GET", "/api/history", &[]);
+        assert!(plain.is_some());
+        for same in [
+            [("user-agent", "x")],
+            [("cookie", "a=b")],
+            [("accept-encoding", "br")],
+            [("if-none-match", "")],
+        ] {
+            assert_eq!(key("GET", "/api/history", &same), plain, "{same:?}");
+        }
+        let packed = key("GET", "/api/history", &[("accept-encoding", "gzip")]);
+        let also = key(
+            "GET",
+            "/api/history",
+            &[("accept-encoding", "br, gzip;q=0.1")],
+        );
+        assert_eq!(packed, also);
+        let keys = [
+            plain,
+            packed,
+            key("HEAD", "/api/history", &[]),
+            key("GET", "/api/history?limit=1", &[]),
+            key("GET", "/api/history?", &[]),
+            key("GET", "/api/history", &[("if-none-match", "\"x\"")]),
+            key("GET", "/", &[]),
+            AnswerKey::of(
+                &fixture::request("GET", "/", &[], ""),
+                Persistence::KeepTold,
+            ),
+        ];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(one.is_some() && !keys[..index].contains(one), "{index}");
+        }
+        for none in [
+            key("POST", "/", &[]),
+            key("GET", "/api/status", &[]),
+            key("GET", "/nowhere", &[]),
+            key("GET", &format!("/?{}", "x".repeat(3_000)), &[]),
+        ] {
+            assert_eq!(none, None);
+        }
+        let mut private = fixture::request("GET", "/", &[], "");
+        private.port = Port::Private;
+        assert_eq!(AnswerKey::of(&private, Persistence::Keep), None);
+    }
+
+    #[test]
+    fn an_answer_always_has_the_date_of_now() {
+        let shared = SharedSnapshot::new(Arc::new(fixture::empty_snapshot()));
         let mut ready = ReadyAnswers::new(shared, Instant::now());
-        let stamp = ready.stamp().clone();
+        let (stamp, time) = (ready.stamp().clone(), SystemTime::now());
+        let root = key("GET", "/", &[]).unwrap();
+        let bytes = answer("Date: no header");
+        ready.made(root.clone(), Some(&stamp), (200, &bytes), time);
+        let later = time + Duration::from_secs(3_600);
+        let (found, _) = ready.find(&root, later).unwrap();
+        let text = String::from_utf8(found.to_vec()).unwrap();
+        let date = httpdate::fmt_http_date(later);
+        assert!(text.contains(&format!("\r\nDate: {date}\r\n")), "{text}");
+        assert_eq!(text.len(), bytes.len());
+        assert!(text.ends_with("\r\n\r\nDate: no header"));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_what_is_still_read_is_known() {
+        let shared = SharedSnapshot::new(Arc::new(fixture::snapshot()));
+        let mut ready = ReadyAnswers::new(shared.clone(), Instant::now());
+        let (stamp, time) = (ready.stamp().clone(), SystemTime::now());
+        let numbered = |number: usize| key("GET", &format!("/?{number}"), &[]).unwrap();
         for number in 0..1_000 {
-            ready.keep(format!("GET /{number}").into_bytes(), &stamp, &[0; 10]);
+            ready.made(numbered(number), Some(&stamp), (200, &answer("x")), time);
         }
         assert_eq!(ready.answers.len(), ANSWERS_MAX);
-        let mut few = ReadyAnswers::new(ready.snapshot.clone(), Instant::now());
-        let stamp = few.stamp().clone();
-        few.keep(b"GET /".to_vec(), &stamp, &vec![0; BYTES_MAX]);
-        assert_eq!(few.find(b"GET /"), None);
-    }
-
-    #[test]
-    fn only_a_lone_get_is_looked_up() {
-        for (bytes, is) in [
-            (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], true),
-            (
-                b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
-                false,
-            ),
-            (b"GET / HTTP/1.1\r\nHost: x\r\n", false),
-            (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", false),
-            (b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", false),
-            (b"GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", false),
-            (b"", false),
-        ] {
-            assert_eq!(is_lone_get(bytes), is, "{}", String::from_utf8_lossy(bytes));
-        }
+        let (reading, _) = ready.find(&numbered(0), time).unwrap();
+        shared.swap(Arc::new(fixture::snapshot()));
+        ready.refresh(Instant::now());
+        assert_eq!(ready.outgoing_bytes(), reading.len());
+        drop(reading);
+        assert_eq!(ready.outgoing_bytes(), 0);
+        let stamp = ready.stamp().clone();
+        let huge = vec![0; BYTES_MAX].into();
+        ready.made(numbered(1), Some(&stamp), (200, &huge), time);
+        assert!(ready.find(&numbered(1), time).is_none());
     }
 }

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use flate2::{write::GzEncoder, Compression};
 use serde_json::Value;
 use sha3::{Digest, Sha3_256};
 
-use crate::web::http::{Reply, Request};
+use crate::web::http::{Fields, Port, Reply, Request};
 use crate::web::view;
 
 const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -19,13 +20,9 @@ const NO_STORE: &str = "no-store";
 const GZIP_FROM_BYTES: usize = 1_025;
 pub const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 pub const COMMAND_METHODS: &str = "POST, OPTIONS";
-
-/// Who asks: answers on the private port are for no web page of another origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    Public,
-    Private,
-}
+pub const FEED_METHODS: &str = "GET, OPTIONS";
+/// Of the server as a whole.
+pub const ALL_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// What a route makes of a request.
 pub enum Body {
@@ -47,11 +44,14 @@ pub enum Body {
 }
 
 /// A refusal with its status, code, text and further headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub status: u16,
     pub code: &'static str,
     pub message: String,
     pub headers: Vec<(&'static str, String)>,
+    /// How long the answer is held back.
+    pub delay: Duration,
 }
 
 pub type Answer = Result<Body, Refusal>;
@@ -75,26 +75,46 @@ impl Packed {
     }
 }
 
+/// A refusal without further headers, answered at once.
 pub fn refusal(status: u16, code: &'static str, message: String) -> Refusal {
     Refusal {
         status,
         code,
         message,
         headers: Vec::new(),
+        delay: Duration::ZERO,
     }
 }
 
-pub fn is_read(request: &Request) -> bool {
-    matches!(request.method.as_str(), "GET" | "HEAD")
+/// The answer to `request`, in the representation that suits it.
+pub fn write(request: &Request, answer: Answer) -> Reply {
+    let draft = dress(request.port, request.is_read(), draft(answer));
+    encode(request, draft)
 }
 
-pub fn write(request: &Request, port: Port, answer: Answer) -> Reply {
-    let mut draft = draft(answer);
+/// The answer to a request that did not come as far as the API; `method` as far as it is known.
+pub fn write_refusal(port: Port, method: Option<&str>, refusal: Refusal) -> Reply {
+    let is_read = matches!(method, Some("GET" | "HEAD"));
+    let draft = dress(port, is_read, draft(Err(refusal)));
+    let body = match draft.payload {
+        Payload::Fresh(bytes) => bytes.into(),
+        Payload::Packed(packed) => packed.bytes.clone(),
+    };
+    Reply {
+        status: draft.status,
+        headers: draft.headers,
+        body,
+        delay: draft.delay,
+    }
+}
+
+/// The headers that every answer of a port has; on the private one they are for no web page of another origin.
+fn dress(port: Port, is_read: bool, mut draft: Draft) -> Draft {
     draft.headers.extend([
         ("X-Content-Type-Options", "nosniff".to_owned()),
         ("Referrer-Policy", "no-referrer".to_owned()),
     ]);
-    if port == Port::Public && is_read(request) {
+    if port == Port::Public && is_read {
         let headers = [
             ("Access-Control-Allow-Origin", "*".to_owned()),
             ("Access-Control-Expose-Headers", "ETag".to_owned()),
@@ -109,7 +129,7 @@ pub fn write(request: &Request, port: Port, answer: Answer) -> Reply {
             ("Access-Control-Max-Age", "86400".to_owned()),
         ]);
     }
-    encode(request, draft)
+    draft
 }
 
 /// An answer before it is known what the client has and takes.
@@ -118,6 +138,7 @@ struct Draft {
     headers: Vec<(&'static str, String)>,
     payload: Payload,
     methods: Option<&'static str>,
+    delay: Duration,
 }
 
 enum Payload {
@@ -127,6 +148,7 @@ enum Payload {
 
 fn draft(answer: Answer) -> Draft {
     let mut methods = None;
+    let mut delay = Duration::ZERO;
     let mut headers = Vec::new();
     let (status, content_type, caching, payload) = match answer {
         Ok(Body::Json(status, body)) => (status, JSON, NO_CACHE, json(&body)),
@@ -157,6 +179,7 @@ fn draft(answer: Answer) -> Draft {
         }
         Err(mut refusal) => {
             headers.append(&mut refusal.headers);
+            delay = refusal.delay;
             let body = view::error(refusal.code, &refusal.message);
             (refusal.status, JSON, NO_STORE, json(&body))
         }
@@ -170,6 +193,7 @@ fn draft(answer: Answer) -> Draft {
         headers,
         payload,
         methods,
+        delay,
     }
 }
 
@@ -185,27 +209,25 @@ fn encode(request: &Request, draft: Draft) -> Reply {
         Payload::Packed(packed) => packed.bytes.len(),
     };
     let is_long = length >= GZIP_FROM_BYTES;
-    let compresses = is_long && request.header("accept-encoding").is_some_and(accepts_gzip);
+    let compresses = is_long && accepts_gzip(&request.fields);
     if is_long {
         headers.push(("Vary", "Accept-Encoding".to_owned()));
     }
-    if draft.status == 200 && is_read(request) {
+    if draft.status == 200 && request.is_read() {
         let digest = match &draft.payload {
             Payload::Fresh(bytes) => digest(bytes),
             Payload::Packed(packed) => packed.digest.clone(),
         };
         let suffix = if compresses { "-gzip" } else { "" };
         let tag = format!("\"{digest}{suffix}\"");
-        let is_known = request
-            .header("if-none-match")
-            .is_some_and(|known| lists_tag(known, &tag));
+        let is_known = lists_tag(&request.fields, &tag);
         headers.push(("ETag", tag));
         if is_known {
             return Reply {
                 status: 304,
                 headers,
                 body: Arc::from([]),
-                is_of_snapshot: false,
+                delay: Duration::ZERO,
             };
         }
     }
@@ -222,29 +244,27 @@ fn encode(request: &Request, draft: Draft) -> Reply {
         status: draft.status,
         headers,
         body,
-        is_of_snapshot: false,
+        delay: draft.delay,
     }
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha3_256::digest(bytes)[..12]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&Sha3_256::digest(bytes)[..12])
 }
 
 /// If-None-Match compares weakly (RFC 9110, 13.1.2).
-fn lists_tag(known: &str, tag: &str) -> bool {
-    known
-        .split(',')
-        .map(str::trim)
-        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+fn lists_tag(fields: &Fields, tag: &str) -> bool {
+    fields
+        .list("if-none-match")
+        .any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
 }
 
 /// Accept-Encoding (RFC 9110, 12.5.3): gzip by name, else what is said of all others; a weight of 0 means no.
-fn accepts_gzip(accepted: &str) -> bool {
+pub fn accepts_gzip(fields: &Fields) -> bool {
     let mut others = false;
-    for item in accepted.split(',') {
+    for item in fields.list("accept-encoding") {
+        // What is not UTF-8 is no coding that is known here.
+        let item = std::str::from_utf8(item).unwrap_or_default();
         let mut parts = item.split(';').map(str::trim);
         let coding = parts.next().unwrap_or_default();
         let weight = parts
@@ -272,6 +292,12 @@ fn gzip(bytes: &[u8], level: Compression) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn fields(name: &str, lines: &[&[u8]]) -> Fields {
+        let mut fields = Fields::default();
+        lines.iter().for_each(|line| fields.push(name, line));
+        fields
+    }
+
     #[test]
     fn gzip_is_taken_by_name_or_as_one_of_the_others() {
         for (accepted, takes) in [
@@ -290,8 +316,12 @@ mod tests {
             ("gzip;q=x", false),
             ("gzipped", false),
         ] {
-            assert_eq!(accepts_gzip(accepted), takes, "{accepted}");
+            let fields = fields("Accept-Encoding", &[accepted.as_bytes()]);
+            assert_eq!(accepts_gzip(&fields), takes, "{accepted}");
         }
+        let over_lines = fields("accept-encoding", &[b"br", b"\xff, gzip"]);
+        assert!(accepts_gzip(&over_lines));
+        assert!(!accepts_gzip(&Fields::default()));
     }
 
     #[test]
@@ -305,7 +335,10 @@ mod tests {
             ("a", false),
             ("", false),
         ] {
-            assert_eq!(lists_tag(known, "\"a\""), matches, "{known}");
+            let fields = fields("If-None-Match", &[known.as_bytes()]);
+            assert_eq!(lists_tag(&fields, "\"a\""), matches, "{known}");
         }
+        let over_lines = fields("if-none-match", &[b"\"b\"", b"\xff, \"a\""]);
+        assert!(lists_tag(&over_lines, "\"a\""));
     }
 }

@@ -83,6 +83,11 @@ impl Route {
     }
 }
 
+/// Whether the path is the feed's, which is no route: it is asked for by a WebSocket handshake.
+pub fn is_feed(path: &str) -> bool {
+    matches!(path, "/ws/lottery" | "/ws")
+}
+
 /// The route of `path`, and what stands in the place of its parameter (empty for a route without one).
 pub fn find(path: &str) -> Option<(&'static Route, &str)> {
     ROUTES

@@ -148,7 +148,7 @@ fn follow(chain: &Chain, lottery: &Lottery, subscribed: bool) -> (Core, Publicat
         sets: &sets,
     };
     let config = config::load(sources).expect("the settings are right");
-    let started = Core::start(&config, false, Shutdown::new(), 1);
+    let started = Core::start(&config, false, Shutdown::new(), vec![None]);
     let (core, mut publications) = started.unwrap_or_else(|error| panic!("no start: {error}"));
     (core, publications.remove(0))
 }

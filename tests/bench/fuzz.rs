@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lottery::web::connection::{Connection, Event, Limits};
+use lottery::web::connection::{Connection, Event, Limits, Rules};
+use lottery::web::http::Port;
 use lottery::web::inbound::{Heard, Inbound, MESSAGE_BYTES_MAX};
 use support::random::Random;
 
@@ -36,6 +37,7 @@ const HTTP_PIECES: &[&[u8]] = &[
     b"Content-Length: -1\r\n",
     b"Content-Length: 70000\r\n",
     b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"Expect: 100-continue\r\n",
     b"Connection: close\r\n",
     b"Connection: keep-alive, Upgrade\r\n",
@@ -168,6 +170,10 @@ fn connection(random: &mut Random) -> Result<(), String> {
         body_bytes: 2_000,
         ..Limits::default()
     };
+    let rules = Arc::new(Rules {
+        limits,
+        takes_body: Box::new(|request| request.path.contains("draw")),
+    });
     let mut bytes = Vec::new();
     for _ in 0..random.below(14) {
         bytes.extend(*random.pick(HTTP_PIECES));
@@ -177,7 +183,7 @@ fn connection(random: &mut Random) -> Result<(), String> {
     }
     mutate(random, &mut bytes);
     let mut now = Instant::now();
-    let mut machine = Connection::new(PEER, limits, now);
+    let mut machine = Connection::new(PEER, Port::Public, rules, now);
     let pauses: Vec<u64> = (0..8).map(|_| random.number() % 9_000).collect();
     let is_slow = random.one_in(8);
     let mut turn = 0;
@@ -193,17 +199,21 @@ fn connection(random: &mut Random) -> Result<(), String> {
         let mut event = machine.receive(piece, now);
         // The answer to each request is written at once, which lets the next one through.
         while let Some(Event::Request {
-            keep_alive,
+            persistence,
             request,
         }) = event
         {
             if request.body.len() > limits.body_bytes {
                 return Err(format!("a body of {} bytes", request.body.len()));
             }
-            machine.begin_writing(keep_alive, now);
+            machine.begin_writing(persistence, now);
             event = machine.end_writing(now);
         }
         let waiting = machine.waiting_bytes();
+        let most = 2 * (limits.head_bytes + limits.body_bytes + piece.len());
+        if machine.held_bytes() > most {
+            return Err(format!("{} bytes are held", machine.held_bytes()));
+        }
         match waiting <= limits.head_bytes + limits.body_bytes + piece.len() {
             true => Ok(event.is_none() && !machine.is_closed()),
             false => Err(format!("{waiting} bytes wait")),

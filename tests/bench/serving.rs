@@ -21,7 +21,7 @@ use lottery::base::clock::Clock;
 use lottery::base::metrics::Metrics;
 use lottery::base::shutdown::Shutdown;
 use lottery::base::thread::{spawn_supervised, Health, OnFailure};
-use lottery::web::feed::{Hub, NewClient};
+use lottery::web::feed::{Hub, HubPoller, NewClient};
 use lottery::web::occupancy::{Caps, Occupancy};
 use lottery::web::stream::{Message, Stream};
 use polling::{Event as Readiness, Events, PollMode, Poller};
@@ -103,8 +103,10 @@ fn hold_sockets(clients: usize) {
     });
     let stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
     let (publish, publications) = bounded(64);
-    let (mut hub, forwarder, feed) =
-        Hub::new(stream, publications, occupancy.clone(), Metrics::default()).expect("a poller");
+    let poller = HubPoller::new().expect("a poller");
+    let wake = poller.waker();
+    let metrics = Metrics::default();
+    let (mut hub, feed) = Hub::new(poller, stream, publications, occupancy.clone(), metrics);
     let (health, shutdown) = (Health::default(), Shutdown::new());
     let stop = shutdown.clone();
     spawn_supervised(
@@ -116,30 +118,20 @@ fn hold_sockets(clients: usize) {
         move |beat| hub.run(&stop, beat),
     )
     .expect("a thread");
-    let stop = shutdown.clone();
-    spawn_supervised(
-        "forwarder",
-        &Clock::system(),
-        &health,
-        &shutdown,
-        OnFailure::EndProcess,
-        move |beat| forwarder.run(&stop, beat),
-    )
-    .expect("a thread");
     let mut descriptors = Vec::new();
     for _ in 0..clients {
         let (stream, _) = listener.accept().expect("a client comes");
         tune(&stream);
         descriptors.push(stream.as_raw_fd());
-        let mut seat = occupancy.enter(None).expect("there is room");
-        assert!(occupancy.upgrade(&mut seat, None));
+        let mut admission = occupancy.enter(None).expect("there is room");
+        assert!(occupancy.upgrade(&mut admission, None));
         feed.welcome(NewClient {
             stream,
             handshake: Vec::new(),
             rest: Vec::new(),
             since: None,
             deflates: false,
-            seat,
+            admission,
         });
     }
     // What the hub sends is known from a stream like its own.
@@ -153,6 +145,7 @@ fn hold_sockets(clients: usize) {
             let publication = Arc::new(publication(&mut state, number, update));
             println!("{}", plain(&twin.take(&publication)).len());
             publish.send(publication).expect("the hub lives");
+            wake();
             continue;
         }
         let mut trial = state.clone();

@@ -7,17 +7,15 @@ use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
 use support::BET_WEI;
 
-const RESTARTED: [&str; 11] = [
+const RESTARTED: [&str; 9] = [
     "event-manager",
     "endpoint-prober",
     "subscriber",
     "operator",
     "feed",
-    "feed-forwarder",
     "gate",
     "web-worker-1",
     "web-worker-2",
-    "private-port",
     "webhook",
 ];
 /// In place of a minute; half of it is more than any thread is idle for.

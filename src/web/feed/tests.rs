@@ -21,8 +21,9 @@ impl Bench {
         });
         let stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
         let (_, publications) = bounded(1);
-        let (hub, _, _) =
-            Hub::new(stream, publications, occupancy.clone(), Metrics::default()).unwrap();
+        let poller = HubPoller::new().unwrap();
+        let metrics = Metrics::default();
+        let (hub, _) = Hub::new(poller, stream, publications, occupancy.clone(), metrics);
         Bench {
             hub,
             occupancy,
@@ -39,15 +40,15 @@ impl Bench {
             .unwrap();
         let (inner, _) = self.listener.accept().unwrap();
         inner.set_nonblocking(true).unwrap();
-        let mut seat = self.occupancy.enter(None).unwrap();
-        assert!(self.occupancy.upgrade(&mut seat, None));
+        let mut admission = self.occupancy.enter(None).unwrap();
+        assert!(self.occupancy.upgrade(&mut admission, None));
         let new = NewClient {
             stream: inner,
             handshake: b"hello".to_vec(),
             rest: Vec::new(),
             since: None,
             deflates: false,
-            seat,
+            admission,
         };
         self.hub.welcome(new, Instant::now());
         outer

@@ -282,7 +282,7 @@ fn manual_actions_are_checked_against_the_snapshot() {
             400,
             "bad_body",
         ),
-        ("/api/round/draw?now", "{\"roundId\":7}", 400, "bad_query"),
+        ("/api/round/draw?now", "{\"roundId\":7}", 409, "too_early"),
         ("/api/round/draw", "{\"roundId\":6}", 409, "not_running"),
         ("/api/round/draw", "{\"roundId\":7}", 409, "too_early"),
         ("/api/round/refund", "{\"roundId\":7}", 409, "needs_force"),

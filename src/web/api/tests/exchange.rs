@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{code, message, with_state};
 use crate::web::fixture::{self, header, json as body_of, Fixture, TOKEN};
+use crate::web::http::Port;
 use crate::web::routes;
 
 #[test]
@@ -150,6 +151,9 @@ fn methods() {
         ("OPTIONS", "/nowhere", 404, None),
         ("POST", "/nowhere", 404, None),
         ("HEAD", "/api/status", 200, None),
+        ("OPTIONS", "*", 204, Some("GET, HEAD, POST, OPTIONS")),
+        ("OPTIONS", "/ws/lottery", 204, Some("GET, OPTIONS")),
+        ("GET", "/api%2Fstatus", 404, None),
     ] {
         let reply = fixture.send(method, target, &[], "");
         assert_eq!(reply.status, status, "{method} {target}");
@@ -182,10 +186,6 @@ fn bad_queries_name_the_parameter() {
         ),
         ("/api/round/participants?limit=1001", "limit is 1001"),
         ("/api/round/participants?offset=-1", "offset is -1"),
-        (
-            "/api/round/participants?page=2",
-            "page is not known, allowed are: limit, offset",
-        ),
         ("/api/round/player", "player is missing"),
         (
             "/api/round/player?player=0x1",
@@ -202,12 +202,6 @@ fn bad_queries_name_the_parameter() {
             "/api/activities?before=nothing",
             "before is nothing, allowed is the id of an item",
         ),
-        (
-            "/api/status?verbose",
-            "verbose is not known: this route takes no parameters",
-        ),
-        ("/api/history/6?x=1", "x is not known"),
-        ("/healthz?x", "x is not known"),
     ] {
         let reply = fixture.get(target);
         assert_eq!(
@@ -223,6 +217,60 @@ fn bad_queries_name_the_parameter() {
     }
 }
 
+/// Tracking and cache-busting parameters come from outside and mean nothing.
+#[test]
+fn unknown_parameters_are_ignored() {
+    let fixture = with_state();
+    for target in [
+        "/api/round/participants?page=2",
+        "/api/status?verbose",
+        "/api/history/6?x=1&utm_source=a%20b",
+        "/api/history?_=123&_=456&fbclid=%zz",
+        "/healthz?x",
+        "/?utm_campaign=x",
+        "/app.js?v=3",
+    ] {
+        assert_eq!(fixture.get(target).status, 200, "{target}");
+    }
+}
+
+#[test]
+fn a_body_that_was_left_is_named_where_nothing_else_is_wrong() {
+    let fixture = with_state();
+    for (method, target, status, named) in [
+        ("GET", "/api/status", 413, "body_too_large"),
+        ("GET", "/", 413, "body_too_large"),
+        ("POST", "/api/status", 405, "method_not_allowed"),
+        ("POST", "/nowhere", 404, "not_found"),
+        ("POST", "/api/round/draw", 401, "unauthorized"),
+    ] {
+        let mut request = fixture::request(method, target, &[], "");
+        request.body_is_left = true;
+        let reply = fixture.api.handle(&request);
+        assert_eq!(
+            (reply.status, code(&reply).as_str()),
+            (status, named),
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_token_is_answered_late() {
+    let fixture = with_state();
+    for (token, is_late) in [("Bearer wrong", true), ("Basic x", false)] {
+        let headers = [("authorization", token)];
+        let reply = fixture.send("POST", "/api/round/draw", &headers, "{\"roundId\":7}");
+        assert_eq!(
+            (reply.status, !reply.delay.is_zero()),
+            (401, is_late),
+            "{token}"
+        );
+    }
+    let right = fixture.post("/api/round/draw", "{\"roundId\":7}");
+    assert!(right.delay.is_zero());
+}
+
 #[test]
 fn the_private_port_has_the_metrics_and_takes_no_actions() {
     let fixture = with_state();
@@ -230,12 +278,9 @@ fn the_private_port_has_the_metrics_and_takes_no_actions() {
     let private = |method: &str, target: &str| {
         let authorization = format!("Bearer {TOKEN}");
         let headers = [("authorization", authorization.as_str())];
-        fixture.api.handle_private(&fixture::request(
-            method,
-            target,
-            &headers,
-            "{\"roundId\":7}",
-        ))
+        let mut request = fixture::request(method, target, &headers, "{\"roundId\":7}");
+        request.port = Port::Private;
+        fixture.api.handle(&request)
     };
     let metrics = private("GET", "/metrics");
     assert_eq!(
@@ -248,7 +293,8 @@ fn the_private_port_has_the_metrics_and_takes_no_actions() {
         "{text}"
     );
     assert!(text.contains("lottery_websocket_clients 3\n"), "{text}");
-    assert_eq!(private("GET", "/metrics?x=1").status, 400);
+    assert_eq!(private("GET", "/metrics?x=1").status, 200);
+    assert_eq!(private("GET", "/ws").status, 404);
     assert_eq!(private("POST", "/metrics").status, 405);
     assert_eq!(private("OPTIONS", "/metrics").status, 204);
     for target in ["/healthz", "/readyz", "/api/status", "/"] {
@@ -348,7 +394,9 @@ proptest! {
         ];
         let mut request = fixture::request(&method, &target, &headers, "");
         request.body = body;
-        for reply in [fixture.api.handle(&request), fixture.api.handle_private(&request)] {
+        for port in [Port::Public, Port::Private] {
+            request.port = port;
+            let reply = fixture.api.handle(&request);
             prop_assert!((200..=503).contains(&reply.status) && reply.status != 500);
             for (name, value) in &reply.headers {
                 prop_assert!(value.is_ascii() && !value.contains(['\r', '\n']), "{}: {:?}", name, value);
