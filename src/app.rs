@@ -450,6 +450,7 @@ fn event_manager_settings(config: &Config) -> EventManagerSettings {
     let manager = &config.event_manager;
     EventManagerSettings {
         contract: config.blockchain.contract_address,
+        chain_id: config.blockchain.chain_id,
         poll_interval: manager.poll_interval,
         round_interval: manager.round_interval,
         config_interval: manager.config_interval,

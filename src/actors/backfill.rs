@@ -4,8 +4,8 @@
 use crate::actors::reader::{states_kept_at, Reader};
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{BlockId, Header, H256};
-use crate::lottery::continuity::{follow, stand_before, Stand};
+use crate::chain::types::{Header, H256};
+use crate::lottery::continuity::{follow, tally_before, Tally};
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{Round, RoundState};
@@ -33,8 +33,8 @@ pub struct Backfill {
     /// One more than is kept: the end before the oldest kept round bounds its bets.
     ends_wanted: usize,
     ends_seen: usize,
-    /// Where the round stood before the earliest event that is known.
-    stand: Option<Stand>,
+    /// Where the game was before the earliest event that is known.
+    tally: Option<Tally>,
     /// The running round's bets are all above what was read, so far as it matters.
     round_start_seen: bool,
     first_round_seen: bool,
@@ -52,7 +52,7 @@ impl Backfill {
             chunk_blocks: limits.first_chunk_blocks.max(1),
             ends_wanted: limits.round_history_max + 1,
             ends_seen: 0,
-            stand: round.map(Stand::from),
+            tally: round.map(Tally::from),
             round_start_seen: round.is_some_and(|round| round.state != RoundState::Betting),
             first_round_seen: false,
             running_round_id: round.map_or(0, |round| round.round_id),
@@ -76,12 +76,12 @@ impl Backfill {
         if ancestor + 1 < self.unread_below {
             self.unread_below = ancestor + 1;
             self.next_hash = ancestor_hash;
-            self.stand = None;
+            self.tally = None;
         }
     }
 
-    /// Where the walk stands: a step that was begun elsewhere is of no use any more.
-    pub fn place(&self) -> (u64, H256) {
+    /// The highest unread block and the number above it: a step that began elsewhere is of no use any more.
+    pub fn next(&self) -> (u64, H256) {
         (self.unread_below, self.next_hash)
     }
 
@@ -116,7 +116,7 @@ impl Backfill {
         let ends = [chunk.first.clone(), chunk.last];
         let events = reader.events(endpoint, chunk.logs, &ends, states_from)?;
         let is_whole = match follow(None, &events) {
-            Ok(end) => end.is_none() || self.stand.is_none() || end == self.stand,
+            Ok(end) => end.is_none() || self.tally.is_none() || end == self.tally,
             Err(_) => false,
         };
         if strict && !is_whole {
@@ -128,12 +128,11 @@ impl Backfill {
             )));
         }
         // The first blocks with our logs show whether the chain's blooms are real.
-        if let Some(event) = events.last().filter(|_| !reader.trusts_blooms()) {
-            let number = event.record.position.block_number;
-            reader.learn_from(&endpoint.header(BlockId::Number(number))?);
+        if !reader.blooms().are_trusted() {
+            reader.learn_of_blooms(endpoint, &events);
         }
         self.note(&events);
-        self.stand = stand_before(&events).or(self.stand);
+        self.tally = tally_before(&events).or(self.tally);
         self.blocks_left -= self.unread_below - chunk.first.number;
         self.unread_below = chunk.first.number;
         self.next_hash = chunk.first.parent_hash;

@@ -1,68 +1,83 @@
-//! The way up through blocks that were missed, after an outage longer than what is read at once: chunk by chunk from the
-//! last block whose logs are known to the head, each linked to the one before. The live state does not wait for it.
+//! The way up through blocks whose logs are owed: after an outage longer than what is read at once, or where the logs
+//! could not be had with the live state. Chunk by chunk from the last block whose logs are known to the head, each linked
+//! to the one before. The live state does not wait for it.
 
-use crate::actors::reader::Reader;
+use crate::actors::reader::{Reader, Sound};
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
-use crate::chain::types::BlockRef;
-use crate::chain::types::H256;
+use crate::chain::types::{BlockRef, H256};
+use crate::lottery::continuity::{follow, Tally};
 use crate::lottery::history::LoggedEvent;
 
 #[derive(Clone, Debug)]
 pub struct Replay {
     /// The newest block whose logs have been taken.
     done: (u64, H256),
+    /// What the logs up to there lead to, where it is known.
+    tally: Option<Tally>,
     /// The newest block whose logs have to be.
-    tip: (u64, H256),
+    tip: Sound,
 }
 
 impl Replay {
-    pub fn new(base: &BlockRef, tip: &BlockRef) -> Replay {
+    pub fn new(base: &BlockRef, tally: Option<Tally>, tip: Sound) -> Replay {
         Replay {
             done: (base.number, base.hash),
-            tip: (tip.number, tip.hash),
+            tally,
+            tip,
         }
     }
 
-    /// The head moved on.
-    pub fn extend_to(&mut self, tip: &BlockRef) {
-        self.tip = (tip.number, tip.hash);
+    /// The head moved on, or its round was read anew.
+    pub fn extend_to(&mut self, tip: Sound) {
+        self.tip = tip;
     }
 
     /// After a reorg: what lies above the common ancestor has to be taken again.
     pub fn lower_to(&mut self, ancestor: u64, ancestor_hash: H256) {
         if ancestor < self.done.0 {
             self.done = (ancestor, ancestor_hash);
+            self.tally = None;
         }
     }
 
     pub fn is_complete(&self) -> bool {
-        self.done.0 >= self.tip.0
+        self.done.0 >= self.tip.block.number
     }
 
-    /// Where the way up stands: a step that was begun elsewhere is of no use any more.
-    pub fn place(&self) -> (u64, H256) {
+    /// The newest block whose logs have been taken: a step that began elsewhere is of no use any more.
+    pub fn done(&self) -> (u64, H256) {
         self.done
+    }
+
+    pub fn tip(&self) -> Sound {
+        self.tip
     }
 
     /// Takes over how far a step led, keeping the newer tip.
     pub fn advance_to(&mut self, stepped: &Replay) {
         self.done = stepped.done;
+        self.tally = stepped.tally;
     }
 
-    /// Reads one chunk and answers with its events.
+    /// Reads one chunk and answers with its events. `strict` refuses one that leaves something out.
+    ///
+    /// # Errors
+    /// When the logs cannot be read, lie on another branch, or do not lead to the round.
     pub fn step(
         &mut self,
         endpoint: &Endpoint,
         reader: &Reader,
+        strict: bool,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         if self.is_complete() {
             return Ok(Vec::new());
         }
-        let range = (self.done.0 + 1, self.tip.0);
+        let tip = self.tip.block;
+        let range = (self.done.0 + 1, tip.number);
         let chunk = endpoint.log_chunk(reader.contract(), range, true)?;
         let is_linked = chunk.first.parent_hash == self.done.1
-            && (chunk.last.number != self.tip.0 || chunk.last.hash == self.tip.1);
+            && (chunk.last.number != tip.number || chunk.last.hash == tip.hash);
         if !is_linked {
             return Err(RpcError::behind(format!(
                 "{} shows other blocks {} to {} than the head's ancestors",
@@ -74,7 +89,24 @@ impl Replay {
         let done = (chunk.last.number, chunk.last.hash);
         let ends = [chunk.first, chunk.last];
         let events = reader.events(endpoint, chunk.logs, &ends, u64::MAX)?;
+        let end = follow(self.tally, &events);
+        let is_whole = match end {
+            Ok(end) if done.0 == tip.number => end.is_none_or(|end| end == self.tip.tally),
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        if strict && !is_whole {
+            return Err(RpcError::behind(format!(
+                "{} left out logs of blocks {} to {}",
+                endpoint.host(),
+                range.0,
+                done.0
+            )));
+        }
+        // A bloom that hid one of these logs must not hide another.
+        reader.learn_of_blooms(endpoint, &events);
         self.done = done;
+        self.tally = end.unwrap_or(None);
         Ok(events)
     }
 }

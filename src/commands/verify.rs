@@ -63,7 +63,10 @@ fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
             return Exit::Usage;
         }
     };
-    let reader = Reader::new(config.blockchain.contract_address);
+    let reader = Reader::new(
+        config.blockchain.contract_address,
+        config.blockchain.chain_id,
+    );
     let found = locate(&endpoints, &reader, round_id, &mut |text| tell(text));
     tell(&format!("{} calls to the chain", calls(&metrics)));
     match found {

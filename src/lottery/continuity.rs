@@ -8,9 +8,9 @@ use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{Round, RoundState};
 
-/// Which round it is, whether it has begun, and what is in its pot.
+/// Where the game is: which round, whether it has begun, and what is in its pot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stand {
+pub struct Tally {
     round_id: u64,
     is_begun: bool,
     pot_wei: U256,
@@ -23,9 +23,9 @@ pub struct Gap {
     pub log_index: u64,
 }
 
-impl From<&Round> for Stand {
-    fn from(round: &Round) -> Stand {
-        Stand {
+impl From<&Round> for Tally {
+    fn from(round: &Round) -> Tally {
+        Tally {
             round_id: round.round_id,
             is_begun: round.state == RoundState::Betting,
             pot_wei: round.total_pot_wei,
@@ -33,15 +33,15 @@ impl From<&Round> for Stand {
     }
 }
 
-/// Where `events`, in chain order, lead from `stand`; None while nothing has told. Fails at the first that does not
+/// Where `events`, in chain order, lead from `tally`; None while nothing has told. Fails at the first that does not
 /// follow from what came before it.
-pub fn follow(stand: Option<Stand>, events: &[LoggedEvent]) -> Result<Option<Stand>, Gap> {
-    events.iter().try_fold(stand, |stand, event| {
+pub fn follow(tally: Option<Tally>, events: &[LoggedEvent]) -> Result<Option<Tally>, Gap> {
+    events.iter().try_fold(tally, |tally, event| {
         let Some((before, after)) = around(&event.record.event) else {
-            return Ok(stand);
+            return Ok(tally);
         };
-        match (stand, before) {
-            (Some(stand), Some(before)) if stand == before => Ok(Some(after)),
+        match (tally, before) {
+            (Some(tally), Some(before)) if tally == before => Ok(Some(after)),
             (None, Some(_)) => Ok(Some(after)),
             _ => Err(Gap {
                 block_number: event.record.position.block_number,
@@ -51,22 +51,22 @@ pub fn follow(stand: Option<Stand>, events: &[LoggedEvent]) -> Result<Option<Sta
     })
 }
 
-/// Where things stood before the first of `events` that tells.
-pub fn stand_before(events: &[LoggedEvent]) -> Option<Stand> {
+/// Where the game was before the first of `events` that tells.
+pub fn tally_before(events: &[LoggedEvent]) -> Option<Tally> {
     let mut told = events
         .iter()
         .filter_map(|event| around(&event.record.event));
     told.next()?.0
 }
 
-/// The stand before and after an event that moves it; a before of None can never be.
-fn around(event: &LotteryEvent) -> Option<(Option<Stand>, Stand)> {
-    let begun = |round_id, pot_wei| Stand {
+/// The tally before and after an event that moves it; a before of None can never be.
+fn around(event: &LotteryEvent) -> Option<(Option<Tally>, Tally)> {
+    let begun = |round_id, pot_wei| Tally {
         round_id,
         is_begun: true,
         pot_wei,
     };
-    let waiting = |round_id| Stand {
+    let waiting = |round_id| Tally {
         round_id,
         is_begun: false,
         pot_wei: U256::zero(),
@@ -120,10 +120,10 @@ mod tests {
         ) {
             let played = play(&blocks);
             let events: Vec<LoggedEvent> = played.iter().flat_map(|(events, _)| events.clone()).collect();
-            let first = Stand { round_id: 1, is_begun: false, pot_wei: U256::zero() };
-            let last = Stand::from(&played[played.len() - 1].1);
+            let first = Tally { round_id: 1, is_begun: false, pot_wei: U256::zero() };
+            let last = Tally::from(&played[played.len() - 1].1);
             prop_assert_eq!(follow(Some(first), &events), Ok(Some(last)));
-            prop_assert_eq!(stand_before(&events), (!events.is_empty()).then_some(first));
+            prop_assert_eq!(tally_before(&events), (!events.is_empty()).then_some(first));
             if events.is_empty() {
                 return Ok(());
             }

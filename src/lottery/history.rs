@@ -94,6 +94,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// What was logged of that round's bets, so far as it is the one that has not ended.
+    pub fn bets_of(&self, round_id: u64) -> &[Bet] {
+        match self.round_id == round_id {
+            true => &self.bets,
+            false => &[],
+        }
+    }
+
     /// Takes the next event in chain order; the finished round when the event ended it.
     pub fn absorb(&mut self, event: &LoggedEvent) -> Option<FinishedRound> {
         let position = &event.record.position;

@@ -15,6 +15,7 @@ pub mod participants;
 pub mod persistent;
 #[cfg(test)]
 pub mod play;
+pub mod players;
 pub mod proof;
 pub mod round;
 pub mod search;

@@ -33,6 +33,16 @@ pub struct ParticipantsUpdate {
     pub changed: Vec<Participant>,
 }
 
+/// A round's players as the contract itself tells them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlayersRead {
+    /// They were read at this block: bets of later blocks are not in it.
+    pub block_number: u64,
+    pub round_id: u64,
+    /// (player, total) in first-bet order.
+    pub totals: Vec<(Address, U256)>,
+}
+
 /// What readers see: immutable, cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Participants {

@@ -165,7 +165,6 @@ pub fn advance(blocks: &[Block], from: usize, to: usize, rollback: Option<Rollba
             .collect(),
         round: Some(played[to].1.clone()),
         config: None,
-        participants: None,
     }))
 }
 

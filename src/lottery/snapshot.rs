@@ -69,6 +69,47 @@ pub struct ConnectionStatus {
     pub problem: Option<String>,
 }
 
+/// What could not be read so far. The live state never waits for it: round and head are right all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// The feed, the players and the history lack the logs above this block.
+    pub logs_above: Option<u64>,
+    /// The walk back through history has not come to its end.
+    pub history: bool,
+    /// Why it does not get on, in public words; None while it does.
+    pub problem: Option<String>,
+    /// It has not got on for minutes: nobody should wait for it any longer.
+    pub is_stalled: bool,
+    /// Readers had better go elsewhere until it is read; never true for ever.
+    pub is_awaited: bool,
+}
+
+impl Owed {
+    /// Before the first reading.
+    pub fn everything() -> Owed {
+        Owed {
+            logs_above: None,
+            history: true,
+            problem: None,
+            is_stalled: false,
+            is_awaited: true,
+        }
+    }
+
+    /// One sentence for health and probes; None when nothing is owed.
+    pub fn sentence(&self) -> Option<String> {
+        let what = match (self.logs_above, self.history) {
+            (Some(block), _) => format!("the feed is behind since block {block}"),
+            (None, true) => "the logs of older rounds are still being read".to_owned(),
+            (None, false) => return None,
+        };
+        Some(match &self.problem {
+            Some(problem) => format!("{what}: {problem}"),
+            None => what,
+        })
+    }
+}
+
 /// The measured rhythm of the chain, from the last 32 heads.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BlockSchedule {
@@ -86,6 +127,7 @@ pub struct Snapshot {
     pub chain_time: Option<ChainTime>,
     /// True until all logs up to the head were applied (start, or after an outage).
     pub syncing: bool,
+    pub owed: Owed,
     pub round: Option<Round>,
     pub participants: Participants,
     pub config: Option<Arc<ContractConfig>>,

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use crate::base::clock::ChainTime;
 use crate::chain::cursor::RING_LEN;
 use crate::chain::types::BlockRef;
-use crate::chain::types::{Address, U256};
 use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::Alert;
-use crate::lottery::event::{EventRecord, LotteryEvent};
+use crate::lottery::event::EventRecord;
 use crate::lottery::history::{FinishedRound, LoggedEvent, Running};
 use crate::lottery::operator_status::OperatorStatus;
-use crate::lottery::participants::ParticipantsLedger;
-use crate::lottery::participants::{Participant, ParticipantsUpdate};
+use crate::lottery::participants::{Participant, ParticipantsUpdate, PlayersRead};
 use crate::lottery::persistent::PersistentVec;
+use crate::lottery::players::Players;
 use crate::lottery::round::{ContractConfig, Round};
 use crate::lottery::snapshot::{
-    BlockSchedule, ConnectionStatus, Finality, LiveFeedItem, ReorgNotice, Snapshot, StoreEvent,
+    BlockSchedule, ConnectionStatus, Finality, LiveFeedItem, Owed, ReorgNotice, Snapshot,
+    StoreEvent,
 };
 
 #[cfg(test)]
@@ -37,7 +37,7 @@ pub struct Limits {
 }
 
 impl LoggedEvent {
-    pub(super) fn place(&self) -> (u64, u64) {
+    pub(super) fn order(&self) -> (u64, u64) {
         (
             self.record.position.block_number,
             self.record.position.log_index,
@@ -67,8 +67,6 @@ pub struct Advance {
     /// The round at the head; None when nothing can have changed it.
     pub round: Option<Round>,
     pub config: Option<ContractConfig>,
-    /// (player, total) in first-bet order, read from the contract at the head: replaces what the logs say.
-    pub participants: Option<Vec<(Address, U256)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +77,8 @@ pub enum Update {
         events: Vec<LoggedEvent>,
         complete: bool,
     },
+    Players(PlayersRead),
+    Owed(Owed),
     Finality(Finality),
     Connection(ConnectionStatus),
     Operator(Arc<OperatorStatus>),
@@ -103,9 +103,7 @@ pub struct State {
     /// Newest first; more than are shown while a reorg could bring them back.
     history: Vec<Arc<FinishedRound>>,
     running: Running,
-    ledger: ParticipantsLedger,
-    /// The ledger was read from the contract because the logs did not explain the pot.
-    ledger_from_contract: bool,
+    players: Players,
     live_syncing: bool,
     backfill_complete: bool,
 }
@@ -118,6 +116,7 @@ impl State {
                 head: None,
                 chain_time: None,
                 syncing: true,
+                owed: Owed::everything(),
                 round: None,
                 participants: Default::default(),
                 config: None,
@@ -133,8 +132,7 @@ impl State {
             events: Vec::new(),
             history: Vec::new(),
             running: Running::default(),
-            ledger: ParticipantsLedger::default(),
-            ledger_from_contract: false,
+            players: Players::default(),
             live_syncing: true,
             backfill_complete: false,
         }
@@ -149,6 +147,8 @@ impl State {
         match update {
             Update::Advance(advance) => self.advance(*advance, &mut applied),
             Update::Backfill { events, complete } => self.backfill(events, complete, &mut applied),
+            Update::Players(read) => self.take_players(read, &mut applied),
+            Update::Owed(owed) => self.snapshot.owed = owed,
             Update::Finality(finality) => {
                 if self.snapshot.finality != finality {
                     self.snapshot.finality = finality;
@@ -179,27 +179,33 @@ impl State {
     }
 
     fn advance(&mut self, advance: Advance, applied: &mut Applied) {
-        let round_before = self.snapshot.round.as_ref().map(|round| round.round_id);
-        let mut replaces_all = advance.participants.is_some() || advance.rollback.is_some();
-        let mut changed = Vec::new();
+        let head_before = self.snapshot.head.map_or(0, |head| head.number);
+        invariant(
+            advance.rollback.is_some() || advance.head.number >= head_before,
+            || {
+                format!(
+                    "the head went from {head_before} to {}",
+                    advance.head.number
+                )
+            },
+        );
+        let mut replaces_all = advance.rollback.is_some();
         match advance.rollback {
             Some(Rollback::To(ancestor)) => self.roll_back(Some(ancestor), applied),
             Some(Rollback::Everything) => self.roll_back(None, applied),
             None => {}
         }
-        for event in advance.events {
-            if self
-                .events
-                .last()
-                .is_some_and(|last| last.place() >= event.place())
-            {
-                continue;
-            }
-            replaces_all |= self.take_event(event, &mut changed, applied);
+        // Whose bets count is decided by the round at the head, whatever logs are still to come.
+        if let Some(round) = &advance.round {
+            let bets = self.running.bets_of(round.round_id);
+            replaces_all |= self.players.turn_to(round.round_id, bets);
         }
-        if let Some(participants) = advance.participants {
-            self.ledger = ParticipantsLedger::from_bets(participants);
-            self.ledger_from_contract = true;
+        let mut changed = Vec::new();
+        for event in advance.events {
+            let is_known = |last: &LoggedEvent| last.order() >= event.order();
+            if !self.events.last().is_some_and(is_known) {
+                self.take_event(event, &mut changed, applied);
+            }
         }
         self.snapshot.head = Some(advance.head);
         self.snapshot.chain_time = Some(advance.time);
@@ -207,11 +213,14 @@ impl State {
         self.live_syncing = advance.syncing;
         self.snapshot.syncing = self.live_syncing || !self.backfill_complete;
         if let Some(round) = advance.round {
-            replaces_all |= round_before != Some(round.round_id);
             if self.snapshot.round.as_ref() != Some(&round) {
                 self.snapshot.round = Some(round.clone());
                 applied.events.push(StoreEvent::RoundUpdate(Some(round)));
             }
+        }
+        if let Some(round) = &self.snapshot.round {
+            let bets = self.running.bets_of(round.round_id);
+            replaces_all |= self.players.adopt_logs_if_whole(round, bets);
         }
         self.publish_participants(replaces_all, changed, applied);
         if let Some(config) = advance.config {
@@ -223,13 +232,13 @@ impl State {
         }
     }
 
-    /// Applies one new event to all that depends on it; true when it emptied the list of participants.
+    /// Applies one new event to all that depends on it.
     fn take_event(
         &mut self,
         mut event: LoggedEvent,
         changed: &mut Vec<Participant>,
         applied: &mut Applied,
-    ) -> bool {
+    ) {
         if let Some(facts) = &mut event.finish {
             // A round that was followed live is known better than the node may tell afterwards.
             facts.round_before = facts
@@ -241,28 +250,26 @@ impl State {
             .events
             .push(StoreEvent::BlockchainEvent(event.record.clone()));
         self.feed(LiveFeedItem::Event(event.record.clone()), applied);
-        if let LotteryEvent::BetPlaced {
-            player, amount_wei, ..
-        } = event.record.event
-        {
-            for participant in self.ledger.add(player, amount_wei) {
-                changed.retain(|known| known.order != participant.order);
-                changed.push(participant);
-            }
+        for participant in self.players.take_bet(&event.record) {
+            changed.retain(|known| known.order != participant.order);
+            changed.push(participant);
         }
         let finished = self.running.absorb(&event);
         self.events.push(event);
-        let Some(finished) = finished else {
-            return false;
-        };
-        let finished = Arc::new(finished);
-        self.history.insert(0, finished.clone());
-        self.forget_old_rounds();
-        self.ledger = ParticipantsLedger::default();
-        self.ledger_from_contract = false;
-        changed.clear();
-        applied.events.push(StoreEvent::HistoryUpdate(finished));
-        true
+        if let Some(finished) = finished {
+            let finished = Arc::new(finished);
+            self.history.insert(0, finished.clone());
+            self.forget_old_rounds();
+            applied.events.push(StoreEvent::HistoryUpdate(finished));
+        }
+    }
+
+    /// Players that the contract itself told, where the logs could not.
+    fn take_players(&mut self, read: PlayersRead, applied: &mut Applied) {
+        let bets = self.running.bets_of(read.round_id);
+        if self.players.take_reading(read, bets) {
+            self.publish_participants(true, Vec::new(), applied);
+        }
     }
 
     fn publish_participants(
@@ -271,7 +278,7 @@ impl State {
         changed: Vec<Participant>,
         applied: &mut Applied,
     ) {
-        self.snapshot.participants = self.ledger.view().clone();
+        self.snapshot.participants = self.players.view().clone();
         if !replaces_all && changed.is_empty() {
             return;
         }
@@ -309,8 +316,8 @@ impl State {
         self.events.retain(|event| !gone(&event.record));
         let history_before = self.snapshot.history.clone();
         self.derive_again();
-        self.ledger = self.ledger_of_bets();
-        self.ledger_from_contract = false;
+        let bets = self.running.bets_of(self.players.round_id());
+        self.players.begin_anew(bets);
         self.snapshot.reorgs_total += 1;
         if ancestor.is_none() {
             self.backfill_complete = false;
@@ -328,7 +335,7 @@ impl State {
 
     fn backfill(&mut self, mut older: Vec<LoggedEvent>, complete: bool, applied: &mut Applied) {
         if let Some(first) = self.events.first() {
-            older.retain(|event| event.place() < first.place());
+            older.retain(|event| event.order() < first.order());
         }
         if !older.is_empty() {
             let feed: Vec<LiveFeedItem> = older
@@ -341,7 +348,11 @@ impl State {
             older.append(&mut self.events);
             self.events = older;
             self.derive_again();
-            self.adopt_bets_that_explain_the_pot();
+            if let Some(round) = &self.snapshot.round {
+                let bets = self.running.bets_of(round.round_id);
+                self.players.adopt_older_logs(round, bets);
+            }
+            self.snapshot.participants = self.players.view().clone();
             applied.resync = true;
         }
         self.backfill_complete |= complete;
@@ -361,34 +372,10 @@ impl State {
         self.forget_old_rounds();
     }
 
-    fn ledger_of_bets(&self) -> ParticipantsLedger {
-        ParticipantsLedger::from_bets(
-            self.running
-                .bets
-                .iter()
-                .map(|bet| (bet.player, bet.amount_wei)),
-        )
-    }
-
-    /// The logs replace what was known of the players only when they explain the whole pot.
-    fn adopt_bets_that_explain_the_pot(&mut self) {
-        let from_bets = self.ledger_of_bets();
-        let pot_wei = self
-            .snapshot
-            .round
-            .as_ref()
-            .map(|round| round.total_pot_wei);
-        if pot_wei == Some(from_bets.view().total_amount_wei()) || !self.ledger_from_contract {
-            self.ledger = from_bets;
-            self.ledger_from_contract = false;
-        }
-        self.snapshot.participants = self.ledger.view().clone();
-    }
-
     /// Shows `round_history_max` rounds. Older ones are forgotten, with their events, once no reorg that is followed
     /// block by block can reach them any more.
     fn forget_old_rounds(&mut self) {
-        let newest_block = self.events.last().map_or(0, |event| event.place().0);
+        let newest_block = self.events.last().map_or(0, |event| event.order().0);
         let mut forgotten = None;
         while self.history.len() > self.limits.round_history_max {
             let out_of_reach = |round: &Arc<FinishedRound>| {
@@ -401,7 +388,7 @@ impl State {
             self.history.pop();
         }
         if let Some(last_place) = forgotten {
-            self.events.retain(|event| event.place() > last_place);
+            self.events.retain(|event| event.order() > last_place);
         }
         let shown = self
             .history
@@ -428,5 +415,14 @@ impl State {
         if actions.len() > ACTIONS_MAX {
             actions.remove(0);
         }
+    }
+}
+
+/// What must hold whatever is delivered: a break is a fault of ours, told in the log and ending a test.
+fn invariant(holds: bool, what: impl FnOnce() -> String) {
+    if !holds {
+        let what = what();
+        log::error!("the state contradicts itself: {what}");
+        debug_assert!(false, "{what}");
     }
 }

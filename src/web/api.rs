@@ -232,10 +232,18 @@ impl Api {
                     failing.push(("chain_fresh", why));
                 }
             }
-            None => failing.push(("chain_fresh", "no block has been read yet".to_owned())),
+            None => {
+                let problem = snapshot.connection.problem.clone();
+                let why = problem.unwrap_or_else(|| "no block has been read yet".to_owned());
+                failing.push(("chain_fresh", why));
+            }
         }
-        if snapshot.syncing {
-            failing.push(("synced", "the logs are still being read".to_owned()));
+        if let Some(why) = snapshot
+            .owed
+            .sentence()
+            .filter(|_| snapshot.owed.is_awaited)
+        {
+            failing.push(("synced", why));
         }
         let contract = snapshot.config.as_deref().map(|config| config.operator);
         if let (Some(key), Some(operator)) = (self.config.key_address, contract) {

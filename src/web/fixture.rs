@@ -159,6 +159,7 @@ pub fn empty_snapshot() -> Snapshot {
         head: None,
         chain_time: None,
         syncing: true,
+        owed: Owed::everything(),
         round: None,
         participants: ParticipantsLedger::default().view().clone(),
         config: None,
@@ -188,6 +189,11 @@ pub fn snapshot() -> Snapshot {
             timestamp: HEAD_TIME,
         }),
         syncing: false,
+        owed: Owed {
+            history: false,
+            is_awaited: false,
+            ..Owed::everything()
+        },
         round: Some(round()),
         participants: ParticipantsLedger::from_bets(bets).view().clone(),
         config: Some(Arc::new(config())),

@@ -57,7 +57,9 @@ impl Reader {
             .find(|header| header.number == log.block_number);
         let header = match known {
             Some(header) => header.clone(),
-            None => endpoint.header(BlockId::Number(log.block_number))?,
+            None => endpoint
+                .header(BlockId::Number(log.block_number))
+                .or_else(|_| endpoint.header(BlockId::Hash(log.block_hash)))?,
         };
         check_hash(log, &header)?;
         let before = log.block_number.saturating_sub(1);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::chain::types::{Address, U256};
 use crate::lottery::participants::FIRST_PAGE_LEN;
 use crate::lottery::play::{advance, branch, play, Act, Block};
 use proptest::prelude::*;
@@ -157,7 +158,7 @@ fn rounds_are_forgotten_when_no_reorg_can_reach_them() {
         (state.history.len(), state.snapshot().history.len()),
         (3, 3)
     );
-    assert_eq!(state.events.first().unwrap().place().0, 3);
+    assert_eq!(state.events.first().unwrap().order().0, 3);
 }
 
 #[test]
@@ -189,14 +190,18 @@ fn an_event_delivered_twice_counts_once() {
 fn players_read_from_the_contract_hold_until_the_logs_explain_the_pot() {
     let blocks = bets(&[5, 7]);
     let mut state = state();
-    let Update::Advance(mut late) = advance(&blocks, 1, 1, None) else {
-        panic!()
-    };
-    late.participants = Some(vec![
-        (Address::from_low_u64_be(0), 5.into()),
-        (Address::from_low_u64_be(1), 7.into()),
-    ]);
-    state.apply(Update::Advance(late));
+    state.apply(advance(&blocks, 1, 1, None));
+    let applied = state.apply(Update::Players(PlayersRead {
+        block_number: 1,
+        round_id: 1,
+        totals: vec![
+            (Address::from_low_u64_be(0), 5.into()),
+            (Address::from_low_u64_be(1), 7.into()),
+        ],
+    }));
+    assert!(
+        matches!(&applied.events[..], [StoreEvent::Participants(update)] if update.replaces_all)
+    );
     assert_eq!(
         state.snapshot().participants.total_amount_wei(),
         U256::from(12)
@@ -207,7 +212,7 @@ fn players_read_from_the_contract_hold_until_the_logs_explain_the_pot() {
         complete: true,
     });
     assert_eq!(state.snapshot().participants.page(9, 0).len(), 2);
-    assert!(!state.ledger_from_contract);
+    assert!(!state.players.are_of_the_contract());
 }
 
 #[test]

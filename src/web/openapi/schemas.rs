@@ -128,6 +128,7 @@ fn health() -> Schemas {
                 ("components", array(component)),
                 ("endpoints", array(endpoint)),
                 ("connection", reference("Connection")),
+                ("owed", nullable(text())),
                 ("headAgeSeconds", nullable(integer())),
                 ("drawOverdue", boolean()),
                 ("balanceWei", nullable(decimal())),

@@ -60,6 +60,7 @@ pub fn health(snapshot: &Snapshot, now: Instant, vitals: &Vitals) -> Value {
         "components": vitals.components.iter().map(|known| component(known, now)).collect::<Vec<_>>(),
         "endpoints": vitals.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
         "connection": connection(&snapshot.connection),
+        "owed": snapshot.owed.sentence(),
         "headAgeSeconds": time.map(|time| now.saturating_duration_since(time.seen_at).as_secs()),
         "drawOverdue": phase == Some(Phase::Overdue),
         "balanceWei": snapshot.operator.balance_wei.map(wei),

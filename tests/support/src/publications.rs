@@ -77,7 +77,6 @@ pub fn advance(number: u64, events: Vec<LoggedEvent>) -> Update {
         events,
         round: Some(round),
         config: None,
-        participants: None,
     }))
 }
 

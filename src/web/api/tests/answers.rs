@@ -11,7 +11,7 @@ use crate::base::thread::{spawn_supervised, OnFailure};
 use crate::lottery::action::{ActionKind, ActionState};
 use crate::lottery::command::CommandKind;
 use crate::lottery::round::RoundState;
-use crate::lottery::snapshot::Snapshot;
+use crate::lottery::snapshot::{Owed, Snapshot};
 use crate::web::fixture::{self, header, json as body_of, Fixture, QUEUE_LEN, TOKEN};
 
 #[test]
@@ -389,7 +389,18 @@ fn readiness_names_what_fails() {
     };
     assert_eq!(failing(&slow, 300), [""; 0]);
     assert_eq!(failing(&slow, 301), ["chain_fresh"]);
-    assert_eq!(failing(&|snapshot| snapshot.syncing = true, 0), ["synced"]);
+    let awaited = |is_awaited: bool| {
+        move |snapshot: &mut Snapshot| {
+            snapshot.syncing = true;
+            snapshot.owed = Owed {
+                is_awaited,
+                ..Owed::everything()
+            };
+        }
+    };
+    assert_eq!(failing(&awaited(true), 0), ["synced"]);
+    // History that does not come keeps nobody waiting for ever.
+    assert_eq!(failing(&awaited(false), 0), [""; 0]);
     let other_operator = |snapshot: &mut Snapshot| {
         let mut config = fixture::config();
         config.operator = fixture::address(99);

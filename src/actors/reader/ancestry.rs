@@ -1,0 +1,227 @@
+//! How what an endpoint shows hangs together with what is known: headers linked parent by parent, the common ancestor of
+//! two branches, and what proves that a lower head is another chain and not an endpoint that trails.
+//!
+//! Blocks are asked for by number in one batch. Where that fails (some chains have numbers without a block, some nodes
+//! give old blocks only by hash) the walk goes from parent to parent.
+
+use crate::actors::reader::{lagging, Question, Reader, Reading, Span, LINKED_BLOCKS_MAX};
+use crate::chain::cursor::Cursor;
+use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::node::Endpoint;
+use crate::chain::types::{BlockId, BlockRef, Header};
+use crate::lottery::state::Rollback;
+
+/// How many remembered blocks are compared in one batch when looking for a common ancestor.
+const ANCESTOR_STEP: usize = 8;
+
+impl Reader {
+    /// The head is some blocks above the tip: on the same chain, if the tip is still there.
+    pub(super) fn read_ahead(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        tip: BlockRef,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
+        let mut span = Span::after(tip, head);
+        let is_ours = if span.head.parent_hash == tip.hash {
+            span.headers = vec![span.head.clone()];
+            true
+        } else if span.len() <= LINKED_BLOCKS_MAX {
+            let headers = self.linked_headers(endpoint, tip.number + 1, &span.head)?;
+            let parent_hash = headers.first().map(|first| first.parent_hash);
+            span.headers = headers;
+            parent_hash == Some(tip.hash)
+        } else {
+            match endpoint.header(BlockId::Number(tip.number)) {
+                Ok(header) => header.hash == tip.hash,
+                Err(error) if is_of_the_wire(&error) => return Err(error),
+                // That the block exists is no proof that it is still on the chain; the logs of what came after it are
+                // linked to it one by one, and will tell.
+                Err(error) => match endpoint.header(BlockId::Hash(tip.hash)) {
+                    Ok(_) => true,
+                    Err(_) => return Err(error),
+                },
+            }
+        };
+        match is_ours {
+            true => self.read_after(endpoint, question, span),
+            false => self.read_fork(endpoint, question, span.head),
+        }
+    }
+
+    /// The head is lower than all that is remembered: an endpoint far behind, unless something proves another chain.
+    pub(super) fn read_below(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
+        let cursor = &question.cursor;
+        // On one chain a lower block is never younger: this is what a development node that was started anew shows.
+        if cursor
+            .tip()
+            .is_some_and(|tip| head.timestamp > tip.timestamp)
+        {
+            return self.read_first(endpoint, head, Some(Rollback::Everything));
+        }
+        let Some((number, hash)) = cursor.anchor_below(head.number) else {
+            return Ok(lagging(&head));
+        };
+        match endpoint.header(BlockId::Number(number)) {
+            Ok(header) if header.hash != hash => {
+                self.read_first(endpoint, head, Some(Rollback::Everything))
+            }
+            Ok(_) => Ok(lagging(&head)),
+            Err(error) if is_of_the_wire(&error) => Err(error),
+            Err(_) => Ok(lagging(&head)),
+        }
+    }
+
+    /// Looks for the newest remembered block that the endpoint's chain has too.
+    pub(super) fn read_fork(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
+        let known: Vec<BlockRef> = question.cursor.from_newest(head.number).copied().collect();
+        let (near, far) = known.split_at(known.len().min(ANCESTOR_STEP));
+        let numbers: Vec<u64> = near.iter().map(|block| block.number).collect();
+        let ancestor = match endpoint.headers(&numbers) {
+            Ok(theirs) => {
+                let mut pairs = near.iter().zip(&theirs);
+                let shared = pairs.find(|(block, header)| block.hash == header.hash);
+                match shared {
+                    Some((block, _)) => Some(*block),
+                    None => newest_shared(endpoint, far)?,
+                }
+            }
+            Err(error) if is_of_the_wire(&error) => return Err(error),
+            Err(_) => ancestor_by_parent(endpoint, &question.cursor, &head)?,
+        };
+        let Some(ancestor) = ancestor else {
+            return self.read_first(endpoint, head, Some(Rollback::Everything));
+        };
+        let tip = question.cursor.tip();
+        let is_tip = tip.map(|tip| tip.hash) == Some(ancestor.hash);
+        let is_newest = known.first().map(|block| block.hash) == Some(ancestor.hash);
+        let is_younger = tip.is_some_and(|tip| head.timestamp > tip.timestamp);
+        if is_newest && !is_tip && !is_younger {
+            // Nothing that is remembered differs: the head is one that was passed over, and the endpoint lags.
+            return Ok(lagging(&head));
+        }
+        let mut span = Span::after(ancestor, head);
+        span.rollback = (!is_tip).then_some(Rollback::To(ancestor.number));
+        self.read_after(endpoint, question, span)
+    }
+
+    /// Headers from `lowest` (or the first number above it that has a block) to `head`, each the parent of the next.
+    pub(super) fn linked_headers(
+        &self,
+        endpoint: &Endpoint,
+        lowest: u64,
+        head: &Header,
+    ) -> Result<Vec<Header>, RpcError> {
+        let numbers: Vec<u64> = (lowest..head.number).collect();
+        let by_number = match numbers.is_empty() {
+            true => Ok(Vec::new()),
+            false => endpoint.headers(&numbers),
+        };
+        let linked = by_number.and_then(|mut headers| {
+            headers.push(head.clone());
+            match headers
+                .windows(2)
+                .all(|pair| pair[0].hash == pair[1].parent_hash)
+            {
+                true => Ok(headers),
+                false => Err(RpcError::behind(
+                    "the chain moved while its headers were read",
+                )),
+            }
+        });
+        match linked {
+            Err(error) if !is_of_the_wire(&error) => {
+                headers_by_parent(endpoint, lowest, head).map_err(|_| error)
+            }
+            linked => linked,
+        }
+    }
+}
+
+/// From `head` down to `lowest`, parent by parent; the answer rises.
+fn headers_by_parent(
+    endpoint: &Endpoint,
+    lowest: u64,
+    head: &Header,
+) -> Result<Vec<Header>, RpcError> {
+    let mut headers = vec![head.clone()];
+    let mut newest = head.clone();
+    while newest.number > lowest && headers.len() <= LINKED_BLOCKS_MAX as usize {
+        let parent = parent_of(endpoint, &newest)?;
+        if parent.number < lowest {
+            break;
+        }
+        headers.push(parent.clone());
+        newest = parent;
+    }
+    headers.reverse();
+    Ok(headers)
+}
+
+/// The newest remembered block among the ancestors of `head`, as far as they are walked.
+fn ancestor_by_parent(
+    endpoint: &Endpoint,
+    cursor: &Cursor,
+    head: &Header,
+) -> Result<Option<BlockRef>, RpcError> {
+    let mut block = head.clone();
+    for _ in 0..LINKED_BLOCKS_MAX {
+        let remembered = cursor
+            .from_newest(block.number)
+            .find(|known| known.hash == block.parent_hash);
+        if let Some(ancestor) = remembered {
+            return Ok(Some(*ancestor));
+        }
+        block = parent_of(endpoint, &block)?;
+    }
+    Ok(None)
+}
+
+fn parent_of(endpoint: &Endpoint, block: &Header) -> Result<Header, RpcError> {
+    let parent = endpoint.header(BlockId::Hash(block.parent_hash))?;
+    match parent.number < block.number {
+        true => Ok(parent),
+        false => Err(RpcError::invalid_answer(format!(
+            "block {} has block {} as its parent",
+            block.number, parent.number
+        ))),
+    }
+}
+
+/// Of blocks that fall from newest to oldest, the first that the endpoint has too: below it all are shared.
+fn newest_shared(endpoint: &Endpoint, blocks: &[BlockRef]) -> Result<Option<BlockRef>, RpcError> {
+    let (mut from, mut to) = (0, blocks.len());
+    while from < to {
+        let middle = (from + to) / 2;
+        let block = &blocks[middle];
+        let is_shared = match endpoint.header(BlockId::Number(block.number)) {
+            Ok(header) => header.hash == block.hash,
+            Err(error) if is_of_the_wire(&error) => return Err(error),
+            Err(_) => false,
+        };
+        match is_shared {
+            true => to = middle,
+            false => from = middle + 1,
+        }
+    }
+    Ok(blocks.get(from).copied())
+}
+
+/// True when no answer came, so that asking in another way would not help.
+pub fn is_of_the_wire(error: &RpcError) -> bool {
+    matches!(
+        error.kind,
+        ErrorKind::Transport | ErrorKind::RateLimited { .. } | ErrorKind::Parked
+    )
+}
