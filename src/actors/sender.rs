@@ -348,11 +348,7 @@ impl Sender {
         let mut outcome = Broadcast::MaybeSent("no endpoint is fit to send".to_owned());
         let mut deadline = None;
         loop {
-            let answer = match deadline {
-                Some(deadline) => answers.recv_deadline(deadline).ok(),
-                None => answers.recv().ok(),
-            };
-            let Some((endpoint, answer)) = answer else {
+            let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, deadline) else {
                 return outcome;
             };
             let error = match answer {
@@ -370,7 +366,7 @@ impl Sender {
                 Some(NodeError::AlreadyKnown) => return Broadcast::Accepted,
                 Some(class) => {
                     outcome = Broadcast::Rejected(class, format!("{}: {error}", endpoint.host()));
-                    deadline = Some(Instant::now() + SECOND_OPINION);
+                    deadline = Some(self.endpoints.clock().now() + SECOND_OPINION);
                 }
                 None if matches!(outcome, Broadcast::MaybeSent(_)) => {
                     outcome = Broadcast::MaybeSent(error.to_string());

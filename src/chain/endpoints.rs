@@ -228,6 +228,20 @@ impl Endpoints {
         arrivals
     }
 
+    /// The next answer of a stream that `ask_each` has begun, waited for until `deadline`; None when it does not come.
+    pub fn next_answer<T: Send + 'static>(
+        &self,
+        answers: &Receiver<Arrival<T>>,
+        deadline: Option<Instant>,
+    ) -> Option<Arrival<T>> {
+        self.clock.wait_any(&[answers], deadline)?;
+        answers.try_recv().ok()
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Asks on a thread of its own; false when an earlier question of that kind still waits for its answer.
     fn ask_aside<T: Send + 'static>(
         &self,

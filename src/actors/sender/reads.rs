@@ -1,6 +1,6 @@
 //! What the sender asks the chain: everything for one action from one endpoint at one block, and what became of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::actors::sender::{Check, Order, Sender};
 use crate::chain::error::{ErrorKind, RpcError};
@@ -57,8 +57,8 @@ impl Sender {
             let answers = self
                 .endpoints
                 .ask_each(move |endpoint| included_at(endpoint, &searched));
-            let deadline = Instant::now() + RECEIPT_SEARCH;
-            while let Ok((_, answer)) = answers.recv_deadline(deadline) {
+            let deadline = self.endpoints.clock().now() + RECEIPT_SEARCH;
+            while let Some((_, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
                 if let Ok(Some(included)) = answer {
                     seen.included = Some(included);
                     break;

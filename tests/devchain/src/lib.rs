@@ -36,6 +36,7 @@ use serde_json::Value;
 pub use block::Family;
 pub use faults::{Character, Distortion, Fault, Faults};
 pub use node::{Config, Mining, Reorged};
+pub use tx::Transaction;
 
 use node::Node;
 use server::Shared;

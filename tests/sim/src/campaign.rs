@@ -1,0 +1,503 @@
+//! Plays a plan: makes blocks, lets players bet, brings on the troubles, starts and kills the daemon, and has the oracle
+//! look at each step. All of it happens on one thread of the simulation, the world's.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lottery::actors::messages::PublicationReceiver;
+use lottery::app::{Core, Outside};
+use lottery::base::clock::{Clock, Wakeable};
+use lottery::base::metrics::Metrics;
+use lottery::base::shutdown::Shutdown;
+use lottery::chain::endpoints::Endpoints;
+use lottery::chain::transport::Transport;
+use lottery::chain::types::Address;
+use lottery::config::{self, Config, Sources};
+use support::chain::{CHAIN_ID, OPERATOR_KEY};
+use support::random::Random;
+use support::BET_WEI;
+
+use crate::baton::{Baton, Group};
+use crate::contract::{selector, Lottery, Terms};
+use crate::oracle::{Oracle, Violation};
+use crate::plan::{Blocks, Plan, Planned, What};
+use crate::wire::{Active, Endpoint, Sky, Wire};
+use crate::world::World;
+
+/// Chain time at the beginning.
+const GENESIS: u64 = 1_790_000_000;
+/// How long everything is left in peace at the end: longer than the longest that an endpoint is left alone.
+const QUIET: Duration = Duration::from_secs(150);
+/// No campaign lasts longer, whatever goes wrong in it.
+const LONGEST: Duration = Duration::from_secs(6 * 3_600);
+
+/// What became of a campaign.
+#[derive(Debug)]
+pub struct Outcome {
+    pub violations: Vec<Violation>,
+    pub rounds: usize,
+    pub blocks: usize,
+    pub calls: u64,
+    pub turns: u64,
+    pub elapsed: Duration,
+    pub story: Vec<(Duration, String)>,
+}
+
+/// The daemon while it runs.
+struct Running {
+    core: Core,
+    group: Group,
+    publications: PublicationReceiver,
+}
+
+struct Campaign<'a> {
+    plan: &'a Plan,
+    baton: Arc<Baton>,
+    clock: Clock,
+    sky: Arc<Mutex<Sky>>,
+    config: Config,
+    random: Random,
+    daemon: Option<Running>,
+    groups: Group,
+    oracle: Oracle,
+    next_block_at: Option<Duration>,
+    stalled: u32,
+    held: u32,
+    fee_factor: u64,
+    /// Bets that are to come: when, who.
+    bets: Vec<(Duration, Address)>,
+    /// Troubles of the running round: when, and whether it begins.
+    edges: Vec<(Duration, usize, bool)>,
+    round_seen: u64,
+    rounds_begun: usize,
+    window_seen: u64,
+    begun_by_round: Vec<bool>,
+}
+
+/// Plays the plan to its end, or to the first violation.
+pub fn play(plan: &Plan) -> Outcome {
+    let start_ms = (GENESIS as i64 + plan.host_clock_off_secs) as u64 * 1_000;
+    let baton = Baton::take(plan.seed, start_ms);
+    let mut campaign = Campaign::new(plan, baton);
+    campaign.start_daemon();
+    campaign.run();
+    campaign.end()
+}
+
+pub fn player(index: usize) -> Address {
+    Address::from_low_u64_be(0xbe77_0000 + index as u64)
+}
+
+pub fn contract_address() -> Address {
+    Address::repeat_byte(0xc0)
+}
+
+fn operator() -> Address {
+    let key = lottery::chain::key::OperatorKey::from_hex(OPERATOR_KEY);
+    key.expect("the public dev key is one").address()
+}
+
+fn load_config(endpoints: usize) -> Config {
+    let urls: Vec<String> = (0..endpoints)
+        .map(|index| format!("http://node-{index}"))
+        .collect();
+    let sets = [
+        format!("blockchain.rpc_url={}", urls.join(",")),
+        format!("blockchain.chain_id={CHAIN_ID}"),
+        format!("blockchain.contract_address={:#x}", contract_address()),
+    ];
+    let env = vec![(
+        "LOTTERY_OPERATOR_PRIVATE_KEY".to_owned(),
+        OPERATOR_KEY.to_owned(),
+    )];
+    let sources = Sources {
+        file: None,
+        env,
+        sets: &sets,
+    };
+    config::load(sources).unwrap_or_else(|error| panic!("the simulation's configuration: {error}"))
+}
+
+impl<'a> Campaign<'a> {
+    fn new(plan: &'a Plan, baton: Arc<Baton>) -> Campaign<'a> {
+        let mut random = Random::new(plan.seed ^ 0x0b5e_55ed);
+        let terms = Terms {
+            publisher: Address::repeat_byte(0xab),
+            commission_bps: 250,
+            min_draw_delay: plan.min_draw_delay_secs,
+            max_draw_delay: plan.min_draw_delay_secs + plan.window_secs,
+            min_extension: 10,
+            unpayable: vec![player(99)],
+        };
+        let mut lottery = Lottery::new(operator());
+        lottery.betting_duration = plan.betting_secs;
+        let worlds = Random::new(random.number());
+        let mut world = World::new(terms, contract_address(), lottery, GENESIS - 600, worlds);
+        // Some history before the daemon: its first rhythm.
+        for block in 0..40 {
+            world.mine(GENESIS - 600 + block * 15, true);
+        }
+        let endpoints = plan.endpoints.iter().map(|(character, latency)| Endpoint {
+            character: character.clone(),
+            latency: *latency,
+            tip: 0,
+        });
+        let mut sky = Sky {
+            endpoints: endpoints.collect(),
+            world,
+            active: Vec::new(),
+            next_timestamp: GENESIS,
+            calls: Default::default(),
+            story: Vec::new(),
+        };
+        sky.show();
+        let oracle = Oracle::new(plan);
+        Campaign {
+            plan,
+            clock: baton.clock(),
+            baton,
+            sky: Arc::new(Mutex::new(sky)),
+            config: load_config(plan.endpoints.len()),
+            random,
+            daemon: None,
+            groups: 0,
+            oracle,
+            next_block_at: Some(Duration::ZERO),
+            stalled: 0,
+            held: 0,
+            fee_factor: 1,
+            bets: Vec::new(),
+            edges: Vec::new(),
+            round_seen: 0,
+            rounds_begun: 0,
+            window_seen: 0,
+            begun_by_round: vec![false; plan.rounds.len()],
+        }
+    }
+
+    fn sky(&self) -> MutexGuard<'_, Sky> {
+        self.sky.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, what: String) {
+        let elapsed = self.baton.elapsed();
+        self.sky().story.push((elapsed, what));
+    }
+
+    fn start_daemon(&mut self) {
+        self.groups += 1;
+        let group = self.groups;
+        let transports = (0..self.plan.endpoints.len()).map(|endpoint| {
+            let wire = Wire {
+                baton: self.baton.clone(),
+                sky: self.sky.clone(),
+                endpoint,
+                host: format!("http://node-{endpoint}"),
+            };
+            Arc::new(wire) as Arc<dyn Transport>
+        });
+        let metrics = Metrics::default();
+        let outside = Outside {
+            endpoints: Endpoints::over(
+                transports.collect(),
+                CHAIN_ID,
+                self.clock.clone(),
+                &metrics,
+            ),
+            clock: self.clock.clone(),
+            metrics,
+        };
+        let (baton, config) = (self.baton.clone(), &self.config);
+        let start = || Core::start_in(outside, config, true, Shutdown::new(), vec![None]);
+        let started = baton.in_group(group, start);
+        let (core, mut publications) = started.unwrap_or_else(|error| panic!("no start: {error}"));
+        self.tell(format!("the daemon starts, run {group}"));
+        self.oracle.restarted(self.baton.elapsed());
+        self.daemon = Some(Running {
+            core,
+            group,
+            publications: publications.remove(0),
+        });
+    }
+
+    fn kill_daemon(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            self.tell(format!("the daemon is killed, run {}", daemon.group));
+            self.baton.kill(daemon.group);
+            self.oracle.killed(self.baton.elapsed());
+        }
+    }
+
+    fn run(&mut self) {
+        let mut over_since = None;
+        while self.oracle.violations.is_empty() {
+            let now = self.baton.elapsed();
+            if now > LONGEST {
+                self.oracle
+                    .violate("the campaign does not end", String::new());
+            }
+            self.look();
+            let is_over = self.is_over();
+            let since = *over_since.get_or_insert(now);
+            match is_over {
+                false => over_since = None,
+                true if now >= since + QUIET => break,
+                true => {}
+            }
+            let next = self.next_event().unwrap_or(now + Duration::from_secs(1));
+            let deadline = self.clock.now() + next.saturating_sub(now);
+            match &self.daemon {
+                Some(daemon) => {
+                    let news: [&dyn Wakeable; 1] = [&daemon.publications];
+                    self.clock.wait_any(&news, Some(deadline));
+                }
+                None => {
+                    self.clock.wait_any(&[], Some(deadline));
+                }
+            }
+            self.act();
+        }
+    }
+
+    /// All rounds are played, all troubles gone.
+    fn is_over(&self) -> bool {
+        let waiting = !self.sky().world.head().ledger.lottery.is_betting;
+        self.rounds_begun == self.plan.rounds.len()
+            && waiting
+            && self.bets.is_empty()
+            && self.edges.is_empty()
+    }
+
+    fn next_event(&self) -> Option<Duration> {
+        let bets = self.bets.iter().map(|(at, _)| *at);
+        let edges = self.edges.iter().map(|(at, ..)| *at);
+        bets.chain(edges).chain(self.next_block_at).min()
+    }
+
+    /// Has the oracle look at what was published.
+    fn look(&mut self) {
+        let Some(daemon) = &self.daemon else {
+            return;
+        };
+        let publications: Vec<_> = daemon.publications.try_iter().collect();
+        let (now, turns) = (self.baton.elapsed(), self.baton.turns());
+        let sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+        for publication in publications {
+            self.oracle.published(&publication, &sky.world, now);
+        }
+        self.oracle.turned(turns, now);
+    }
+
+    fn act(&mut self) {
+        let now = self.baton.elapsed();
+        while let Some(index) = self.edges.iter().position(|(at, ..)| *at <= now) {
+            let (_, trouble, begins) = self.edges.remove(index);
+            self.turn_trouble(trouble, begins);
+        }
+        while let Some(index) = self.bets.iter().position(|(at, _)| *at <= now) {
+            let (_, who) = self.bets.remove(index);
+            let wei = u128::from(BET_WEI) * u128::from(1 + self.random.below(40));
+            let mut sky = self.sky();
+            sky.world.want(who, wei, selector("placeBet").to_vec());
+        }
+        if self.next_block_at.is_some_and(|at| at <= now) {
+            self.make_block();
+        }
+        self.follow_round();
+    }
+
+    fn chain_time(&self) -> u64 {
+        GENESIS + self.baton.elapsed().as_secs()
+    }
+
+    fn make_block(&mut self) {
+        let now = self.baton.elapsed();
+        let spacing = match self.plan.blocks {
+            Blocks::Every(spacing) => spacing,
+            Blocks::Around(mean) => {
+                mean / 4 + mean.mul_f64(self.random.below(2_750) as f64 / 1_000.0)
+            }
+            Blocks::OnDemand => Duration::from_millis(50),
+        };
+        self.next_block_at = Some(now + spacing);
+        if self.stalled > 0 {
+            return;
+        }
+        let takes_ours = self.held == 0;
+        let time = self.chain_time();
+        let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = sky.world.wanted.is_empty() && (sky.world.pool.is_empty() || !takes_ours);
+        if self.plan.blocks == Blocks::OnDemand && is_idle {
+            sky.next_timestamp = time.max(sky.world.head().timestamp + 1);
+            return;
+        }
+        let timestamp = time.max(sky.world.head().timestamp);
+        let drift = 875 + u128::from(self.random.below(251));
+        sky.world.next_base_fee =
+            (sky.world.next_base_fee * drift / 1_000).clamp(7, 60_000_000_000);
+        let fee = sky.world.next_base_fee;
+        sky.world.next_base_fee = fee * u128::from(self.fee_factor);
+        sky.world.mine(timestamp, takes_ours);
+        let mined = sky.world.head().clone();
+        sky.world.next_base_fee = fee;
+        sky.next_timestamp = (GENESIS + (now + spacing).as_secs()).max(timestamp);
+        sky.show();
+        for tx in mined.mined.iter().map(|mined| (&mined.tx, mined.succeeded)) {
+            let (tx, succeeded) = tx;
+            let what = crate::contract::function_of(&tx.data).unwrap_or("a transfer");
+            let who = if tx.from == sky.world.operator {
+                "operator"
+            } else {
+                "player"
+            };
+            let line = format!(
+                "block {} at {}: {what} of the {who}{}",
+                mined.number,
+                timestamp - GENESIS.min(timestamp),
+                if succeeded { "" } else { " REVERTED" }
+            );
+            sky.story.push((now, line));
+        }
+        self.oracle.mined(&sky.world, now);
+    }
+
+    /// Begins rounds, and knows their windows when they have one.
+    fn follow_round(&mut self) {
+        let now = self.baton.elapsed();
+        let lottery = self.sky().world.head().ledger.lottery.clone();
+        if lottery.round_id != self.round_seen && !lottery.is_betting {
+            self.round_seen = lottery.round_id;
+            if self.rounds_begun < self.plan.rounds.len() && self.bets.is_empty() {
+                self.begin_round(now);
+            }
+        }
+        if lottery.is_betting && lottery.min_draw_time != self.window_seen {
+            self.window_seen = lottery.min_draw_time;
+            let index = self.rounds_begun.saturating_sub(1);
+            let opens = Duration::from_secs(lottery.min_draw_time.saturating_sub(GENESIS));
+            if !std::mem::replace(&mut self.begun_by_round[index], true) {
+                self.schedule_troubles(index, opens, now);
+            }
+        }
+        // A late reorg may have taken a round's first bet away for good.
+        if !lottery.is_betting
+            && self.bets.is_empty()
+            && self.sky().world.wanted.is_empty()
+            && self.rounds_begun > 0
+        {
+            let index = self.rounds_begun - 1;
+            if !self.begun_by_round[index] {
+                self.bets.push((now + Duration::from_secs(1), player(0)));
+            }
+        }
+    }
+
+    fn begin_round(&mut self, now: Duration) {
+        let round = &self.plan.rounds[self.rounds_begun];
+        self.rounds_begun += 1;
+        let first = now + Duration::from_millis(self.random.below(4_000));
+        let betting_ms = self.plan.betting_secs * 1_000;
+        self.bets.push((first, player(0)));
+        for index in 1..round.players {
+            let at = first + Duration::from_millis(self.random.below(betting_ms * 9 / 10));
+            self.bets.push((at, player(index)));
+        }
+        if round.with_unpayable {
+            self.bets
+                .push((first + Duration::from_millis(betting_ms / 3), player(99)));
+        }
+    }
+
+    fn schedule_troubles(&mut self, round: usize, opens: Duration, now: Duration) {
+        for (index, planned) in self.plan.troubles.iter().enumerate() {
+            if planned.round != round {
+                continue;
+            }
+            let offset = Duration::from_millis(planned.begins_ms.unsigned_abs());
+            let begins = match planned.begins_ms < 0 {
+                true => opens.saturating_sub(offset),
+                false => opens + offset,
+            };
+            let begins = begins.max(now);
+            let ends = begins + planned.lasts;
+            self.edges.push((begins, index, true));
+            self.edges.push((ends, index, false));
+            self.oracle.trouble(begins, ends, planned);
+        }
+        self.edges.sort();
+    }
+
+    fn turn_trouble(&mut self, index: usize, begins: bool) {
+        let Planned { what, .. } = &self.plan.troubles[index];
+        let verb = if begins { "begins" } else { "ends" };
+        self.tell(format!("{verb}: {what:?}"));
+        let by = if begins { 1 } else { -1 };
+        match what {
+            What::Of(endpoint, trouble) => {
+                let (endpoint, trouble) = (*endpoint, trouble.clone());
+                let mut sky = self.sky();
+                match begins {
+                    true => sky.active.push(Active { endpoint, trouble }),
+                    false => {
+                        let mut active = sky.active.iter();
+                        let same =
+                            |known: &Active| known.endpoint == endpoint && known.trouble == trouble;
+                        if let Some(index) = active.position(same) {
+                            sky.active.remove(index);
+                        }
+                    }
+                }
+                sky.show();
+            }
+            What::Held => self.held = self.held.saturating_add_signed(by),
+            What::Stall => self.stalled = self.stalled.saturating_add_signed(by),
+            What::FeeSpike(factor) => self.fee_factor = if begins { *factor } else { 1 },
+            What::Reorg { depth, keeps } if begins => {
+                let mut sky = self.sky();
+                sky.world.reorg(*depth, *keeps);
+                sky.show();
+            }
+            What::PoolForgets if begins => self.sky().world.pool.clear(),
+            What::Killed if begins => self.kill_daemon(),
+            What::Killed if self.daemon.is_none() => self.start_daemon(),
+            What::Suspended if begins => {
+                if let Some(daemon) = &self.daemon {
+                    self.baton
+                        .suspend(daemon.group, self.plan.troubles[index].lasts);
+                }
+            }
+            What::PublicRefund => {
+                let refund = selector("refundExpiredRound").to_vec();
+                self.sky().world.want(player(77), 0, refund);
+            }
+            _ => {}
+        }
+    }
+
+    fn end(mut self) -> Outcome {
+        if self.oracle.violations.is_empty() {
+            let snapshot = self
+                .daemon
+                .as_ref()
+                .map(|daemon| daemon.core.snapshot.load());
+            let sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+            self.oracle
+                .ended(snapshot.as_deref(), &sky, self.baton.elapsed());
+        }
+        self.kill_daemon();
+        let (elapsed, turns) = (self.baton.elapsed(), self.baton.turns());
+        let mut sky = self.sky();
+        let story = std::mem::take(&mut sky.story);
+        let (blocks, calls) = (sky.world.blocks.len(), sky.calls.values().sum());
+        drop(sky);
+        Outcome {
+            violations: self.oracle.violations,
+            rounds: self.rounds_begun,
+            blocks,
+            calls,
+            turns,
+            elapsed,
+            story,
+        }
+    }
+}

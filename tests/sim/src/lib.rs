@@ -1,0 +1,19 @@
+//! The daemon on simulated time: poller, store, operator, sender and alerts as they are, in one process, before a
+//! simulated chain and nodes that fail in every way that is known. A seed decides everything, so that a failure can be
+//! played again, step by step.
+//!
+//! * [`baton`]: threads one at a time, and time that jumps.
+//! * [`contract`], [`world`]: the truth: the contract, the blocks, the pool.
+//! * [`node`], [`wire`]: what the daemon is told of it, and how that gets lost.
+//! * [`plan`], [`campaign`]: what happens; [`oracle`]: what must hold; [`shrink`]: the smallest plan that still fails.
+
+pub mod baton;
+pub mod campaign;
+pub mod contract;
+pub mod log;
+pub mod node;
+pub mod oracle;
+pub mod plan;
+pub mod shrink;
+pub mod wire;
+pub mod world;

@@ -1,0 +1,429 @@
+//! What must hold, judged by one who sees the true chain: draws in time, nothing published that is not so, nothing sent
+//! twice, no false alarm, and after the troubles everything as if there had been none.
+
+use std::time::Duration;
+
+use lottery::chain::types::{H256, U256};
+use lottery::lottery::history::Outcome;
+use lottery::lottery::round::RoundState;
+use lottery::lottery::snapshot::{Publication, Snapshot};
+
+use crate::contract::function_of;
+use crate::plan::{Blocks, Plan, Planned, What};
+use crate::wire::{Sky, Trouble, Way};
+use crate::world::World;
+
+/// An endpoint that refused to serve is left alone for so long, and an endpoint in trouble is asked again after at most
+/// ten seconds.
+const PARKED: Duration = Duration::from_secs(75);
+const BACKOFF: Duration = Duration::from_secs(16);
+/// The baton is handed on so often in a second of simulated time only by a loop that makes no progress.
+const TURNS_PER_SEC_MAX: u64 = 20_000;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    pub rule: &'static str,
+    pub what: String,
+}
+
+/// A time in which something was wrong.
+#[derive(Debug)]
+struct Bad {
+    begins: Duration,
+    ends: Duration,
+    /// Of one endpoint, or of the chain or the daemon.
+    endpoint: Option<usize>,
+    recovery: Duration,
+}
+
+pub struct Oracle {
+    pub violations: Vec<Violation>,
+    endpoints: usize,
+    blocks: Blocks,
+    latency: Duration,
+    is_plain: bool,
+    bad: Vec<Bad>,
+    /// The newest head that was published.
+    published: Option<H256>,
+    /// The running round's window, and when it opened.
+    window: Option<Window>,
+    turns: (u64, Duration),
+    reverts: usize,
+    reorgs: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    round_id: u64,
+    opens: Duration,
+    closes: Duration,
+    pot: u128,
+    payable: bool,
+}
+
+impl Oracle {
+    pub fn new(plan: &Plan) -> Oracle {
+        let latencies = plan.endpoints.iter().map(|(_, latency)| *latency);
+        Oracle {
+            violations: Vec::new(),
+            endpoints: plan.endpoints.len(),
+            blocks: plan.blocks,
+            latency: latencies.max().unwrap_or_default(),
+            is_plain: plan.troubles.is_empty(),
+            bad: Vec::new(),
+            published: None,
+            window: None,
+            turns: (0, Duration::ZERO),
+            reverts: 0,
+            reorgs: false,
+        }
+    }
+
+    pub fn violate(&mut self, rule: &'static str, what: String) {
+        self.violations.push(Violation { rule, what });
+    }
+
+    pub fn trouble(&mut self, begins: Duration, ends: Duration, planned: &Planned) {
+        let parks = |way: Way| {
+            matches!(
+                way,
+                Way::Status(300..=428)
+                    | Way::StatusWithError(400..=428)
+                    | Way::RateLimit
+                    | Way::Status(429)
+            )
+        };
+        let (endpoint, recovery) = match &planned.what {
+            What::Of(endpoint, Trouble::Answers(_, way) | Trouble::Batches(way)) if parks(*way) => {
+                (Some(*endpoint), PARKED)
+            }
+            What::Of(endpoint, _) => (Some(*endpoint), BACKOFF),
+            What::Killed | What::Suspended => (None, BACKOFF),
+            _ => (None, BACKOFF),
+        };
+        self.reorgs |= matches!(planned.what, What::Reorg { .. });
+        self.bad.push(Bad {
+            begins,
+            ends,
+            endpoint,
+            recovery,
+        });
+    }
+
+    pub fn killed(&mut self, _now: Duration) {
+        self.published = None;
+    }
+
+    pub fn restarted(&mut self, now: Duration) {
+        self.published = None;
+        self.bad.push(Bad {
+            begins: now,
+            ends: now,
+            endpoint: None,
+            recovery: BACKOFF,
+        });
+    }
+
+    /// How long a draw may take when all is well.
+    fn usual(&self) -> Duration {
+        let spacing = match self.blocks {
+            Blocks::Every(spacing) => spacing,
+            Blocks::Around(mean) => mean * 3,
+            // What duty asks of chains that make blocks on demand.
+            Blocks::OnDemand => Duration::from_secs(13),
+        };
+        spacing * 2 + self.latency * 8 + Duration::from_secs(2)
+    }
+
+    /// From when on a draw was possible without interruption, and what it may take from there.
+    fn due(&self, window: Window) -> Duration {
+        let mut from = window.opens;
+        let mut recovery = Duration::ZERO;
+        loop {
+            let until = from + recovery + self.usual();
+            // The earliest later beginning that no trouble disturbs.
+            let disturbed = self.disturbed(from, until);
+            match disturbed {
+                None => return until,
+                Some((ends, needs)) => {
+                    from = ends;
+                    recovery = recovery.max(needs);
+                }
+            }
+        }
+    }
+
+    /// The end of what keeps a draw from happening in that time, and how long recovering takes.
+    fn disturbed(&self, from: Duration, until: Duration) -> Option<(Duration, Duration)> {
+        let meets = |bad: &&Bad| bad.begins < until && bad.ends + Duration::from_millis(1) > from;
+        let bad: Vec<&Bad> = self.bad.iter().filter(meets).collect();
+        let all_down =
+            (0..self.endpoints).all(|own| bad.iter().any(|bad| bad.endpoint == Some(own)));
+        let of_all = bad.iter().filter(|bad| bad.endpoint.is_none() || all_down);
+        let worst = of_all.map(|bad| (bad.ends + Duration::from_millis(2), bad.recovery));
+        // One endpoint in trouble costs the time to find that out.
+        let is_partial = !bad.is_empty() && !all_down;
+        let worst = worst.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)));
+        worst.filter(|(ends, _)| *ends > from).or_else(|| {
+            let known = is_partial && until < from + Duration::from_secs(25);
+            known.then_some((from + Duration::from_millis(1), Duration::from_secs(25)))
+        })
+    }
+
+    pub fn mined(&mut self, world: &World, now: Duration) {
+        let head = world.head();
+        let lottery = &head.ledger.lottery;
+        for mined in &head.mined {
+            let is_ours = mined.tx.from == world.operator;
+            if !is_ours {
+                continue;
+            }
+            if function_of(&mined.tx.data) == Some("refundRound") {
+                self.violate(
+                    "nothing is refunded before its time",
+                    format!("refundRound in block {}", head.number),
+                );
+            }
+            if !mined.succeeded {
+                self.reverts += 1;
+                if self.is_plain
+                    && self.blocks != Blocks::OnDemand
+                    && !matches!(self.blocks, Blocks::Around(_))
+                {
+                    let what =
+                        format!("{:?} in block {}", function_of(&mined.tx.data), head.number);
+                    self.violate("nothing is sent that reverts", what);
+                }
+            }
+        }
+        self.judge_round(world, now);
+        self.window = (lottery.is_betting && lottery.pot > 0).then(|| {
+            let at = |time: u64| {
+                now.saturating_sub(Duration::from_secs(head.timestamp.saturating_sub(time)))
+                    + Duration::from_secs(time.saturating_sub(head.timestamp))
+            };
+            Window {
+                round_id: lottery.round_id,
+                opens: at(lottery.min_draw_time),
+                closes: at(lottery.max_draw_time),
+                pot: lottery.pot,
+                payable: !lottery
+                    .players
+                    .iter()
+                    .any(|(player, _)| world.terms.unpayable.contains(player)),
+            }
+        });
+    }
+
+    /// The round that ran before this block: was it drawn, and in time?
+    fn judge_round(&mut self, world: &World, now: Duration) {
+        let Some(window) = self.window.filter(|window| window.payable) else {
+            return;
+        };
+        let head = world.head();
+        let due = self.due(window);
+        if head.ledger.lottery.round_id == window.round_id {
+            if now > due && due < window.closes {
+                let late = (now - window.opens).as_secs_f64();
+                let what = format!(
+                    "round {} of {} wei, {late:.1} s after its window opened",
+                    window.round_id, window.pot
+                );
+                self.violate("a round is drawn in time", what);
+            }
+            return;
+        }
+        let drawn = head
+            .mined
+            .iter()
+            .any(|mined| function_of(&mined.tx.data) == Some("drawWinner") && mined.succeeded);
+        if !drawn && due < window.closes && head.ledger.lottery.round_id == window.round_id + 1 {
+            let what = format!(
+                "round {} was not drawn, due {due:?}, closes {:?}",
+                window.round_id, window.closes
+            );
+            self.violate("a round is drawn in time", what);
+        }
+    }
+
+    pub fn published(&mut self, publication: &Publication, world: &World, now: Duration) {
+        let snapshot = &publication.snapshot;
+        let Some(head) = snapshot.head else {
+            return;
+        };
+        let Some(index) = world.index_of(&head.hash) else {
+            return self.violate(
+                "what is published is true",
+                format!("no block {:#x}", head.hash),
+            );
+        };
+        if let Some(before) = self.published.and_then(|hash| world.index_of(&hash)) {
+            let went_back =
+                before != index && world.at(before, world.blocks[index].number) == Some(index);
+            if went_back && !self.reorgs {
+                let (from, to) = (world.blocks[before].number, head.number);
+                self.violate(
+                    "the head never goes back",
+                    format!("from {from} to {to} at {now:?}"),
+                );
+            }
+        }
+        self.published = Some(head.hash);
+        self.check_round(snapshot, world, index);
+        for finished in snapshot.history.iter() {
+            let label = finished.proof.verdict.label();
+            if label == "mismatch" {
+                self.violate(
+                    "nobody is accused",
+                    format!("round {}: {:?}", finished.round_id, finished.proof.verdict),
+                );
+            }
+        }
+    }
+
+    fn check_round(&mut self, snapshot: &Snapshot, world: &World, index: usize) {
+        let truth = &world.blocks[index].ledger.lottery;
+        let Some(round) = &snapshot.round else {
+            return;
+        };
+        let told = (
+            round.round_id,
+            round.state == RoundState::Betting,
+            round.end_time,
+            round.min_draw_time,
+            round.max_draw_time,
+            round.total_pot_wei,
+            round.participant_count,
+        );
+        let is = (
+            truth.round_id,
+            truth.is_betting,
+            truth.end_time,
+            truth.min_draw_time,
+            truth.max_draw_time,
+            U256::from(truth.pot),
+            truth.players.len() as u64,
+        );
+        if told != is {
+            let number = world.blocks[index].number;
+            self.violate(
+                "what is published is true",
+                format!("block {number}: told {told:?}, is {is:?}"),
+            );
+        }
+        if snapshot.syncing {
+            return;
+        }
+        let told: Vec<_> = snapshot
+            .participants
+            .in_bet_order()
+            .map(|one| (one.address, one.total_amount_wei))
+            .collect();
+        let is: Vec<_> = truth
+            .players
+            .iter()
+            .map(|(player, wei)| (*player, U256::from(*wei)))
+            .collect();
+        let told_wei = snapshot.participants.total_amount_wei();
+        // While the players are behind the pot, they are known to be.
+        if told_wei == U256::from(truth.pot) && told != is {
+            let number = world.blocks[index].number;
+            self.violate(
+                "what is published is true",
+                format!("block {number}: players {told:?}, are {is:?}"),
+            );
+        }
+    }
+
+    pub fn turned(&mut self, turns: u64, now: Duration) {
+        let (before, since) = self.turns;
+        if now < since + Duration::from_secs(1) {
+            if turns > before + TURNS_PER_SEC_MAX {
+                self.violate(
+                    "nothing turns without progress",
+                    format!("{} turns in a second", turns - before),
+                );
+            }
+            return;
+        }
+        self.turns = (turns, now);
+    }
+
+    /// After the troubles, and some peace.
+    pub fn ended(&mut self, snapshot: Option<&Snapshot>, sky: &Sky, now: Duration) {
+        const RULE: &str = "after the troubles all is as it should be";
+        let Some(snapshot) = snapshot else {
+            return self.violate(RULE, "the daemon does not run".to_owned());
+        };
+        let world = &sky.world;
+        let head = world.head();
+        let behind = snapshot
+            .head
+            .map_or(u64::MAX, |told| head.number.saturating_sub(told.number));
+        if behind > 40 {
+            self.violate(RULE, format!("the daemon is {behind} blocks behind"));
+        }
+        if snapshot.syncing {
+            self.violate(RULE, "it still reads the past".to_owned());
+        }
+        if !snapshot.connection.reachable {
+            self.violate(
+                RULE,
+                format!("unreachable: {:?}", snapshot.connection.problem),
+            );
+        }
+        if let Some(flight) = &snapshot.operator.in_flight {
+            self.violate("every flight ends", format!("{flight:?}"));
+        }
+        let nonce = head.ledger.operator_nonce;
+        if let Some(gap) = world.pool.iter().find(|pooled| pooled.tx.nonce > nonce) {
+            self.violate(
+                "no nonce gap stays",
+                format!("{} waits, {nonce} is next", gap.tx.nonce),
+            );
+        }
+        if self.is_plain && !snapshot.operator.alerts.is_empty() {
+            self.violate("no false alarm", format!("{:?}", snapshot.operator.alerts));
+        }
+        self.check_history(snapshot, world);
+        let calls: u64 = sky.calls.values().sum();
+        let minutes = now.as_secs_f64() / 60.0;
+        let blocks = world.canonical.len() as f64 / minutes;
+        let most = 90.0 + 8.0 * blocks * self.endpoints as f64;
+        if self.is_plain && calls as f64 / minutes > most {
+            let what = format!(
+                "{:.0} a minute at {blocks:.0} blocks: {:?}",
+                calls as f64 / minutes,
+                sky.calls
+            );
+            self.violate("calls stay within budget", what);
+        }
+    }
+
+    fn check_history(&mut self, snapshot: &Snapshot, world: &World) {
+        const RULE: &str = "the history is true";
+        let mut ends = Vec::new();
+        for index in &world.canonical {
+            let block = &world.blocks[*index];
+            for mined in block.mined.iter().filter(|mined| mined.succeeded) {
+                let ends_round = ["drawWinner", "refundExpiredRound", "refundRound"];
+                if function_of(&mined.tx.data).is_some_and(|name| ends_round.contains(&name)) {
+                    ends.push((block.hash, mined));
+                }
+            }
+        }
+        ends.reverse();
+        let shown = snapshot.history.len();
+        if shown < ends.len().min(6) {
+            return self.violate(RULE, format!("{shown} rounds of {}", ends.len()));
+        }
+        for (finished, (hash, mined)) in snapshot.history.iter().zip(&ends) {
+            let completed = matches!(finished.outcome, Outcome::Completed { .. });
+            let was_drawn = mined.events.len() == 3 && mined.events[1].topics.len() == 3;
+            if finished.position.block_hash != *hash || completed != was_drawn {
+                let what = format!("round {}: {:?}", finished.round_id, finished.outcome);
+                return self.violate(RULE, what);
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What a campaign is made of, all of it drawn from the seed: a chain, its nodes, the daemon's settings, the rounds and
+//! what goes wrong in them. A plan is data, so that it can be printed, and made smaller after a failure.
+
+use std::time::Duration;
+
+use support::random::Random;
+
+use crate::node::{Blooms, Character};
+use crate::wire::{Trouble, Way};
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub blocks: Blocks,
+    pub betting_secs: u64,
+    pub min_draw_delay_secs: u64,
+    pub window_secs: u64,
+    pub endpoints: Vec<(Character, Duration)>,
+    pub rounds: Vec<RoundPlan>,
+    pub troubles: Vec<Planned>,
+    pub host_clock_off_secs: i64,
+}
+
+/// When blocks come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Blocks {
+    Every(Duration),
+    /// Between a quarter and thrice the mean apart.
+    Around(Duration),
+    /// As soon as there is a transaction, and only then.
+    OnDemand,
+}
+
+#[derive(Clone, Debug)]
+pub struct RoundPlan {
+    pub players: usize,
+    /// One of them cannot be paid.
+    pub with_unpayable: bool,
+}
+
+/// A trouble, by the round in which it begins and the time from the opening of that round's window.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub round: usize,
+    pub begins_ms: i64,
+    pub lasts: Duration,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    Of(usize, Trouble),
+    /// No block takes a transaction of the operator.
+    Held,
+    /// No blocks.
+    Stall,
+    /// The base fee is so many times as high.
+    FeeSpike(u64),
+    Reorg {
+        depth: u64,
+        keeps: bool,
+    },
+    PoolForgets,
+    /// kill -9, and a new start after as long as it lasts.
+    Killed,
+    Suspended,
+    /// Somebody else refunds or draws as soon as it is allowed: another daemon with the operator's key cannot be told
+    /// from a player who calls the public refund.
+    PublicRefund,
+}
+
+pub const METHODS: [&str; 14] = [
+    "eth_chainId",
+    "eth_getBlockByNumber",
+    "eth_getBlockByHash",
+    "eth_call",
+    "eth_estimateGas",
+    "eth_getTransactionCount",
+    "eth_getBalance",
+    "eth_getLogs",
+    "eth_getCode",
+    "eth_getTransactionReceipt",
+    "eth_feeHistory",
+    "eth_maxPriorityFeePerGas",
+    "eth_gasPrice",
+    "eth_sendRawTransaction",
+];
+
+const REFUSALS: [&str; 9] = [
+    "already known",
+    "replacement transaction underpriced",
+    "nonce too low",
+    "nonce too high",
+    "txpool is full",
+    "transaction underpriced",
+    "insufficient funds for gas * price + value",
+    "intrinsic gas too low",
+    "the node is busy",
+];
+
+impl Plan {
+    pub fn of(seed: u64) -> Plan {
+        let mut random = Random::new(seed ^ 0x5157_1a7e);
+        let random = &mut random;
+        let blocks = blocks(random);
+        let endpoints = 1 + [0, 0, 1, 1, 1, 2, 3][random.index(7)];
+        let latency = [5, 20, 50, 120, 300][random.index(5)];
+        let endpoints: Vec<(Character, Duration)> = (0..endpoints)
+            .map(|_| {
+                (
+                    character(random),
+                    Duration::from_millis(latency + random.below(50)),
+                )
+            })
+            .collect();
+        let window_secs = *random.pick(&[40, 60, 120, 175]);
+        let rounds = (0..6)
+            .map(|_| RoundPlan {
+                players: *random.pick(&[1, 2, 2, 3, 5, 9]),
+                with_unpayable: false,
+            })
+            .collect::<Vec<_>>();
+        let count = *random.pick(&[0, 1, 2, 4, 6, 9]);
+        let troubles = (0..count)
+            .map(|_| planned(random, rounds.len(), endpoints.len(), window_secs))
+            .collect();
+        Plan {
+            seed,
+            blocks,
+            betting_secs: *random.pick(&[12, 20, 30, 60]),
+            min_draw_delay_secs: *random.pick(&[1, 5, 5, 10]),
+            window_secs,
+            endpoints,
+            rounds,
+            troubles,
+            host_clock_off_secs: *random.pick(&[0, 0, 0, -600, 600]),
+        }
+    }
+}
+
+fn blocks(random: &mut Random) -> Blocks {
+    let spacing =
+        Duration::from_millis(*random.pick(&[250, 1_000, 1_000, 2_000, 2_000, 4_000, 12_000]));
+    match random.below(12) {
+        0..=7 => Blocks::Every(spacing),
+        8..=10 => Blocks::Around(spacing),
+        _ => Blocks::OnDemand,
+    }
+}
+
+fn character(random: &mut Random) -> Character {
+    let mut character = Character::default();
+    let odd = |random: &mut Random| random.one_in(9);
+    if odd(random) {
+        character.client = "Nethermind/v1.30.0";
+    }
+    character.overrides_in_estimate = !odd(random);
+    if odd(random) {
+        character.overrides_in_call = false;
+        character.overrides_in_estimate = false;
+    }
+    character.has_pending = !odd(random);
+    character.takes_hashes = !odd(random);
+    character.takes_batches = !odd(random);
+    character.takes_type_2 = !odd(random);
+    character.has_base_fee = character.takes_type_2 || !random.one_in(2);
+    character.knows_finality = !odd(random);
+    character.has_fee_hints = !odd(random);
+    character.blooms = *random.pick(&[
+        Blooms::Full,
+        Blooms::Full,
+        Blooms::Full,
+        Blooms::Full,
+        Blooms::Absent,
+        Blooms::Null,
+    ]);
+    character.log_blocks_max = *random.pick(&[10_000, 10_000, 1_000, 100, 10]);
+    character.states_kept = *random.pick(&[128, 128, 64, 10_000]);
+    character
+}
+
+fn planned(random: &mut Random, rounds: usize, endpoints: usize, window_secs: u64) -> Planned {
+    let what = match random.below(20) {
+        0 => What::Held,
+        1 => What::Stall,
+        2 => What::FeeSpike(2 + random.below(8)),
+        3 | 4 => {
+            let deepest = *random.pick(&[1, 2, 3, 5, 12, 70]);
+            What::Reorg {
+                depth: 1 + random.below(deepest),
+                keeps: random.one_in(2),
+            }
+        }
+        5 => What::PoolForgets,
+        6 | 7 => What::Killed,
+        8 => What::Suspended,
+        9 => What::PublicRefund,
+        _ => What::Of(random.index(endpoints), trouble(random)),
+    };
+    Planned {
+        round: random.index(rounds),
+        begins_ms: random.below(40_000) as i64 - 20_000,
+        lasts: Duration::from_millis(500 + random.below(window_secs * 1_000 / 2)),
+        what,
+    }
+}
+
+fn trouble(random: &mut Random) -> Trouble {
+    let way = *random.pick(&Way::ALL);
+    match random.below(12) {
+        0..=2 => Trouble::Answers(None, way),
+        3..=6 => Trouble::Answers(Some(*random.pick(&METHODS)), way),
+        7 => Trouble::Slow(Duration::from_millis(200 + random.below(4_000))),
+        8 => Trouble::Behind(1 + random.below(20)),
+        9 => Trouble::Frozen,
+        10 => match random.below(3) {
+            0 => Trouble::Swallows,
+            1 => Trouble::SendUnanswered,
+            _ => Trouble::RefusesSends(random.pick::<&str>(&REFUSALS)),
+        },
+        _ => Trouble::Batches(*random.pick(&[
+            Way::Status(413),
+            Way::UnknownCode,
+            Way::EmptyBatch,
+            Way::BatchError,
+            Way::RateLimit,
+        ])),
+    }
+}

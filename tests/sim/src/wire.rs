@@ -1,0 +1,364 @@
+//! The way between the daemon and the simulated nodes: latency, and every way in which an answer is late, lost or spoilt.
+//! What a sound node answers is `node`'s.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lottery::chain::error::RpcError;
+use lottery::chain::transport::{Answer, Body, Transport};
+use serde_json::{json, Value};
+
+use crate::baton::Baton;
+use crate::node::{fail, Character, Node};
+use crate::world::World;
+
+/// The daemon's own time-out, as configured.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a question can go wrong, whether it is asked of a sound node or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Status(u16),
+    /// A status with a JSON-RPC error in its body.
+    StatusWithError(u16),
+    TimeOut,
+    Refused,
+    CutBody,
+    Html,
+    UnknownCode,
+    StringError,
+    RateLimit,
+    Null,
+    WrongType,
+    WrongId,
+    NoResult,
+    /// A list of nothing in answer to a batch; to a single call, an empty object.
+    EmptyBatch,
+    /// One error object in answer to a batch.
+    BatchError,
+}
+
+impl Way {
+    pub const ALL: [Way; 22] = [
+        Way::Status(301),
+        Way::Status(400),
+        Way::Status(401),
+        Way::Status(402),
+        Way::Status(403),
+        Way::Status(404),
+        Way::Status(405),
+        Way::Status(429),
+        Way::Status(500),
+        Way::Status(503),
+        Way::StatusWithError(400),
+        Way::StatusWithError(500),
+        Way::TimeOut,
+        Way::Refused,
+        Way::CutBody,
+        Way::Html,
+        Way::UnknownCode,
+        Way::StringError,
+        Way::Null,
+        Way::WrongType,
+        Way::WrongId,
+        Way::NoResult,
+    ];
+}
+
+/// Something that is wrong for a while, on one endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
+    /// Every question goes wrong, or those of one method.
+    Answers(Option<&'static str>, Way),
+    /// Answers take so much longer.
+    Slow(Duration),
+    /// The node is so many blocks behind.
+    Behind(u64),
+    /// The node's head stands still.
+    Frozen,
+    /// Transactions are accepted and forgotten.
+    Swallows,
+    /// Transactions are taken, but nobody hears of it.
+    SendUnanswered,
+    /// Transactions are refused in these words.
+    RefusesSends(&'static str),
+    /// Batches are answered in this way, single calls as ever.
+    Batches(Way),
+}
+
+pub struct Active {
+    pub endpoint: usize,
+    pub trouble: Trouble,
+}
+
+pub struct Endpoint {
+    pub character: Character,
+    pub latency: Duration,
+    pub tip: usize,
+}
+
+/// Everything that the threads of the daemon and the campaign share.
+pub struct Sky {
+    pub world: World,
+    pub endpoints: Vec<Endpoint>,
+    pub active: Vec<Active>,
+    pub next_timestamp: u64,
+    pub calls: BTreeMap<String, u64>,
+    pub story: Vec<(Duration, String)>,
+}
+
+impl Sky {
+    /// Lets the nodes see the chain as it is now.
+    pub fn show(&mut self) {
+        let head = self.world.head_index();
+        for index in 0..self.endpoints.len() {
+            let mut behind = 0;
+            let mut is_frozen = false;
+            for active in self.active.iter().filter(|active| active.endpoint == index) {
+                match active.trouble {
+                    Trouble::Behind(blocks) => behind = blocks,
+                    Trouble::Frozen => is_frozen = true,
+                    _ => {}
+                }
+            }
+            if !is_frozen {
+                let number = self.world.blocks[head].number.saturating_sub(behind);
+                self.endpoints[index].tip = self.world.at(head, number).unwrap_or(head);
+            }
+        }
+    }
+
+    pub fn has(&self, endpoint: usize, trouble: &Trouble) -> bool {
+        let mut active = self.active.iter();
+        active.any(|active| active.endpoint == endpoint && active.trouble == *trouble)
+    }
+
+    /// How a question of that method goes wrong.
+    fn way(&self, endpoint: usize, method: &str) -> Option<Way> {
+        let mut active = self
+            .active
+            .iter()
+            .filter(|active| active.endpoint == endpoint);
+        active.find_map(|active| match active.trouble {
+            Trouble::Answers(of, way) if of.is_none_or(|of| of == method) => Some(way),
+            _ => None,
+        })
+    }
+
+    fn batch_way(&self, endpoint: usize) -> Option<Way> {
+        let mut active = self
+            .active
+            .iter()
+            .filter(|active| active.endpoint == endpoint);
+        active.find_map(|active| match active.trouble {
+            Trouble::Batches(way) => Some(way),
+            _ => None,
+        })
+    }
+
+    fn latency(&self, endpoint: usize) -> Duration {
+        let active = self
+            .active
+            .iter()
+            .filter(|active| active.endpoint == endpoint);
+        let slow = active.filter_map(|active| match active.trouble {
+            Trouble::Slow(by) => Some(by),
+            _ => None,
+        });
+        self.endpoints[endpoint].latency + slow.sum::<Duration>()
+    }
+
+    fn call(&mut self, endpoint: usize, method: &str, params: &Value) -> Result<Value, Value> {
+        *self.calls.entry(method.to_owned()).or_insert(0) += 1;
+        if method == "eth_sendRawTransaction" {
+            let troubles = self
+                .active
+                .iter()
+                .filter(|active| active.endpoint == endpoint);
+            let refusal = troubles.clone().find_map(|active| match active.trouble {
+                Trouble::RefusesSends(words) => Some(words),
+                _ => None,
+            });
+            if let Some(words) = refusal {
+                return Err(fail(-32_000, words));
+            }
+            if troubles
+                .clone()
+                .any(|active| active.trouble == Trouble::Swallows)
+            {
+                let raw = params[0].as_str().unwrap_or_default().to_owned();
+                return swallowed(&raw).ok_or_else(|| fail(-32_000, "rlp: not a transaction"));
+            }
+        }
+        let Endpoint { character, tip, .. } = &self.endpoints[endpoint];
+        let mut node = Node {
+            world: &mut self.world,
+            tip: *tip,
+            next_timestamp: self.next_timestamp,
+            character,
+        };
+        node.answer(method, params)
+    }
+}
+
+/// The hash of a transaction that goes nowhere.
+fn swallowed(raw: &str) -> Option<Value> {
+    let pairs = raw.strip_prefix("0x")?.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let raw: Vec<u8> = pairs.map(byte).collect::<Option<_>>()?;
+    let decoded = devchain::Transaction::decode(&raw).ok()?;
+    Some(Value::from(format!("{:#x}", decoded.hash)))
+}
+
+/// The transport to one simulated node.
+pub struct Wire {
+    pub baton: Arc<Baton>,
+    pub sky: Arc<Mutex<Sky>>,
+    pub endpoint: usize,
+    pub host: String,
+}
+
+impl Wire {
+    fn sky(&self) -> MutexGuard<'_, Sky> {
+        self.sky.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer that the node at the other end gives, by the troubles of this moment.
+    fn exchange(&self, request: &Value) -> Exchange {
+        let mut sky = self.sky();
+        let own = self.endpoint;
+        let Value::Array(calls) = request else {
+            let method = request["method"].as_str().unwrap_or_default();
+            let way = sky.way(own, method);
+            if let Some(lost) = way.and_then(instead) {
+                return lost;
+            }
+            let answer = self.item(&mut sky, request, way);
+            let is_lost =
+                method == "eth_sendRawTransaction" && sky.has(own, &Trouble::SendUnanswered);
+            return match (is_lost, way) {
+                (true, _) => Exchange::TimedOut,
+                (_, Some(Way::StatusWithError(status))) => answered(status, answer),
+                _ => answered(200, answer),
+            };
+        };
+        let takes_batches = sky.endpoints[own].character.takes_batches;
+        let batch_way = match takes_batches {
+            true => sky.batch_way(own),
+            false => Some(Way::Status(400)),
+        };
+        match batch_way {
+            Some(Way::EmptyBatch) => return answered(200, json!([])),
+            Some(Way::BatchError) => {
+                return answered(
+                    200,
+                    json!({"jsonrpc": "2.0", "id": null, "error": fail(-32_600, "invalid request")}),
+                )
+            }
+            _ => {}
+        }
+        let ways: Vec<Option<Way>> = calls
+            .iter()
+            .map(|call| {
+                batch_way.or_else(|| sky.way(own, call["method"].as_str().unwrap_or_default()))
+            })
+            .collect();
+        if let Some(lost) = ways.iter().flatten().find_map(|way| instead(*way)) {
+            return lost;
+        }
+        let answers = calls
+            .iter()
+            .zip(&ways)
+            .map(|(call, way)| self.item(&mut sky, call, *way));
+        answered(200, answers.collect())
+    }
+
+    fn item(&self, sky: &mut Sky, call: &Value, way: Option<Way>) -> Value {
+        let method = call["method"].as_str().unwrap_or_default();
+        let result = match way {
+            Some(Way::UnknownCode | Way::StatusWithError(_)) => {
+                Err(fail(-32_603, "Internal error"))
+            }
+            Some(Way::StringError) => Err(json!("something went wrong")),
+            Some(Way::RateLimit) => Err(fail(-32_005, "request rate exceeded")),
+            Some(Way::Null) => Ok(Value::Null),
+            Some(Way::WrongType) => Ok(json!({"unexpected": [1, 2]})),
+            _ => sky.call(self.endpoint, method, &call["params"]),
+        };
+        let id = match way {
+            Some(Way::WrongId) => json!(999_999_999),
+            _ => call["id"].clone(),
+        };
+        match result {
+            _ if way == Some(Way::NoResult) => json!({"jsonrpc": "2.0", "id": id}),
+            Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+            Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
+        }
+    }
+}
+
+enum Exchange {
+    Answered(Answer),
+    TimedOut,
+    Refused,
+}
+
+fn answered(status: u16, body: Value) -> Exchange {
+    Exchange::Answered(Answer {
+        status,
+        retry_after: None,
+        body: Body::Json(body),
+    })
+}
+
+/// What comes instead of the whole answer; None where only single answers are spoilt.
+fn instead(way: Way) -> Option<Exchange> {
+    let text = |status, text: &str| {
+        Some(Exchange::Answered(Answer {
+            status,
+            retry_after: None,
+            body: Body::Text(text.to_owned()),
+        }))
+    };
+    match way {
+        Way::Status(status) => text(status, "no"),
+        Way::CutBody => text(200, "{\"jsonrpc\":\"2.0\",\"id\":1,\"resu"),
+        Way::Html => text(200, "<html><body>Bad gateway</body></html>"),
+        Way::TimeOut => Some(Exchange::TimedOut),
+        Way::Refused => Some(Exchange::Refused),
+        _ => None,
+    }
+}
+
+impl Transport for Wire {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn post(&self, request: &Value) -> Result<Answer, RpcError> {
+        let latency = self.sky().latency(self.endpoint);
+        self.baton.pause(latency / 2);
+        match self.exchange(request) {
+            Exchange::Answered(_) if latency >= TIMEOUT => {
+                self.baton.pause(TIMEOUT.saturating_sub(latency / 2));
+                Err(self.lost("timed out"))
+            }
+            Exchange::Answered(answer) => {
+                self.baton.pause(latency / 2);
+                Ok(answer)
+            }
+            Exchange::TimedOut => {
+                self.baton.pause(TIMEOUT.saturating_sub(latency / 2));
+                Err(self.lost("timed out"))
+            }
+            Exchange::Refused => Err(self.lost("connection refused")),
+        }
+    }
+}
+
+impl Wire {
+    fn lost(&self, why: &str) -> RpcError {
+        RpcError::transport(format!("{}: {why}", self.host))
+    }
+}

@@ -1,0 +1,431 @@
+//! The true chain: a tree of blocks with the contract's state after each, the pool, and who sees how much of it. It knows
+//! no JSON; when blocks come and what players do is decided by the campaign.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lottery::chain::types::{Address, H256};
+use support::random::Random;
+
+use crate::contract::{function_of, Call, Env, Event, Halt, Lottery, Terms};
+
+pub const GAS_LIMIT: u64 = 30_000_000;
+pub const TRANSFER_GAS: u64 = 21_000;
+const GWEI: u128 = 1_000_000_000;
+
+/// A transaction, the operator's or a player's.
+#[derive(Clone, Debug)]
+pub struct Tx {
+    pub hash: H256,
+    pub from: Address,
+    pub nonce: u64,
+    pub to: Option<Address>,
+    pub value: u128,
+    pub data: Vec<u8>,
+    pub gas_limit: u64,
+    /// Of a legacy transaction both are the gas price.
+    pub cap: u128,
+    pub tip: u128,
+    pub is_legacy: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Mined {
+    pub tx: Arc<Tx>,
+    pub succeeded: bool,
+    pub gas_used: u64,
+    pub price: u128,
+    pub events: Vec<Event>,
+    pub first_log: usize,
+}
+
+/// What the chain holds after a block.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub lottery: Lottery,
+    pub operator_nonce: u64,
+    pub operator_wei: u128,
+}
+
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub number: u64,
+    pub hash: H256,
+    pub parent: Option<usize>,
+    pub timestamp: u64,
+    pub prevrandao: H256,
+    pub base_fee: u128,
+    pub gas_used: u64,
+    pub mined: Vec<Mined>,
+    pub ledger: Arc<Ledger>,
+}
+
+impl Block {
+    pub fn env(&self) -> Env {
+        Env {
+            timestamp: self.timestamp,
+            number: self.number,
+            prevrandao: self.prevrandao,
+        }
+    }
+
+    pub fn has_logs(&self) -> bool {
+        self.mined.iter().any(|mined| !mined.events.is_empty())
+    }
+}
+
+pub struct Pooled {
+    pub tx: Arc<Tx>,
+    pub since_block: u64,
+}
+
+pub struct World {
+    pub contract: Address,
+    pub operator: Address,
+    pub terms: Terms,
+    pub blocks: Vec<Block>,
+    /// The best chain, by number.
+    pub canonical: Vec<usize>,
+    by_hash: HashMap<H256, usize>,
+    /// Blocks that hold a transaction, by its hash.
+    holders: HashMap<H256, Vec<usize>>,
+    pub pool: Vec<Pooled>,
+    /// What players want in the next block.
+    pub wanted: Vec<Tx>,
+    /// What the next block's base fee will be.
+    pub next_base_fee: u128,
+    random: Random,
+    /// Transactions of the operator that were ever taken, for the story and for the oracle.
+    pub taken: Vec<Arc<Tx>>,
+}
+
+impl World {
+    pub fn new(
+        terms: Terms,
+        contract: Address,
+        lottery: Lottery,
+        timestamp: u64,
+        random: Random,
+    ) -> World {
+        let operator = lottery.operator;
+        let mut world = World {
+            contract,
+            operator,
+            terms,
+            blocks: Vec::new(),
+            canonical: Vec::new(),
+            by_hash: HashMap::new(),
+            holders: HashMap::new(),
+            pool: Vec::new(),
+            wanted: Vec::new(),
+            next_base_fee: GWEI,
+            random,
+            taken: Vec::new(),
+        };
+        let ledger = Ledger {
+            lottery,
+            operator_nonce: 0,
+            operator_wei: 100 * GWEI * GWEI,
+        };
+        world.push(None, timestamp, Vec::new(), Arc::new(ledger));
+        world
+    }
+
+    pub fn head(&self) -> &Block {
+        // Invariant: the first block is pushed at once and never taken away.
+        &self.blocks[*self.canonical.last().expect("a first block")]
+    }
+
+    pub fn head_index(&self) -> usize {
+        self.canonical[self.canonical.len() - 1]
+    }
+
+    pub fn index_of(&self, hash: &H256) -> Option<usize> {
+        self.by_hash.get(hash).copied()
+    }
+
+    pub fn is_canonical(&self, index: usize) -> bool {
+        let number = self.blocks[index].number as usize;
+        self.canonical.get(number) == Some(&index)
+    }
+
+    /// The block of that number on the chain that ends in `tip`.
+    pub fn at(&self, tip: usize, number: u64) -> Option<usize> {
+        if number > self.blocks[tip].number {
+            return None;
+        }
+        let mut index = tip;
+        while !self.is_canonical(index) {
+            if self.blocks[index].number == number {
+                return Some(index);
+            }
+            index = self.blocks[index].parent?;
+        }
+        match number <= self.blocks[index].number {
+            true => Some(self.canonical[number as usize]),
+            false => None,
+        }
+    }
+
+    /// The block on the chain that ends in `tip` that holds the transaction.
+    pub fn holder(&self, tip: usize, hash: &H256) -> Option<(usize, usize)> {
+        let holders = self.holders.get(hash)?;
+        let on_chain = |index: &&usize| self.at(tip, self.blocks[**index].number) == Some(**index);
+        let index = *holders.iter().find(on_chain)?;
+        let mut mined = self.blocks[index].mined.iter();
+        Some((index, mined.position(|mined| mined.tx.hash == *hash)?))
+    }
+
+    fn fresh_hash(&mut self) -> H256 {
+        H256::from_slice(&self.random.bytes(32))
+    }
+
+    fn push(
+        &mut self,
+        parent: Option<usize>,
+        timestamp: u64,
+        mined: Vec<Mined>,
+        ledger: Arc<Ledger>,
+    ) -> usize {
+        let index = self.blocks.len();
+        let block = Block {
+            number: parent.map_or(0, |parent| self.blocks[parent].number + 1),
+            hash: self.fresh_hash(),
+            parent,
+            timestamp,
+            prevrandao: H256::zero(),
+            base_fee: self.next_base_fee,
+            gas_used: mined.iter().map(|mined| mined.gas_used).sum(),
+            mined,
+            ledger,
+        };
+        self.by_hash.insert(block.hash, index);
+        for mined in &block.mined {
+            self.holders.entry(mined.tx.hash).or_default().push(index);
+        }
+        self.canonical.truncate(block.number as usize);
+        self.canonical.push(index);
+        self.blocks.push(block);
+        index
+    }
+
+    /// A block on top of the best chain with what players want and, where `takes_ours`, what the pool holds.
+    pub fn mine(&mut self, timestamp: u64, takes_ours: bool) {
+        let parent = self.head_index();
+        let env = Env {
+            timestamp,
+            number: self.blocks[parent].number + 1,
+            prevrandao: self.fresh_hash(),
+        };
+        let mut ledger = (*self.blocks[parent].ledger).clone();
+        let mut mined = Vec::new();
+        let mut logs = 0;
+        for tx in std::mem::take(&mut self.wanted) {
+            self.execute(Arc::new(tx), &mut ledger, env, &mut mined, &mut logs);
+        }
+        while let Some(index) = self.next_of_pool(&ledger).filter(|_| takes_ours) {
+            let tx = self.pool.remove(index).tx;
+            self.execute(tx, &mut ledger, env, &mut mined, &mut logs);
+        }
+        let nonce = ledger.operator_nonce;
+        let ledger = match mined.is_empty() {
+            true => self.blocks[parent].ledger.clone(),
+            false => Arc::new(ledger),
+        };
+        let index = self.push(Some(parent), timestamp, mined, ledger);
+        self.blocks[index].prevrandao = env.prevrandao;
+        self.pool.retain(|pooled| pooled.tx.nonce >= nonce);
+    }
+
+    fn next_of_pool(&self, ledger: &Ledger) -> Option<usize> {
+        self.pool.iter().position(|pooled| {
+            let tx = &pooled.tx;
+            tx.nonce == ledger.operator_nonce
+                && tx.cap >= self.next_base_fee
+                && ledger.operator_wei >= tx.cap * u128::from(tx.gas_limit) + tx.value
+        })
+    }
+
+    fn execute(
+        &self,
+        tx: Arc<Tx>,
+        ledger: &mut Ledger,
+        env: Env,
+        mined: &mut Vec<Mined>,
+        logs: &mut usize,
+    ) {
+        let (result, gas_needed) = self.call(&ledger.lottery, &tx, env);
+        let has_gas = tx.gas_limit >= gas_needed;
+        let (succeeded, events) = match result {
+            Ok((lottery, events)) if has_gas => {
+                ledger.lottery = lottery;
+                (true, events)
+            }
+            _ => (false, Vec::new()),
+        };
+        let gas_used = gas_needed.min(tx.gas_limit);
+        let price = tx.cap.min(self.next_base_fee + tx.tip);
+        if tx.from == self.operator {
+            ledger.operator_nonce = tx.nonce + 1;
+            ledger.operator_wei -= price * u128::from(gas_used);
+        }
+        let first_log = *logs;
+        *logs += events.len();
+        mined.push(Mined {
+            tx,
+            succeeded,
+            gas_used,
+            price,
+            events,
+            first_log,
+        });
+    }
+
+    /// What a transaction would do, and the gas that it takes.
+    #[allow(clippy::type_complexity)]
+    pub fn call(
+        &self,
+        lottery: &Lottery,
+        tx: &Tx,
+        env: Env,
+    ) -> (Result<(Lottery, Vec<Event>), Halt>, u64) {
+        if tx.to != Some(self.contract) || tx.data.is_empty() {
+            let is_refused =
+                tx.value > 0 && tx.to.is_some_and(|to| self.terms.unpayable.contains(&to));
+            let result = match is_refused {
+                true => Err(Halt::Bare),
+                false => Ok((lottery.clone(), Vec::new())),
+            };
+            return (result, TRANSFER_GAS);
+        }
+        let mut after = lottery.clone();
+        let call = Call {
+            from: tx.from,
+            value: tx.value,
+            data: &tx.data,
+        };
+        let players = lottery.players.len() as u64;
+        let gas = match function_of(&tx.data) {
+            Some("drawWinner") => {
+                90_000 + players * 7_000 + lottery.winner_index(env) as u64 * 2_400
+            }
+            Some("refundRound" | "refundExpiredRound") => 60_000 + players * 19_000,
+            _ => 60_000,
+        };
+        (
+            after
+                .run(&self.terms, call, env)
+                .map(|events| (after, events)),
+            gas,
+        )
+    }
+
+    /// Takes the newest `depth` blocks away; the branch that replaces them is one block longer, with the same times.
+    /// What they held waits again, where the pool `keeps` it; bets always do.
+    pub fn reorg(&mut self, depth: u64, keeps: bool) {
+        let depth = (depth as usize).min(self.canonical.len() - 1);
+        let removed = self.canonical.split_off(self.canonical.len() - depth);
+        let mut times: Vec<u64> = removed
+            .iter()
+            .map(|index| self.blocks[*index].timestamp)
+            .collect();
+        let last = times
+            .last()
+            .copied()
+            .unwrap_or_else(|| self.head().timestamp);
+        times.push(last);
+        let head = self.head().number;
+        for index in &removed {
+            for mined in self.blocks[*index].mined.clone() {
+                match mined.tx.from == self.operator {
+                    true if keeps => self.pool.push(Pooled {
+                        tx: mined.tx,
+                        since_block: head,
+                    }),
+                    true => {}
+                    false => self.wanted.push((*mined.tx).clone()),
+                }
+            }
+        }
+        if !keeps {
+            self.pool.clear();
+        }
+        for timestamp in times {
+            self.mine(timestamp, true);
+        }
+    }
+
+    /// Takes a transaction into the pool, by geth's rules.
+    ///
+    /// # Errors
+    /// In the words of geth.
+    pub fn submit(&mut self, tx: Tx) -> Result<H256, String> {
+        let ledger = &self.head().ledger;
+        if self.holder(self.head_index(), &tx.hash).is_some() {
+            return Err("already known".to_owned());
+        }
+        if tx.from != self.operator {
+            return Err("insufficient funds for gas * price + value: balance 0".to_owned());
+        }
+        if tx.nonce < ledger.operator_nonce {
+            return Err(format!(
+                "nonce too low: next nonce {}, tx nonce {}",
+                ledger.operator_nonce, tx.nonce
+            ));
+        }
+        if tx.gas_limit > GAS_LIMIT {
+            return Err("exceeds block gas limit".to_owned());
+        }
+        if tx.gas_limit < TRANSFER_GAS {
+            return Err("intrinsic gas too low".to_owned());
+        }
+        if tx.cap * u128::from(tx.gas_limit) + tx.value > ledger.operator_wei {
+            let have = ledger.operator_wei;
+            return Err(format!(
+                "insufficient funds for gas * price + value: balance {have}"
+            ));
+        }
+        if let Some(known) = self.pool.iter().find(|pooled| pooled.tx.nonce == tx.nonce) {
+            if known.tx.hash == tx.hash {
+                return Err("already known".to_owned());
+            }
+            let is_raised = |new: u128, old: u128| new * 10 >= old * 11;
+            if !is_raised(tx.cap, known.tx.cap) || !is_raised(tx.tip, known.tx.tip) {
+                return Err("replacement transaction underpriced".to_owned());
+            }
+        }
+        let hash = tx.hash;
+        self.pool.retain(|pooled| pooled.tx.nonce != tx.nonce);
+        let tx = Arc::new(tx);
+        self.taken.push(tx.clone());
+        self.pool.push(Pooled {
+            tx,
+            since_block: self.head().number,
+        });
+        Ok(hash)
+    }
+
+    /// The operator's next nonce behind what waits.
+    pub fn pending_nonce(&self) -> u64 {
+        let latest = self.head().ledger.operator_nonce;
+        let waits = |nonce: &u64| self.pool.iter().any(|pooled| pooled.tx.nonce == *nonce);
+        (latest..).find(|nonce| !waits(nonce)).unwrap_or(latest)
+    }
+
+    /// A player's call of the contract, in the next block.
+    pub fn want(&mut self, player: Address, value: u128, data: Vec<u8>) {
+        let hash = self.fresh_hash();
+        self.wanted.push(Tx {
+            hash,
+            from: player,
+            nonce: 0,
+            to: Some(self.contract),
+            value,
+            data,
+            gas_limit: GAS_LIMIT,
+            cap: 1_000 * GWEI,
+            tip: GWEI,
+            is_legacy: false,
+        });
+    }
+}
