@@ -35,7 +35,9 @@ use crate::lottery::send_state::Rules;
 use crate::lottery::snapshot::ConnectionStatus;
 use crate::lottery::state::State;
 use crate::web::api::{Api, ApiConfig};
+use crate::web::assets;
 use crate::web::feed::HubPoller;
+use crate::web::reply::Packed;
 use crate::web::server::{BindError, WebServer};
 
 /// Commands that may wait for the operator.
@@ -348,7 +350,30 @@ impl Group {
 
 impl Daemon {
     /// Starts every thread; `shutdown` ends them all.
+    ///
+    /// # Errors
+    /// When the key, an endpoint, an address to listen on or a thread is not to be had.
     pub fn start(config: &Config, shutdown: Shutdown) -> Result<Daemon, StartError> {
+        Daemon::start_with(config, shutdown, None)
+    }
+
+    /// With a further script on the page, for demonstrations.
+    ///
+    /// # Errors
+    /// Those of `start`.
+    pub fn start_with_script(
+        config: &Config,
+        shutdown: Shutdown,
+        script: &str,
+    ) -> Result<Daemon, StartError> {
+        Daemon::start_with(config, shutdown, Some(assets::added_script(script)))
+    }
+
+    fn start_with(
+        config: &Config,
+        shutdown: Shutdown,
+        script: Option<&'static Packed>,
+    ) -> Result<Daemon, StartError> {
         let hub_poller = HubPoller::new()?;
         let automatic = config.operator.enabled;
         let listeners = vec![Some(hub_poller.waker()), None];
@@ -360,7 +385,7 @@ impl Daemon {
             unreachable!("Core::start makes as many listeners as it is asked for")
         };
         let for_feed = (for_feed, hub_poller);
-        let started = start_web(config, &core, &mut web_group, for_feed, for_webhook);
+        let started = start_web(config, &core, &mut web_group, for_feed, for_webhook, script);
         // The web stops before the store.
         let before_store = core.groups.len() - 1;
         core.groups.insert(before_store, web_group);
@@ -407,6 +432,7 @@ fn start_web(
     group: &mut Group,
     for_feed: (PublicationReceiver, HubPoller),
     for_webhook: PublicationReceiver,
+    script: Option<&'static Packed>,
 ) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
     let (clock, metrics) = (&core.clock, &core.metrics);
     let web = WebServer::bind(&config.server, &core.snapshot, for_feed, clock, metrics)?;
@@ -428,6 +454,7 @@ fn start_web(
             key_address: core.key_address,
             round_history_max: config.event_manager.round_history_max,
             live_feed_max_entries: config.event_manager.live_feed_max_entries,
+            added_script: script,
         },
         snapshot: core.snapshot.clone(),
         operator: core.operator.clone(),

@@ -1,10 +1,14 @@
-// Asks the daemon's HTTP API, always relative to where the page lives, so that it also works behind a path prefix.
+// Asks the daemon's HTTP API, always relative to where the page's code lives, so that it also works behind a path prefix
+// and on a round's own page.
 
 const TIMEOUT_MS = 15_000;
 
+/** An address on this server: serverUrl("api/status"). */
+export const serverUrl = (path) => new URL(path, import.meta.url);
+
 /** The answer as parsed JSON; throws an Error that says in words what went wrong. */
 export async function ask(path) {
-  const response = await fetch(new URL(path, document.baseURI), {
+  const response = await fetch(serverUrl(path), {
     headers: { accept: "application/json" },
     signal: AbortSignal.timeout(TIMEOUT_MS),
   }).catch(() => {

@@ -1,49 +1,144 @@
-// Puts the page together: the feed feeds the state, and once a frame the parts whose state changed are drawn. Nothing
-// is drawn and no clock ticks while nobody looks.
+// Puts the page together: the feed feeds the state, and once a frame the parts whose state changed are drawn. Nothing is
+// drawn and no clock ticks while nobody looks.
 
-import { ask } from "./api.js";
+import { ask, serverUrl } from "./api.js";
+import { betForm, setUpPhone } from "./bet.js";
 import { chainClock } from "./clock.js";
-import { setUpDetails } from "./details.js";
-import { setText } from "./dom.js";
+import { calldata, words } from "./abi.js";
+import { openDetails, setUpDetails } from "./details.js";
+import { byId, copyText, fill, make, show } from "./dom.js";
 import { connectFeed } from "./feed.js";
-import { ether } from "./format.js";
+import { basisPoints, duration, etherShort, grouped, localTime } from "./format.js";
+import { renderClock, renderHero, renderLink, renderNotice, renderStrip, setUpHero } from "./hero.js";
 import { historyView } from "./history.js";
-import { setExplorer } from "./links.js";
+import { address, amount, block, chooseUtc, setExplorer, time } from "./links.js";
 import { renderFeed } from "./live.js";
 import { renderOperator } from "./operator.js";
-import { participantsView } from "./participants.js";
-import { renderResult } from "./result.js";
-import { phaseOf } from "./round.js";
-import { apply, EMPTY } from "./state.js";
-import { renderAsOf, renderClock, renderLink, renderRound } from "./top.js";
+import { playersView } from "./players.js";
+import { momentOf, phaseOf } from "./round.js";
+import { apply, EMPTY, fromAnswers, withPlayers } from "./state.js";
+import { tracker } from "./track.js";
+import { spans } from "./check.js";
+import { walletOf } from "./wallet.js";
 
-const byId = (id) => document.getElementById(id);
-const renderParticipants = participantsView();
-const renderHistory = historyView();
-const clock = chainClock();
-
+/** Live means a message within so long; the server speaks every 15 s. */
+const LIVE_MS = 20_000;
 const CHAIN_TIME_MS_MIN = 5_000;
+/** Pages of 1,000 players that are asked for beyond those on the feed. */
+const PLAYER_PAGES_MAX = 5;
+const PLAYERS_PAGE_LEN = 1_000;
+/** The wall clock and the monotonic one disagree by so much, or a second took so long: the machine has slept. */
+const SLEPT_MS = 5_000;
+const ROUNDS_KEPT = 4;
 
-let chainTimeAskedMs = -Infinity;
+const clock = chainClock();
+const wallet = walletOf(walletChanged);
+const sent = tracker(wallet, () => state.finality.finalizedBlock, draw);
+const renderPlayers = playersView();
+const renderHistory = historyView((row) => openDetails(row.roundId, row, false));
+
 let state = EMPTY;
-/** What the document shows: a state and a phase, or null before the first frame. */
 let shown = null;
 /** Whether the feed delivers; null before the first attempt has ended. */
 let live = null;
 let lastHeardMs = null;
-/** False until it is known whether there is a block explorer to link to. */
-let ready = false;
+let chainTimeAskedMs = -Infinity;
 let frame = 0;
 let tick = 0;
+let feed = null;
+/** The players of rounds, by number: also of the last ones, for the strip that stays. */
+let playersOf = new Map();
+let playersAsked = "";
+/** The finished round whose page this is, until the visitor leaves it. */
+let pinned = null;
+let dismissedId = null;
+let pendingWei = 0n;
+let deployment = deploymentOf(byId("app").dataset);
+let form = null;
+let fairness = null;
+
+function deploymentOf({ chainId, contract, explorerUrl }) {
+  if (!/^0x[0-9a-f]{40}$/i.test(contract ?? "") || !Number(chainId)) return null;
+  return { chainId: Number(chainId), contract, explorerUrl: explorerUrl || null };
+}
 
 function receive(message) {
   const nowMs = performance.now();
+  const before = state;
   const result = apply(state, message);
   state = result.state;
-  lastHeardMs = nowMs;
-  if (state.asOf && clock.observe(state.asOf, nowMs)) askChainTime();
-  draw();
+  heard(before, nowMs);
   return result.whole;
+}
+
+function heard(before, nowMs) {
+  lastHeardMs = nowMs;
+  if (state.asOf?.timestamp && clock.observe(state.asOf, nowMs)) askChainTime();
+  if (state.deployment !== before.deployment) moved();
+  if (state.participants !== before.participants) keepPlayers();
+  if (state.feed !== before.feed) for (const item of state.feed.slice(0, 20)) sent.hear(item);
+  if (state.finality !== before.finality) sent.settle();
+  draw();
+}
+
+/** Another contract or chain: nothing that was known of the old one holds any more. */
+function moved() {
+  const next = state.deployment && deploymentOf(state.deployment);
+  if (!next || (deployment && next.contract === deployment.contract && next.chainId === deployment.chainId)) return;
+  const isFirst = deployment === null;
+  deployment = next;
+  scope();
+  if (isFirst) return;
+  [playersOf, pinned, dismissedId, pendingWei, fairness, shown] = [new Map(), null, null, 0n, null, null];
+  byId("details").close();
+  askFairness();
+}
+
+function scope() {
+  setExplorer(deployment?.explorerUrl);
+  if (deployment) sent.load(`${deployment.chainId} ${deployment.contract.toLowerCase()}`);
+}
+
+function keepPlayers() {
+  const { roundId, list } = state.participants;
+  if (roundId === null) return;
+  playersOf.set(roundId, list);
+  for (const known of playersOf.keys()) {
+    if (playersOf.size > ROUNDS_KEPT && known !== pinned?.roundId) playersOf.delete(known);
+  }
+}
+
+/** Those whom the feed did not bring, once a round: what they bet from then on comes by the feed. */
+async function askPlayers() {
+  const { roundId, totalParticipants, list } = state.participants;
+  const key = `${state.epoch} ${roundId} ${list.length}`;
+  if (list.length >= totalParticipants || playersAsked === key || document.hidden) return;
+  playersAsked = key;
+  for (let page = 0; page < PLAYER_PAGES_MAX && page * PLAYERS_PAGE_LEN < totalParticipants; page++) {
+    try {
+      const answer = await ask(`api/round/participants?limit=${PLAYERS_PAGE_LEN}&offset=${page * PLAYERS_PAGE_LEN}`);
+      if (answer.roundId !== roundId) return;
+      state = withPlayers(state, roundId, answer.participants);
+      keepPlayers();
+      draw();
+    } catch {
+      return;
+    }
+  }
+  playersAsked = `${state.epoch} ${roundId} ${state.participants.list.length}`;
+}
+
+/** The players of a finished round that this page did not see itself; asked for once, and only when it is shown. */
+async function askFinished(row) {
+  if (playersOf.has(row.roundId)) return;
+  playersOf.set(row.roundId, null);
+  try {
+    const { bets } = await ask(`api/history/${row.roundId}`);
+    playersOf.set(row.roundId, spans(bets).map(({ player, amountWei }, order) => ({ address: player, wei: amountWei, order })));
+    draw();
+  } catch {
+    // The strip stays as the server has drawn it.
+  }
 }
 
 /** The feed's block times may be old news when they arrive; the daemon itself knows what time it is on the chain. */
@@ -61,33 +156,233 @@ async function askChainTime() {
   draw();
 }
 
+/** Where no feed gets through: the same state, asked for. */
+async function poll() {
+  const askedMs = performance.now();
+  const status = await ask("api/status");
+  if (status.chain.chainTime) clock.set(status.chain.chainTime, askedMs, performance.now());
+  const isNew = status.asOf.blockHash !== state.asOf?.blockHash;
+  const [participants, activities, config] = await Promise.all([
+    isNew ? ask(`api/round/participants?limit=${PLAYERS_PAGE_LEN}`) : null,
+    isNew ? ask("api/activities?limit=50") : null,
+    state.config ? null : ask("api/contract/config").catch(() => null),
+  ]);
+  const before = state;
+  state = fromAnswers(state, { status, participants, activities, config });
+  heard(before, performance.now());
+}
+
+async function askFairness() {
+  fairness = await ask("api/fairness").catch(() => null);
+  draw();
+}
+
+async function askPending() {
+  const account = wallet.account;
+  if (account === null || !deployment || wallet.chainId !== deployment.chainId) {
+    pendingWei = 0n;
+    return;
+  }
+  try {
+    const answer = await wallet.request("eth_call", [{ to: deployment.contract, data: calldata("pendingWithdrawals", account) }, "latest"]);
+    if (wallet.account === account) [pendingWei] = words(answer, 1);
+  } catch {
+    pendingWei = 0n;
+  }
+  draw();
+}
+
+let walletSeen = "";
+
+function walletChanged() {
+  // The wallet may speak while this file is still being read.
+  queueMicrotask(() => {
+    const key = `${wallet?.account} ${wallet?.chainId}`;
+    if (form && key !== walletSeen) {
+      walletSeen = key;
+      form.refreshBalance();
+      askPending();
+    }
+    draw();
+  });
+}
+
 function draw() {
   if (!document.hidden && frame === 0) frame = requestAnimationFrame(render);
+}
+
+/** Everything that the parts of the page ask about the moment. */
+function view() {
+  const now = clock.at(performance.now());
+  const seconds = now === null ? null : Math.floor(now);
+  const { round, participants } = state;
+  const phase = round && seconds !== null ? phaseOf(round, seconds) : null;
+  const mine = stakeIn(participants.list);
+  return {
+    state,
+    deployment,
+    now,
+    phase,
+    mine,
+    potWei: round && phase !== "waiting" ? BigInt(round.totalPotWei) : 0n,
+    takesBets: phase === "waiting" || phase === "betting",
+    closesIn: phase === "betting" ? round.endTime - seconds : null,
+    refundAfter: phase === "betting" ? localTime(round.maxDrawTime, new Date()) : null,
+    moment: momentOf(state, seconds, pinned, dismissedId),
+  };
+}
+
+function stakeIn(list) {
+  if (wallet.account === null || !list) return 0n;
+  return list.find((entry) => entry.address.toLowerCase() === wallet.account)?.wei ?? 0n;
 }
 
 function render() {
   frame = 0;
   const nowMs = performance.now();
-  const now = clock.at(nowMs);
-  const phase = state.round && now !== null ? phaseOf(state.round, Math.floor(now)) : null;
+  const current = view();
+  const { moment, phase, now } = current;
   const changed = (part) => shown === null || shown.state[part] !== state[part];
 
-  renderLink(state, live, lastHeardMs === null ? null : nowMs - lastHeardMs);
-  if (state.epoch !== null && ready) {
-    if (changed("round") || changed("config") || changed("operator") || shown.phase !== phase) renderRound(state, phase);
-    if (changed("participants")) renderParticipants(state.participants);
-    if (changed("history") || changed("finality")) renderResult(state, shown === null);
+  renderConnection(nowMs);
+  if (state.epoch !== null || pinned) {
+    const players = playersFor(moment);
+    const stake = moment.finished ? stakeIn(playersOf.get(moment.roundId)) : current.mine;
+    renderHero({ state, moment, mine: stake, held: heldBy(moment), actions: actionsFor(current) });
+    const total = totalFor(moment);
+    const ghostWei = moment.kind === "betting" ? form.ghost() : null;
+    renderStrip({ moment, players, total, me: wallet.account, ghost: ghostWei ? { address: wallet.account ?? "", wei: ghostWei } : null });
+    renderClock({ state, moment, now });
+  }
+  if (state.epoch !== null) {
+    if (changed("participants") || shown.account !== wallet.account || shown.phase !== phase) renderPlayers(state.participants, wallet.account, state.round !== null);
     if (changed("history")) renderHistory(state.history);
     if (changed("feed") || changed("finality")) renderFeed(state);
     if (changed("operator")) renderOperator(state);
     if (changed("config")) renderTerms(state.config);
     if (changed("asOf")) renderAsOf(state);
-    renderClock(state, phase, now);
-    shown = { state, phase };
+    renderFairness();
+    shown = { state, phase, account: wallet.account };
+    askPlayers();
   }
+  form.render();
   // A new block alone is no message, so the end of syncing may have to be asked for.
   if (live && state.asOf?.syncing) askChainTime();
   schedule(now);
+}
+
+/** What the winner of the shown round held, in wei; null where it is not known. */
+function heldBy({ finished }) {
+  if (!finished?.winner) return null;
+  if (finished.winnerTotalAmountWei) return BigInt(finished.winnerTotalAmountWei);
+  return playersOf.get(finished.roundId)?.find((entry) => entry.address === finished.winner)?.wei ?? null;
+}
+
+/** The players of the round that is shown; null where they are not known (yet). */
+function playersFor({ kind, roundId, finished }) {
+  if (finished) {
+    if (!playersOf.get(finished.roundId)) askFinished(finished);
+    return playersOf.get(finished.roundId) ?? null;
+  }
+  if (kind === "unknown") return null;
+  return roundId === state.participants.roundId ? state.participants.list : [];
+}
+
+function totalFor({ finished }) {
+  if (finished) return { count: finished.participantCount, wei: BigInt(finished.totalPotWei) };
+  return { count: state.participants.totalParticipants, wei: BigInt(state.participants.totalAmountWei) };
+}
+
+function actionsFor({ moment, phase }) {
+  const actions = [];
+  const { finished, kind } = moment;
+  if (kind === "drawn" || (kind === "waiting" && finished?.type === "RoundCompleted")) {
+    actions.push({ key: "check", words: "Check this draw", act: () => openDetails(finished.roundId, pinned ? null : finished, true) });
+  }
+  if (kind === "refunded") actions.push({ key: "details", words: "Details", act: () => openDetails(finished.roundId, pinned ? null : finished, false) });
+  if (finished && kind !== "waiting") actions.push({ key: "share", words: "Share", act: () => share(finished) });
+  if (pinned || (finished && phase === "betting")) {
+    actions.push({ key: "leave", words: state.round ? `Go to round ${grouped(state.round.roundId)}` : "Go to the running round", act: leave });
+  }
+  if (phase === "overdue") actions.push({ key: "rescue", words: "Return all bets", primary: true, act: rescue });
+  if (pendingWei > 0n) actions.push({ key: "withdraw", words: `Withdraw ${etherShort(pendingWei)} ETH`, primary: true, act: withdraw });
+  return actions;
+}
+
+function leave() {
+  if (pinned) history.pushState(null, "", serverUrl("./").href);
+  else dismissedId = state.history.rounds[0]?.roundId ?? null;
+  pinned = null;
+  byId("round").focus({ preventScroll: true });
+  draw();
+}
+
+async function share({ roundId }) {
+  const url = serverUrl(`round/${roundId}`).href;
+  const said = navigator.share
+    ? await navigator.share({ title: `Round ${roundId}`, url }).then(() => "", () => "")
+    : (await copyText(url, byId("kicker"))) ? "The link to this round is copied." : "The link cannot be copied here.";
+  if (said) form.say("waiting", said);
+}
+
+function rescue() {
+  if (wallet.account === null) form.openWallets();
+  else form.send("refund", { data: calldata("refundExpiredRound") }, "Return of all bets");
+}
+
+async function withdraw() {
+  const wei = pendingWei;
+  await form.send("withdraw", { data: calldata("withdraw") }, `Withdrawal of ${etherShort(wei)} ETH`);
+}
+
+function renderConnection(nowMs) {
+  const age = lastHeardMs === null ? null : (nowMs - lastHeardMs) / 1000;
+  const link = linkState(age);
+  renderLink({ ...link, age });
+  renderNotice(noticeOf(link.kind));
+}
+
+function linkState(age) {
+  const { epoch, asOf, connection } = state;
+  if (epoch === null) return { kind: "connecting", words: live === null ? "Connecting…" : "Server unreachable, trying again…" };
+  const isFresh = age !== null && age * 1000 < LIVE_MS;
+  if (!isFresh || (!live && !feed.isPolling())) return { kind: "reconnecting", words: age === null ? "Reconnecting…" : `Reconnecting, ${duration(age)} old` };
+  if (!connection.reachable) return { kind: "unreachable", words: "Chain unreachable" };
+  if (asOf === null || asOf.syncing) return { kind: "syncing", words: asOf?.blockNumber ? `Syncing, at block ${grouped(asOf.blockNumber)}` : "Syncing" };
+  if (!live) return { kind: "polling", words: "Asking every 5 s: no live feed gets through" };
+  return { kind: "live", words: age < 2 ? "Live" : `Live, ${duration(age)} ago` };
+}
+
+function noticeOf(kind) {
+  const { connection, asOf } = state;
+  if (kind === "syncing") return "The server is still reading the chain. What you see may be incomplete.";
+  if (kind !== "unreachable") return null;
+  const problem = connection.problem ? ` (${connection.problem})` : "";
+  const known = asOf?.blockNumber ? ` What you see is as of block ${grouped(asOf.blockNumber)}.` : "";
+  return `The server has had no contact with the chain since ${localTime(connection.since, new Date())}${problem}.${known} Bets sent now may still reach the contract.`;
+}
+
+function renderTerms(config) {
+  if (!config) return;
+  fill(byId("terms"), config, () => make("p", null,
+    "Smallest bet ", amount(config.minBetWei), `. Betting stays open for ${duration(config.bettingDurationSeconds)}; the draw may come ${duration(config.minDrawDelaySeconds)} to ${duration(config.maxDrawDelaySeconds)} after it. `,
+    `A draw needs ${grouped(config.minParticipants)} players. ${basisPoints(config.commissionBps)} of the pot go to the publisher `, address(config.publisher), "; the operator is ", address(config.operator), "."));
+}
+
+function renderAsOf({ asOf }) {
+  if (asOf?.blockNumber) byId("as-of").replaceChildren("As of block ", block(asOf.blockNumber), ", mined ", time(asOf.timestamp), ".");
+}
+
+function renderFairness() {
+  fill(byId("fairness-figures"), fairness, () => (fairness ? fairnessWords(fairness) : null));
+  const isKnownAhead = fairness?.prevrandaoKnownAhead === true;
+  show(byId("known-ahead"), isKnownAhead);
+}
+
+/** The figures of GET /api/fairness that are numbers, as they are named there. */
+function fairnessWords(figures) {
+  const shownFigures = Object.entries(figures).filter(([, value]) => typeof value === "number");
+  return make("p", null, "Of the rounds kept here: ", shownFigures.map(([name, value]) => `${name.replace(/([A-Z])/g, " $1").toLowerCase()} ${grouped(value)}`).join(", "), ".");
 }
 
 /** The next tick comes with the chain's next second; there is none while the tab is hidden. */
@@ -97,68 +392,62 @@ function schedule(now) {
   if (!document.hidden) tick = setTimeout(draw, waitMs);
 }
 
-function renderTerms(config) {
-  if (config) setText(byId("join-least"), `${ether(config.minBetWei)} ETH`);
+/** A machine that slept wakes with an open socket that is dead and a clock that stood still. */
+function watchSleep() {
+  let [wallMs, steadyMs] = [Date.now(), performance.now()];
+  setInterval(() => {
+    const [wallNow, steadyNow] = [Date.now(), performance.now()];
+    const [wall, steady] = [wallNow - wallMs, steadyNow - steadyMs];
+    [wallMs, steadyMs] = [wallNow, steadyNow];
+    if (Math.abs(wall - steady) < SLEPT_MS && (document.hidden || steady < 60_000)) return;
+    lastHeardMs = null;
+    chainTimeAskedMs = -Infinity;
+    feed.restart();
+    draw();
+  }, 1000);
 }
 
-/** Tried again with each new connection until it succeeds; the rest of the page does not wait for a failure to heal. */
-async function loadContract() {
-  if (byId("copy").disabled) {
-    try {
-      const { address, chainId, explorerUrl } = await ask("api/contract/address");
-      setExplorer(explorerUrl);
-      setText(byId("contract"), address);
-      setText(byId("join-chain"), `chain ${chainId}`);
-      byId("copy").disabled = false;
-    } catch (error) {
-      console.warn("the contract's address is not known yet:", error);
-    }
-  }
-  ready = true;
-  draw();
-}
-
-function setUpCopy() {
-  const button = byId("copy");
-  const words = button.textContent;
-  button.addEventListener("click", async () => {
-    const said = (await copied(byId("contract"))) ? "Copied" : "Select and copy it by hand";
-    setText(button, said);
-    setText(byId("copied"), said);
-    setTimeout(() => {
-      setText(button, words);
-      setText(byId("copied"), "");
-    }, 2000);
+function setUpTimes() {
+  const toggle = byId("utc");
+  let isUtc = false;
+  toggle.addEventListener("click", () => {
+    isUtc = !isUtc;
+    chooseUtc(isUtc);
+    toggle.setAttribute("aria-pressed", String(isUtc));
   });
 }
 
-async function copied(node) {
+async function openOwnRound() {
+  const roundId = Number(byId("app").dataset.round);
+  if (!roundId) return;
   try {
-    await navigator.clipboard.writeText(node.textContent);
-    return true;
-  } catch {
-    // Without https there is no clipboard; the text is at least selected.
-    getSelection().selectAllChildren(node);
-    return document.execCommand("copy");
+    pinned = await ask(`api/history/${roundId}`);
+    playersOf.set(roundId, spans(pinned.bets).map(({ player, amountWei }, order) => ({ address: player, wei: amountWei, order })));
+  } catch (error) {
+    form.say("waiting", `Round ${grouped(roundId)} cannot be shown: ${error.message}`);
   }
+  draw();
 }
 
 function start() {
-  setUpDetails();
-  setUpCopy();
-  const address = new URL("ws/lottery", document.baseURI);
-  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  const feed = connectFeed(address, {
+  scope();
+  setUpHero();
+  form = betForm({ wallet, tracker: sent, view, changed: draw });
+  setUpDetails({ wallet, deployment: () => deployment, connect: form.openWallets });
+  setUpPhone(draw);
+  setUpTimes();
+  byId("wallets-close").addEventListener("click", () => byId("wallets").close());
+  const url = serverUrl("ws/lottery");
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  feed = connectFeed(url, {
     receive,
-    position: () => (state.epoch === null ? null : { epoch: state.epoch, seq: state.seq }),
+    position: () => (state.epoch ? { epoch: state.epoch, seq: state.seq } : null),
     changed(isLive) {
       live = isLive;
-      if (isLive) {
-        askChainTime();
-        loadContract();
-      }
+      if (isLive) askChainTime();
       draw();
     },
+    poll,
   });
   addEventListener("online", feed.hurry);
   document.addEventListener("visibilitychange", () => {
@@ -168,8 +457,12 @@ function start() {
     }
     feed.hurry();
     if (live) askChainTime();
+    askPending();
     draw();
   });
+  watchSleep();
+  askFairness();
+  openOwnRound();
   draw();
 }
 

@@ -1,21 +1,22 @@
-// The dialog with everything about one finished round, and the recomputation of its draw in the visitor's browser.
+// The dialog with everything about one finished round, and the check of it: with what this server told, or through the
+// visitor's own wallet, which is the one that proves something.
 
-import { ask } from "./api.js";
+import { ask, serverUrl } from "./api.js";
 import { badge, verdictBadge } from "./badges.js";
-import { facts, fill, keyed, make, pager, setAttribute, setText } from "./dom.js";
-import { ether, etherShort, grouped, percent } from "./format.js";
-import { address, block, figure, time, transaction } from "./links.js";
-import { recompute } from "./proof.js";
+import { examine } from "./check.js";
+import { button, byId, copyText, facts, foreign, keyed, make, pager, setAttribute, setText } from "./dom.js";
+import { duration, grouped, percent } from "./format.js";
+import { address, amount, block, figure, setAmount, time, transaction } from "./links.js";
+import { reasonWords } from "./round.js";
+import { witnessOf } from "./witness.js";
 
 const PAGE_LEN = 10;
-const SVG = "http://www.w3.org/2000/svg";
-const byId = (id) => document.getElementById(id);
-
-export const loadRound = (roundId) => ask(`api/history/${roundId}`);
-
 let opened = null;
+let asks = null;
 
-export function setUpDetails() {
+/** `deps` are {wallet, deployment(), connect()}. */
+export function setUpDetails(deps) {
+  asks = deps;
   const dialog = byId("details");
   byId("details-close").addEventListener("click", () => dialog.close());
   // A click on the backdrop is a click on the dialog itself, outside its content.
@@ -25,141 +26,157 @@ export function setUpDetails() {
   dialog.addEventListener("close", () => (opened = null));
 }
 
-export async function openDetails(roundId, verifyNow) {
+/** `row` is what the page shows of the round, compared too; null for a round that is not listed. */
+export async function openDetails(roundId, row, checkNow) {
   opened = roundId;
   setText(byId("details-title"), `Round ${grouped(roundId)}`);
   byId("details-body").replaceChildren(make("p", { class: "empty" }, "Asking the server…"));
-  byId("details").showModal();
+  if (!byId("details").open) byId("details").showModal();
   let content;
   try {
-    content = details(await loadRound(roundId), verifyNow);
+    content = details(await ask(`api/history/${roundId}`), row, checkNow);
   } catch (error) {
     content = make("p", { class: "aside" }, `This round cannot be shown: ${error.message}`);
   }
   if (opened === roundId) byId("details-body").replaceChildren(content);
 }
 
-function details(round, verifyNow) {
-  const won = round.type === "RoundCompleted";
-  const node = make("div", null, facts([
-    ["Outcome", verdictBadge(round)],
-    ["Winner", won ? address(round.winner) : null],
-    ["Prize", won ? `${ether(round.winnerPrizeWei)} ETH` : null],
-    ["Commission", won ? `${ether(round.publisherCommissionWei)} ETH` : null],
-    ["Reason", won ? null : round.refundReason],
-    ["Pot", `${ether(round.totalPotWei)} ETH`],
-    ["Players", grouped(round.participantCount)],
-    ["Betting", span(round.startTime, round.endTime)],
-    ["Draw window", span(round.minDrawTime, round.maxDrawTime)],
-    ["Ended", make("span", null, time(round.finishedAt), " in block ", block(round.blockNumber))],
-    ["Transaction", transaction(round.transactionHash)],
-  ]));
-  if (won) node.append(verification(round, verifyNow));
-  return node;
+function details(told, row, checkNow) {
+  const won = told.type === "RoundCompleted";
+  return make("div", null, facts([
+    ["Outcome", verdictBadge(told)],
+    ["Winner", won ? address(told.winner) : null],
+    ["Held", won && told.winnerTotalAmountWei ? `${percent(told.winnerTotalAmountWei, told.totalPotWei)} of the pot` : null],
+    ["Prize", won ? amount(told.winnerPrizeWei) : null],
+    ["Commission", won ? amount(told.publisherCommissionWei) : null],
+    ["Reason", won ? null : foreign(reasonWords(told))],
+    ["Pot", make("span", null, amount(told.totalPotWei), ` of ${grouped(told.participantCount)} players`)],
+    ["Betting", span(told.startTime, told.endTime)],
+    ["Draw window", span(told.minDrawTime, told.maxDrawTime)],
+    ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " in block ", block(told.blockNumber))],
+    ["Transaction", transaction(told.transactionHash)],
+  ]), shareLine(told.roundId), checking(told, row, checkNow));
 }
 
 function span(from, to) {
   return from ? make("span", null, time(from), " to ", time(to)) : "unknown";
 }
 
-function verification(round, now) {
-  const node = make("section", { class: "verification" }, make("h3", null, "Recompute the draw"));
-  const { inputs } = round.proof ?? {};
-  if (!inputs || round.bets.length === 0) {
-    node.append(make("p", null, `This server cannot hand out what the recomputation needs: ${round.verdictWhy ?? "the bets are out of its reach"}. The program's own “lottery verify ${round.roundId}” reads it from the chain.`));
-    return node;
-  }
-  const button = make("button", { type: "button", class: "primary" }, "Recompute in this browser");
-  const outcome = make("div", { role: "status" });
-  const run = () => {
-    button.remove();
-    outcome.replaceChildren(report(round, inputs));
-  };
-  button.addEventListener("click", run);
-  node.append(button, outcome);
-  if (now) run();
-  return node;
+function delayWords({ type, minDrawTime, finishedAt }) {
+  return type === "RoundCompleted" && minDrawTime ? `, ${duration(finishedAt - minDrawTime)} after the window opened,` : "";
 }
 
-function report(round, inputs) {
+function shareLine(roundId) {
+  const url = serverUrl(`round/${roundId}`).href;
+  const link = make("a", { href: url }, url);
+  const words = "Copy link";
+  const copy = button(words, null, async () => {
+    setText(copy, (await copyText(url, link)) ? "Copied" : "Select and copy it by hand");
+    setTimeout(() => setText(copy, words), 2000);
+  });
+  return make("p", { class: "share-line" }, link, copy);
+}
+
+function checking(told, row, now) {
+  const outcome = make("div", { role: "status", class: "check-outcome" });
+  const won = told.type === "RoundCompleted";
+  const byServer = button("Compute it from this server's figures", null, () => outcome.replaceChildren(report(told, null, row)));
+  const byWallet = button("Check through my wallet", { class: "primary" }, async () => {
+    if (asks.wallet.account === null) {
+      outcome.replaceChildren(make("p", { class: "aside" }, "No wallet is connected. Connect one, then check again: the block, the logs and the contract's word then come from your wallet's node and not from this server. ",
+        button("Connect a wallet", { class: "plain" }, () => {
+          byId("details").close();
+          asks.connect();
+        })));
+      return;
+    }
+    outcome.replaceChildren(make("p", null, "Asking your wallet's node…"));
+    try {
+      const witness = await witnessOf(asks.wallet, asks.deployment(), told);
+      outcome.replaceChildren(report(told, witness, row));
+    } catch (error) {
+      outcome.replaceChildren(make("p", { class: "aside" }, foreign(error.message)));
+    }
+  });
+  if (now) (asks.wallet.account === null ? byServer : byWallet).click();
+  return make("section", { class: "verification", "aria-label": "Check of the round" },
+    make("h3", null, won ? "Check this draw" : "Check this refund"),
+    make("div", { class: "actions" }, byWallet, byServer), outcome);
+}
+
+const VERDICTS = {
+  holds: ["badge good", "✓", "everything holds"],
+  contradicted: ["badge bad", "✕", "contradicted"],
+  open: ["badge warn", "?", "holds as far as it could be checked"],
+};
+const MARKS = new Map([[true, ["✓", "holds"]], [false, ["✕", "does not hold"]], [null, ["?", "could not be checked"]]]);
+
+function report(told, witness, row) {
   let result;
   try {
-    result = recompute({ ...inputs, bets: round.bets }, round);
+    result = examine(told, witness, row);
   } catch (error) {
-    return make("p", { class: "aside" }, `The server's figures cannot be computed with: ${error.message}`);
+    return make("p", { class: "aside" }, foreign(`These figures cannot be computed with: ${error.message}`));
   }
-  const node = make("div", null,
-    result.verified
-      ? badge("badge good", "✓", "your browser agrees with the contract")
-      : badge("badge bad", "✕", "the recomputation contradicts the contract"),
-    make("ol", { class: "checks" }, ...result.checks.map(({ name, holds, text }) =>
-      make("li", null, make("strong", null, `${holds ? "✓" : "✕"} ${name}`), make("span", { class: "muted breakable" }, text)))),
-    facts([
-      ["Block", make("span", null, block(inputs.number), ", timestamp ", String(inputs.timestamp))],
-      ["Prevrandao", figure(inputs.prevrandao)],
-      ["Seed mod pot", result.point === null ? "none" : `wei ${grouped(result.point)}`],
-    ]));
-  if (result.winner >= 0) node.append(strip(result, round.totalPotWei), line(result, round.totalPotWei));
-  node.append(make("p", { class: "muted afterword" }, "The figures come from this server. Compare the block's header and the bets with another source to be sure of them, too."));
-  return node;
+  const source = witness
+    ? make("p", { class: "source" }, "Checked against the chain, as your wallet's node tells it, for the contract ", address(asks.deployment().contract), ". Make sure that this is the contract you know.")
+    : make("p", { class: "source" }, "Computed from what this server told: it shows that the figures agree among themselves, not that they are the chain's. Check through a wallet to know.");
+  return make("div", { "data-verdict": result.verdict }, badge(...VERDICTS[result.verdict]), source,
+    make("ul", { class: "checks" }, ...[...result.checks].sort(byGravity).map(({ name, holds, text }) => {
+      const [mark, words] = MARKS.get(holds);
+      return make("li", { "data-holds": String(holds) }, make("span", { class: "check-mark", "aria-hidden": "true" }, mark),
+        make("span", null, make("strong", null, name), make("span", { class: "visually-hidden" }, ` ${words}: `), make("span", { class: "muted breakable" }, foreign(text))));
+    })),
+    ...(result.draw && result.draw.winner >= 0 ? [standing(told, witness, result.draw)] : []));
 }
 
-/** The pot as one strip, players in first-bet order, with a mark where the seed points. */
-function strip({ players, winner, point }, potWei) {
-  const along = (wei) => `${Number((BigInt(wei) * 1000000n) / BigInt(potWei)) / 10000}%`;
-  const node = svg("svg", { class: "strip", role: "img", "aria-label": `The seed points into player ${winner + 1} of ${players.length}` });
-  // Spans thinner than a pixel would only cost; the winner's is always drawn.
-  players.forEach(({ from, to }, index) => {
-    if (index !== winner && (to - from) * 1000n < BigInt(potWei)) return;
-    node.append(svg("rect", { x: along(from), width: along(to - from), y: 8, height: 24, class: index === winner ? "hit" : index % 2 ? "odd" : "even" }));
-  });
-  node.append(svg("line", { x1: along(point), x2: along(point), y1: 0, y2: 40 }));
-  return node;
-}
+/** What does not hold comes first. */
+const byGravity = (a, b) => gravity(a) - gravity(b);
+const gravity = ({ holds }) => (holds === false ? 0 : holds === null ? 1 : 2);
 
-function svg(tag, attributes) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
-
-/** The players in first-bet order, opened at the winner's page. */
-function line({ players, winner }, potWei) {
+/** The inputs of the draw, and the players in first-bet order, opened at the winner's page. */
+function standing(told, witness, { players, winner, seed, point }) {
+  const inputs = witness?.opcodes ?? told.proof.inputs;
   const body = make("tbody");
   const turner = pager("players in first-bet order", draw);
   const pages = Math.ceil(players.length / PAGE_LEN);
   function draw(page) {
     const from = page * PAGE_LEN;
-    const rows = players.slice(from, from + PAGE_LEN).map((player, index) => ({ ...player, place: from + index }));
-    keyed(body, rows, (row) => row.player, () => lineRow(winner, potWei));
+    const rows = players.slice(from, from + PAGE_LEN).map((player, index) => ({ ...player, index: from + index }));
+    keyed(body, rows, (row) => row.player, () => standingRow(winner, told.totalPotWei));
     turner.update(page, pages, `${grouped(from + 1)} to ${grouped(from + rows.length)} of ${grouped(players.length)}`);
   }
   draw(Math.floor(winner / PAGE_LEN));
   return make("div", null,
+    facts([
+      ["Timestamp", figure(inputs.timestamp)],
+      ["Prevrandao", figure(typeof inputs.prevrandao === "bigint" ? `0x${inputs.prevrandao.toString(16).padStart(64, "0")}` : inputs.prevrandao)],
+      ["Block number", figure(inputs.number)],
+      ["Seed", figure(seed)],
+      ["Seed mod pot", make("span", null, `wei ${grouped(point)}`)],
+    ]),
     make("table", { class: "list" },
       make("caption", { class: "muted" }, "Players in the order of their first bets"),
-      make("colgroup", null, make("col", { class: "col-place" }), make("col"), make("col", { class: "col-amount" }), make("col", { class: "col-amount" })),
       make("thead", null, make("tr", null,
-        make("th", { scope: "col" }, "#"), make("th", { scope: "col" }, "Player"),
+        make("th", { scope: "col" }, "No."), make("th", { scope: "col" }, "Player"),
         make("th", { scope: "col", class: "number" }, "Bets, ETH"), make("th", { scope: "col", class: "number" }, "Share"))),
       body),
     turner.node);
 }
 
-function lineRow(winner, potWei) {
-  const place = make("td", { class: "muted" });
+function standingRow(winner, potWei) {
+  const order = make("td", { class: "muted" });
   const who = make("td");
-  const amount = make("td", { class: "number" });
+  const held = make("td", { class: "number" });
   const share = make("td", { class: "number" });
-  const node = make("tr", null, place, who, amount, share);
+  const node = make("tr", null, order, who, held, share);
   return {
     node,
     update(row) {
-      setAttribute(node, "class", row.place === winner ? "hit" : null);
-      setText(place, row.place === winner ? `★ ${row.place + 1}` : String(row.place + 1));
-      fill(who, row.player, () => address(row.player));
-      setText(amount, etherShort(row.amountWei));
-      setAttribute(amount, "title", `${ether(row.amountWei)} ETH`);
+      setAttribute(node, "class", row.index === winner ? "hit" : null);
+      setText(order, row.index === winner ? `★ ${row.index + 1}` : String(row.index + 1));
+      who.replaceChildren(address(row.player));
+      setAmount(held, row.amountWei);
       setText(share, percent(row.amountWei, potWei));
     },
   };

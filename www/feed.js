@@ -1,17 +1,22 @@
 // The connection to the WebSocket feed: opens it, resumes where it broke off, and says truthfully how it stands.
-// What the messages mean is left to the receiver.
+// Where no WebSocket gets through it asks over HTTP instead. What the messages mean is left to the receiver.
 
-const SILENCE_MS_MAX = 40_000;
+/** The server speaks at least every 15 s. */
+const SILENCE_MS_MAX = 25_000;
 const SNAPSHOT_WAIT_MS_MAX = 15_000;
 const BACKOFF_MS_FIRST = 500;
 const BACKOFF_MS_MAX = 30_000;
 const STABLE_MS = 10_000;
+const POLL_MS = 5_000;
+/** So many attempts without a word, and the page asks over HTTP while it goes on trying. */
+const FAILURES_BEFORE_POLLING = 2;
 
 /**
  * `receive(message)` answers false when the stream is broken and a new snapshot is needed. `position()` answers
- * {epoch, seq} to resume from, or null. `changed(live)` hears when the feed begins or ceases to deliver.
+ * {epoch, seq} to resume from, or null. `changed(live)` hears when the feed begins or ceases to deliver. `poll()` asks
+ * over HTTP, and settles when it has been answered.
  */
-export function connectFeed(url, { receive, position, changed }) {
+export function connectFeed(url, { receive, position, changed, poll }) {
   let socket = null;
   let live = null;
   let failures = 0;
@@ -19,9 +24,15 @@ export function connectFeed(url, { receive, position, changed }) {
   let retryTimer = 0;
   let silenceTimer = 0;
   let stableTimer = 0;
+  let pollTimer = 0;
 
   function open() {
     clearTimeout(retryTimer);
+    if (typeof WebSocket !== "function") {
+      failures = FAILURES_BEFORE_POLLING;
+      startPolling(0);
+      return;
+    }
     const from = resumable ? position() : null;
     resumable = true;
     const address = new URL(url);
@@ -40,6 +51,8 @@ export function connectFeed(url, { receive, position, changed }) {
       if (mine !== socket) return;
       listenFor(mine, SILENCE_MS_MAX);
       if (!understood(event.data)) return abandon(mine, false);
+      clearTimeout(pollTimer);
+      pollTimer = 0;
       tell(true);
     });
     mine.addEventListener("close", () => abandon(mine, true));
@@ -71,7 +84,19 @@ export function connectFeed(url, { receive, position, changed }) {
     const waitMs = ceiling / 2 + (Math.random() * ceiling) / 2;
     failures = Math.min(failures + 1, 16);
     retryTimer = setTimeout(open, waitMs);
+    if (failures >= FAILURES_BEFORE_POLLING) startPolling(0);
     tell(false);
+  }
+
+  function startPolling(waitMs) {
+    if (pollTimer !== 0) return;
+    pollTimer = setTimeout(async () => {
+      if (!document.hidden) await poll().catch(() => null);
+      // A message of the feed in the meantime has ended the asking.
+      if (pollTimer === 0) return;
+      pollTimer = 0;
+      startPolling(POLL_MS);
+    }, waitMs);
   }
 
   function tell(nowLive) {
@@ -86,5 +111,11 @@ export function connectFeed(url, { receive, position, changed }) {
     hurry() {
       if (socket === null) open();
     },
+    /** Asks anew: after a sleep of the machine an open socket may be a dead one. */
+    restart() {
+      if (socket !== null) abandon(socket, true);
+      open();
+    },
+    isPolling: () => pollTimer !== 0,
   };
 }

@@ -2,27 +2,44 @@
 // Pure: no DOM, no clock of its own.
 
 const WEI_DIGITS = 18;
-const SHORT_FRACTION_DIGITS = 6;
+const SIGNIFICANT_DIGITS = 6;
 
 /** Exact: 1234500000000000000000n -> "1,234.5". */
 export function ether(wei) {
-  const [whole, fraction] = split(wei);
+  const [whole, fraction] = splitWei(wei);
+  return fraction ? `${grouped(whole)}.${fraction}` : grouped(whole);
+}
+
+/** For reading at a glance: at most six significant digits, cut and never rounded up; the whole part is never cut. */
+export function etherShort(wei) {
+  const [whole, fraction] = splitWei(wei);
+  const zeros = whole === "0" ? fraction.length - fraction.replace(/^0+/, "").length : 0;
+  const kept = whole === "0" ? zeros + SIGNIFICANT_DIGITS : Math.max(0, SIGNIFICANT_DIGITS - whole.length);
+  const shown = fraction.slice(0, kept).replace(/0+$/, "");
+  return shown ? `${grouped(whole)}.${shown}` : grouped(whole);
+}
+
+/** The exact amount as it is typed, without grouping: 1234500000000000000000n -> "1234.5". */
+export function etherPlain(wei) {
+  const [whole, fraction] = splitWei(wei);
   return fraction ? `${whole}.${fraction}` : whole;
 }
 
-/** For narrow places: at most six decimals, cut and never rounded up; an ellipsis says that digits are missing. */
-export function etherShort(wei) {
-  const [whole, fraction] = split(wei);
-  if (fraction.length <= SHORT_FRACTION_DIGITS) return fraction ? `${whole}.${fraction}` : whole;
-  const kept = fraction.slice(0, SHORT_FRACTION_DIGITS).replace(/0+$/, "");
-  if (kept) return `${whole}.${kept}…`;
-  return whole === "0" ? "<0.000001" : `${whole}.0…`;
+function splitWei(wei) {
+  const digits = BigInt(wei).toString().padStart(WEI_DIGITS + 1, "0");
+  return [digits.slice(0, -WEI_DIGITS), digits.slice(-WEI_DIGITS).replace(/0+$/, "")];
 }
 
-function split(wei) {
-  const amount = BigInt(wei);
-  const digits = amount.toString().padStart(WEI_DIGITS + 1, "0");
-  return [grouped(digits.slice(0, -WEI_DIGITS)), digits.slice(-WEI_DIGITS).replace(/0+$/, "")];
+/** What someone typed, as wei: {wei} or {problem} in words. Digits only: no sign, no exponent, one point or comma. */
+export function parseEther(text) {
+  const typed = text.trim().replace(/\s*eth$/i, "");
+  if (typed === "") return { problem: "Type an amount in ETH." };
+  const parts = /^(\d*)(?:[.,](\d*))?$/.exec(typed);
+  if (!parts || (parts[1] === "" && !parts[2])) return { problem: "An amount is digits and one point, such as 0.05." };
+  const [, whole, fraction = ""] = parts;
+  if (fraction.length > WEI_DIGITS) return { problem: "ETH has 18 decimals, and no more." };
+  if (whole.length > 27) return { problem: "There is not that much ETH in the world." };
+  return { wei: BigInt(whole + fraction.padEnd(WEI_DIGITS, "0")) };
 }
 
 /** 1234567 -> "1,234,567"; takes anything whose text is digits. */
@@ -36,13 +53,27 @@ export function millionths(part, whole) {
   return total > 0n ? Number((BigInt(part) * 1000000n) / total) : 0;
 }
 
-/** part of whole as "12.34 %". */
+/** part of whole as "12.3 %", with two decimals below ten percent. */
 export function percent(part, whole) {
   const share = millionths(part, whole);
-  if (share === 0 && BigInt(part) > 0n) return "<0.01 %";
-  const hundredths = Math.floor(share / 100);
-  if (hundredths === 0 && share > 0) return "<0.01 %";
-  return `${Math.floor(hundredths / 100)}.${String(hundredths % 100).padStart(2, "0")} %`;
+  if (share < 100) return BigInt(part) > 0n ? "<0.01 %" : "0 %";
+  if (share >= 100000) return `${decimals(Math.floor(share / 1000), 1)} %`;
+  return `${decimals(Math.floor(share / 100), 2)} %`;
+}
+
+function decimals(scaled, count) {
+  const digits = String(scaled).padStart(count + 1, "0");
+  return `${digits.slice(0, -count)}.${digits.slice(-count)}`;
+}
+
+/** The chance in words: "about 1 in 5". */
+export function odds(part, whole) {
+  const [held, total] = [BigInt(part), BigInt(whole)];
+  if (held <= 0n || total <= 0n) return "none";
+  if (held >= total) return "certain, with nobody else in";
+  const inTen = (total * 10n + held / 2n) / held;
+  const times = inTen < 30n && inTen % 10n !== 0n ? decimals(inTen, 1) : grouped((inTen + 5n) / 10n);
+  return `about 1 in ${times}`;
 }
 
 /** Basis points of 10,000 as "2.5 %". */
@@ -79,11 +110,16 @@ export function duration(seconds) {
   return parts.slice(0, 2).map(([count, unit]) => `${count} ${unit}`).join(" ");
 }
 
-const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+/** 0x976EA74026E726554dB657fA54763abd0C3a0aa9 -> "0x976E…0aa9" */
+export function shortHex(hex) {
+  return `${hex.slice(0, 6)}…${hex.slice(-4)}`;
+}
+
+const TIME_PARTS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 // Making a formatter costs far more than using it.
-const timeOfDay = new Intl.DateTimeFormat([], CLOCK);
-const dayAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", ...CLOCK });
-const dateAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric", ...CLOCK });
+const timeOfDay = new Intl.DateTimeFormat([], TIME_PARTS);
+const dayAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", ...TIME_PARTS });
+const dateAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric", ...TIME_PARTS });
 
 /** Local time of day, with as much of the date as tells it from `today` (a Date). */
 export function localTime(unixSeconds, today) {

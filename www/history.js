@@ -1,16 +1,16 @@
 // The finished rounds, newest first. The newest 20 live on the feed; older pages are asked for.
 
-import { ask } from "./api.js";
+import { ask, serverUrl } from "./api.js";
 import { verdictBadge } from "./badges.js";
-import { openDetails } from "./details.js";
-import { fill, keyed, make, pager, setAttribute, setText, show } from "./dom.js";
-import { counted, ether, etherShort, grouped } from "./format.js";
-import { address, time } from "./links.js";
+import { byId, fill, foreign, keyed, make, pager, setAttribute, setText, show } from "./dom.js";
+import { counted, etherShort, grouped } from "./format.js";
+import { reasonWords } from "./round.js";
+import { address, setAmount, time } from "./links.js";
 
 const PAGE_LEN = 10;
-const byId = (id) => document.getElementById(id);
 
-export function historyView() {
+/** `open(row)` shows everything about a round. */
+export function historyView(open) {
   const turner = pager("finished rounds", (page) => {
     shown = page;
     draw();
@@ -31,7 +31,7 @@ export function historyView() {
     const to = Math.min(from + PAGE_LEN, total);
     const known = [...rounds, ...older.rounds];
     if (known.length < to) request(known);
-    keyed(byId("history-rows"), known.slice(from, to), (round) => `${round.roundId} ${round.transactionHash}`, historyRow);
+    keyed(byId("history-rows"), known.slice(from, to), (round) => `${round.roundId} ${round.transactionHash}`, () => historyRow(open));
     show(byId("history-table"), total > 0);
     show(byId("history-empty"), total === 0);
     if (summary) setText(byId("history-summary"), total > 0 ? summaryWords(summary) : "");
@@ -63,31 +63,36 @@ function summaryWords({ totalRounds, completedRounds, refundedRounds, totalVolum
   return `${counted(totalRounds, "round")} kept: ${grouped(completedRounds)} drawn, ${grouped(refundedRounds)} refunded, ${etherShort(totalVolumeWei)} ETH in all`;
 }
 
-function historyRow({ roundId }) {
-  const open = make("button", { type: "button", class: "plain", "aria-label": `Details of round ${roundId}` }, grouped(roundId));
-  open.addEventListener("click", () => openDetails(roundId, false));
+function historyRow(open) {
+  let shown = null;
+  const link = make("a", null);
+  // A round has a page of its own; opened from here it stays on this one.
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    open(shown);
+  });
   const ended = make("td", { class: "wide" });
   const result = make("td");
   const pot = make("td", { class: "number" });
   const prize = make("td", { class: "number wide" });
   const players = make("td", { class: "number wide" });
   const check = make("td");
-  const node = make("tr", null, make("th", { scope: "row" }, open), ended, result, pot, prize, players, check);
+  const node = make("tr", null, make("th", { scope: "row" }, link), ended, result, pot, prize, players, check);
   return {
     node,
     update(round) {
+      shown = round;
+      setText(link, grouped(round.roundId));
+      setAttribute(link, "href", serverUrl(`round/${round.roundId}`).href);
+      setAttribute(link, "aria-label", `Details of round ${round.roundId}`);
       const won = round.type === "RoundCompleted";
       fill(ended, round.finishedAt, () => time(round.finishedAt));
-      fill(result, round.transactionHash, () => (won ? address(round.winner) : make("span", { class: "muted clip", title: round.refundReason }, round.refundReason)));
-      amount(pot, round.totalPotWei);
-      amount(prize, won ? round.winnerPrizeWei : null);
+      fill(result, round.transactionHash, () => (won ? address(round.winner) : make("span", { class: "muted clip", title: round.refundReason }, foreign(reasonWords(round)))));
+      setAmount(pot, round.totalPotWei);
+      setAmount(prize, won ? round.winnerPrizeWei : null);
       setText(players, grouped(round.participantCount));
       fill(check, round.verdict ?? "refunded", () => verdictBadge(round));
     },
   };
-}
-
-function amount(cell, wei) {
-  setText(cell, wei === null ? "–" : etherShort(wei));
-  setAttribute(cell, "title", wei === null ? null : `${ether(wei)} ETH`);
 }

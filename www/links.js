@@ -2,7 +2,7 @@
 // the layout and never in the text, so that copying gives the whole value.
 
 import { make, setAttribute, setText } from "./dom.js";
-import { grouped, localTime, utcTime } from "./format.js";
+import { ether, etherShort, grouped, localTime, utcTime } from "./format.js";
 
 const TAIL_LEN = 4;
 let explorer = null;
@@ -31,17 +31,17 @@ function hex(kind, value) {
 }
 
 function linked(kind, value, className, ...children) {
-  if (explorer === null) return make("span", { class: className, title: value }, ...children);
+  const inside = make("bdi", { class: className, title: value }, ...children);
+  if (explorer === null) return inside;
   return make("a", {
-    class: className,
-    title: value,
+    class: "explored",
     href: `${explorer}/${kind}/${encodeURIComponent(value)}`,
     target: "_blank",
     rel: "noopener noreferrer",
-  }, ...children);
+  }, inside);
 }
 
-/** A <time> in the visitor's zone with UTC in its title; "unknown" for 0. */
+/** A <time> in the visitor's zone, or in UTC where that was chosen; the other one is in its title. "unknown" for 0. */
 export function time(unixSeconds) {
   const node = make("time");
   setTime(node, unixSeconds);
@@ -50,13 +50,32 @@ export function time(unixSeconds) {
 
 export function setTime(node, unixSeconds) {
   const today = new Date();
-  const key = `${unixSeconds} ${today.getDate()}`;
+  const key = `${unixSeconds} ${today.getDate()} ${showsUtc}`;
   if (shownTimes.get(node) === key) return;
   shownTimes.set(node, key);
-  setText(node, unixSeconds ? localTime(unixSeconds, today) : "unknown");
+  node.dataset.at = unixSeconds || "";
+  const [local, utc] = unixSeconds ? [localTime(unixSeconds, today), utcTime(unixSeconds)] : ["unknown", null];
+  setText(node, showsUtc && utc ? utc : local);
   setAttribute(node, "datetime", unixSeconds ? new Date(unixSeconds * 1000).toISOString() : null);
-  setAttribute(node, "title", unixSeconds ? utcTime(unixSeconds) : null);
+  setAttribute(node, "title", showsUtc ? local : utc);
 }
 
 /** What each <time> shows, and on which day it was written: the text leaves out today's date. */
 const shownTimes = new WeakMap();
+let showsUtc = false;
+
+/** Writes every time on the page in UTC, or in the visitor's zone again. */
+export function chooseUtc(chosen) {
+  showsUtc = chosen;
+  for (const node of document.querySelectorAll("time[data-at]")) setTime(node, Number(node.dataset.at));
+}
+
+/** Ether at a glance, with the whole amount in its title. */
+export function amount(wei, className = "amount") {
+  return make("span", { class: className, title: `${ether(wei)} ETH` }, `${etherShort(wei)} ETH`);
+}
+
+export function setAmount(node, wei) {
+  setText(node, wei === null ? "–" : etherShort(wei));
+  setAttribute(node, "title", wei === null ? null : `${ether(wei)} ETH`);
+}

@@ -1,12 +1,11 @@
 // The live feed: every event of the contract and every alert of the operator, newest first. What a reorganisation took
 // back stays for the record, struck through and said in words.
 
-import { fill, keyed, make, setAttribute, setText, show } from "./dom.js";
+import { byId, fill, foreign, keyed, make, setAttribute, setText, show } from "./dom.js";
 import { setTime, transaction } from "./links.js";
 import { finalityOf } from "./state.js";
 
 const FINALITY_WORDS = { latest: "may still change", safe: "safe", finalized: "final" };
-const byId = (id) => document.getElementById(id);
 
 export function renderFeed({ feed, finality }) {
   keyed(byId("feed"), feed.map((item) => ({ item, finality })), ({ item }) => item.id, feedRow);
@@ -24,7 +23,7 @@ function feedRow({ item }) {
     update({ item, finality }) {
       setAttribute(node, "data-retracted", item.retracted ? "yes" : null);
       setTime(when, item.timestamp);
-      fill(message, `${item.retracted} ${item.message}`, () => item.retracted ? make("s", null, item.message) : make("span", null, item.message));
+      fill(message, `${item.retracted} ${item.message}`, () => make(item.retracted ? "s" : "span", null, foreign(item.message)));
       setText(standing, standingOf(item, finality));
       fill(link, item.transactionHash, () => item.transactionHash ? transaction(item.transactionHash) : null);
     },

@@ -1,9 +1,9 @@
 // What the operator does and how it is: whether it will draw, when, with what balance, and what went wrong lately.
 
 import { badge } from "./badges.js";
-import { facts, fill, keyed, make, setAttribute, setText } from "./dom.js";
-import { ether, grouped } from "./format.js";
-import { address, time, transaction } from "./links.js";
+import { byId, facts, fill, foreign, keyed, make, setAttribute, setText } from "./dom.js";
+import { grouped } from "./format.js";
+import { address, amount, time, transaction } from "./links.js";
 
 const ACTIONS = {
   draw: "Draw",
@@ -12,7 +12,6 @@ const ACTIONS = {
   extend: "Extension of the betting time",
   cancel: "Cancellation",
 };
-const byId = (id) => document.getElementById(id);
 
 export function renderOperator({ operator }) {
   if (!operator) return;
@@ -24,7 +23,7 @@ export function renderOperator({ operator }) {
 
 function alertRow() {
   const severity = make("strong");
-  const words = make("span");
+  const words = make("bdi");
   const node = make("li", null, severity, " ", words);
   return {
     node,
@@ -39,9 +38,9 @@ function alertRow() {
 function entries(operator) {
   const { scheduledDrawRoundId, scheduledDrawDueAt, lastDrawAttempt, lastEventTime, watchdogLastCheck } = operator;
   return [
-    ["Now", operator.phase || (operator.keyLoaded ? "idle" : "no key is loaded: this server follows and does not draw")],
+    ["Now", operator.phase ? foreign(operator.phase) : (operator.keyLoaded ? "idle" : "no key is loaded: this server follows and does not draw")],
     ["Address", operator.address ? address(operator.address) : "none"],
-    ["Balance", operator.balanceWei === null ? "unknown" : `${ether(operator.balanceWei)} ETH`],
+    ["Balance", operator.balanceWei === null ? "unknown" : amount(operator.balanceWei)],
     ["Next draw", scheduledDrawDueAt ? make("span", null, `round ${grouped(scheduledDrawRoundId)}, due `, time(scheduledDrawDueAt)) : "none scheduled"],
     ["Last attempt", lastDrawAttempt ? time(lastDrawAttempt) : "none since the start"],
     ["Failures in a row", `${operator.consecutiveDrawFailures} of at most ${operator.maxDrawRetries}`],
@@ -59,5 +58,5 @@ function inFlight({ action, nonce, hashes, attempts }) {
 
 function rehearsal({ roundId, ready, problems }) {
   if (ready) return `✓ ready for round ${grouped(roundId)}`;
-  return `! round ${grouped(roundId)}: ${problems.join("; ")}`;
+  return make("span", null, `! round ${grouped(roundId)}: `, foreign(problems.join("; ")));
 }

@@ -1,7 +1,13 @@
-// What a round's numbers mean at a given chain time: its phase, the words for it, and the moment it waits for.
-// Pure; the bounds are the contract's own.
+// What a round's numbers mean at a given chain time: its phase, the moment that the page shows, and the words for it.
+// Pure; the bounds are the contract's own. The server writes the same words into the page before any script runs.
 
-import { counted, duration } from "./format.js";
+import { counted, duration, etherShort, grouped, odds, percent, shortHex } from "./format.js";
+
+const BETTING = 1;
+/** How long a draw stays in view when the next round has begun: a minute, or a third of a short round. */
+const RESULT_SECONDS = 60;
+/** How long a result is news while nobody bets. */
+const NEWS_SECONDS = 600;
 
 /** The phase at chain time `now` (unix seconds). Bets are taken up to and including endTime; the draw window includes both its ends. */
 export function phaseOf(round, now) {
@@ -12,100 +18,139 @@ export function phaseOf(round, now) {
   return now <= round.maxDrawTime ? "draw_window" : "overdue";
 }
 
-const BETTING = 1;
+/** How a countdown's target lies: {until} counts down to it, {since} counts up from it. */
+const CLOCKS = {
+  betting: (round) => ({ until: round.endTime }),
+  closed: (round) => ({ until: round.minDrawTime }),
+  draw_window: (round) => ({ since: round.minDrawTime }),
+  overdue: (round) => ({ since: round.maxDrawTime }),
+};
 
-/** {headline, detail, until, untilLabel}: until is a unix second of chain time, or null when no end is fixed. */
-export function describe(round, phase, config, operator) {
-  switch (phase) {
+/**
+ * What the first screen shows: {kind, roundId, clock, finished}. `kind` is a phase, "drawn", "refunded" or "unknown";
+ * `finished` is the row of the finished round that is shown, or null. `pinned` is a row that the visitor asked for.
+ */
+export function momentOf({ round, history, config }, now, pinned, dismissedId) {
+  if (pinned) return finishedMoment(pinned);
+  if (!round || now === null) return { kind: "unknown", roundId: null, clock: null, finished: null };
+  const phase = phaseOf(round, now);
+  const last = history.rounds[0] ?? null;
+  const age = last ? now - last.finishedAt : Infinity;
+  if (last && last.roundId !== dismissedId && last.roundId === round.roundId - 1) {
+    const stays = phase === "waiting" ? NEWS_SECONDS : Math.min(RESULT_SECONDS, (config?.bettingDurationSeconds ?? 180) / 3);
+    if (age < stays && (phase === "waiting" || phase === "betting")) return finishedMoment(last);
+  }
+  return { kind: phase, roundId: round.roundId, clock: CLOCKS[phase]?.(round) ?? null, finished: phase === "waiting" ? last : null };
+}
+
+function finishedMoment(row) {
+  return { kind: row.type === "RoundCompleted" ? "drawn" : "refunded", roundId: row.roundId, clock: null, finished: row };
+}
+
+/** The words of the first screen: {kicker, big, line, pot, potLine}; `big` is null where a clock stands. `mine` is my stake and `held` the winner's, in wei, where they are known. */
+export function wordsOf(moment, state, mine = null, held = null) {
+  const { round, config, operator } = state;
+  const name = moment.roundId === null ? "" : `Round ${grouped(moment.roundId)}`;
+  switch (moment.kind) {
     case "waiting":
-      return {
-        headline: "Waiting for the first bet",
-        detail: config
-          ? `The first bet starts the round. Betting then stays open for ${duration(config.bettingDurationSeconds)}.`
-          : "The first bet starts the round.",
-        until: null,
-        untilLabel: "",
-      };
+      return { kicker: name, big: "Opens with the first bet", line: waitingLine(config), ...lastPot(moment.finished) };
     case "betting":
-      return {
-        headline: "Betting is open",
-        detail: bettingDetail(round, config),
-        until: round.endTime,
-        untilLabel: "until betting closes",
-      };
+      return { kicker: `${name} is open`, big: null, line: "to bet in this round, then one wei is drawn", ...runningPot(round, config) };
     case "closed":
-      return {
-        headline: "Betting is closed",
-        detail: "No bet is taken any more. The draw may be mined as soon as the draw window opens.",
-        until: round.minDrawTime,
-        untilLabel: "until the draw window opens",
-      };
+      return { kicker: `${name} is closed`, big: null, line: "until one wei of the pot can be drawn", ...runningPot(round, config) };
     case "draw_window":
-      return {
-        headline: isBeing(operator, round, "draw") ? "Drawing now" : "Draw due",
-        detail: isBeing(operator, round, "draw")
-          ? "The operator's draw transaction is on its way. The block that includes it decides who wins."
-          : tooFew(round, config)
-            ? "Too few players: the draw will return every bet."
-            : "The operator draws the winner in the first block it can. If the window passes without a draw, every bet is returned.",
-        until: round.maxDrawTime,
-        untilLabel: "until the draw window ends",
-      };
+      return { kicker: `${name}: ${drawingWords(round, config, operator)}`, big: null, line: "since the first block that could draw it", ...runningPot(round, config) };
     case "overdue":
-      return {
-        headline: isBeing(operator, round, "refund") ? "Refunding now" : "Overdue: refund",
-        detail:
-          "The draw window has passed, so this round cannot be drawn any more. What is left is to return every bet: refundExpiredRound() on the contract does that, and anyone may call it.",
-        until: null,
-        untilLabel: "",
-      };
+      return { kicker: `${name} was not drawn in time`, big: null, line: "late. Nobody can win it any more: every bet goes back.", ...runningPot(round, config, "to return to") };
+    case "stuck":
+      return { kicker: `${name} is stuck`, big: "Do not bet", line: "It ended without a bet. The contract takes nothing more in this round; no money is in it.", pot: null, potLine: "Nobody has lost anything" };
+    case "drawn":
+      return drawnWords(name, moment.finished, held);
+    case "refunded":
+      return refundedWords(name, moment.finished, mine);
     default:
-      return {
-        headline: "Stuck",
-        detail: "Betting ended without a single bet. The contract accepts nothing for such a round any more; no money is in it.",
-        until: null,
-        untilLabel: "",
-      };
+      return { kicker: "Reading the chain", big: "–", line: "What runs here is not known yet.", pot: null, potLine: "The pot is not known yet" };
   }
 }
 
-function bettingDetail(round, config) {
-  if (BigInt(round.totalPotWei) === 0n) {
-    return "Nobody has bet yet. The round needs a bet, or more time from the operator, before betting closes.";
-  }
-  if (tooFew(round, config)) {
-    const missing = config.minParticipants - round.participantCount;
-    return `${counted(missing, "more player")} needed: with fewer than ${config.minParticipants} the draw returns every bet.`;
-  }
-  return "Every wei in the pot has the same chance: the more you hold of it, the better your odds.";
+function waitingLine(config) {
+  return config ? `Betting then stays open for ${duration(config.bettingDurationSeconds)}.` : "The first bet starts the round.";
 }
 
-function tooFew(round, config) {
-  return Boolean(config) && config.minParticipants > round.participantCount;
+function runningPot(round, config, verb = null) {
+  const { totalPotWei, participantCount } = round;
+  const players = counted(participantCount, "player");
+  const missing = config ? config.minParticipants - participantCount : 0;
+  if (verb) return { pot: totalPotWei, potLine: `${verb} ${players}` };
+  if (missing > 0) return { pot: totalPotWei, potLine: `${players} · ${grouped(missing)} more needed for a draw` };
+  return { pot: totalPotWei, potLine: config ? `${players} · winner takes ${etherShort(prizeOf(totalPotWei, config))}` : players };
 }
 
-function isBeing(operator, round, action) {
+/** The pot less the commission, as the contract rounds it. */
+export function prizeOf(potWei, config) {
+  const pot = BigInt(potWei);
+  return pot - (pot * BigInt(config.commissionBps)) / 10000n;
+}
+
+function lastPot(last) {
+  if (!last) return { pot: null, potLine: "No round has finished yet" };
+  if (last.type === "RoundCompleted") {
+    return { pot: last.winnerPrizeWei, potLine: `went to ${shortHex(last.winner)} in round ${grouped(last.roundId)}` };
+  }
+  return { pot: last.totalPotWei, potLine: `of round ${grouped(last.roundId)} went back to its players` };
+}
+
+function drawingWords(round, config, operator) {
+  if (config && config.minParticipants > round.participantCount) return "too few players, the draw returns every bet";
   const inFlight = operator?.inFlight;
-  return Boolean(inFlight && inFlight.roundId === round.roundId && inFlight.action.startsWith(action));
+  if (inFlight?.roundId === round.roundId && inFlight.action.startsWith("draw")) return "the draw is on its way";
+  return "the draw is due";
 }
 
-/** The bar of phases: [{key, label, to, progress, current}] with progress from 0 to 1 at chain time `now`. */
-export function segments(round, phase, now) {
-  const started = phase !== "waiting";
-  return [
-    ["betting", "Betting", round.startTime, round.endTime],
-    ["closed", "Closed", round.endTime, round.minDrawTime],
-    ["draw_window", "Draw window", round.minDrawTime, round.maxDrawTime],
-  ].map(([key, label, from, to]) => ({
-    key,
-    label,
-    to: started ? to : null,
-    progress: started ? progress(from, to, now) : 0,
-    current: key === phase,
-  }));
+function drawnWords(name, row, held) {
+  const pot = BigInt(row.totalPotWei);
+  return {
+    kicker: pot > 0n ? `${name} is drawn. The needle fell on wei ${grouped(pointOf(row))}` : `${name} is drawn`,
+    big: shortHex(row.winner),
+    line: "takes it",
+    pot: row.winnerPrizeWei,
+    potLine: held === null ? `of ${etherShort(pot)} in the pot` : `held ${percent(held, pot)}, ${chance(held, pot)}`,
+  };
 }
 
-function progress(from, to, now) {
-  if (now >= to) return 1;
-  return now <= from ? 0 : (now - from) / (to - from);
+/** The wei that was drawn: the seed modulo the pot. */
+export const pointOf = ({ randomSeed, totalPotWei }) => BigInt(randomSeed) % BigInt(totalPotWei);
+
+const chance = (held, pot) => odds(held, pot).replace("about 1 in", "1 chance in");
+
+function refundedWords(name, row, mine) {
+  return {
+    kicker: `${name} was refunded`,
+    big: "Everyone is paid back",
+    line: mine ? `${reasonWords(row)} Your ${etherShort(mine)} ETH came back to you.` : reasonWords(row),
+    pot: row.totalPotWei,
+    potLine: `went back to ${counted(row.participantCount, "player")}`,
+  };
+}
+
+const REASONS = {
+  "Insufficient participants": "Too few players took part for a draw.",
+  "Draw time expired - public refund": "Nobody drew it within its window.",
+  "Operator-initiated refund": "The operator called it off.",
+};
+
+/** Why a round was refunded, in words; the contract's own where they are not known. */
+export function reasonWords({ refundReason }) {
+  return REASONS[refundReason] ?? `The contract says: ${refundReason}.`;
+}
+
+/** How far the running span of time has come, from 0 to 1, for the bar under the strip. */
+export function progressOf(kind, round, now) {
+  const [from, to] = {
+    betting: [round?.startTime, round?.endTime],
+    closed: [round?.endTime, round?.minDrawTime],
+    draw_window: [round?.minDrawTime, round?.maxDrawTime],
+  }[kind] ?? [0, 0];
+  if (!to || now === null || to <= from) return 0;
+  return Math.min(1, Math.max(0, (now - from) / (to - from)));
 }

@@ -1,8 +1,7 @@
 // The feed's messages folded into one state. Pure: apply() never touches the state it is given, so a reader sees by
-// identity which parts changed. What is kept equals what a new snapshot would bring; only the live feed holds more,
-// because it also shows, struck through, what a reorganisation of the chain took away.
+// identity which parts changed. What is kept equals what a new snapshot would bring, or holds more: the live feed also
+// what a reorganisation of the chain took away, and the players all that were ever heard of in this round.
 
-const PARTICIPANTS_LEN = 200;
 const HISTORY_LEN = 20;
 const FEED_LEN = 100;
 
@@ -18,6 +17,7 @@ export const EMPTY = Object.freeze({
   config: null,
   connection: null,
   finality: { safeBlock: 0, finalizedBlock: 0 },
+  deployment: null,
 });
 
 const OWN_TO_A_CONNECTION = new Set(["snapshot", "heartbeat", "shutdown"]);
@@ -52,7 +52,7 @@ function fromSnapshot(payload) {
       roundId: participants.roundId,
       totalParticipants: participants.totalParticipants,
       totalAmountWei: participants.totalAmountWei,
-      list: participants.participants,
+      list: ranked(participants.participants.map(entryOf)),
     },
     history: payload.history,
     feed: payload.liveFeed,
@@ -60,6 +60,7 @@ function fromSnapshot(payload) {
     config: payload.config,
     connection: payload.connection,
     finality: payload.finality,
+    deployment: payload.deployment ?? null,
   };
 }
 
@@ -76,20 +77,72 @@ const CHANGES = {
   reorg: withReorg,
 };
 
+/** Players by amount, descending, then by first bet: {address, wei, order}. Each bet moves one entry of the list. */
 function withParticipants(participants, update) {
   const { roundId, totalParticipants, totalAmountWei, changed } = update;
   const replaces = update.replacesAll || participants.roundId !== roundId;
-  const changedAddresses = new Set(changed.map((entry) => entry.address));
-  const kept = replaces ? [] : participants.list.filter((entry) => !changedAddresses.has(entry.address));
-  const list = [...kept, ...changed].sort(byAmountThenFirstBet).slice(0, PARTICIPANTS_LEN);
+  const list = replaces ? ranked(changed.map(entryOf)) : placed(participants.list, changed.map(entryOf));
   return { roundId, totalParticipants, totalAmountWei, list };
 }
 
+function placed(list, changed) {
+  const addresses = new Set(changed.map((entry) => entry.address));
+  const next = list.filter((entry) => !addresses.has(entry.address));
+  for (const entry of changed) {
+    let [low, high] = [0, next.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (byAmountThenFirstBet(next[middle], entry) < 0) low = middle + 1;
+      else high = middle;
+    }
+    next.splice(low, 0, entry);
+  }
+  return next;
+}
+
+const entryOf = ({ address, totalAmountWei, order }) => ({ address, wei: BigInt(totalAmountWei), order });
+const ranked = (list) => [...list].sort(byAmountThenFirstBet);
+
 function byAmountThenFirstBet(a, b) {
-  const left = BigInt(a.totalAmountWei);
-  const right = BigInt(b.totalAmountWei);
-  if (left !== right) return left > right ? -1 : 1;
+  if (a.wei !== b.wei) return a.wei > b.wei ? -1 : 1;
   return a.order - b.order;
+}
+
+/** The state with further players, asked for page by page. What the feed said of one is newer: bets only add up. */
+export function withPlayers(state, roundId, rows) {
+  const { participants } = state;
+  if (participants.roundId !== roundId) return state;
+  const known = new Map(participants.list.map((entry) => [entry.address, entry]));
+  for (const entry of rows.map(entryOf)) {
+    const mine = known.get(entry.address);
+    if (!mine || mine.wei < entry.wei) known.set(entry.address, entry);
+  }
+  return { ...state, participants: { ...participants, list: ranked(known.values()) } };
+}
+
+/**
+ * The state as the HTTP API tells it, for when there is no feed: `told` holds the answers of api/status (status), and
+ * where they were asked for those of the players (participants), the events (activities) and the contract (config).
+ */
+export function fromAnswers(state, { status, participants, activities, config }) {
+  const { asOf, round, lastRounds, operator, chain } = status;
+  const others = state.history.rounds.filter((known) => lastRounds.every((row) => row.roundId !== known.roundId));
+  return {
+    ...state,
+    epoch: state.epoch ?? "",
+    asOf,
+    round: round.roundId === null ? null : round,
+    participants: participants
+      ? { ...participants, list: ranked(participants.participants.map(entryOf)) }
+      : { ...state.participants, ...status.participants },
+    history: { ...state.history, rounds: [...lastRounds, ...others].slice(0, HISTORY_LEN) },
+    feed: activities?.activities ?? state.feed,
+    operator,
+    config: config ?? state.config,
+    connection: chain.connection,
+    finality: chain.finality,
+    deployment: status.deployment ?? state.deployment,
+  };
 }
 
 function withFinished(history, round, summary = history.summary) {

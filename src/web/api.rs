@@ -15,6 +15,7 @@ use crate::lottery::contract::ABI_JSON;
 use crate::lottery::history::FinishedRound;
 use crate::lottery::proof::Verdict;
 use crate::lottery::snapshot::Snapshot;
+use crate::web::assets::{self, Asset, Site};
 use crate::web::commands::{self, Asked};
 use crate::web::http::{Port, Reply, Request};
 use crate::web::query::{BadQuery, Query};
@@ -24,7 +25,7 @@ use crate::web::reply::{
 };
 use crate::web::routes::{self, Endpoint};
 use crate::web::shown::{shown, shown_bytes};
-use crate::web::{assets, metrics, openapi, view};
+use crate::web::{metrics, openapi, view};
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,8 @@ pub struct ApiConfig {
     pub key_address: Option<Address>,
     pub round_history_max: usize,
     pub live_feed_max_entries: usize,
+    /// A further script that the page loads, for demonstrations.
+    pub added_script: Option<&'static Packed>,
 }
 
 /// What has been said of wrong tokens.
@@ -118,7 +121,7 @@ impl Api {
         if let Some(asset) = assets::find(&request.path) {
             return match asks_methods(request, READ_METHODS)? {
                 Some(methods) => Ok(methods),
-                None => Ok(asset.body(&snapshot)),
+                None => self.asset(asset, &snapshot, request),
             };
         }
         if request.path == "*" {
@@ -129,10 +132,7 @@ impl Api {
             return Ok(Body::Methods(FEED_METHODS));
         }
         let Some((route, value)) = routes::find(&request.path) else {
-            let path = shown(&request.path);
-            let message =
-                format!("there is nothing at {path}; GET /api/openapi.json lists what there is");
-            return Err(refusal(404, "not_found", message));
+            return Err(nothing_at(&request.path));
         };
         let allowed = match route.is_command() {
             true => COMMAND_METHODS,
@@ -143,6 +143,19 @@ impl Api {
         }
         let query = Query::parse(request, route.parameters)?;
         self.serve(route.endpoint, value, &query, request, &snapshot)
+    }
+
+    fn asset(&self, asset: Asset, snapshot: &Snapshot, request: &Request) -> Answer {
+        let site = Site {
+            chain_id: self.config.chain_id,
+            contract: to_checksum(&self.config.contract_address),
+            explorer_url: self.config.explorer_url.as_deref(),
+            added_script: self.config.added_script,
+        };
+        let chain_time = snapshot.chain_time_at(self.clock.now());
+        asset
+            .body(snapshot, chain_time, &site, request.query.as_deref())
+            .ok_or_else(|| nothing_at(&request.path))
     }
 
     /// `value` stands in the place of the path's parameter.
@@ -405,6 +418,12 @@ fn not_allowed(request: &Request, allowed: &'static str) -> Refusal {
             format!("the method is {method}, allowed here: {allowed}"),
         )
     }
+}
+
+fn nothing_at(path: &str) -> Refusal {
+    let path = shown(path);
+    let message = format!("there is nothing at {path}; GET /api/openapi.json lists what there is");
+    refusal(404, "not_found", message)
 }
 
 fn not_read_yet() -> Refusal {

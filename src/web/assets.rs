@@ -1,144 +1,368 @@
-//! The page's files, embedded in the binary, and the few words of state that a browser without JavaScript gets.
+//! The page: its files, embedded in the binary, and its first screen as the server writes it.
+//!
+//! The script is one file of all modules under www/, so that the first paint costs three requests: each module becomes
+//! a function that is called once, its imports and exports become names of the others. Comments stay behind.
 
+use std::fmt::Write;
 use std::sync::LazyLock;
 
-use crate::lottery::history::Outcome;
 use crate::lottery::snapshot::Snapshot;
 use crate::web::reply::{Body, Packed};
-use crate::web::view;
+use crate::web::view::{self, escape, hero, Hero};
 
-pub struct Asset {
-    path: &'static str,
-    file: File,
+/// What the page is told about where it lives.
+pub struct Site<'a> {
+    pub chain_id: u64,
+    pub contract: String,
+    pub explorer_url: Option<&'a str>,
+    /// A further script that the page loads, for demonstrations.
+    pub added_script: Option<&'static Packed>,
 }
 
-enum File {
-    /// Rendered anew for each reader.
-    Page(&'static str),
-    Packed(LazyLock<Packed>),
+/// What a path of the page stands for.
+#[derive(Clone, Copy)]
+pub enum Asset {
+    /// Rendered anew for each reader; with the number of the finished round whose page it is.
+    Page(Option<u64>),
+    Packed(&'static LazyLock<Packed>),
+    Added,
+}
+
+const ADDED: &str = "/added.js";
+
+static TEMPLATE: LazyLock<String> =
+    LazyLock::new(|| without_comments(include_str!("../../www/index.html"), &[]));
+
+static STYLE: LazyLock<Packed> = LazyLock::new(|| {
+    let sheet = without_comments(include_str!("../../www/style.css"), &[("/*", "*/")]);
+    // In our sheet no text holds these, so that only spaces are lost.
+    let sheet = [" { ", "; ", ": ", ", ", ";\n", "{\n"]
+        .iter()
+        .fold(sheet, |sheet, spaced| sheet.replace(spaced, spaced.trim()));
+    Packed::new("text/css; charset=utf-8", sheet.as_bytes())
+});
+
+static SCRIPT: LazyLock<Packed> = LazyLock::new(|| script(&bundle(MODULES)));
+
+macro_rules! modules {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../www/", $name)))),*]
+    };
+}
+
+/// In an order in which each imports only from those before it.
+const MODULES: &[(&str, &str)] = modules![
+    "dom.js",
+    "format.js",
+    "keccak.js",
+    "abi.js",
+    "check.js",
+    "api.js",
+    "clock.js",
+    "links.js",
+    "badges.js",
+    "state.js",
+    "round.js",
+    "strip.js",
+    "feed.js",
+    "wallet.js",
+    "track.js",
+    "witness.js",
+    "hero.js",
+    "bet.js",
+    "details.js",
+    "players.js",
+    "history.js",
+    "live.js",
+    "operator.js",
+    "app.js",
+];
+
+pub fn find(path: &str) -> Option<Asset> {
+    match path {
+        "/" | "/index.html" => Some(Asset::Page(None)),
+        "/style.css" => Some(Asset::Packed(&STYLE)),
+        "/app.js" => Some(Asset::Packed(&SCRIPT)),
+        ADDED => Some(Asset::Added),
+        _ => {
+            let digits = path.strip_prefix("/round/")?;
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let number = digits.parse().ok().filter(|id| is_number && *id > 0)?;
+            Some(Asset::Page(Some(number)))
+        }
+    }
+}
+
+/// A script that the page is to load beside its own; it lives as long as the process.
+pub fn added_script(source: &str) -> &'static Packed {
+    Box::leak(Box::new(script(source)))
+}
+
+fn script(source: &str) -> Packed {
+    Packed::new("text/javascript; charset=utf-8", source.as_bytes())
 }
 
 impl Asset {
-    pub fn body(&'static self, snapshot: &Snapshot) -> Body {
-        match &self.file {
-            File::Page(template) => Body::Page(page(template, snapshot)),
-            File::Packed(packed) => Body::Packed(packed),
-        }
+    /// None where there is nothing after all. `query` names the content of a file that never changes under that name.
+    pub fn body(
+        self,
+        snapshot: &Snapshot,
+        chain_time: u64,
+        site: &Site,
+        query: Option<&str>,
+    ) -> Option<Body> {
+        let packed = match self {
+            Asset::Page(round) => return Some(Body::Page(page(snapshot, chain_time, site, round))),
+            Asset::Packed(packed) => packed,
+            Asset::Added => site.added_script?,
+        };
+        let is_named = query.and_then(|query| query.strip_prefix("v=")) == Some(packed.digest());
+        Some(match is_named {
+            true => Body::Named(packed),
+            false => Body::Packed(packed),
+        })
     }
 }
 
-macro_rules! page {
-    ($path:literal, $file:literal) => {
-        Asset {
-            path: $path,
-            file: File::Page(include_str!(concat!("../../www/", $file))),
-        }
+/// The page with the current state, or the result of one round, in its first screen.
+fn page(snapshot: &Snapshot, chain_time: u64, site: &Site, round: Option<u64>) -> String {
+    let root = if round.is_some() { "../" } else { "./" };
+    let own = round.and_then(|id| snapshot.history.iter().find(|known| known.round_id == id));
+    let shown = match own {
+        Some(finished) => hero::finished(finished),
+        None => view::hero(snapshot, chain_time),
     };
+    let added = site.added_script.map_or(String::new(), |packed| {
+        let digest = packed.digest();
+        format!("<script type=\"module\" src=\"{root}added.js?v={digest}\"></script>")
+    });
+    render(|name| {
+        let text = match name {
+            "root" => root.to_owned(),
+            "style" => format!("{root}style.css?v={}", STYLE.digest()),
+            "script" => format!("{root}app.js?v={}", SCRIPT.digest()),
+            "added" => return added.clone(),
+            "chain_id" => site.chain_id.to_string(),
+            "contract" => site.contract.clone(),
+            "explorer_url" => site.explorer_url.unwrap_or_default().to_owned(),
+            "own_round" => round.map_or(String::new(), |id| id.to_string()),
+            "as_of" => as_of(snapshot),
+            "least" => snapshot
+                .config
+                .as_deref()
+                .map_or(String::new(), |config| view::ether(config.min_bet_wei)),
+            "strip" => return shown.strip.svg.clone(),
+            "results" => return results(snapshot, root),
+            name => return hero_text(&shown, name),
+        };
+        escape(&text)
+    })
 }
 
-macro_rules! asset {
-    ($path:literal, $file:literal, $content_type:expr) => {
-        Asset {
-            path: $path,
-            file: File::Packed(LazyLock::new(|| {
-                let bytes = include_bytes!(concat!("../../www/", $file));
-                Packed::new($content_type, bytes)
-            })),
-        }
+fn hero_text(hero: &Hero, name: &str) -> String {
+    let text = match name {
+        "title" => &hero.title,
+        "description" => &hero.description,
+        "phase" => hero.kind,
+        "kicker" => &hero.kicker,
+        "big" => hero.big.as_deref().unwrap_or_default(),
+        "big_hidden" => hidden(hero.big.is_none()),
+        "clock" => &hero.clock,
+        "clock_hidden" => hidden(hero.big.is_some()),
+        "line" => &hero.line,
+        "pot" => &hero.pot,
+        "pot_line" => &hero.pot_line,
+        "note" => &hero.note,
+        "strip_words" => &hero.strip.words,
+        "bet_title" => match hero.kind {
+            "betting" => "Bet in this round",
+            "waiting" | "drawn" | "refunded" => "The next round opens with the first bet",
+            _ => "This round takes no more bets",
+        },
+        "odds" => "\u{a0}",
+        _ => "",
     };
+    escape(text)
 }
 
-const CSS: &str = "text/css; charset=utf-8";
-const JS: &str = "text/javascript; charset=utf-8";
-
-static ASSETS: [Asset; 21] = [
-    page!("/", "index.html"),
-    page!("/index.html", "index.html"),
-    asset!("/style.css", "style.css", CSS),
-    asset!("/api.js", "api.js", JS),
-    asset!("/app.js", "app.js", JS),
-    asset!("/badges.js", "badges.js", JS),
-    asset!("/clock.js", "clock.js", JS),
-    asset!("/details.js", "details.js", JS),
-    asset!("/dom.js", "dom.js", JS),
-    asset!("/feed.js", "feed.js", JS),
-    asset!("/format.js", "format.js", JS),
-    asset!("/history.js", "history.js", JS),
-    asset!("/links.js", "links.js", JS),
-    asset!("/live.js", "live.js", JS),
-    asset!("/operator.js", "operator.js", JS),
-    asset!("/participants.js", "participants.js", JS),
-    asset!("/proof.js", "proof.js", JS),
-    asset!("/result.js", "result.js", JS),
-    asset!("/round.js", "round.js", JS),
-    asset!("/state.js", "state.js", JS),
-    asset!("/top.js", "top.js", JS),
-];
-
-pub fn find(path: &str) -> Option<&'static Asset> {
-    ASSETS.iter().find(|asset| asset.path == path)
-}
-
-const STATE_BEGINS: &str = "<!--state-->";
-const STATE_ENDS: &str = "<!--/state-->";
-
-/// The page with the current state between its two marks, for readers without JavaScript.
-fn page(template: &str, snapshot: &Snapshot) -> String {
-    let parts = template
-        .split_once(STATE_BEGINS)
-        .and_then(|(before, rest)| Some((before, rest.split_once(STATE_ENDS)?.1)));
-    match parts {
-        Some((before, after)) => format!(
-            "{before}{STATE_BEGINS}{}{STATE_ENDS}{after}",
-            state(snapshot)
-        ),
-        None => template.to_owned(),
+fn hidden(is_hidden: bool) -> &'static str {
+    match is_hidden {
+        true => "hidden",
+        false => "",
     }
 }
 
-fn state(snapshot: &Snapshot) -> String {
-    let mut html = String::new();
-    match &snapshot.round {
-        Some(round) => {
-            let phase = round.phase(snapshot.head.map_or(0, |head| head.timestamp));
-            html.push_str(&format!(
-                "<p>Round {}: {}. Pot: {} ETH from {} players.</p>",
-                round.round_id,
-                phase.label().replace('_', " "),
-                view::ether(round.total_pot_wei),
-                round.participant_count
-            ));
-        }
-        None => html.push_str("<p>The chain has not been read yet.</p>"),
+fn as_of(snapshot: &Snapshot) -> String {
+    snapshot.head.map_or_else(
+        || "Connecting…".to_owned(),
+        |head| format!("As of block {}", view::grouped(head.number)),
+    )
+}
+
+/// The finished rounds for readers without JavaScript, each linked to its own page.
+fn results(snapshot: &Snapshot, root: &str) -> String {
+    let mut html = String::from("<h2>Finished rounds</h2><ul>");
+    for round in snapshot.history.iter() {
+        let shown = hero::finished(round);
+        let id = round.round_id;
+        let title = escape(shown.title.trim_end_matches(" · Lottery"));
+        let more = escape(&shown.description);
+        let _ = write!(
+            html,
+            "<li><a href=\"{root}round/{id}\">{title}</a>. {more}</li>"
+        );
     }
-    if !snapshot.history.is_empty() {
-        html.push_str("<ul>");
-        for round in snapshot.history.iter() {
-            let end = match &round.outcome {
-                Outcome::Completed {
-                    winner,
-                    winner_prize_wei,
-                    ..
-                } => {
-                    format!(
-                        "{} won {} ETH",
-                        view::address(*winner),
-                        view::ether(*winner_prize_wei)
-                    )
-                }
-                Outcome::Refunded { reason } => format!("refunded: {}", escape(reason)),
-            };
-            html.push_str(&format!("<li>Round {}: {end}</li>", round.round_id));
-        }
-        html.push_str("</ul>");
+    html.push_str("</ul>");
+    html
+}
+
+/// Fills the template's {{names}}.
+fn render(value: impl Fn(&str) -> String) -> String {
+    let mut html = String::with_capacity(2 * TEMPLATE.len());
+    let mut parts = TEMPLATE.split("{{");
+    html.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let (name, after) = part.split_once("}}").unwrap_or(("", part));
+        html.push_str(&value(name));
+        html.push_str(after);
     }
     html
 }
 
-/// What comes from the chain is text, never HTML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+/// One script of all modules: each a function that is called once and answers what it exports.
+fn bundle(modules: &[(&str, &str)]) -> String {
+    let mut script = String::from("const modules = {};\n");
+    for (name, source) in modules {
+        let (mut body, mut exports) = (String::new(), Vec::new());
+        let bare = without_comments(source, &[("/**", "*/")]);
+        for line in bare.lines() {
+            if let Some((names, from)) = imports(line) {
+                let _ = writeln!(body, "const {names} = modules[\"{from}\"];");
+                continue;
+            }
+            let declared = line.strip_prefix("export ").unwrap_or(line);
+            if declared != line {
+                exports.extend(declared_name(declared));
+            }
+            body.push_str(declared);
+            body.push('\n');
+        }
+        let exports = exports.join(", ");
+        let _ = writeln!(
+            script,
+            "modules[\"{name}\"] = (() => {{\n{body}return {{ {exports} }};\n}})();"
+        );
+    }
+    script
+}
+
+/// `import { a, b } from "./c.js";` as its names and its file.
+fn imports(line: &str) -> Option<(&str, &str)> {
+    let (names, from) = line.strip_prefix("import ")?.split_once(" from \"./")?;
+    Some((names, from.strip_suffix("\";")?))
+}
+
+/// The name that follows const, function or class.
+fn declared_name(declaration: &str) -> Option<&str> {
+    let rest = declaration.strip_prefix("async ").unwrap_or(declaration);
+    let (_, rest) = rest.split_once(' ')?;
+    rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .next()
+}
+
+/// Without indentation, empty lines, and comments that have lines of their own: the files are written so.
+fn without_comments(source: &str, blocks: &[(&str, &str)]) -> String {
+    let mut kept = String::with_capacity(source.len());
+    let mut until: Option<&str> = None;
+    for line in source.lines().map(str::trim) {
+        if let Some(end) = until {
+            until = (!line.ends_with(end)).then_some(end);
+            continue;
+        }
+        let block = blocks.iter().find(|(begin, _)| line.starts_with(begin));
+        if let Some((_, end)) = block {
+            until = (!line.ends_with(end)).then_some(end);
+        } else if !line.is_empty() && !line.starts_with("//") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_stays_small() {
+        let page = TEMPLATE.len() + STYLE.bytes().len() + SCRIPT.bytes().len();
+        assert!(page <= 150_000, "the page is {page} bytes");
+        let html = Packed::new("text/html", TEMPLATE.as_bytes());
+        let packed = html.gzip().len() + STYLE.gzip().len() + SCRIPT.gzip().len();
+        assert!(packed <= 48_000, "the page is {packed} bytes compressed");
+    }
+
+    #[test]
+    fn every_module_of_the_page_is_in_its_script_once() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/www");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".js"))
+            .collect();
+        files.sort();
+        let mut known: Vec<&str> = MODULES.iter().map(|(name, _)| *name).collect();
+        known.sort_unstable();
+        assert_eq!(files, known);
+    }
+
+    #[test]
+    fn modules_import_only_from_those_before_them_and_what_these_export() {
+        for (index, (name, source)) in MODULES.iter().enumerate() {
+            for line in source.lines().filter(|line| line.starts_with("import ")) {
+                let (names, from) = imports(line).unwrap_or_else(|| panic!("{name}: {line}"));
+                let before = MODULES[..index].iter().find(|(known, _)| *known == from);
+                let (_, exporter) = before.unwrap_or_else(|| panic!("{name} imports {from}"));
+                for wanted in names.trim_matches(['{', '}', ' ']).split(", ") {
+                    let is_there = exporter
+                        .lines()
+                        .filter_map(|line| line.strip_prefix("export "))
+                        .any(|line| declared_name(line) == Some(wanted));
+                    assert!(is_there, "{name} imports {wanted} from {from}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_module_becomes_a_function_that_answers_what_it_exports() {
+        let source = "// About it.\nimport { a } from \"./b.js\";\n\n/** Doc. */\nexport async function c() {\n  return a;\n}\n\
+                      export const d = 1;\n";
+        assert_eq!(
+            bundle(&[("e.js", source)]),
+            "const modules = {};\nmodules[\"e.js\"] = (() => {\nconst { a } = modules[\"b.js\"];\n\
+             async function c() {\nreturn a;\n}\nconst d = 1;\nreturn { c, d };\n})();\n"
+        );
+    }
+
+    #[test]
+    fn rounds_have_pages_of_their_own() {
+        for (path, round) in [
+            ("/", Some(None)),
+            ("/index.html", Some(None)),
+            ("/round/7", Some(Some(7))),
+            ("/round/0", None),
+            ("/round/+7", None),
+            ("/round/7/", None),
+            ("/round/", None),
+            ("/round/99999999999999999999", None),
+        ] {
+            let found = find(path).map(|asset| match asset {
+                Asset::Page(round) => round,
+                _ => panic!("{path} is a file"),
+            });
+            assert_eq!(found, round, "{path}");
+        }
+    }
 }

@@ -57,6 +57,7 @@ impl Fixture {
                 key_address: Some(address(0x0e)),
                 round_history_max: 20,
                 live_feed_max_entries: 1_000,
+                added_script: None,
             },
             snapshot: SharedSnapshot::new(Arc::new(snapshot)),
             operator: OperatorHandle::new(sender, clock.clone()),

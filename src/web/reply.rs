@@ -15,6 +15,7 @@ const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self';
                         connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const JSON: &str = "application/json";
 const NO_CACHE: &str = "no-cache";
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
 const NO_STORE: &str = "no-store";
 /// Below this a compressed answer is hardly smaller: it fits in one packet anyway.
 const GZIP_FROM_BYTES: usize = 1_025;
@@ -30,6 +31,8 @@ pub enum Body {
     /// Will never change again.
     Immutable(Value),
     Packed(&'static Packed),
+    /// Asked for under a name that tells its content.
+    Named(&'static Packed),
     Page(String),
     Text {
         content_type: &'static str,
@@ -72,6 +75,20 @@ impl Packed {
             gzip: gzip(bytes, Compression::best()).into(),
             digest: digest(bytes),
         }
+    }
+
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    #[cfg(test)]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[cfg(test)]
+    pub fn gzip(&self) -> &[u8] {
+        &self.gzip
     }
 }
 
@@ -152,12 +169,8 @@ fn draft(answer: Answer) -> Draft {
     let mut headers = Vec::new();
     let (status, content_type, caching, payload) = match answer {
         Ok(Body::Json(status, body)) => (status, JSON, NO_CACHE, json(&body)),
-        Ok(Body::Immutable(body)) => (
-            200,
-            JSON,
-            "public, max-age=31536000, immutable",
-            json(&body),
-        ),
+        Ok(Body::Immutable(body)) => (200, JSON, FOR_EVER, json(&body)),
+        Ok(Body::Named(packed)) => (200, packed.content_type, FOR_EVER, Payload::Packed(packed)),
         Ok(Body::Packed(packed)) => (200, packed.content_type, NO_CACHE, Payload::Packed(packed)),
         Ok(Body::Page(html)) => {
             headers.push(("Content-Security-Policy", PAGE_CSP.to_owned()));

@@ -19,17 +19,22 @@ use crate::lottery::snapshot::{
 };
 
 mod health;
+pub mod hero;
 mod history;
 mod items;
 mod operator;
+mod strip;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use crate::lottery::words::ether;
 pub use health::{checks, health, status, Vitals};
+pub use hero::{hero, Hero};
 pub use history::{fairness, finished_round, history, verified_round};
 pub use items::activities;
 pub use operator::{accepted, action, operator_status};
+pub use words::{escape, grouped};
 
 use history::{history_row, history_summary};
 use items::{event_args, feed_item};

@@ -330,11 +330,11 @@ fn the_page_tells_the_state_without_javascript() {
     let page = Fixture::new(snapshot).get("/");
     let html = String::from_utf8(page.body.to_vec()).unwrap();
     assert!(
-        html.contains("Round 7: betting. Pot: 0.2 ETH from 3 players."),
+        html.contains("Round 7 is open, 0.2 ETH in the pot"),
         "{html}"
     );
     assert!(
-        html.contains("&lt;script&gt;") && !html.contains("<script>alert"),
+        html.contains("The contract says: &lt;script&gt;") && !html.contains("<script>alert"),
         "{html}"
     );
     for asset in ["style.css", "app.js"] {

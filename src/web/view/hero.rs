@@ -1,0 +1,350 @@
+//! The first screen in words, written into the page before any script runs: for the first paint, and for readers without
+//! JavaScript. The page's own `round.js` says the same, and goes on from there.
+
+use crate::chain::types::{Address, U256};
+use crate::lottery::history::{FinishedRound, Outcome};
+use crate::lottery::round::{ContractConfig, Phase, Round};
+use crate::lottery::snapshot::Snapshot;
+use crate::web::view::ether;
+use crate::web::view::strip::{self, Strip};
+use crate::web::view::words::{
+    chance, countdown, counted, duration, ether_short, grouped, percent, short, time_of_day,
+};
+
+/// How long a draw stays in view when the next round has begun: a minute, or a third of a short round.
+const RESULT_SECS: u64 = 60;
+/// How long a result is news while nobody bets.
+const NEWS_SECS: u64 = 600;
+
+/// The first screen; all of it plain text but the strip.
+pub struct Hero {
+    /// A phase, or drawn, refunded, unknown.
+    pub kind: &'static str,
+    pub kicker: String,
+    /// None where a clock stands instead.
+    pub big: Option<String>,
+    pub clock: String,
+    pub line: String,
+    pub pot: String,
+    pub pot_line: String,
+    pub note: String,
+    pub strip: Strip,
+    /// What links to the page are titled with, and what they say.
+    pub title: String,
+    pub description: String,
+}
+
+/// The running round, or the last result while it is news; `chain_time` in unix seconds.
+pub fn hero(snapshot: &Snapshot, chain_time: u64) -> Hero {
+    let Some(round) = snapshot.round.as_ref() else {
+        return unknown();
+    };
+    let config = snapshot.config.as_deref();
+    let phase = round.phase(chain_time);
+    let last = snapshot.history.first();
+    if let Some(last) = last.filter(|last| last.round_id + 1 == round.round_id) {
+        let age_secs = chain_time.saturating_sub(last.position.block_timestamp);
+        let duration_secs = config.map_or(180, |config| config.betting_duration_secs);
+        let is_news = match phase {
+            Phase::Waiting => age_secs < NEWS_SECS,
+            Phase::Betting => age_secs < RESULT_SECS.min(duration_secs / 3),
+            _ => false,
+        };
+        if is_news {
+            return finished(last);
+        }
+    }
+    match phase {
+        Phase::Waiting => waiting(round, config, last.map(|last| &**last)),
+        _ => running(snapshot, round, phase, chain_time),
+    }
+}
+
+fn unknown() -> Hero {
+    Hero {
+        kind: "unknown",
+        kicker: "Reading the chain".to_owned(),
+        big: Some("–".to_owned()),
+        clock: "–".to_owned(),
+        line: "What runs here is not known yet.".to_owned(),
+        pot: "–".to_owned(),
+        pot_line: "The pot is not known yet".to_owned(),
+        note: "\u{a0}".to_owned(),
+        strip: strip::empty(),
+        title: "Lottery".to_owned(),
+        description: DESCRIPTION.to_owned(),
+    }
+}
+
+const DESCRIPTION: &str =
+    "An on-chain lottery that you can watch, join and check: the pot is a strip, and one wei of it is drawn.";
+
+fn name(round_id: u64) -> String {
+    format!("Round {}", grouped(round_id))
+}
+
+fn waiting(round: &Round, config: Option<&ContractConfig>, last: Option<&FinishedRound>) -> Hero {
+    let line = match config {
+        Some(config) => format!(
+            "Betting then stays open for {}.",
+            duration(config.betting_duration_secs)
+        ),
+        None => "The first bet starts the round.".to_owned(),
+    };
+    let shown = last.map(finished);
+    let (pot, pot_line) = match last.map(|last| (last, &last.outcome)) {
+        None => ("–".to_owned(), "No round has finished yet".to_owned()),
+        Some((
+            last,
+            Outcome::Completed {
+                winner,
+                winner_prize_wei,
+                ..
+            },
+        )) => (
+            format!("{} ETH", ether_short(*winner_prize_wei)),
+            format!(
+                "went to {} in round {}",
+                short(*winner),
+                grouped(last.round_id)
+            ),
+        ),
+        Some((last, Outcome::Refunded { .. })) => (
+            format!("{} ETH", ether_short(last.total_pot_wei)),
+            format!(
+                "of round {} went back to its players",
+                grouped(last.round_id)
+            ),
+        ),
+    };
+    let note = last.map_or("\u{a0}".to_owned(), |last| {
+        format!(
+            "Above: the pot of round {}, which ended at {}.",
+            grouped(last.round_id),
+            time_of_day(last.position.block_timestamp)
+        )
+    });
+    Hero {
+        kind: "waiting",
+        kicker: name(round.round_id),
+        big: Some("Opens with the first bet".to_owned()),
+        clock: "–".to_owned(),
+        line,
+        pot,
+        pot_line,
+        note,
+        strip: shown.map_or_else(strip::empty, |shown| shown.strip),
+        title: format!(
+            "{} opens with the first bet · Lottery",
+            name(round.round_id)
+        ),
+        description: DESCRIPTION.to_owned(),
+    }
+}
+
+fn running(snapshot: &Snapshot, round: &Round, phase: Phase, chain_time: u64) -> Hero {
+    let config = snapshot.config.as_deref();
+    let name = name(round.round_id);
+    let is_short = config.is_some_and(|config| config.min_participants > round.participant_count);
+    let (kicker, line, clock) = match phase {
+        Phase::Closed => (
+            format!("{name} is closed"),
+            "until one wei of the pot can be drawn",
+            countdown(round.min_draw_time.saturating_sub(chain_time)),
+        ),
+        Phase::DrawWindow => (
+            format!("{name}: {}", drawing(snapshot, round, is_short)),
+            "since the first block that could draw it",
+            format!("+{}", countdown(chain_time.saturating_sub(round.min_draw_time))),
+        ),
+        Phase::Overdue => (
+            format!("{name} was not drawn in time"),
+            "late. Nobody can win it any more: every bet goes back.",
+            format!("+{}", countdown(chain_time.saturating_sub(round.max_draw_time))),
+        ),
+        Phase::Stuck => (
+            format!("{name} is stuck"),
+            "It ended without a bet. The contract takes nothing more in this round; no money is in it.",
+            "–".to_owned(),
+        ),
+        Phase::Betting | Phase::Waiting => (
+            format!("{name} is open"),
+            "to bet in this round, then one wei is drawn",
+            countdown(round.end_time.saturating_sub(chain_time)),
+        ),
+    };
+    let is_stuck = phase == Phase::Stuck;
+    let pot = format!("{} ETH", ether_short(round.total_pot_wei));
+    let players = counted(round.participant_count, "player");
+    let pot_line = match (phase, config) {
+        (Phase::Stuck, _) => "Nobody has lost anything".to_owned(),
+        (Phase::Overdue, _) => format!("to return to {players}"),
+        (_, Some(config)) if is_short => {
+            let missing = config.min_participants - round.participant_count;
+            format!("{players} · {} more needed for a draw", grouped(missing))
+        }
+        (_, Some(config)) => {
+            let prize = ether_short(prize(round.total_pot_wei, config));
+            format!("{players} · winner takes {prize}")
+        }
+        (_, None) => players.clone(),
+    };
+    Hero {
+        kind: phase.label(),
+        big: is_stuck.then(|| "Do not bet".to_owned()),
+        clock,
+        line: line.to_owned(),
+        note: note(round, phase, config),
+        strip: strip::of(
+            snapshot
+                .participants
+                .in_bet_order()
+                .map(|player| (player.address, player.total_amount_wei)),
+            None,
+        ),
+        title: format!("{kicker}, {pot} in the pot · Lottery"),
+        description: format!("{players} in, {pot} in the pot. {DESCRIPTION}"),
+        kicker,
+        pot: if is_stuck { "–".to_owned() } else { pot },
+        pot_line,
+    }
+}
+
+fn drawing(snapshot: &Snapshot, round: &Round, is_short: bool) -> &'static str {
+    let in_flight = snapshot.operator.in_flight.as_ref();
+    if is_short {
+        "too few players, the draw returns every bet"
+    } else if in_flight.is_some_and(|flight| flight.round_id == round.round_id) {
+        "the draw is on its way"
+    } else {
+        "the draw is due"
+    }
+}
+
+/// The pot less the commission, as the contract rounds it.
+fn prize(pot_wei: U256, config: &ContractConfig) -> U256 {
+    let commission = pot_wei
+        .full_mul(config.commission_bps.into())
+        .checked_div(U256::from(10_000u64).into())
+        .and_then(|commission| U256::try_from(commission).ok());
+    pot_wei.saturating_sub(commission.unwrap_or(U256::MAX))
+}
+
+/// What happens next if nothing is done.
+fn note(round: &Round, phase: Phase, config: Option<&ContractConfig>) -> String {
+    let latest = time_of_day(round.max_draw_time);
+    match phase {
+        Phase::Betting => {
+            let few = config.map_or("With too few players".to_owned(), |config| {
+                format!("With fewer than {} players", grouped(config.min_participants))
+            });
+            let end = time_of_day(round.end_time);
+            format!("Closes at {end}. {few}, or if nobody draws by {latest}, everyone is paid back.")
+        }
+        Phase::Closed | Phase::DrawWindow => {
+            format!("If nobody draws by {latest}, everyone is paid back.")
+        }
+        Phase::Overdue => format!(
+            "The draw window closed at {latest}. Anyone with a wallet may now return all bets; it costs only the fee."
+        ),
+        Phase::Waiting | Phase::Stuck => "\u{a0}".to_owned(),
+    }
+}
+
+/// A finished round as the first screen of its own page, and of the running one while it is news.
+pub fn finished(round: &FinishedRound) -> Hero {
+    let name = name(round.round_id);
+    let totals = totals(round);
+    let at = time_of_day(round.position.block_timestamp);
+    let pot = ether_short(round.total_pot_wei);
+    let players = counted(round.participant_count, "player");
+    match &round.outcome {
+        Outcome::Completed {
+            winner,
+            winner_prize_wei,
+            random_seed,
+            ..
+        } => {
+            let held = totals.iter().find(|(player, _)| player == winner);
+            let held = held.map(|(_, wei)| *wei);
+            let point = random_seed.checked_rem(round.total_pot_wei);
+            let pot_line = held.map_or(format!("of {pot} in the pot"), |held| {
+                let share = percent(held, round.total_pot_wei);
+                format!("held {share}, {}", chance(held, round.total_pot_wei))
+            });
+            let prize = ether(*winner_prize_wei);
+            Hero {
+                kind: "drawn",
+                kicker: point.map_or(format!("{name} is drawn"), |point| {
+                    format!("{name} is drawn. The needle fell on wei {}", grouped(point))
+                }),
+                big: Some(short(*winner)),
+                clock: "–".to_owned(),
+                line: "takes it".to_owned(),
+                pot: format!("{} ETH", ether_short(*winner_prize_wei)),
+                note: drawn_note(round, &at, &pot),
+                title: format!(
+                    "{} won {prize} ETH in round {} · Lottery",
+                    short(*winner),
+                    round.round_id
+                ),
+                description: format!(
+                    "{players} held {pot} ETH; the winner {pot_line}. Check the draw yourself."
+                ),
+                pot_line,
+                strip: strip::of(totals, point.zip(Some(*winner))),
+            }
+        }
+        Outcome::Refunded { reason } => Hero {
+            kind: "refunded",
+            kicker: format!("{name} was refunded"),
+            big: Some("Everyone is paid back".to_owned()),
+            clock: "–".to_owned(),
+            line: reason_words(reason),
+            pot: format!("{pot} ETH"),
+            pot_line: format!("went back to {players}"),
+            note: format!("Paid back at {at}."),
+            strip: strip::of(totals, None),
+            title: format!(
+                "Round {} was refunded, {pot} ETH in all · Lottery",
+                round.round_id
+            ),
+            description: format!("{} {players} got their bets back.", reason_words(reason)),
+        },
+    }
+}
+
+fn drawn_note(round: &FinishedRound, at: &str, pot: &str) -> String {
+    let delay = match round.min_draw_time {
+        0 => String::new(),
+        opens => format!(
+            ", {} after the window opened",
+            duration(round.position.block_timestamp.saturating_sub(opens))
+        ),
+    };
+    let count = grouped(round.participant_count);
+    format!("Drawn at {at}{delay}, from {pot} ETH of {count} players.")
+}
+
+fn reason_words(reason: &str) -> String {
+    match reason {
+        "Insufficient participants" => "Too few players took part for a draw.".to_owned(),
+        "Draw time expired - public refund" => "Nobody drew it within its window.".to_owned(),
+        "Operator-initiated refund" => "The operator called it off.".to_owned(),
+        other => format!("The contract says: {other}."),
+    }
+}
+
+/// What each player bet in all, in first-bet order.
+fn totals(round: &FinishedRound) -> Vec<(Address, U256)> {
+    let mut index_of = std::collections::HashMap::new();
+    let mut totals: Vec<(Address, U256)> = Vec::new();
+    for bet in &round.bets {
+        let index = *index_of.entry(bet.player).or_insert_with(|| {
+            totals.push((bet.player, U256::zero()));
+            totals.len() - 1
+        });
+        totals[index].1 = totals[index].1.saturating_add(bet.amount_wei);
+    }
+    totals
+}

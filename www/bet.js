@@ -1,0 +1,321 @@
+// Placing a bet: the amount in exact wei, what it does to one's odds, and the way through the wallet. Before anything is
+// sent the contract is asked whether it would take it, so that a refusal is told in words and costs nothing.
+
+import { calldata, number, quantity, revertReason } from "./abi.js";
+import { button, byId, copyText, fill, foreign, keyed, make, moveFocus, setAttribute, setText, show } from "./dom.js";
+import { ether, etherPlain, etherShort, grouped, odds, parseEther, percent } from "./format.js";
+import { address, amount, transaction } from "./links.js";
+import { chainName } from "./wallet.js";
+import { serverUrl } from "./api.js";
+
+/** Left for the fee when everything is bet: of a bet's 150,000 gas at twice the price of the moment. */
+const FEE_GAS = 300_000n;
+const LATE_SECONDS = 15;
+
+const REFUSALS = {
+  "Bet amount too low": "The amount is below the smallest bet.",
+  "Round not in betting state": "The round takes no bets right now.",
+  "Betting not active": "Betting has just closed; the next round opens with its first bet.",
+  "Max draw time not expired": "The draw window is still open: the round can still be drawn.",
+  "No participants in round": "Nobody has bet in this round.",
+  "No funds available": "Nothing is waiting for you in the contract.",
+};
+
+/** What the contract or the wallet says against it, in words. */
+export function refusalWords(error) {
+  const reason = revertReason(error.cause ?? error);
+  if (reason === null) return error.message;
+  return REFUSALS[reason] ?? `The contract refuses: ${reason}.`;
+}
+
+/** `deps` are {wallet, tracker, view()}: view answers {state, deployment, moment, phase, now, mine, potWei, takesBets}. */
+export function betForm({ wallet, tracker, view, changed }) {
+  const input = byId("amount");
+  let problem = null;
+  let busy = null;
+  let balance = null;
+  let isTouched = false;
+  let isLateOk = false;
+
+  input.addEventListener("input", () => {
+    isTouched = true;
+    [problem, isLateOk] = [null, false];
+    changed();
+  });
+  byId("bet-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (busy === null) submit();
+  });
+
+  /** The amount of the field: {wei} or {problem}. */
+  const typed = () => parseEther(input.value);
+
+  async function submit() {
+    const { state, deployment, takesBets, closesIn } = view();
+    const { wei, problem: wrong } = typed();
+    if (wrong) return refuse(wrong);
+    const least = BigInt(state.config?.minBetWei ?? 0);
+    if (wei < least) return refuse(`The smallest bet is ${ether(least)} ETH.`);
+    if (!deployment) return refuse("The contract's address is not known yet.");
+    if (wallet.account === null) return openWallets();
+    if (!takesBets) return refuse("This round takes no bets any more. The next one opens as soon as it has ended.");
+    if (closesIn !== null && closesIn < LATE_SECONDS && !isLateOk) {
+      isLateOk = true;
+      return refuse(`Only ${Math.max(0, closesIn)} s are left: a bet mined after the end is refused, and its fee is lost. Press again to bet all the same.`);
+    }
+    if (balance !== null && wei > balance) return refuse(`Your balance is ${etherShort(balance)} ETH.`);
+    await send("bet", { value: quantity(wei), data: calldata("placeBet") }, `Bet of ${etherShort(wei)} ETH`, wei);
+  }
+
+  function refuse(words) {
+    problem = { kind: "failed", words };
+    changed();
+    input.focus();
+  }
+
+  /** Asks the contract, then the wallet; `action` names what it is for the record. */
+  async function send(action, parts, words, wei = 0n) {
+    const { deployment, state } = view();
+    [busy, problem] = ["Open your wallet…", null];
+    changed();
+    try {
+      await wallet.useChain(deployment.chainId, deployment.explorerUrl);
+      const call = { from: wallet.account, to: deployment.contract, ...parts };
+      busy = "Asking the contract…";
+      changed();
+      await wallet.request("eth_call", [call, "latest"]);
+      busy = "Confirm in your wallet…";
+      changed();
+      const hash = await wallet.request("eth_sendTransaction", [call]);
+      if (!/^0x[0-9a-f]{64}$/i.test(hash)) throw new Error("The wallet named no transaction.");
+      tracker.add({ hash: hash.toLowerCase(), from: wallet.account, action, words, wei: String(wei), roundId: state.round?.roundId ?? null });
+      isTouched = false;
+      isLateOk = false;
+    } catch (error) {
+      problem = { kind: error.kind ?? "failed", words: refusalWords(error) };
+    }
+    busy = null;
+    changed();
+  }
+
+  async function refreshBalance() {
+    const account = wallet.account;
+    if (account === null || wallet.chainId !== view().deployment?.chainId) {
+      balance = null;
+      return;
+    }
+    try {
+      const found = number(await wallet.request("eth_getBalance", [account, "latest"]));
+      if (wallet.account === account) balance = found;
+      changed();
+    } catch {
+      balance = null;
+    }
+  }
+
+  async function setMost() {
+    await refreshBalance();
+    if (balance === null) return;
+    const price = number(await wallet.request("eth_gasPrice").catch(() => "0x77359400"));
+    const most = balance - FEE_GAS * price;
+    setAmount(most > 0n ? most : 0n);
+  }
+
+  function setAmount(wei) {
+    input.value = etherPlain(wei);
+    isTouched = true;
+    [problem, isLateOk] = [null, false];
+    changed();
+  }
+
+  function render() {
+    const shown = view();
+    const { state, takesBets, phase } = shown;
+    const least = state.config ? BigInt(state.config.minBetWei) : null;
+    if (!isTouched && least !== null && document.activeElement !== input) input.value = etherPlain(typicalOf(state, least));
+    const { wei = null, problem: wrong = null } = typed();
+    setText(byId("bet-title"), titleOf(shown));
+    chips(state, least, wei);
+    setText(byId("odds"), oddsWords(shown, wei, wrong, least, isTouched));
+    const send = byId("bet-button");
+    setText(send, busy ?? buttonWords(wallet.account, wei, phase, takesBets));
+    setAttribute(send, "aria-disabled", busy !== null || (wallet.account !== null && !takesBets) ? "true" : null);
+    setAttribute(input, "aria-invalid", isTouched && wrong ? "true" : null);
+    const trouble = byId("bet-problem");
+    setText(trouble, problem?.words ?? "");
+    setAttribute(trouble, "data-kind", problem?.kind ?? null);
+    fill(byId("account"), `${wallet.account} ${wallet.chainId} ${balance} ${shown.deployment?.chainId}`, () => accountLine(shown));
+    keyed(byId("sent"), tracker.sent, ({ hash }) => hash, sentRow);
+    renderPhone(shown, wei);
+  }
+
+  function chips(state, least, wei) {
+    const items = least === null ? [] : [["smallest", least], ["typical", typicalOf(state, least)]];
+    const double = typicalOf(state, least ?? 0n) * 2n;
+    if (least !== null) items.push(["double", double]);
+    const shown = items.filter(([, value], index) => items.findIndex(([, other]) => other === value) === index)
+      .map(([key, value]) => ({ key, value, on: value === wei }));
+    if (balance !== null) shown.push({ key: "all", value: null, on: false });
+    keyed(byId("chips"), shown, ({ key }) => key, ({ key }) => {
+      let value = null;
+      const node = button("", { class: "chip" }, () => (key === "all" ? setMost() : setAmount(value)));
+      return {
+        node,
+        update(chip) {
+          value = chip.value;
+          setText(node, key === "all" ? "max" : key === "smallest" ? `min ${etherShort(value)}` : etherShort(value));
+          setAttribute(node, "aria-pressed", String(chip.on));
+        },
+      };
+    });
+  }
+
+  function accountLine({ deployment }) {
+    if (wallet.account === null) return null;
+    const node = make("p", { class: "account" }, foreign(wallet.name), " · ", address(wallet.account));
+    if (balance !== null) node.append(" · ", amount(balance));
+    if (deployment && wallet.chainId !== deployment.chainId) {
+      node.append(" · ", button(`Switch to ${chainName(deployment.chainId)}`, { class: "plain" }, async () => {
+        await wallet.useChain(deployment.chainId, deployment.explorerUrl).catch((error) => (problem = { kind: error.kind, words: error.message }));
+        changed();
+      }));
+    }
+    node.append(" · ", button("Disconnect", { class: "plain" }, () => {
+      wallet.disconnect();
+      byId("bet-button").focus();
+    }));
+    return node;
+  }
+
+  function sentRow(item) {
+    const state = make("strong");
+    const words = make("span");
+    const close = button("✕", { class: "plain", "aria-label": "Forget this transaction" }, () => {
+      tracker.dismiss(item.hash);
+      moveFocus(byId("sent"));
+    });
+    const node = make("li", null, state, " ", words, " ", transaction(item.hash), close);
+    return {
+      node,
+      update(one) {
+        setAttribute(node, "data-state", one.state);
+        setText(state, STATES[one.state] ?? one.state);
+        setText(words, `${one.words}${one.wasTakenBack && one.state === "pending" ? " (the chain took its block back, it waits again)" : ""}`);
+        show(close, one.state !== "pending");
+      },
+    };
+  }
+
+  return {
+    render,
+    send,
+    refreshBalance,
+    /** The bet that is being typed, for the strip; null where there is none. */
+    ghost() {
+      const { takesBets } = view();
+      const { wei } = typed();
+      return takesBets && wei > 0n && (isTouched || wallet.account !== null) ? wei : null;
+    },
+    say(kind, words) {
+      problem = { kind, words };
+      changed();
+    },
+    openWallets,
+  };
+
+  function openWallets() {
+    const choices = wallet.choices();
+    if (choices.length === 0) {
+      byId("phone").open = true;
+      byId("phone").querySelector("summary").focus();
+      problem = { kind: "waiting", words: "No wallet was found in this browser. A phone's wallet can bet by the code below." };
+      changed();
+      return;
+    }
+    const dialog = byId("wallets");
+    byId("wallet-list").replaceChildren(...choices.map((choice) => make("li", null, walletButton(choice, dialog))));
+    setText(byId("wallet-problem"), "");
+    dialog.showModal();
+  }
+
+  function walletButton(choice, dialog) {
+    const icon = /^data:image\//.test(choice.info.icon ?? "") ? make("img", { src: choice.info.icon, alt: "", width: 28, height: 28 }) : make("span", { class: "wallet-blank", "aria-hidden": "true" });
+    return button("", { class: "wallet" }, async () => {
+      setText(byId("wallet-problem"), "Open your wallet…");
+      try {
+        await wallet.connect(choice);
+        dialog.close();
+        await refreshBalance();
+        byId("bet-button").focus();
+      } catch (error) {
+        setText(byId("wallet-problem"), error.message);
+      }
+    }).appendChild(make("span", { class: "wallet-name" }, icon, foreign(choice.info.name))).parentNode;
+  }
+}
+
+const STATES = { pending: "Pending", included: "Included", final: "Final", reverted: "Reverted", replaced: "Replaced", dropped: "Dropped" };
+
+/** The middle of what has been bet, else of nothing: the smallest. */
+function typicalOf({ participants: { list } }, least) {
+  const middle = list.length > 0 ? list[Math.floor(list.length / 2)].wei : least * 10n;
+  return middle < least ? least : middle;
+}
+
+function titleOf({ state, takesBets, phase }) {
+  const name = state.round ? `round ${grouped(state.round.roundId)}` : "the next round";
+  if (phase === "waiting") return `${name[0].toUpperCase()}${name.slice(1)} opens with the first bet`;
+  return takesBets ? `Bet in ${name}` : `${name[0].toUpperCase()}${name.slice(1)} takes no more bets`;
+}
+
+function buttonWords(account, wei, phase, takesBets) {
+  if (account === null) return "Connect a wallet";
+  if (!takesBets) return "Closed";
+  return wei === null ? "Bet" : `Bet ${etherShort(wei)} ETH`;
+}
+
+function oddsWords({ state, phase, takesBets, mine, potWei, refundAfter }, wei, wrong, least, isTouched) {
+  if (!state.config) return "The contract's terms are not known yet.";
+  const held = mine > 0n ? `You hold ${percent(mine, potWei)} of the pot, ${odds(mine, potWei)}. ` : "";
+  if (!takesBets) return `${held}${phase === "stuck" ? "This round takes no bets and returns none: it has none." : "The next round opens when this one has ended."}`;
+  if (wrong) return isTouched ? wrong : `Bets add up; the smallest is ${etherShort(least)} ETH.`;
+  if (wei < least) return `The smallest bet is ${ether(least)} ETH.`;
+  if (potWei === 0n) return `You would be the first: certain to win with nobody else in, but a draw needs ${grouped(state.config.minParticipants)} players; with fewer, everyone is paid back.`;
+  const now = mine > 0n ? ` (now ${percent(mine, potWei)})` : "";
+  return `This makes your share ${percent(mine + wei, potWei + wei)}${now}: ${odds(mine + wei, potWei + wei)}.${refundAfter ? ` If nobody draws by ${refundAfter}, everyone is paid back.` : ""}`;
+}
+
+/** EIP-681: what the code and the link ask a phone's wallet to do. */
+export const paymentLink = ({ contract, chainId }, wei) => `ethereum:${contract}@${chainId}/placeBet?value=${wei}`;
+
+const APPS = [
+  ["MetaMask", (url) => `https://metamask.app.link/dapp/${url.replace(/^https?:\/\//, "")}`],
+  ["Coinbase Wallet", (url) => `https://go.cb-w.com/dapp?cb_url=${encodeURIComponent(url)}`],
+  ["Trust Wallet", (url) => `https://link.trustwallet.com/open_url?coin_id=60&url=${encodeURIComponent(url)}`],
+];
+
+function renderPhone({ deployment, state }, wei) {
+  if (!deployment || !state.config) return;
+  const least = BigInt(state.config.minBetWei);
+  const amountWei = wei !== null && wei >= least ? wei : least;
+  setText(byId("phone-amount"), `${etherShort(amountWei)} ETH`);
+  setText(byId("contract"), deployment.contract);
+  setText(byId("contract-chain"), chainName(deployment.chainId));
+  if (!byId("phone").open) return;
+  setAttribute(byId("phone-code"), "src", serverUrl(`bet.svg?amountWei=${amountWei}`).href);
+  setAttribute(byId("phone-link"), "href", paymentLink(deployment, amountWei));
+  fill(byId("phone-apps"), "apps", () => make("span", null, "Or open this page in ", ...APPS.flatMap(([name, link], index) =>
+    [index > 0 ? (index === APPS.length - 1 ? " or " : ", ") : "", make("a", { href: link(location.href), rel: "noopener noreferrer" }, name)]), "."));
+}
+
+export function setUpPhone(changed) {
+  byId("phone").addEventListener("toggle", changed);
+  const copy = byId("copy");
+  const words = copy.textContent;
+  copy.addEventListener("click", async () => {
+    const said = (await copyText(byId("contract").textContent, byId("contract"))) ? "Copied" : "Select and copy it by hand";
+    setText(copy, said);
+    setText(byId("spoken"), said);
+    setTimeout(() => setText(copy, words), 2000);
+  });
+}

@@ -1,0 +1,217 @@
+// Draws a finished round again, and compares everything that is shown of it. Pure: `told` is what this server said,
+// `witness` what another source (the visitor's wallet) said, or null. A check holds (true), is contradicted (false), or
+// could not be made (null); only a contradiction accuses.
+
+import { keccak256 } from "./keccak.js";
+
+/** The seed as the contract makes it: keccak256 of five 32-byte big-endian words. */
+export function drawSeed({ timestamp, prevrandao, number, roundId, totalPotWei }) {
+  const bytes = new Uint8Array(160);
+  [timestamp, prevrandao, number, roundId, totalPotWei].forEach((value, index) => bytes.set(word(value), 32 * index));
+  return keccak256(bytes).reduce((seed, byte) => (seed << 8n) | BigInt(byte), 0n);
+}
+
+function word(value) {
+  let rest = BigInt(value);
+  if (rest < 0n || rest >> 256n !== 0n) throw new RangeError(`${value} does not fit in 256 bits`);
+  const bytes = new Uint8Array(32);
+  for (let index = 31; rest > 0n; index--, rest >>= 8n) bytes[index] = Number(rest & 255n);
+  return bytes;
+}
+
+/** Players in first-bet order with the span [from, to) of the pot that is theirs; bets in chain order. */
+export function spans(bets) {
+  const totals = new Map();
+  for (const { player, amountWei } of bets) {
+    const key = player.toLowerCase();
+    const known = totals.get(key) ?? { player, amountWei: 0n };
+    known.amountWei += BigInt(amountWei);
+    totals.set(key, known);
+  }
+  let running = 0n;
+  return [...totals.values()].map(({ player, amountWei }) => {
+    const from = running;
+    running += amountWei;
+    return { player, amountWei, from, to: running };
+  });
+}
+
+/** The draw once more: {seed, point, players, winner}; `winner` is an index into players, -1 where nobody holds the point. */
+export function drawAgain(inputs, bets) {
+  const pot = BigInt(inputs.totalPotWei);
+  const players = spans(bets);
+  const seed = drawSeed(inputs);
+  const point = pot > 0n ? seed % pot : null;
+  const winner = point === null ? -1 : players.findIndex((player) => player.to > point);
+  return { seed, point, players, winner };
+}
+
+/**
+ * {verdict, why, checks: [{name, holds, text}], draw}. `verdict` is "holds", "contradicted" or "open"; `draw` is what
+ * drawAgain() answers, or null.
+ */
+export function examine(told, witness, row = null) {
+  const checks = [];
+  const check = (name, holds, text) => checks.push({ name, holds, text });
+  const draw = told.type === "RoundCompleted" ? examineDraw(told, witness, check) : null;
+  if (witness) compareWithChain(told, witness, check);
+  else addUp(told, check);
+  if (row) compareWithRow(told, row, check);
+  const verdict = checks.some(({ holds }) => holds === false)
+    ? "contradicted"
+    : checks.some(({ holds }) => holds === null) ? "open" : "holds";
+  return { verdict, checks, draw };
+}
+
+function examineDraw(told, witness, check) {
+  const bets = witness ? witness.bets : told.bets;
+  const inputs = drawInputs(told, witness);
+  if (!inputs || bets.length === 0) {
+    check("The draw, computed again", null, told.verdictWhy ?? "the block's values or the bets are out of reach");
+    return null;
+  }
+  const draw = drawAgain(inputs, bets);
+  const truth = witness?.end ?? told;
+  const found = draw.winner >= 0 ? draw.players[draw.winner] : null;
+  check("Seed follows from the block", same(draw.seed, truth.randomSeed), against(draw.seed, truth.randomSeed));
+  check("Winner follows from the seed", found !== null && same(found.player, truth.winner),
+    found === null ? "nobody holds that wei" : against(found.player, truth.winner));
+  if (known(told.drawPoint)) check("Wei that the needle fell on", same(draw.point, told.drawPoint), against(draw.point, told.drawPoint));
+  if (known(told.winnerTotalAmountWei) && found) {
+    check("What the winner held", same(found.amountWei, told.winnerTotalAmountWei), against(found.amountWei, told.winnerTotalAmountWei));
+  }
+  const proof = told.proof ?? {};
+  for (const [name, shown, value] of [
+    ["Proof: seed", proof.seed, draw.seed], ["Proof: recomputed seed", proof.recomputedSeed, draw.seed],
+    ["Proof: winner", proof.winner, found?.player], ["Proof: recomputed winner", proof.recomputedWinner, found?.player],
+  ]) {
+    if (known(shown)) check(name, same(value, shown), against(value, shown));
+  }
+  if (known(told.verdict)) {
+    const right = same(draw.seed, truth.randomSeed) && found !== null && same(found.player, truth.winner);
+    check("This server's own verdict", told.verdict === "unverifiable" ? null : told.verdict === (right ? "verified" : "mismatch"), told.verdict);
+    if (known(proof.verdict)) check("Proof: verdict", proof.verdict === told.verdict, proof.verdict);
+  }
+  return draw;
+}
+
+/** The five numbers that were hashed: the wallet's where it could tell them. */
+function drawInputs(told, witness) {
+  if (!witness) return told.proof?.inputs ?? null;
+  if (!witness.opcodes) return null;
+  return { ...witness.opcodes, roundId: witness.end.roundId, totalPotWei: witness.end.totalPotWei };
+}
+
+/** Without another source: whether the server's figures agree among themselves. */
+function addUp(told, check) {
+  if (told.bets.length > 0) {
+    const players = spans(told.bets);
+    const sum = players[players.length - 1].to;
+    check("Bets add up to the pot", sum === BigInt(told.totalPotWei), against(sum, told.totalPotWei));
+    check("Players", players.length === Number(told.participantCount), against(players.length, told.participantCount));
+  }
+  if (told.type !== "RoundCompleted") return;
+  const paid = BigInt(told.winnerPrizeWei) + BigInt(told.publisherCommissionWei);
+  check("Prize and commission are the pot", paid === BigInt(told.totalPotWei), against(paid, told.totalPotWei));
+}
+
+/** Every figure that the page shows of the round, against the contract's own word through the wallet. */
+function compareWithChain(told, witness, check) {
+  const { end, block, round, bets } = witness;
+  const equal = (name, shown, value) => {
+    if (known(value)) check(name, same(value, shown), against(value, shown));
+    else check(name, null, `${shown}: your wallet's node does not tell`);
+  };
+  equal("How it ended", told.type, end.type);
+  equal("Label", told.stateLabel, end.type === "RoundCompleted" ? "COMPLETED" : "REFUNDED");
+  equal("Round", told.roundId, end.roundId);
+  equal("Pot", told.totalPotWei, end.totalPotWei);
+  equal("Players", told.participantCount, end.participantCount);
+  equal("Block", told.blockNumber, end.blockNumber);
+  equal("Transaction", told.transactionHash, end.transactionHash);
+  equal("Position of its log", told.logIndex, end.logIndex);
+  equal("Moment of the end", told.finishedAt, block.timestamp);
+  for (const [name, key] of [["Winner", "winner"], ["Prize", "winnerPrizeWei"], ["Commission", "publisherCommissionWei"], ["Seed", "randomSeed"], ["Reason of the refund", "refundReason"]]) {
+    if (known(end[key])) equal(name, told[key], end[key]);
+    else if (known(told[key])) check(name, false, `shown ${told[key]}, the contract says nothing of the kind`);
+  }
+  for (const [name, key] of [["Start", "startTime"], ["End of betting", "endTime"], ["Draw window opens", "minDrawTime"], ["Draw window closes", "maxDrawTime"]]) {
+    equal(name, told[key], round?.[key]);
+  }
+  if (end.type === "RoundCompleted") compareDraw(told, witness, check, equal);
+  compareBets(told, bets, end, check);
+  compareFinality(told, witness, check);
+}
+
+function compareDraw(told, { end, block, round, commissionBps, opcodes, blocksLate }, check, equal) {
+  const commission = known(commissionBps) ? (BigInt(end.totalPotWei) * BigInt(commissionBps)) / 10000n : null;
+  equal("Commission by its rate", told.publisherCommissionWei, commission);
+  check("Prize and commission are the pot", same(BigInt(end.winnerPrizeWei) + BigInt(end.publisherCommissionWei), end.totalPotWei), String(end.totalPotWei));
+  const delay = round ? BigInt(block.timestamp) - BigInt(round.minDrawTime) : null;
+  const shownDelay = told.drawDelaySeconds ?? told.proof?.drawDelaySeconds;
+  if (known(shownDelay)) equal("Delay of the draw, seconds", shownDelay, delay);
+  if (known(told.proof?.drawDelaySeconds)) equal("Proof: delay of the draw", told.proof.drawDelaySeconds, delay);
+  if (known(told.drawDelayBlocks)) equal("Delay of the draw, blocks", told.drawDelayBlocks, blocksLate);
+  const inputs = told.proof?.inputs;
+  if (!inputs) return;
+  equal("Proof: timestamp", inputs.timestamp, opcodes?.timestamp);
+  equal("Proof: prevrandao", inputs.prevrandao, opcodes?.prevrandao);
+  equal("Proof: block number", inputs.number, opcodes?.number);
+  equal("Proof: round", inputs.roundId, end.roundId);
+  equal("Proof: pot", inputs.totalPotWei, end.totalPotWei);
+}
+
+const BET_PARTS = ["player", "amountWei", "timestamp", "blockNumber", "transactionHash", "logIndex"];
+
+function compareBets(told, bets, end, check) {
+  const sum = bets.reduce((total, bet) => total + BigInt(bet.amountWei), 0n);
+  check("The chain's bets add up to the pot", sum === BigInt(end.totalPotWei), against(sum, end.totalPotWei));
+  const wrong = told.bets.findIndex((bet, index) =>
+    bets[index] === undefined || BET_PARTS.some((part) => known(bet[part]) && !same(bet[part], bets[index][part])));
+  const agrees = wrong < 0 && told.bets.length === bets.length;
+  check("Every bet, in its order", agrees,
+    agrees ? `${bets.length} bets` : wrong < 0 ? `${told.bets.length} shown, ${bets.length} on the chain` : `bet ${wrong + 1} differs`);
+}
+
+const SETTLED = ["latest", "safe", "finalized"];
+
+/** A wallet's node may know of less finality than this server; that alone is no lie. */
+function compareFinality(told, { end, finality }, check) {
+  const blocks = [[told, end], ...told.bets.map((bet) => [bet, bet])];
+  const shaky = blocks.find(([shown, { blockNumber }]) => known(shown.finality) && !isSettled(shown.finality, blockNumber, finality));
+  check("How settled it is", shaky ? null : true, shaky ? `shown as ${shaky[0].finality}, your wallet's node does not say so (yet)` : told.finality ?? "not shown");
+}
+
+function isSettled(label, blockNumber, { safe, finalized }) {
+  const level = SETTLED.indexOf(label);
+  if (level < 0) return false;
+  if (level === 0) return true;
+  return known(level === 1 ? safe : finalized) && blockNumber <= (level === 1 ? safe : finalized);
+}
+
+const ROW_PARTS = ["roundId", "type", "stateLabel", "startTime", "endTime", "minDrawTime", "maxDrawTime", "totalPotWei", "participantCount", "winner", "winnerPrizeWei", "publisherCommissionWei", "randomSeed", "refundReason", "finishedAt", "verdict", "drawDelaySeconds", "drawDelayBlocks", "winnerTotalAmountWei", "drawPoint", "blockNumber", "transactionHash", "logIndex"];
+
+/** What the list and the hero show comes another way than the round's details: both have to say the same. */
+function compareWithRow(told, row, check) {
+  const differs = ROW_PARTS.find((part) => known(row[part]) !== known(told[part]) || (known(row[part]) && !same(row[part], told[part])));
+  check("The list of rounds says the same", differs === undefined, differs === undefined ? "each figure" : `${differs}: ${row[differs]} there, ${told[differs]} here`);
+}
+
+const known = (value) => value !== undefined && value !== null;
+
+/** Numbers by value, however they are written; texts by letter, hexadecimal ones in either case. */
+export function same(one, other) {
+  if (!known(one) || !known(other)) return false;
+  const [left, right] = [numeric(one), numeric(other)];
+  if (left !== null && right !== null) return left === right;
+  return String(one) === String(other);
+}
+
+function numeric(value) {
+  if (typeof value === "bigint") return value;
+  return /^(\d+|0x[0-9a-f]+)$/i.test(String(value)) ? BigInt(value) : null;
+}
+
+function against(computed, shown) {
+  return same(computed, shown) ? String(computed) : `should be ${computed}, shown is ${shown}`;
+}

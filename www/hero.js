@@ -1,0 +1,149 @@
+// The first screen: the moment in words, the countdown on chain time, the pot, the strip, and what can be done about it.
+
+import { button, byId, fill, keyed, make, setAttribute, setText, show } from "./dom.js";
+import { countdown, duration, ether, etherShort, grouped } from "./format.js";
+import { time } from "./links.js";
+import { pointOf, progressOf, wordsOf } from "./round.js";
+import { describeStrip, layout, pointInside, stripView } from "./strip.js";
+
+const NAME = "Lottery";
+let strip = null;
+let stripOf = {};
+let spokenFor = "";
+
+export function setUpHero() {
+  strip = stripView(byId("strip"));
+}
+
+/** Everything but what moves with the clock. `actions` are [{key, words, primary, act}]. */
+export function renderHero({ state, moment, mine, held, actions }) {
+  const words = wordsOf(moment, state, mine, held);
+  setAttribute(byId("round"), "data-phase", moment.kind);
+  setText(byId("kicker"), words.kicker);
+  setText(byId("big"), words.big ?? "");
+  show(byId("big"), words.big !== null);
+  show(byId("countdown"), words.big === null);
+  setAttribute(byId("big"), "title", moment.finished?.winner && moment.kind === "drawn" ? moment.finished.winner : null);
+  setText(byId("line"), words.line);
+  setText(byId("pot"), words.pot === null ? "–" : `${etherShort(words.pot)} ETH`);
+  setAttribute(byId("pot"), "title", words.pot === null ? null : `${ether(words.pot)} ETH`);
+  setText(byId("pot-line"), words.potLine);
+  fill(byId("note"), `${moment.kind} ${moment.roundId} ${state.round?.maxDrawTime}`, () => note(moment, state));
+  keyed(byId("hero-actions"), actions, ({ key }) => key, actionRow);
+  speak(moment, words, state);
+  setIcon(moment.kind);
+}
+
+function actionRow({ words, primary, act, href }) {
+  const node = href ? make("a", { class: "button", href }, words) : button(words, { class: primary ? "primary" : null }, () => current());
+  let current = act;
+  return { node, update: (action) => (current = action.act) };
+}
+
+/** What happens next if nothing is done, with its time. */
+function note({ kind, finished }, { round, config }) {
+  if (kind === "betting") {
+    const few = config ? `With fewer than ${grouped(config.minParticipants)} players` : "With too few players";
+    return make("span", null, "Closes at ", time(round.endTime), ". ", few, ", or if nobody draws by ", time(round.maxDrawTime), ", everyone is paid back.");
+  }
+  if (kind === "closed" || kind === "draw_window") return make("span", null, "If nobody draws by ", time(round.maxDrawTime), ", everyone is paid back.");
+  if (kind === "overdue") return make("span", null, "The draw window closed at ", time(round.maxDrawTime), ". Anyone with a wallet may now return all bets; it costs only the fee.");
+  if (kind === "drawn") {
+    const delay = finished.minDrawTime ? `, ${duration(finished.finishedAt - finished.minDrawTime)} after the window opened` : "";
+    return make("span", null, "Drawn at ", time(finished.finishedAt), `${delay}, from ${etherShort(finished.totalPotWei)} ETH of ${grouped(finished.participantCount)} players.`);
+  }
+  if (kind === "refunded") return make("span", null, "Paid back at ", time(finished.finishedAt), ".");
+  if (kind === "waiting" && finished) return make("span", null, `Above: the pot of round ${grouped(finished.roundId)}, which ended at `, time(finished.finishedAt), ".");
+  return make("span", null, "\u00a0");
+}
+
+/** What moves with the clock; `now` is chain time in seconds, or null. */
+export function renderClock({ state, moment, now }) {
+  const clock = byId("countdown");
+  const text = clockText(moment.clock, now);
+  setText(clock, text);
+  setAttribute(clock, "data-long", text.length > 5 ? (text.length > 8 ? "very" : "yes") : null);
+  const share = progressOf(moment.kind, state.round, now);
+  byId("progress").style.transform = `scaleX(${share.toFixed(4)})`;
+  document.title = titleOf(moment, text);
+}
+
+function clockText(clock, now) {
+  if (!clock || now === null) return "–";
+  if (clock.until) return countdown(clock.until - Math.floor(now));
+  return `+${countdown(Math.floor(now) - clock.since)}`;
+}
+
+const TITLES = { betting: "to bet", closed: "to the draw", draw_window: "drawing", overdue: "late", stuck: "stuck", waiting: "waiting for a bet", refunded: "refunded", unknown: "" };
+
+function titleOf({ kind, roundId, finished, clock }, text) {
+  const name = roundId === null ? NAME : `${NAME} ${grouped(roundId)}`;
+  if (kind === "drawn") return `${finished.winner.slice(0, 6)}… won ${etherShort(finished.winnerPrizeWei)} · ${name}`;
+  if (clock) return `${text} ${TITLES[kind]} · ${name}`;
+  return TITLES[kind] ? `${TITLES[kind]} · ${name}` : name;
+}
+
+/** Each change of the moment is said once to those who listen instead of looking. */
+function speak(moment, words, { round }) {
+  const key = `${moment.kind} ${moment.roundId}`;
+  if (key === spokenFor) return;
+  const isFirst = spokenFor === "";
+  spokenFor = key;
+  const pot = words.pot === null ? "" : ` ${etherShort(words.pot)} ETH ${words.potLine}.`;
+  const said = {
+    betting: `${words.kicker}. Betting closes in ${duration((round?.endTime ?? 0) - (round?.startTime ?? 0))}.`,
+    closed: `${words.kicker}. The draw comes next.`,
+    drawn: `${words.kicker}. ${words.big} takes it: ${pot}`,
+  }[moment.kind] ?? `${words.kicker}. ${words.big ?? ""} ${words.line}`;
+  setText(byId("spoken"), isFirst && moment.kind === "unknown" ? "" : said.replace(/\s+/g, " "));
+}
+
+const ICON_COLOURS = { betting: "#1c7a57", closed: "#b07d1a", draw_window: "#2a5d9c", drawn: "#1c7a57", overdue: "#a8322a", stuck: "#a8322a" };
+
+function setIcon(kind) {
+  const colour = ICON_COLOURS[kind] ?? "#6b736e";
+  const mark = kind === "drawn" ? "<path d='M7 17l6 6 12-14' fill='none' stroke='white' stroke-width='4'/>"
+    : kind === "overdue" || kind === "stuck" ? "<path d='M16 6v13M16 23v4' stroke='white' stroke-width='4'/>"
+      : "<path d='M5 12h7v8H5zM14 12h4v8h-4zM20 12h7v8h-7z' fill='white'/>";
+  setAttribute(byId("icon"), "href", `data:image/svg+xml,${encodeURIComponent(`<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='8' fill='${colour}'/>${mark}</svg>`)}`);
+}
+
+/** `players` are of the round that the strip shows, null where they are not known; `ghost` is a bet not made yet. */
+export function renderStrip({ moment, players, total, me, ghost }) {
+  if (players === null) return;
+  const finished = moment.finished?.type === "RoundCompleted" ? moment.finished : null;
+  const key = { players, me, kind: moment.kind, roundId: moment.roundId, wei: total.wei, ghost: ghost?.wei ?? null };
+  if (Object.keys(key).every((name) => stripOf[name] === key[name])) return;
+  stripOf = key;
+  const parts = layout(players, total, ghost);
+  const point = finished && parts.length > 0 ? needleOf(finished, parts) : null;
+  strip.update({
+    parts,
+    me,
+    totalWei: total.wei,
+    needle: moment.kind === "draw_window" ? "runs" : point,
+    winner: point === null ? null : finished.winner,
+  });
+  show(byId("strip").querySelector("svg"), false);
+  setAttribute(byId("strip"), "aria-label", describeStrip(players, total, me, finished?.winner));
+}
+
+function needleOf(row, parts) {
+  const pot = Number(row.totalPotWei);
+  return pot > 0 ? pointInside(parts, row.winner, Number(pointOf(row)) / pot) : null;
+}
+
+/** How the page stands to the server and the chain; `age` is how long ago the server last spoke, in seconds. */
+export function renderLink({ kind, words, age }) {
+  setAttribute(byId("link"), "data-state", kind);
+  setText(byId("link-words"), words);
+  setAttribute(document.body, "data-fresh", kind === "live" || kind === "polling" ? "yes" : "no");
+  setText(byId("age"), kind === "live" || kind === "polling" || age === null ? "" : `Old news: as of ${duration(age)} ago`);
+}
+
+export function renderNotice(text) {
+  const notice = byId("notice");
+  if (text !== null) setText(notice, text);
+  show(notice, text !== null);
+}
+
