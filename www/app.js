@@ -42,6 +42,8 @@ let shown = null;
 /** Whether the feed delivers; null before the first attempt has ended. */
 let live = null;
 let lastHeardMs = null;
+/** Whether the last answer over HTTP came, where no feed gets through. */
+let isPolled = false;
 let chainTimeAskedMs = -Infinity;
 let frame = 0;
 let tick = 0;
@@ -49,6 +51,7 @@ let feed = null;
 /** The players of rounds, by number: also of the last ones, for the strip that stays. */
 let playersOf = new Map();
 let playersAsked = "";
+const finishedAsked = new Set();
 /** The finished round whose page this is, until the visitor leaves it. */
 let pinned = null;
 let dismissedId = null;
@@ -130,8 +133,8 @@ async function askPlayers() {
 
 /** The players of a finished round that this page did not see itself; asked for once, and only when it is shown. */
 async function askFinished(row) {
-  if (playersOf.has(row.roundId)) return;
-  playersOf.set(row.roundId, null);
+  if (finishedAsked.has(row.transactionHash)) return;
+  finishedAsked.add(row.transactionHash);
   try {
     const { bets } = await ask(`api/history/${row.roundId}`);
     playersOf.set(row.roundId, spans(bets).map(({ player, amountWei }, order) => ({ address: player, wei: amountWei, order })));
@@ -159,6 +162,7 @@ async function askChainTime() {
 /** Where no feed gets through: the same state, asked for. */
 async function poll() {
   const askedMs = performance.now();
+  isPolled = false;
   const status = await ask("api/status");
   if (status.chain.chainTime) clock.set(status.chain.chainTime, askedMs, performance.now());
   const isNew = status.asOf.blockHash !== state.asOf?.blockHash;
@@ -169,6 +173,7 @@ async function poll() {
   ]);
   const before = state;
   state = fromAnswers(state, { status, participants, activities, config });
+  isPolled = true;
   heard(before, performance.now());
 }
 
@@ -281,8 +286,9 @@ function heldBy({ finished }) {
 /** The players of the round that is shown; null where they are not known (yet). */
 function playersFor({ kind, roundId, finished }) {
   if (finished) {
-    if (!playersOf.get(finished.roundId)) askFinished(finished);
-    return playersOf.get(finished.roundId) ?? null;
+    const known = playersOf.get(finished.roundId);
+    if (known?.length !== finished.participantCount) askFinished(finished);
+    return known ?? null;
   }
   if (kind === "unknown") return null;
   return roundId === state.participants.roundId ? state.participants.list : [];
@@ -346,7 +352,7 @@ function linkState(age) {
   const { epoch, asOf, connection } = state;
   if (epoch === null) return { kind: "connecting", words: live === null ? "Connecting…" : "Server unreachable, trying again…" };
   const isFresh = age !== null && age * 1000 < LIVE_MS;
-  if (!isFresh || (!live && !feed.isPolling())) return { kind: "reconnecting", words: age === null ? "Reconnecting…" : `Reconnecting, ${duration(age)} old` };
+  if (!isFresh || (!live && !isPolled)) return { kind: "reconnecting", words: age === null ? "Reconnecting…" : `Reconnecting, ${duration(age)} old` };
   if (!connection.reachable) return { kind: "unreachable", words: "Chain unreachable" };
   if (asOf === null || asOf.syncing) return { kind: "syncing", words: asOf?.blockNumber ? `Syncing, at block ${grouped(asOf.blockNumber)}` : "Syncing" };
   if (!live) return { kind: "polling", words: "Asking every 5 s: no live feed gets through" };
@@ -375,14 +381,13 @@ function renderAsOf({ asOf }) {
 
 function renderFairness() {
   fill(byId("fairness-figures"), fairness, () => (fairness ? fairnessWords(fairness) : null));
-  const isKnownAhead = fairness?.prevrandaoKnownAhead === true;
-  show(byId("known-ahead"), isKnownAhead);
+  show(byId("known-ahead"), fairness?.randomnessKnownAhead === true);
 }
 
-/** The figures of GET /api/fairness that are numbers, as they are named there. */
+/** The figures of GET /api/fairness that are numbers, under their names there. */
 function fairnessWords(figures) {
-  const shownFigures = Object.entries(figures).filter(([, value]) => typeof value === "number");
-  return make("p", null, "Of the rounds kept here: ", shownFigures.map(([name, value]) => `${name.replace(/([A-Z])/g, " $1").toLowerCase()} ${grouped(value)}`).join(", "), ".");
+  const numbers = Object.entries(figures).filter(([, value]) => typeof value === "number");
+  return make("p", null, "Of the rounds kept here: ", numbers.map(([name, value]) => `${name.replace(/([A-Z])/g, " $1").toLowerCase()} ${grouped(value)}`).join(", "), ".");
 }
 
 /** The next tick comes with the chain's next second; there is none while the tab is hidden. */

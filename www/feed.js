@@ -116,6 +116,5 @@ export function connectFeed(url, { receive, position, changed, poll }) {
       if (socket !== null) abandon(socket, true);
       open();
     },
-    isPolling: () => pollTimer !== 0,
   };
 }

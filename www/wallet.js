@@ -15,13 +15,9 @@ const CHAINS = {
   1: ["Ethereum", "https://ethereum-rpc.publicnode.com"],
   10: ["OP Mainnet", "https://mainnet.optimism.io"],
   56: ["BNB Smart Chain", "https://bsc-dataseed.bnbchain.org"],
-  100: ["Gnosis", "https://rpc.gnosischain.com"],
   137: ["Polygon", "https://polygon-rpc.com"],
   8453: ["Base", "https://mainnet.base.org"],
   42161: ["Arbitrum One", "https://arb1.arbitrum.io/rpc"],
-  43114: ["Avalanche C-Chain", "https://api.avax.network/ext/bc/C/rpc"],
-  59144: ["Linea", "https://rpc.linea.build"],
-  84532: ["Base Sepolia", "https://sepolia.base.org"],
   11155111: ["Sepolia", "https://ethereum-sepolia-rpc.publicnode.com"],
 };
 

@@ -36,9 +36,7 @@ static TEMPLATE: LazyLock<String> =
 static STYLE: LazyLock<Packed> = LazyLock::new(|| {
     let sheet = without_comments(include_str!("../../www/style.css"), &[("/*", "*/")]);
     // In our sheet no text holds these, so that only spaces are lost.
-    let sheet = [" { ", "; ", ": ", ", ", ";\n", "{\n"]
-        .iter()
-        .fold(sheet, |sheet, spaced| sheet.replace(spaced, spaced.trim()));
+    let sheet = tightened(&sheet, &[" { ", "; ", ": ", ", ", ";\n", "{\n"]);
     Packed::new("text/css; charset=utf-8", sheet.as_bytes())
 });
 
@@ -244,7 +242,11 @@ fn bundle(modules: &[(&str, &str)]) -> String {
             if declared != line {
                 exports.extend(declared_name(declared));
             }
-            body.push_str(declared);
+            // Where no text and no pattern can be, spaces around signs say nothing.
+            match declared.contains(['"', '\'', '`', '/']) {
+                true => body.push_str(declared),
+                false => body.push_str(&tightened(declared, SIGNS)),
+            }
             body.push('\n');
         }
         let exports = exports.join(", ");
@@ -268,6 +270,17 @@ fn declared_name(declaration: &str) -> Option<&str> {
     let (_, rest) = rest.split_once(' ')?;
     rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
         .next()
+}
+
+const SIGNS: &[&str] = &[
+    ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ", " || ",
+    ") {", " < ", " > ", " ?? ", "; ",
+];
+
+fn tightened(text: &str, spaced: &[&str]) -> String {
+    spaced.iter().fold(text.to_owned(), |text, spaced| {
+        text.replace(spaced, &spaced.replace([' ', '\n'], ""))
+    })
 }
 
 /// Without indentation, empty lines, and comments that have lines of their own: the files are written so.
@@ -336,13 +349,23 @@ mod tests {
     }
 
     #[test]
+    fn texts_of_the_script_end_on_the_line_where_they_begin() {
+        for (name, source) in MODULES {
+            for line in source.lines() {
+                let quotes = line.matches('`').count();
+                assert!(quotes.is_multiple_of(2), "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
     fn a_module_becomes_a_function_that_answers_what_it_exports() {
         let source = "// About it.\nimport { a } from \"./b.js\";\n\n/** Doc. */\nexport async function c() {\n  return a;\n}\n\
                       export const d = 1;\n";
         assert_eq!(
             bundle(&[("e.js", source)]),
             "const modules = {};\nmodules[\"e.js\"] = (() => {\nconst { a } = modules[\"b.js\"];\n\
-             async function c() {\nreturn a;\n}\nconst d = 1;\nreturn { c, d };\n})();\n"
+             async function c(){\nreturn a;\n}\nconst d=1;\nreturn { c, d };\n})();\n"
         );
     }
 

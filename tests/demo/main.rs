@@ -21,7 +21,9 @@ use support::chain::OPERATOR_KEY;
 /// Of the public dev accounts the second operates, the first publishes, the others play.
 const PLAYERS: usize = 12;
 const FIRST_PLAYER: usize = 2;
-const BETTING_SECS: u64 = 25;
+const BETTING_SECS: u64 = 35;
+/// The account of the visitor's practice wallet, after the players'.
+const VISITOR: usize = FIRST_PLAYER + PLAYERS;
 const MIN_DRAW_DELAY_SECS: u64 = 3;
 const MAX_DRAW_DELAY_SECS: u64 = 12;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -87,7 +89,7 @@ fn run(port: u16, rounds: Option<u64>) -> Result<(), String> {
 
     let chain_config = ChainConfig {
         mining: Mining::IntervalMs(1_000),
-        more_accounts: PLAYERS,
+        more_accounts: PLAYERS + 1,
         ..ChainConfig::default()
     };
     let chain = Arc::new(Devchain::start(chain_config).map_err(|error| error.to_string())?);
@@ -108,13 +110,21 @@ fn run(port: u16, rounds: Option<u64>) -> Result<(), String> {
         sets: &sets,
     };
     let config = config::load(sources).map_err(|error| error.to_string())?;
-    let daemon = Daemon::start(&config, shutdown.clone()).map_err(|error| error.to_string())?;
+    let wallet = include_str!("wallet.js")
+        .replace("{{chain}}", &chain.url().replace("http", "ws"))
+        .replace(
+            "{{account}}",
+            contract.accounts[VISITOR].as_str().unwrap_or_default(),
+        );
+    let daemon = Daemon::start_with_script(&config, shutdown.clone(), &wallet)
+        .map_err(|error| error.to_string())?;
     let base = format!("http://{}", daemon.local_addr());
     println!(
         "\n  the page       {base}/\n  the round      curl {base}/api/round/status\n  \
          the history    curl {base}/api/history\n  the feed       {}/ws/lottery\n  \
          the chain      {} (chain id 31337), contract {}\n\n\
-         Rounds take about 40 s. One in five has a single player, one in five an operator held back past\n\
+         Open the page, connect the practice wallet, bet, and check the draw: all of it is test ether.\n\
+         Rounds take about 50 s. One in five has a single player, one in five an operator held back past\n\
          its window. Ctrl-C ends it.\n",
         base.replace("http", "ws"),
         chain.url(),
@@ -176,7 +186,7 @@ fn describe(round: &FinishedRound) -> String {
 fn play(contract: &Contract, shutdown: &Shutdown) {
     let mut bets_of_round = (0, 0);
     let mut held_back = false;
-    while !shutdown.wait_timeout(Duration::from_millis(700)) {
+    while !shutdown.wait_timeout(Duration::from_millis(1_200)) {
         let Ok(round) = contract.round() else {
             continue;
         };

@@ -156,22 +156,23 @@ fn the_page_follows_a_round_to_its_winner_and_verifies_the_draw() {
     let daemon = start();
     let mut browser = Browser::open(&daemon.url);
     browser.wait_text("live");
-    browser.wait_text("waiting for the first bet");
+    browser.wait_text("opens with the first bet");
     for player in 2..6 {
         lottery.bet(player, 10_000_000_000_000_000);
     }
-    browser.wait_text("betting is open");
+    browser.wait_text("round 1 is open");
     browser.wait_text("0.04 ETH");
     lottery.skip_to(lottery.round().min_draw_time.saturating_sub(2));
     let winner = wait_for("a winner on the chain", || lottery.winner_of(1));
-    browser.wait_text(&hex_address(winner));
+    let winner = hex_address(winner);
+    browser.wait_text(&format!("{}…{}", &winner[..6], &winner[38..]));
     browser.wait_text("0.039 ETH");
     let clicked = browser.evaluate(
-        "(() => { const b = [...document.querySelectorAll('button')].find(b => /verify/i.test(b.textContent)); \
+        "(() => { const b = [...document.querySelectorAll('button')].find(b => /check this draw/i.test(b.textContent)); \
          if (b) b.click(); return !!b; })()",
     );
-    assert_eq!(clicked, true, "there is no button to verify with");
-    browser.wait_text("verified");
+    assert_eq!(clicked, true, "there is no button to check with");
+    browser.wait_text("everything holds");
     drop(daemon);
     browser.wait_text("reconnecting");
     // The daemon comes back, and the page goes on where it is now.
