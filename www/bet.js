@@ -171,7 +171,7 @@ export function betForm({ wallet, tracker, view, changed }) {
   }
 
   function accountLine({ deployment }) {
-    if (wallet.account === null) return null;
+    if (wallet.account === null) return make("p", { class: "account" }, "No wallet is connected. None is asked for anything before you press the button.");
     const node = make("p", { class: "account" }, foreign(wallet.name), " · ", address(wallet.account));
     if (balance !== null) node.append(" · ", amount(balance));
     if (deployment && wallet.chainId !== deployment.chainId) {

@@ -83,7 +83,7 @@ function examineDraw(told, witness, check) {
   const proof = told.proof ?? {};
   for (const [name, shown, value] of [
     ["Proof: seed", proof.seed, draw.seed], ["Proof: recomputed seed", proof.recomputedSeed, draw.seed],
-    ["Proof: winner", proof.winner, found?.player], ["Proof: recomputed winner", proof.recomputedWinner, found?.player],
+    ["Proof: wei", proof.drawPoint, draw.point], ["Proof: winner", proof.winner, found?.player], ["Proof: recomputed winner", proof.recomputedWinner, found?.player],
   ]) {
     if (known(shown)) check(name, same(value, shown), against(value, shown));
   }
@@ -139,26 +139,42 @@ function compareWithChain(told, witness, check) {
     equal(name, told[key], round?.[key]);
   }
   if (end.type === "RoundCompleted") compareDraw(told, witness, check, equal);
+  else compareRefund(told, witness, check);
   compareBets(told, bets, end, check);
   compareFinality(told, witness, check);
 }
 
-function compareDraw(told, { end, block, round, commissionBps, opcodes, blocksLate }, check, equal) {
+function compareDraw(told, { end, block, commissionBps, opcodes, delay }, check, equal) {
   const commission = known(commissionBps) ? (BigInt(end.totalPotWei) * BigInt(commissionBps)) / 10000n : null;
   equal("Commission by its rate", told.publisherCommissionWei, commission);
   check("Prize and commission are the pot", same(BigInt(end.winnerPrizeWei) + BigInt(end.publisherCommissionWei), end.totalPotWei), String(end.totalPotWei));
-  const delay = round ? BigInt(block.timestamp) - BigInt(round.minDrawTime) : null;
-  const shownDelay = told.drawDelaySeconds ?? told.proof?.drawDelaySeconds;
-  if (known(shownDelay)) equal("Delay of the draw, seconds", shownDelay, delay);
-  if (known(told.proof?.drawDelaySeconds)) equal("Proof: delay of the draw", told.proof.drawDelaySeconds, delay);
-  if (known(told.drawDelayBlocks)) equal("Delay of the draw, blocks", told.drawDelayBlocks, blocksLate);
+  for (const [name, shown] of [["Delay of the draw", told], ["Proof: delay of the draw", told.proof ?? {}]]) {
+    if (known(shown.drawDelaySeconds)) equal(`${name}, seconds`, shown.drawDelaySeconds, delay?.seconds);
+    if (known(shown.drawDelayBlocks)) equal(`${name}, blocks`, shown.drawDelayBlocks, delay?.blocks);
+  }
   const inputs = told.proof?.inputs;
   if (!inputs) return;
   equal("Proof: timestamp", inputs.timestamp, opcodes?.timestamp);
   equal("Proof: prevrandao", inputs.prevrandao, opcodes?.prevrandao);
   equal("Proof: block number", inputs.number, opcodes?.number);
+  for (const [name, source, places, value] of [
+    ["Proof: where prevrandao stood", inputs.prevrandaoSource, { opcode: opcodes?.prevrandao, mixHash: block.mixHash, difficulty: block.difficulty }, inputs.prevrandao],
+    ["Proof: where the number stood", inputs.numberSource, { opcode: opcodes?.number, number: block.number, l1BlockNumber: block.l1BlockNumber }, inputs.number],
+  ]) {
+    if (known(source)) check(name, source in places && !known(places[source]) ? null : same(places[source], value), source);
+  }
   equal("Proof: round", inputs.roundId, end.roundId);
   equal("Proof: pot", inputs.totalPotWei, end.totalPotWei);
+}
+
+const OF_A_DRAW = ["drawDelaySeconds", "drawDelayBlocks", "winnerTotalAmountWei", "drawPoint", "proof"];
+
+function compareRefund(told, { end, bets }, check) {
+  const players = spans(bets);
+  const right = players.length === Number(end.participantCount) && (players.at(-1)?.to ?? 0n) === BigInt(end.totalPotWei);
+  if (known(told.verdict)) check("This server's own verdict", told.verdict === "unverifiable" ? null : told.verdict === (right ? "verified" : "mismatch"), told.verdict);
+  const wrong = OF_A_DRAW.find((part) => known(told[part]));
+  check("Nothing of a draw", wrong === undefined, wrong ?? "nothing");
 }
 
 const BET_PARTS = ["player", "amountWei", "timestamp", "blockNumber", "transactionHash", "logIndex"];

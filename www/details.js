@@ -5,9 +5,9 @@ import { ask, serverUrl } from "./api.js";
 import { badge, verdictBadge } from "./badges.js";
 import { examine } from "./check.js";
 import { button, byId, copyText, facts, foreign, keyed, make, pager, setAttribute, setText } from "./dom.js";
-import { duration, grouped, percent } from "./format.js";
+import { grouped, percent } from "./format.js";
 import { address, amount, block, figure, setAmount, time, transaction } from "./links.js";
-import { reasonWords } from "./round.js";
+import { delayWords, reasonWords } from "./round.js";
 import { witnessOf } from "./witness.js";
 
 const PAGE_LEN = 10;
@@ -23,7 +23,10 @@ export function setUpDetails(deps) {
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close();
   });
-  dialog.addEventListener("close", () => (opened = null));
+  // The word of a closing comes later: the dialog may be open again by then.
+  dialog.addEventListener("close", () => {
+    if (!dialog.open) opened = null;
+  });
 }
 
 /** `row` is what the page shows of the round, compared too; null for a round that is not listed. */
@@ -53,17 +56,13 @@ function details(told, row, checkNow) {
     ["Pot", make("span", null, amount(told.totalPotWei), ` of ${grouped(told.participantCount)} players`)],
     ["Betting", span(told.startTime, told.endTime)],
     ["Draw window", span(told.minDrawTime, told.maxDrawTime)],
-    ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " in block ", block(told.blockNumber))],
+    ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " · block ", block(told.blockNumber))],
     ["Transaction", transaction(told.transactionHash)],
   ]), shareLine(told.roundId), checking(told, row, checkNow));
 }
 
 function span(from, to) {
   return from ? make("span", null, time(from), " to ", time(to)) : "unknown";
-}
-
-function delayWords({ type, minDrawTime, finishedAt }) {
-  return type === "RoundCompleted" && minDrawTime ? `, ${duration(finishedAt - minDrawTime)} after the window opened,` : "";
 }
 
 function shareLine(roundId) {

@@ -3,7 +3,7 @@
 import { button, byId, fill, keyed, make, setAttribute, setText, show } from "./dom.js";
 import { countdown, duration, ether, etherShort, grouped } from "./format.js";
 import { time } from "./links.js";
-import { pointOf, progressOf, wordsOf } from "./round.js";
+import { delayWords, pointOf, progressOf, wordsOf } from "./round.js";
 import { describeStrip, layout, pointInside, stripView } from "./strip.js";
 
 const NAME = "Lottery";
@@ -49,8 +49,7 @@ function note({ kind, finished }, { round, config }) {
   if (kind === "closed" || kind === "draw_window") return make("span", null, "If nobody draws by ", time(round.maxDrawTime), ", everyone is paid back.");
   if (kind === "overdue") return make("span", null, "The draw window closed at ", time(round.maxDrawTime), ". Anyone with a wallet may now return all bets; it costs only the fee.");
   if (kind === "drawn") {
-    const delay = finished.minDrawTime ? `, ${duration(finished.finishedAt - finished.minDrawTime)} after the window opened` : "";
-    return make("span", null, "Drawn at ", time(finished.finishedAt), `${delay}, from ${etherShort(finished.totalPotWei)} ETH of ${grouped(finished.participantCount)} players.`);
+    return make("span", null, "Drawn at ", time(finished.finishedAt), `${delayWords(finished)}, from ${etherShort(finished.totalPotWei)} ETH of ${grouped(finished.participantCount)} players.`);
   }
   if (kind === "refunded") return make("span", null, "Paid back at ", time(finished.finishedAt), ".");
   if (kind === "waiting" && finished) return make("span", null, `Above: the pot of round ${grouped(finished.roundId)}, which ended at `, time(finished.finishedAt), ".");
@@ -124,7 +123,8 @@ export function renderStrip({ moment, players, total, me, ghost }) {
     needle: moment.kind === "draw_window" ? "runs" : point,
     winner: point === null ? null : finished.winner,
   });
-  show(byId("strip").querySelector("svg"), false);
+  // What the server has drawn served until here.
+  byId("strip").querySelector("svg")?.remove();
   setAttribute(byId("strip"), "aria-label", describeStrip(players, total, me, finished?.winner));
 }
 

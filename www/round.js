@@ -133,6 +133,13 @@ function refundedWords(name, row, mine) {
   };
 }
 
+/** How soon a draw came, counted from the first block that allowed it. */
+export function delayWords({ drawDelayBlocks, drawDelaySeconds }) {
+  if (drawDelayBlocks === undefined || drawDelayBlocks === null) return "";
+  if (drawDelayBlocks === 0) return ", in the first block that allowed it";
+  return `, ${counted(drawDelayBlocks, "block")} (${duration(drawDelaySeconds)}) after the first that allowed it`;
+}
+
 const REASONS = {
   "Insufficient participants": "Too few players took part for a draw.",
   "Draw time expired - public refund": "Nobody drew it within its window.",

@@ -28,13 +28,13 @@ export async function witnessOf(wallet, { contract, chainId }, told) {
   const right = round && round.roundId === end.roundId ? round : null;
   return {
     end,
-    block: { number: Number(number(block.number)), timestamp: Number(number(block.timestamp)) },
+    block,
     opcodes,
     round: right,
     commissionBps: config?.commissionBps ?? null,
     finality,
     bets: await betsOf(ask, contract, end, told),
-    blocksLate: right ? await orNull(blocksLate(ask, end.blockNumber, Number(right.minDrawTime))) : null,
+    delay: right ? await orNull(delayOf(ask, block, Number(right.minDrawTime))) : null,
   };
 }
 
@@ -77,11 +77,14 @@ async function betsOf(ask, contract, end, told) {
   return bets.sort((a, b) => a.blockNumber - b.blockNumber || a.logIndex - b.logIndex);
 }
 
-/** Blocks between the first that allowed the draw and the one that has it; null beyond what is worth asking. */
-async function blocksLate(ask, drawnAt, minDrawTime) {
-  for (let late = 0; late < LATE_BLOCKS_MAX; late++) {
-    const before = await ask("eth_getBlockByNumber", quantity(drawnAt - late - 1), false);
-    if (!before || Number(number(before.timestamp)) < minDrawTime) return late;
+/** From the first block that allowed the draw to the one that has it: {blocks, seconds}; null beyond what is worth asking. */
+async function delayOf(ask, drawn, minDrawTime) {
+  const drawnAt = Number(number(drawn.number));
+  let first = drawn;
+  for (let blocks = 0; blocks < LATE_BLOCKS_MAX; blocks++) {
+    const before = await ask("eth_getBlockByNumber", quantity(drawnAt - blocks - 1), false);
+    if (!before || Number(number(before.timestamp)) < minDrawTime) return { blocks, seconds: Number(number(drawn.timestamp) - number(first.timestamp)) };
+    first = before;
   }
   return null;
 }

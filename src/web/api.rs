@@ -15,7 +15,7 @@ use crate::lottery::contract::ABI_JSON;
 use crate::lottery::history::FinishedRound;
 use crate::lottery::proof::Verdict;
 use crate::lottery::snapshot::Snapshot;
-use crate::web::assets::{self, Asset, Site};
+use crate::web::assets::{self, Asset, Missing, Site};
 use crate::web::commands::{self, Asked};
 use crate::web::http::{Port, Reply, Request};
 use crate::web::query::{BadQuery, Query};
@@ -155,7 +155,10 @@ impl Api {
         let chain_time = snapshot.chain_time_at(self.clock.now());
         asset
             .body(snapshot, chain_time, &site, request.query.as_deref())
-            .ok_or_else(|| nothing_at(&request.path))
+            .map_err(|missing| match missing {
+                Missing::Nothing => nothing_at(&request.path),
+                Missing::Amount(message) => refusal(400, "bad_query", message),
+            })
     }
 
     /// `value` stands in the place of the path's parameter.

@@ -6,8 +6,13 @@
 use std::fmt::Write;
 use std::sync::LazyLock;
 
+use qrcode::render::svg;
+use qrcode::QrCode;
+
+use crate::chain::types::U256;
 use crate::lottery::snapshot::Snapshot;
 use crate::web::reply::{Body, Packed};
+use crate::web::shown::shown;
 use crate::web::view::{self, escape, hero, Hero};
 
 /// What the page is told about where it lives.
@@ -26,6 +31,8 @@ pub enum Asset {
     Page(Option<u64>),
     Packed(&'static LazyLock<Packed>),
     Added,
+    /// The QR code of a bet.
+    BetCode,
 }
 
 const ADDED: &str = "/added.js";
@@ -82,6 +89,7 @@ pub fn find(path: &str) -> Option<Asset> {
         "/style.css" => Some(Asset::Packed(&STYLE)),
         "/app.js" => Some(Asset::Packed(&SCRIPT)),
         ADDED => Some(Asset::Added),
+        "/bet.svg" => Some(Asset::BetCode),
         _ => {
             let digits = path.strip_prefix("/round/")?;
             let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -101,25 +109,70 @@ fn script(source: &str) -> Packed {
 }
 
 impl Asset {
-    /// None where there is nothing after all. `query` names the content of a file that never changes under that name.
+    /// `query` names the content of a file that never changes under that name, and the amount of a bet's code.
+    ///
+    /// # Errors
+    /// Where there is nothing after all, and where the amount is none.
     pub fn body(
         self,
         snapshot: &Snapshot,
         chain_time: u64,
         site: &Site,
         query: Option<&str>,
-    ) -> Option<Body> {
+    ) -> Result<Body, Missing> {
         let packed = match self {
-            Asset::Page(round) => return Some(Body::Page(page(snapshot, chain_time, site, round))),
+            Asset::Page(round) => return Ok(Body::Page(page(snapshot, chain_time, site, round))),
+            Asset::BetCode => {
+                let svg = bet_code(site, query).map_err(Missing::Amount)?;
+                return Ok(Body::Text {
+                    content_type: "image/svg+xml",
+                    text: svg,
+                });
+            }
             Asset::Packed(packed) => packed,
-            Asset::Added => site.added_script?,
+            Asset::Added => site.added_script.ok_or(Missing::Nothing)?,
         };
         let is_named = query.and_then(|query| query.strip_prefix("v=")) == Some(packed.digest());
-        Some(match is_named {
+        Ok(match is_named {
             true => Body::Named(packed),
             false => Body::Packed(packed),
         })
     }
+}
+
+/// Why a path of the page has no answer.
+#[derive(Debug)]
+pub enum Missing {
+    Nothing,
+    /// What is wrong with the amount, in words.
+    Amount(String),
+}
+
+/// The QR code that asks a phone's wallet to bet, by EIP-681.
+fn bet_code(site: &Site, query: Option<&str>) -> Result<String, String> {
+    let given = query
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|part| part.strip_prefix("amountWei="));
+    let allowed = "allowed is wei as a whole number from 1, in decimal digits";
+    let given = given.ok_or_else(|| format!("amountWei is missing, {allowed}"))?;
+    let is_decimal = !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit());
+    let wei = U256::from_dec_str(given)
+        .ok()
+        .filter(|wei| is_decimal && !wei.is_zero())
+        .ok_or_else(|| format!("amountWei is {}, {allowed}", shown(given)))?;
+    let link = payment_link(site, wei);
+    // Only what is longer than any such link does not fit.
+    let code = QrCode::new(link.as_bytes()).map_err(|error| error.to_string())?;
+    let image = code.render::<svg::Color>().min_dimensions(200, 200).build();
+    Ok(image)
+}
+
+fn payment_link(site: &Site, wei: U256) -> String {
+    format!(
+        "ethereum:{}@{}/placeBet?value={wei}",
+        site.contract, site.chain_id
+    )
 }
 
 /// The page with the current state, or the result of one round, in its first screen.
@@ -367,6 +420,61 @@ mod tests {
             "const modules = {};\nmodules[\"e.js\"] = (() => {\nconst { a } = modules[\"b.js\"];\n\
              async function c(){\nreturn a;\n}\nconst d=1;\nreturn { c, d };\n})();\n"
         );
+    }
+
+    #[test]
+    fn a_decoder_reads_the_bet_from_its_code() {
+        let site = Site {
+            chain_id: 31_337,
+            contract: "0x5FbDB2315678afecb367f032d93F642f64180aa3".to_owned(),
+            explorer_url: None,
+            added_script: None,
+        };
+        for wei in ["1", "50000000000000000", &U256::MAX.to_string()] {
+            let svg = bet_code(&site, Some(&format!("v=1&amountWei={wei}"))).unwrap();
+            let (size, picture) = raster(&svg);
+            let mut image = rqrr::PreparedImage::prepare_from_greyscale(size, size, |x, y| {
+                picture[y * size + x]
+            });
+            let (_, text) = image.detect_grids()[0].decode().unwrap();
+            let contract = &site.contract;
+            assert_eq!(
+                text,
+                format!("ethereum:{contract}@31337/placeBet?value={wei}")
+            );
+        }
+        for bad in [
+            None,
+            Some("amountWei="),
+            Some("amountWei=0"),
+            Some("amountWei=-1"),
+            Some("amountWei=1e3"),
+            Some("amount=1"),
+        ] {
+            let problem = bet_code(&site, bad).unwrap_err();
+            assert!(problem.starts_with("amountWei is "), "{bad:?}: {problem}");
+        }
+    }
+
+    /// The picture of an SVG that is one path of rectangles, `Mx yhwvhHxVy`, on white: its width and its pixels.
+    fn raster(svg: &str) -> (usize, Vec<u8>) {
+        let (_, width) = svg.split_once("width=\"").unwrap();
+        let size: usize = width.split_once('"').unwrap().0.parse().unwrap();
+        let mut picture = vec![255; size * size];
+        let (_, path) = svg.rsplit_once("d=\"M").unwrap();
+        for part in path.split_once('"').unwrap().0.split('M') {
+            let numbers: Vec<usize> = part
+                .split(|letter: char| !letter.is_ascii_digit())
+                .filter_map(|number| number.parse().ok())
+                .collect();
+            let [x, y, width, height, ..] = numbers[..] else {
+                continue;
+            };
+            for row in y..y + height {
+                picture[row * size + x..row * size + x + width].fill(0);
+            }
+        }
+        (size, picture)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! ANVIL, or on the path): `cargo test -- --include-ignored`.
 
 mod attacks;
+mod browser;
 mod conformance;
 mod contract;
 mod failover;
@@ -10,6 +11,8 @@ mod foreign;
 mod frames;
 mod matrix;
 mod page;
+mod page_check;
+mod page_wallet;
 mod proofs;
 mod rounds;
 mod threads;

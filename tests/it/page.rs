@@ -1,140 +1,23 @@
-//! The page in a real browser: Chromium, steered over its DevTools protocol, looks at a daemon that draws a round.
-
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+//! The page in a real browser, without a wallet: a round from its first bet to its checked draw, every moment that the
+//! first screen knows, and what the page does when the server, the feed, the machine or JavaScript fail it.
 
 use serde_json::{json, Value};
-use tempfile::TempDir;
-use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Message, WebSocket};
 
+use crate::browser::Browser;
 use crate::foreign::free_port;
-use support::chain::{hex_address, wait_for, Chain, Timing};
+use support::chain::{hex_address, wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
 
-/// A headless Chromium (the program named by CHROMIUM, else `chromium` on the path) with one tab.
-struct Browser {
-    child: Child,
-    socket: WebSocket<MaybeTlsStream<std::net::TcpStream>>,
-    session: String,
-    next_id: u64,
-    /// Exceptions, console errors and violated policies.
-    complaints: Vec<String>,
-    _profile: TempDir,
-}
+const CENT: u64 = 10_000_000_000_000_000;
 
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Browser {
-    fn open(url: &str) -> Browser {
-        let program = std::env::var("CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
-        let profile = TempDir::new().unwrap();
-        let mut child = Command::new(&program)
-            .args([
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--no-first-run",
-                "--disable-sync",
-            ])
-            .args([
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-quic",
-            ])
-            .args(["--remote-debugging-port=0", "--window-size=1280,2000"])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                line.strip_prefix("DevTools listening on ")
-                    .map(str::to_owned)
-            })
-            .expect("chromium says where it listens");
-        std::thread::spawn(move || lines.for_each(drop));
-        let (mut socket, _) = tungstenite::connect(address).unwrap();
-        if let MaybeTlsStream::Plain(stream) = socket.get_mut() {
-            stream
-                .set_read_timeout(Some(Duration::from_secs(60)))
-                .unwrap();
-        }
-        let session = String::new();
-        let mut browser = Browser {
-            child,
-            socket,
-            session,
-            next_id: 0,
-            complaints: Vec::new(),
-            _profile: profile,
-        };
-        let target = browser.ask("Target.createTarget", json!({"url": "about:blank"}));
-        let target = json!({"targetId": target["targetId"], "flatten": true});
-        let attached = browser.ask("Target.attachToTarget", target);
-        browser.session = attached["sessionId"].as_str().unwrap().to_owned();
-        for domain in ["Runtime.enable", "Log.enable", "Page.enable"] {
-            browser.ask(domain, json!({}));
-        }
-        browser.ask("Page.navigate", json!({"url": url}));
-        browser
-    }
-
-    fn ask(&mut self, method: &str, params: Value) -> Value {
-        self.next_id += 1;
-        let id = self.next_id;
-        let mut request = json!({"id": id, "method": method, "params": params});
-        if !self.session.is_empty() {
-            request["sessionId"] = json!(self.session);
-        }
-        self.socket
-            .send(Message::text(request.to_string()))
-            .unwrap();
-        loop {
-            let Message::Text(text) = self.socket.read().unwrap() else {
-                continue;
-            };
-            let message: Value = serde_json::from_str(&text).unwrap();
-            match message["method"].as_str() {
-                Some("Runtime.exceptionThrown") => self.complaints.push(message.to_string()),
-                Some("Log.entryAdded") if message["params"]["entry"]["level"] == "error" => {
-                    self.complaints.push(message["params"]["entry"].to_string());
-                }
-                _ => {}
-            }
-            if message["id"] == id {
-                assert!(message.get("error").is_none(), "{method}: {message}");
-                return message["result"].clone();
-            }
-        }
-    }
-
-    fn evaluate(&mut self, script: &str) -> Value {
-        let answer = self.ask(
-            "Runtime.evaluate",
-            json!({"expression": script, "returnByValue": true, "awaitPromise": true}),
-        );
-        answer["result"]["value"].clone()
-    }
-
-    /// Waits until the page's text contains `part`.
-    fn wait_text(&mut self, part: &str) {
-        wait_for(&format!("{part:?} on the page"), || {
-            let text = self.evaluate("document.body.innerText");
-            let text = text.as_str().unwrap_or_default().to_lowercase();
-            text.contains(&part.to_lowercase()).then_some(())
-        });
-    }
+fn daemon_on(lottery: &Lottery, port: u16, without_key: bool) -> Daemon {
+    let options = Options {
+        config: json!({"server": {"port": port}}),
+        without_key,
+        quiet: true,
+        ..Options::default()
+    };
+    Daemon::start(lottery, options)
 }
 
 #[test]
@@ -143,47 +26,197 @@ fn the_page_follows_a_round_to_its_winner_and_verifies_the_draw() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let port = free_port();
-    let start = || {
-        let config = json!({"server": {"port": port}});
-        Daemon::start(
-            &lottery,
-            Options {
-                config,
-                ..Options::default()
-            },
-        )
-    };
-    let daemon = start();
+    let daemon = daemon_on(&lottery, port, false);
     let mut browser = Browser::open(&daemon.url);
     browser.wait_text("live");
     browser.wait_text("opens with the first bet");
     for player in 2..6 {
-        lottery.bet(player, 10_000_000_000_000_000);
+        lottery.bet(player, CENT);
     }
     browser.wait_text("round 1 is open");
     browser.wait_text("0.04 ETH");
     lottery.skip_to(lottery.round().min_draw_time.saturating_sub(2));
     let winner = wait_for("a winner on the chain", || lottery.winner_of(1));
     let winner = hex_address(winner);
-    browser.wait_text(&format!("{}…{}", &winner[..6], &winner[38..]));
+    browser.wait_text_in("#big", &format!("{}…{}", &winner[..6], &winner[38..]));
     browser.wait_text("0.039 ETH");
-    let clicked = browser.evaluate(
-        "(() => { const b = [...document.querySelectorAll('button')].find(b => /check this draw/i.test(b.textContent)); \
-         if (b) b.click(); return !!b; })()",
-    );
-    assert_eq!(clicked, true, "there is no button to check with");
+    browser.wait_text_in("#spoken", "takes it");
+    browser.click("#hero-actions button", "Check this draw");
     browser.wait_text("everything holds");
+    browser.wait_text("computed from what this server told");
     drop(daemon);
-    browser.wait_text("reconnecting");
+    browser.wait_text_in("#link", "reconnecting");
+    browser.wait_text_in("#age", "old news");
     // The daemon comes back, and the page goes on where it is now.
-    let _daemon = start();
-    lottery.bet(2, 70_000_000_000_000_000);
+    let _daemon = daemon_on(&lottery, port, false);
+    lottery.bet(2, 7 * CENT);
     browser.wait_text("0.07 ETH");
-    browser.wait_text("live");
-    let foreign: Vec<&String> = browser
-        .complaints
-        .iter()
-        .filter(|complaint| !complaint.contains("ERR_CONNECTION"))
-        .collect();
-    assert!(foreign.is_empty(), "{foreign:?}");
+    browser.wait_text_in("#link", "live");
+    assert_eq!(browser.foreign_complaints(), Vec::<&String>::new());
+}
+
+/// The moments of the first screen, each with how the chain comes there; the operator has no key and does nothing.
+type Moment = (&'static str, fn(&Lottery));
+
+const MOMENTS: &[Moment] = &[
+    ("waiting", |_| {}),
+    ("betting", |lottery| {
+        for player in 2..6 {
+            lottery.bet(player, player as u64 * CENT);
+        }
+    }),
+    ("closed", |lottery| {
+        lottery.skip_to(lottery.round().end_time + 1)
+    }),
+    ("draw_window", |lottery| {
+        lottery.skip_to(lottery.round().min_draw_time)
+    }),
+    ("drawn", |lottery| {
+        lottery.operate("drawWinner", &[]);
+    }),
+    ("betting", |lottery| {
+        lottery.bet(2, CENT);
+        lottery.skip_to(lottery.round().start_time + 70);
+    }),
+    ("overdue", |lottery| {
+        lottery.skip_to(lottery.round().max_draw_time + 1)
+    }),
+    ("refunded", |lottery| {
+        lottery.operate("refundExpiredRound", &[]);
+    }),
+    ("stuck", |lottery| {
+        lottery.operate("startRound", &[]);
+        lottery.skip_to(lottery.round().end_time + 1);
+    }),
+];
+
+#[test]
+#[ignore = "needs chromium and axe-core"]
+fn every_moment_is_shown_without_a_fault_of_accessibility() {
+    let chain = Chain::devchain(1);
+    let timing = Timing {
+        min_draw_delay: 60,
+        ..Timing::default()
+    };
+    let lottery = chain.deploy(timing);
+    let daemon = daemon_on(&lottery, 0, true);
+    let mut browser = Browser::open(&daemon.url);
+    browser.evaluate(&axe());
+    let mut spoken: Vec<String> = Vec::new();
+    for (kind, come) in MOMENTS {
+        come(&lottery);
+        wait_for(&format!("the moment {kind}"), || {
+            let shown = browser.evaluate("document.getElementById('round').dataset.phase");
+            (shown == *kind).then_some(())
+        });
+        let said = browser.evaluate("document.getElementById('spoken').textContent");
+        spoken.push(said.as_str().unwrap().to_owned());
+        assert_accessible(&mut browser, kind);
+    }
+    eprintln!("spoken: {spoken:#?}");
+    drop(daemon);
+    browser.wait_text_in("#link", "reconnecting");
+    assert_accessible(&mut browser, "stale");
+}
+
+/// The source of axe-core, which NODE_PATH has.
+fn axe() -> String {
+    let folder = std::env::var("NODE_PATH").expect("NODE_PATH names the folder that has axe-core");
+    let path = format!("{folder}/axe-core/axe.min.js");
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn assert_accessible(browser: &mut Browser, moment: &str) {
+    for scheme in ["dark", "light"] {
+        browser.set_scheme(scheme);
+        let found = browser.evaluate_promise(
+            "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(' ')}`))",
+        );
+        assert_eq!(found, json!([]), "{moment}, {scheme}");
+        let width = browser.evaluate("document.documentElement.scrollWidth - innerWidth");
+        assert!(
+            width.as_i64().unwrap() <= 0,
+            "{moment}: wider than the window by {width}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn without_javascript_the_first_screen_tells_the_round() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    for player in 2..6 {
+        lottery.bet(player, CENT);
+    }
+    let daemon = daemon_on(&lottery, 0, true);
+    daemon.wait_ready();
+    let mut browser = Browser::start();
+    browser.ask(
+        "Emulation.setScriptExecutionDisabled",
+        json!({"value": true}),
+    );
+    browser.go_to(&daemon.url);
+    browser.wait_text("round 1 is open");
+    browser.wait_text("0.04 ETH");
+    browser.wait_text("4 players · winner takes 0.039");
+    browser.wait_text("switched off here");
+    assert_eq!(
+        browser.evaluate("document.querySelectorAll('.strip rect').length"),
+        4
+    );
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn without_websocket_the_page_asks_and_after_a_sleep_it_asks_anew() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon_on(&lottery, 0, true);
+    let mut browser = Browser::start();
+    browser.inject("delete window.WebSocket");
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "asking every 5 s");
+    lottery.bet(3, 3 * CENT);
+    browser.wait_text_in("#pot", "0.03 ETH");
+    browser.wait_text_in("#players-rows", "100.0 %");
+
+    let mut browser = Browser::start();
+    browser.inject(
+        "(() => { const now = Date.now; window.slept = 0; Date.now = () => now() + window.slept; \
+         const Native = WebSocket; window.sockets = 0; \
+         window.WebSocket = class extends Native { constructor(url) { super(url); window.sockets += 1; } }; })()",
+    );
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "live");
+    assert_eq!(browser.evaluate("sockets"), 1);
+    browser.evaluate("window.slept = 3600e3");
+    wait_for("the feed to be asked anew", || {
+        (browser.evaluate("sockets") == 2).then_some(())
+    });
+    browser.wait_text_in("#link", "live");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_round_has_a_page_of_its_own_that_leads_back() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    for player in 2..6 {
+        lottery.bet(player, CENT);
+    }
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    lottery.bet(2, 5 * CENT);
+    let daemon = daemon_on(&lottery, 0, true);
+    daemon.wait_ready();
+    let mut browser = Browser::open(&format!("{}/round/1", daemon.url));
+    browser.wait_text_in("#kicker", "round 1 is drawn");
+    let title = browser.evaluate("document.querySelector('meta[property=\"og:title\"]').content");
+    let title = title.as_str().unwrap();
+    assert!(title.contains("won 0.039 ETH in round 1"), "{title}");
+    browser.click("#hero-actions button", "Go to round 2");
+    browser.wait_text_in("#kicker", "round 2 is open");
+    assert_eq!(browser.evaluate("location.pathname"), Value::from("/"));
+    assert_eq!(browser.foreign_complaints(), Vec::<&String>::new());
 }

@@ -1,14 +1,14 @@
 //! The first screen in words, written into the page before any script runs: for the first paint, and for readers without
 //! JavaScript. The page's own `round.js` says the same, and goes on from there.
 
-use crate::chain::types::{Address, U256};
+use crate::chain::types::U256;
 use crate::lottery::history::{FinishedRound, Outcome};
+use crate::lottery::proof;
 use crate::lottery::round::{ContractConfig, Phase, Round};
 use crate::lottery::snapshot::Snapshot;
-use crate::web::view::ether;
 use crate::web::view::strip::{self, Strip};
 use crate::web::view::words::{
-    chance, countdown, counted, duration, ether_short, grouped, percent, short, time_of_day,
+    chance, countdown, counted, duration, ether, ether_short, grouped, percent, short, time_of_day,
 };
 
 /// How long a draw stays in view when the next round has begun: a minute, or a third of a short round.
@@ -254,7 +254,7 @@ fn note(round: &Round, phase: Phase, config: Option<&ContractConfig>) -> String 
 /// A finished round as the first screen of its own page, and of the running one while it is news.
 pub fn finished(round: &FinishedRound) -> Hero {
     let name = name(round.round_id);
-    let totals = totals(round);
+    let totals = proof::totals(&round.bets);
     let at = time_of_day(round.position.block_timestamp);
     let pot = ether_short(round.total_pot_wei);
     let players = counted(round.participant_count, "player");
@@ -267,7 +267,7 @@ pub fn finished(round: &FinishedRound) -> Hero {
         } => {
             let held = totals.iter().find(|(player, _)| player == winner);
             let held = held.map(|(_, wei)| *wei);
-            let point = random_seed.checked_rem(round.total_pot_wei);
+            let point = proof::draw_point(*random_seed, round.total_pot_wei);
             let pot_line = held.map_or(format!("of {pot} in the pot"), |held| {
                 let share = percent(held, round.total_pot_wei);
                 format!("held {share}, {}", chance(held, round.total_pot_wei))
@@ -315,11 +315,13 @@ pub fn finished(round: &FinishedRound) -> Hero {
 }
 
 fn drawn_note(round: &FinishedRound, at: &str, pot: &str) -> String {
-    let delay = match round.min_draw_time {
-        0 => String::new(),
-        opens => format!(
-            ", {} after the window opened",
-            duration(round.position.block_timestamp.saturating_sub(opens))
+    let delay = match round.draw_delay {
+        None => String::new(),
+        Some(delay) if delay.blocks == 0 => ", in the first block that allowed it".to_owned(),
+        Some(delay) => format!(
+            ", {} ({}) after the first that allowed it",
+            counted(delay.blocks, "block"),
+            duration(delay.secs)
         ),
     };
     let count = grouped(round.participant_count);
@@ -333,18 +335,4 @@ fn reason_words(reason: &str) -> String {
         "Operator-initiated refund" => "The operator called it off.".to_owned(),
         other => format!("The contract says: {other}."),
     }
-}
-
-/// What each player bet in all, in first-bet order.
-fn totals(round: &FinishedRound) -> Vec<(Address, U256)> {
-    let mut index_of = std::collections::HashMap::new();
-    let mut totals: Vec<(Address, U256)> = Vec::new();
-    for bet in &round.bets {
-        let index = *index_of.entry(bet.player).or_insert_with(|| {
-            totals.push((bet.player, U256::zero()));
-            totals.len() - 1
-        });
-        totals[index].1 = totals[index].1.saturating_add(bet.amount_wei);
-    }
-    totals
 }

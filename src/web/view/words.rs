@@ -1,8 +1,8 @@
 //! Numbers and times as the page writes them, for what the server puts into the page before any script runs. The
 //! page's own `format.js` writes the same, so that nothing jumps when it takes over. Pure.
 
-use crate::chain::types::{to_checksum, Address, U256};
-use crate::web::view::ether;
+use crate::chain::types::U256;
+pub use crate::lottery::words::{ether, short};
 
 const SIGNIFICANT_DIGITS: usize = 6;
 
@@ -118,11 +118,6 @@ pub fn time_of_day(unix_secs: u64) -> String {
         secs / 60 % 60,
         secs % 60
     )
-}
-
-pub fn short(address: Address) -> String {
-    let text = to_checksum(&address);
-    format!("{}…{}", &text[..6], &text[text.len() - 4..])
 }
 
 /// What comes from the chain is text, never HTML.

@@ -1,0 +1,303 @@
+//! What a visitor does with a wallet, in a real browser: choosing one, coming to the right chain, betting, being refused,
+//! getting stuck bets back, and checking a draw through the wallet when the server lies. The wallets are injected.
+
+use serde_json::{json, Value};
+
+use crate::browser::Browser;
+use support::chain::{wait_for, Chain, Lottery, Timing};
+use support::daemon::{Daemon, Options};
+
+/// The account of the injected wallets.
+const VISITOR: usize = 7;
+const CENT: u64 = 10_000_000_000_000_000;
+
+fn daemon(lottery: &Lottery, without_key: bool) -> Daemon {
+    let options = Options {
+        without_key,
+        quiet: true,
+        ..Options::default()
+    };
+    let daemon = Daemon::start(lottery, options);
+    daemon.wait_ready();
+    daemon
+}
+
+fn visitor(chain: &Chain, daemon: &Daemon) -> Browser {
+    let mut browser = Browser::start();
+    browser.add_wallets(chain, VISITOR);
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "live");
+    browser
+}
+
+fn connect(browser: &mut Browser, wallet: &str) {
+    browser.click("#bet-button", "Connect");
+    browser.click("#wallet-list button", wallet);
+    browser.wait_text_in("#account", wallet);
+}
+
+fn type_amount(browser: &mut Browser, text: &str) {
+    browser.evaluate(
+        "document.getElementById('amount').select(); document.getElementById('amount').focus()",
+    );
+    browser.ask("Input.insertText", json!({"text": text}));
+}
+
+fn calls(browser: &Browser, wanted: &str) -> usize {
+    let calls = browser.wallet.calls.iter();
+    calls.filter(|call| call.ends_with(wanted)).count()
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_visitor_chooses_one_of_two_wallets_comes_to_the_chain_and_bets() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    browser.wallet.chain_id = "0x1".to_owned();
+    assert!(
+        browser.wallet.calls.is_empty(),
+        "asked before a click: {:?}",
+        browser.wallet.calls
+    );
+    connect(&mut browser, "Beta");
+    type_amount(&mut browser, "0.05");
+    browser.wait_text_in("#odds", "you would be the first");
+    browser.click("#bet-button", "Bet 0.05");
+    browser.wait_text_in("#sent", "included");
+    assert_eq!(calls(&browser, "wallet_addEthereumChain"), 1);
+    assert!(browser
+        .wallet
+        .calls
+        .iter()
+        .all(|call| call.starts_with("Beta ")));
+    let round = lottery.round();
+    assert_eq!(round.total_pot_wei, (5 * CENT).into());
+    browser.wait_text_in("#players-rows", "you");
+    // More of one's own grows a ghost beside it, and the odds are told.
+    type_amount(&mut browser, "0.05");
+    lottery.bet(3, 10 * CENT);
+    browser.wait_text_in("#odds", "50.0 % (now 33.3 %): about 1 in 2");
+    assert_eq!(
+        browser.evaluate("listeners.length"),
+        3,
+        "one set of listeners"
+    );
+    browser.evaluate("emit('Beta', 'chainChanged', '0x1')");
+    browser.wait_text_in("#account", "switch to chain 31337");
+    browser.click("#account button", "Disconnect");
+    browser.wait_text_in("#bet-button", "Connect a wallet");
+    assert_eq!(browser.evaluate("listeners.length"), 0);
+    browser.wallet.calls.clear();
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "live");
+    browser.wait_text_in("#bet-button", "Connect a wallet");
+    assert!(
+        browser.wallet.calls.is_empty(),
+        "a disconnect is remembered"
+    );
+    assert_eq!(browser.foreign_complaints(), Vec::<&String>::new());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn refusals_are_told_in_words_and_send_nothing() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    type_amount(&mut browser, "0.0001");
+    browser.click("#bet-button", "Bet");
+    browser.wait_text_in("#bet-problem", "the smallest bet is 0.001 eth");
+    type_amount(&mut browser, "1e3");
+    browser.click("#bet-button", "Bet");
+    browser.wait_text_in("#bet-problem", "digits and one point");
+    type_amount(&mut browser, "0.01");
+    let reason = "0x08c379a00000000000000000000000000000000000000000000000000000000000000020\
+                  000000000000000000000000000000000000000000000000000000000000001242657474696e67206e6f7420616374697665\
+                  0000000000000000000000000000";
+    for (method, code, message, data, words, kind) in [
+        (
+            "eth_sendTransaction",
+            4001,
+            "User rejected",
+            Value::Null,
+            "cancelled in the wallet",
+            "cancelled",
+        ),
+        (
+            "eth_sendTransaction",
+            -32002,
+            "pending",
+            Value::Null,
+            "open it",
+            "waiting",
+        ),
+        (
+            "eth_call",
+            3,
+            "execution reverted",
+            json!(reason),
+            "betting has just closed",
+            "failed",
+        ),
+        (
+            "eth_sendTransaction",
+            -32000,
+            "insufficient funds for gas",
+            Value::Null,
+            "not enough eth",
+            "failed",
+        ),
+        (
+            "eth_sendTransaction",
+            -32603,
+            "<b>broken</b>",
+            Value::Null,
+            "<b>broken</b>",
+            "failed",
+        ),
+    ] {
+        browser
+            .wallet
+            .refusals
+            .push((method, code, message.to_owned(), data));
+        browser.click("#bet-button", "Bet 0.01");
+        browser.wait_text_in("#bet-problem", words);
+        assert_eq!(
+            browser.evaluate("document.getElementById('bet-problem').dataset.kind"),
+            kind
+        );
+    }
+    assert_eq!(lottery.round().total_pot_wei, 0.into());
+    assert_eq!(
+        browser.evaluate("document.getElementById('sent').children.length"),
+        0
+    );
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_bet_that_the_chain_takes_back_waits_again_and_is_told_as_dropped() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "included");
+    chain.dev().reorg(3, devchain::Reorged::Dropped);
+    browser.wait_text_in("#sent", "the chain took its block back");
+    browser.wait_text_in("#sent", "dropped");
+    assert_eq!(lottery.round().total_pot_wei, 0.into());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn anyone_returns_the_bets_of_an_overdue_round_and_the_publisher_withdraws() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    for player in 2..5 {
+        lottery.bet(player, CENT);
+    }
+    lottery.skip_to(lottery.round().max_draw_time + 2);
+    browser.wait_text_in("#kicker", "was not drawn in time");
+    connect(&mut browser, "Alpha");
+    browser.click("#hero-actions button", "Return all bets");
+    browser.wait_text_in("#round", "everyone is paid back");
+    browser.wait_text_in("#line", "nobody drew it within its window");
+    assert_eq!(lottery.logs("RoundRefunded").len(), 1);
+    // A draw leaves its commission with the publisher.
+    lottery.bet(2, 100 * CENT);
+    lottery.bet(3, 100 * CENT);
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    browser.wallet.account = format!("{:#x}", chain.account(0));
+    let account = browser.wallet.account.clone();
+    browser.evaluate(&format!("emit('Alpha', 'accountsChanged', ['{account}'])"));
+    browser.click("#hero-actions button", "Withdraw 0.05 ETH");
+    wait_for("the withdrawal", || {
+        browser.evaluate("0");
+        (lottery.logs("Withdrawn").len() == 1).then_some(())
+    });
+    browser.wait_text_in("#sent", "withdrawal of 0.05 eth");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_server_that_lies_is_caught_through_the_wallet() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    for player in 2..6 {
+        lottery.bet(player, player as u64 * CENT);
+    }
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    browser.intercept("*/api/history/1");
+    for (forged, words, verdict) in [
+        (None, "everything holds", "holds"),
+        (
+            Some(("\"winnerPrizeWei\":\"1365", "\"winnerPrizeWei\":\"1366")),
+            "contradicted",
+            "contradicted",
+        ),
+        (
+            Some((
+                "\"player\":\"0x",
+                "\"player\":\"0x00000000000000000000000000000000000000ff\",\"was\":\"0x",
+            )),
+            "contradicted",
+            "contradicted",
+        ),
+    ] {
+        browser.forged = forged
+            .map(|(from, to)| ("api/history".to_owned(), from.to_owned(), to.to_owned()))
+            .into_iter()
+            .collect();
+        browser.click("#history-rows a", "1");
+        browser.click("#details button", "Check through my wallet");
+        browser.wait_text_in("#details .check-outcome", words);
+        let shown = browser.evaluate("document.querySelector('[data-verdict]').dataset.verdict");
+        assert_eq!(shown, verdict);
+        browser.click("#details-close", "");
+    }
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_keyboard_goes_from_the_top_of_the_page_to_a_placed_bet() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    let focused = |browser: &mut Browser| {
+        browser.evaluate("document.activeElement.id || document.activeElement.textContent")
+    };
+    browser.press("Tab");
+    browser.press("Enter");
+    assert_eq!(focused(&mut browser), "amount");
+    type_amount(&mut browser, "0.04");
+    browser.press("Enter");
+    wait_for("the choice of wallets", || {
+        (browser.evaluate("document.getElementById('wallets').open") == true).then_some(())
+    });
+    while focused(&mut browser) != "Alpha" {
+        browser.press("Tab");
+    }
+    browser.press("Enter");
+    browser.wait_text_in("#account", "alpha");
+    wait_for("the focus on the bet", || {
+        (focused(&mut browser) == "bet-button").then_some(())
+    });
+    browser.press("Enter");
+    browser.wait_text_in("#sent", "included");
+    assert_eq!(lottery.round().total_pot_wei, (4 * CENT).into());
+}
