@@ -164,7 +164,7 @@ impl Backfill {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::types::{Bloom, U256};
+    use crate::chain::types::U256;
     use crate::lottery::event::{EventRecord, LogPosition};
     use std::sync::Arc;
 
@@ -227,8 +227,8 @@ mod tests {
             difficulty: None,
             l1_block_number: None,
             base_fee_wei: None,
-            gas_limit: 0,
-            logs_bloom: Bloom::zero(),
+            gas_limit: None,
+            logs_bloom: None,
             has_transactions: false,
         };
         let limits = Limits {

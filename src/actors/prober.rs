@@ -8,7 +8,8 @@ use crate::base::clock::Clock;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::endpoints::Endpoints;
-use crate::chain::node::{Endpoint, EndpointHealth};
+use crate::chain::method::Method;
+use crate::chain::node::Endpoint;
 
 const EVERY: Duration = Duration::from_secs(15);
 
@@ -41,11 +42,12 @@ pub fn run(
 }
 
 fn look(endpoints: &Endpoints, endpoint: &Endpoint) {
+    const METHODS: &[Method] = &[Method::BlockByNumber];
     match endpoint.head() {
         Ok(head) => {
-            endpoint.with_health(EndpointHealth::note_success);
+            endpoint.with_health(|health| health.note_success(METHODS));
             endpoints.note_head(endpoint, head.number, head.timestamp);
         }
-        Err(error) => endpoints.note_failure(endpoint, &error),
+        Err(error) => endpoints.note_failure(endpoint, METHODS, &error),
     }
 }

@@ -15,10 +15,11 @@ use crate::chain::fees::{
     bump, gas_limit, quote, FeeLimits, GasFormula, Prices, Quote, TooMuchGas, EIP_7825_GAS_MAX,
 };
 use crate::chain::key::OperatorKey;
+use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
-use crate::chain::tx::Transaction;
+use crate::chain::tx::{PendingTransaction, Transaction};
 use crate::chain::types::BlockRef;
-use crate::chain::types::{Address, BlockId, Header, PendingTransaction, H256, U256};
+use crate::chain::types::{Address, BlockId, Header, H256, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::round::Round;
@@ -42,6 +43,14 @@ const EXTEND_GAS: GasFormula = GasFormula {
 const CANCEL_GAS: u64 = 21_000;
 /// So often at most a refused transaction is signed anew at one head; against a pending one that is not ours, once.
 const SIGNED_ANEW_MAX: usize = 3;
+/// What signing cannot do without.
+const PREPARING: &[Method] = &[
+    Method::BlockByHash,
+    Method::Call,
+    Method::TransactionCount,
+    Method::GetBalance,
+];
+const REPLACING: &[Method] = &[Method::BlockByNumber, Method::GetBalance];
 /// Once a node has refused a transaction, how long another one may take to accept it.
 const SECOND_OPINION: Duration = Duration::from_secs(1);
 
@@ -156,13 +165,15 @@ impl Sender {
     /// The timestamp that a node gives its pending block.
     pub fn pending_time(&self) -> Option<u64> {
         self.endpoints
-            .with_endpoint(Endpoint::pending_timestamp)
+            .with_endpoint(&[Method::Call], Endpoint::pending_timestamp)
             .ok()
     }
 
     pub fn block(&self, hash: H256) -> Option<Header> {
         self.endpoints
-            .with_endpoint(|endpoint| endpoint.header(BlockId::Hash(hash)))
+            .with_endpoint(&[Method::BlockByHash], |endpoint| {
+                endpoint.header(BlockId::Hash(hash))
+            })
             .ok()
     }
 
@@ -171,7 +182,7 @@ impl Sender {
         let Order { kind, round, .. } = *order;
         let gathered = self
             .endpoints
-            .with_endpoint(|endpoint| self.gather(endpoint, order))
+            .with_endpoint(PREPARING, |endpoint| self.gather(endpoint, order))
             .map_err(attempt_of)?;
         self.balance_wei = Some(gathered.balance_wei);
         if let Check::Unchecked { earliest, latest } = order.check {
@@ -283,15 +294,16 @@ impl Sender {
         kind: ActionKind,
         round: &Round,
     ) -> Result<(Variant, bool), RpcError> {
-        let (prices, balance_wei, block_gas_limit) = self.endpoints.with_endpoint(|endpoint| {
-            let head = endpoint.head()?;
-            let balance_wei = endpoint.balance(self.key.address(), BlockId::Latest)?;
-            Ok((
-                self.prices(endpoint, head.base_fee_wei)?,
-                balance_wei,
-                head.gas_limit,
-            ))
-        })?;
+        let (prices, balance_wei, block_gas_limit) =
+            self.endpoints.with_endpoint(REPLACING, |endpoint| {
+                let head = endpoint.head()?;
+                let balance_wei = endpoint.balance(self.key.address(), BlockId::Latest)?;
+                Ok((
+                    self.prices(endpoint, head.base_fee_wei)?,
+                    balance_wei,
+                    head.gas_limit.unwrap_or(u64::MAX),
+                ))
+            })?;
         self.balance_wei = Some(balance_wei);
         let Some(previous) = state.newest() else {
             return Err(RpcError::invalid_answer("nothing was signed yet"));
@@ -344,7 +356,9 @@ impl Sender {
         let (raw, sent_hash) = (variant.raw.clone(), variant.hash);
         let answers = self
             .endpoints
-            .ask_each(move |endpoint| endpoint.send_raw_transaction(&raw));
+            .ask_each(&[Method::SendRawTransaction], move |endpoint| {
+                endpoint.send_raw_transaction(&raw)
+            });
         let mut outcome = Broadcast::MaybeSent("no endpoint is fit to send".to_owned());
         let mut deadline = None;
         loop {

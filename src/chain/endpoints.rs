@@ -4,31 +4,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
 
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::health::Chain;
 use crate::chain::http::Http;
-use crate::chain::node::{Endpoint, EndpointHealth, Purpose};
+use crate::chain::method::Method;
+use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::transport::Transport;
 
-const BACKOFF_MIN_MS: u64 = 250;
-const BACKOFF_MAX_MS: u64 = 10_000;
-/// How long an endpoint that refuses to serve us is left alone.
-const PARKED_FOR: Duration = Duration::from_secs(60);
-const CHAIN_ID_EVERY: Duration = Duration::from_secs(600);
 /// A head older than this (or three block times) behind the best is stale whatever the HTTP status says.
 const STALE_SECS_MIN: u64 = 15;
 /// A head this much (or two block times) behind one that was read at the same time sets its endpoint back.
 const TRAILING_SECS_MIN: u64 = 3;
-/// Heads read within this time of each other count as read at the same time.
-const SAME_TIME: Duration = Duration::from_secs(3);
-/// How long an endpoint that trailed is asked after the others; twice as long each time it trails again.
-const SET_BACK_FOR: Duration = Duration::from_secs(15);
-const SET_BACK_DOUBLINGS_MAX: u32 = 4;
+/// A question ends with its calls' own time-outs; this is longer than all of them together.
+const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Debug)]
 pub struct EndpointsConfig {
@@ -58,7 +52,10 @@ pub struct EndpointReport {
     pub healthy: bool,
     pub head: Option<u64>,
     pub latency: Option<Duration>,
-    pub last_error: Option<String>,
+    /// The kind of the last failure, without a word of the server's.
+    pub last_error: Option<&'static str>,
+    /// The methods that failed when they were last asked.
+    pub failing: Vec<&'static str>,
 }
 
 impl Endpoints {
@@ -100,16 +97,20 @@ impl Endpoints {
         &self.list
     }
 
-    /// Runs `ask` on the best endpoint, and on the next when it fails for a reason that lies with the endpoint. What the
-    /// node or the contract itself refused is an answer and comes back at once.
+    /// Runs `ask` on the best endpoint, and on the next when it fails for a reason that may lie with the endpoint. What
+    /// is final comes back at once. `methods` are those that `ask` cannot do without: who fails one of them is asked last.
+    ///
+    /// # Errors
+    /// A final one, or the last endpoint's.
     pub fn with_endpoint<T>(
         &self,
+        methods: &[Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
         let mut last = None;
-        for endpoint in self.best_first() {
-            match self.asked(&endpoint, &ask) {
-                Err(error) if !error.is_node_answer() => last = Some(error),
+        for endpoint in self.best_first(methods) {
+            match self.asked(&endpoint, methods, &ask) {
+                Err(error) if !error.is_final() => last = Some(error),
                 answer => return answer,
             }
         }
@@ -120,22 +121,27 @@ impl Endpoints {
     pub fn with_another<T>(
         &self,
         first: &Endpoint,
+        methods: &[Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
     ) -> Option<T> {
-        let others = self.best_first().into_iter();
+        let others = self.best_first(methods).into_iter();
         let mut others = others.filter(|endpoint| endpoint != first);
-        others.find_map(|endpoint| self.asked(&endpoint, &ask).ok())
+        others.find_map(|endpoint| self.asked(&endpoint, methods, &ask).ok())
     }
 
     /// Runs `ask` on the best endpoint, on the next as well when `patience` passes without an answer, and on the next at
     /// once after a failure. The first answer counts; who let it wait is set back. With one endpoint nothing is hedged.
+    ///
+    /// # Errors
+    /// As `with_endpoint`.
     pub fn hedged<T: Send + 'static>(
         &self,
+        methods: &'static [Method],
         patience: Duration,
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Result<(Endpoint, T), RpcError> {
-        // The calls of a question have their own time-outs: it ends in any case.
-        self.first_answer(self.best_first(), (patience, Duration::from_secs(600)), ask)
+        let usable = self.best_first(methods);
+        self.first_answer(usable, methods, (patience, ANSWER_WITHIN), ask)
     }
 
     /// As `hedged`, but passing over `first` and waiting no longer than `patience` for the last: a second opinion. None
@@ -143,22 +149,25 @@ impl Endpoints {
     pub fn hedged_without<T: Send + 'static>(
         &self,
         first: &Endpoint,
+        methods: &'static [Method],
         patience: Duration,
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Option<Result<(Endpoint, T), RpcError>> {
-        let mut usable = self.best_first();
+        let mut usable = self.best_first(methods);
         usable.retain(|endpoint| endpoint != first);
-        (!usable.is_empty()).then(|| self.first_answer(usable, (patience, patience), ask))
+        (!usable.is_empty()).then(|| self.first_answer(usable, methods, (patience, patience), ask))
     }
 
     fn first_answer<T: Send + 'static>(
         &self,
         usable: Vec<Endpoint>,
+        methods: &'static [Method],
         (patience, with_last): (Duration, Duration),
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Result<(Endpoint, T), RpcError> {
         if self.list.len() == 1 {
-            return self.with_endpoint(|endpoint| Ok((endpoint.clone(), ask(endpoint)?)));
+            let ask = |endpoint: &Endpoint| Ok((endpoint.clone(), ask(endpoint)?));
+            return self.with_endpoint(methods, ask);
         }
         let (answers, arrivals) = bounded(usable.len());
         let mut answers = Some(answers);
@@ -169,7 +178,7 @@ impl Endpoints {
             let next = rest.next();
             match (&next, &answers) {
                 (Some(endpoint), Some(answers)) => {
-                    if !self.ask_aside(Purpose::Follow, endpoint, ask.clone(), answers) {
+                    if !self.ask_aside(Purpose::Follow, endpoint, methods, ask.clone(), answers) {
                         continue;
                     }
                     unanswered.push(endpoint.clone());
@@ -188,7 +197,7 @@ impl Endpoints {
                     unanswered.iter().for_each(|slow| self.set_back(slow));
                     return Ok((endpoint, answer));
                 }
-                Some((_, Err(error))) if error.is_node_answer() => return Err(error),
+                Some((_, Err(error))) if error.is_final() => return Err(error),
                 Some((endpoint, Err(error))) => {
                     unanswered.retain(|waiting| *waiting != endpoint);
                     last = Some(error);
@@ -212,18 +221,19 @@ impl Endpoints {
     /// stream ends when all have answered. A hanging endpoint holds nobody up, and is not asked again before it is done.
     pub fn ask_each<T: Send + 'static>(
         &self,
+        methods: &'static [Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Receiver<Arrival<T>> {
-        let usable = self.best_first();
+        let usable = self.best_first(methods);
         let (answers, arrivals) = bounded(usable.len());
         if let [endpoint] = &usable[..] {
-            let result = self.asked(endpoint, &ask);
+            let result = self.asked(endpoint, methods, &ask);
             // The channel has room for one.
             let _ = answers.send((endpoint.clone(), result));
             return arrivals;
         }
         for endpoint in &usable {
-            self.ask_aside(Purpose::Act, endpoint, ask.clone(), &answers);
+            self.ask_aside(Purpose::Act, endpoint, methods, ask.clone(), &answers);
         }
         arrivals
     }
@@ -247,6 +257,7 @@ impl Endpoints {
         &self,
         purpose: Purpose,
         endpoint: &Endpoint,
+        methods: &'static [Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Send + 'static,
         answers: &Sender<Arrival<T>>,
     ) -> bool {
@@ -255,7 +266,7 @@ impl Endpoints {
         };
         let (endpoints, answers) = (self.clone(), answers.clone());
         let work = move || {
-            let result = endpoints.asked(&aside, &ask);
+            let result = endpoints.asked(&aside, methods, &ask);
             let endpoint = aside.clone();
             drop(aside);
             // Nobody listens any more once one answer was enough.
@@ -272,44 +283,32 @@ impl Endpoints {
     fn asked<T>(
         &self,
         endpoint: &Endpoint,
+        methods: &[Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
         let result = self.check_chain_id(endpoint).and_then(|()| ask(endpoint));
         match &result {
-            Ok(_) => endpoint.with_health(EndpointHealth::note_success),
-            Err(error) => self.note_failure(endpoint, error),
+            Ok(_) => endpoint.with_health(|health| health.note_success(methods)),
+            Err(error) => self.note_failure(endpoint, methods, error),
         }
         result
     }
 
-    /// Takes down what a failure says of the endpoint; what the node itself refused says nothing.
-    pub fn note_failure(&self, endpoint: &Endpoint, error: &RpcError) {
-        if error.is_node_answer() {
-            return;
-        }
-        let now = self.clock.now();
-        endpoint.with_health(|health| health.note_failure(error, now, &self.clock));
+    /// Takes down what a failure says of the endpoint: of the method that it names, else of all of `methods`. What is
+    /// final says nothing.
+    pub fn note_failure(&self, endpoint: &Endpoint, methods: &[Method], error: &RpcError) {
+        let (now, chance) = (self.clock.now(), self.clock.jitter(u64::MAX));
+        endpoint.with_health(|health| health.note_failure(methods, error, chance, now));
+        log::debug!("{}: {error}", endpoint.host());
     }
 
     /// Takes down a head, and sets back every endpoint whose own, read at the same time, trails it.
     pub fn note_head(&self, endpoint: &Endpoint, number: u64, timestamp: u64) {
         let now = self.clock.now();
-        endpoint.with_health(|health| {
-            health.head = Some((number, timestamp));
-            health.head_read_at = Some(now);
-        });
+        endpoint.with_health(|health| health.note_head(number, timestamp, now));
         let margin_secs = self.block_times_secs(2).max(TRAILING_SECS_MIN);
         for other in self.list.iter().filter(|other| *other != endpoint) {
-            let trails = other.with_health(|health| {
-                let is_fresh = health
-                    .head_read_at
-                    .is_some_and(|at| now.saturating_duration_since(at) <= SAME_TIME);
-                let is_older = health
-                    .head
-                    .is_some_and(|(_, theirs)| theirs.saturating_add(margin_secs) <= timestamp);
-                is_fresh && is_older
-            });
-            if trails {
+            if other.with_health(|health| health.trails(timestamp, margin_secs, now)) {
                 self.set_back(other);
             }
         }
@@ -321,20 +320,7 @@ impl Endpoints {
             return;
         }
         let now = self.clock.now();
-        endpoint.with_health(|health| {
-            if health.set_back_until.is_some_and(|until| until > now) {
-                return;
-            }
-            // One that did well for as long as it was last set back begins anew.
-            let had_recovered = health
-                .set_back_until
-                .is_none_or(|until| now > until + SET_BACK_FOR * (1 << health.set_backs));
-            health.set_backs = match had_recovered {
-                true => 0,
-                false => (health.set_backs + 1).min(SET_BACK_DOUBLINGS_MAX),
-            };
-            health.set_back_until = Some(now + SET_BACK_FOR * (1 << health.set_backs));
-        });
+        endpoint.with_health(|health| health.set_back(now));
         log::debug!("{} trails the others", endpoint.host());
     }
 
@@ -348,118 +334,96 @@ impl Endpoints {
         (blocks * self.block_time_ms.load(Ordering::Relaxed)).div_ceil(1_000)
     }
 
-    /// How long until an endpoint may be asked again; zero when one may be now.
-    pub fn ready_in(&self) -> Duration {
+    /// How long until an endpoint may be asked again for these methods; zero when one may be now.
+    pub fn ready_in(&self, methods: &[Method]) -> Duration {
         let now = self.clock.now();
-        let waits = self.list.iter().map(|endpoint| {
-            endpoint.with_health(|health| {
-                health
-                    .not_before
-                    .map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
-            })
-        });
+        let waits = self
+            .list
+            .iter()
+            .map(|endpoint| endpoint.with_health(|health| health.ready_in(methods, now)));
         waits.min().unwrap_or_default()
     }
 
     pub fn reports(&self) -> Vec<EndpointReport> {
-        let now = self.clock.now();
-        let oldest_fresh = self.oldest_fresh_timestamp();
+        let (now, fresh_from) = (self.clock.now(), self.oldest_fresh_timestamp());
         let report = |endpoint: &Endpoint| {
             let health = endpoint.with_health(|health| health.clone());
             EndpointReport {
                 host: endpoint.host().to_owned(),
-                healthy: health.is_ready(now)
-                    && !health.is_older_than(oldest_fresh)
-                    && !health.is_set_back(now)
-                    && health.failures == 0,
-                head: health.head.map(|(number, _)| number),
-                latency: health.latency,
-                last_error: health.last_error,
+                healthy: health.is_healthy(fresh_from, now),
+                head: health.head().map(|(number, _)| number),
+                latency: health.latency(),
+                last_error: health.last_error(),
+                failing: health.failing().map(Method::name).collect(),
             }
         };
         self.list.iter().map(report).collect()
     }
 
-    /// Ready endpoints: fresh before stale, those that keep up before those set back, few failures before many, else as
-    /// configured. With none ready, the one whose wait ends first, so that a lone endpoint in trouble is still asked.
-    fn best_first(&self) -> Vec<Endpoint> {
-        let now = self.clock.now();
-        let oldest_fresh = self.oldest_fresh_timestamp();
-        let mut ready: Vec<(bool, bool, u32, usize)> = Vec::new();
-        let mut soonest: Option<(Instant, usize)> = None;
-        for (place, endpoint) in self.list.iter().enumerate() {
-            let health = endpoint.with_health(|health| health.clone());
-            if health.wrong_chain.is_some() && !health.chain_check_due(now) {
-                continue;
-            }
-            match health.not_before.filter(|until| *until > now) {
-                None => ready.push((
-                    health.is_older_than(oldest_fresh),
-                    health.is_set_back(now),
-                    health.failures,
-                    place,
-                )),
-                Some(until) if health.parked => {
-                    log::trace!("{} is parked for {:?}", endpoint.host(), until - now);
+    /// By `Rank`, among equals as configured. Who asked to be left alone is asked only when nobody else is left, and
+    /// then the one whose wait ends first, so that a lone endpoint in trouble is still asked.
+    fn best_first(&self, methods: &[Method]) -> Vec<Endpoint> {
+        let (now, fresh_from) = (self.clock.now(), self.oldest_fresh_timestamp());
+        let mut open = Vec::new();
+        let mut soonest: Option<(Duration, usize)> = None;
+        for (index, endpoint) in self.list.iter().enumerate() {
+            endpoint.with_health(|health| match health.rank(methods, fresh_from, now) {
+                Some(rank) if rank.is_open() => open.push((rank, index)),
+                Some(_) => {
+                    let ready_in = (health.ready_in(methods, now), index);
+                    soonest = Some(soonest.map_or(ready_in, |known| known.min(ready_in)));
                 }
-                Some(until) => {
-                    if soonest.is_none_or(|(known, _)| until < known) {
-                        soonest = Some((until, place));
-                    }
-                }
-            }
+                None => {}
+            });
         }
-        ready.sort_unstable();
-        let mut places: Vec<usize> = ready.into_iter().map(|(.., place)| place).collect();
-        if places.is_empty() {
-            places.extend(soonest.map(|(_, place)| place));
+        open.sort_unstable();
+        let mut order: Vec<usize> = open.into_iter().map(|(_, index)| index).collect();
+        if order.is_empty() {
+            order.extend(soonest.map(|(_, index)| index));
         }
-        places
+        order
             .into_iter()
-            .map(|place| self.list[place].clone())
+            .map(|index| self.list[index].clone())
             .collect()
     }
 
     fn oldest_fresh_timestamp(&self) -> u64 {
-        let timestamps = self
+        let heads = self
             .list
             .iter()
-            .filter_map(|endpoint| endpoint.with_health(|health| health.head));
-        let best = timestamps
-            .map(|(_, timestamp)| timestamp)
-            .max()
-            .unwrap_or(0);
+            .filter_map(|endpoint| endpoint.with_health(|health| health.head()));
+        let best = heads.map(|(_, timestamp)| timestamp).max().unwrap_or(0);
         best.saturating_sub(self.block_times_secs(3).max(STALE_SECS_MIN))
     }
 
-    /// Before the first use, after any transport failure, and every ten minutes.
+    /// Before the first use, after any silence, and every ten minutes. An endpoint that will not say which chain it
+    /// serves is used all the same, after those that do: a draw can do without the answer.
     fn check_chain_id(&self, endpoint: &Endpoint) -> Result<(), RpcError> {
         let now = self.clock.now();
-        if !endpoint.with_health(|health| health.chain_check_due(now)) {
-            return match endpoint.with_health(|health| health.wrong_chain) {
-                Some(found) => Err(self.wrong_chain(endpoint, found)),
-                None => Ok(()),
-            };
-        }
-        let found = endpoint.chain_id()?;
-        let wrong = (found != self.chain_id).then_some(found);
-        let news = endpoint.with_health(|health| {
-            let news = health.wrong_chain != wrong;
-            health.chain_checked_at = Some(now);
-            health.wrong_chain = wrong;
-            news
-        });
-        // Some error codes can be read only when the client is known; a node that keeps its name secret is no worse.
-        let _ = endpoint.client_version();
-        match wrong {
-            Some(found) => {
-                let error = self.wrong_chain(endpoint, found);
-                if news {
-                    log::error!("{error}");
+        if endpoint.with_health(|health| health.is_chain_check_due(now)) {
+            match endpoint.chain_id() {
+                Ok(found) => {
+                    let is_news =
+                        endpoint.with_health(|health| health.note_chain(found, self.chain_id, now));
+                    if is_news && found != self.chain_id {
+                        log::error!("{}", self.wrong_chain(endpoint, found));
+                    }
                 }
-                Err(error)
+                Err(error) => {
+                    if !endpoint.with_health(|health| health.note_chain_untold(&error, now)) {
+                        return Err(error);
+                    }
+                    log::warn!("{} does not tell its chain: {error}", endpoint.host());
+                }
             }
-            None => Ok(()),
+            if !endpoint.knows_client() {
+                // Some error codes can be read only when the client is known; one that keeps its name secret is no worse.
+                let _ = endpoint.client_version();
+            }
+        }
+        match endpoint.with_health(|health| health.chain()) {
+            Chain::Wrong(found) => Err(self.wrong_chain(endpoint, found)),
+            _ => Ok(()),
         }
     }
 
@@ -469,64 +433,14 @@ impl Endpoints {
             endpoint.host(),
             self.chain_id
         );
-        RpcError::new(ErrorKind::Parked, text)
+        RpcError::new(ErrorKind::Parked, text).told_as("serves another chain")
     }
 
     fn none_left(&self) -> RpcError {
         let reasons = self.list.iter().map(|endpoint| {
-            let reason = endpoint.with_health(|health| health.last_error.clone());
-            reason.unwrap_or_else(|| format!("{} is not ready", endpoint.host()))
+            let reason = endpoint.with_health(|health| health.last_error());
+            format!("{} {}", endpoint.host(), reason.unwrap_or("is not ready"))
         });
         RpcError::transport(reasons.collect::<Vec<_>>().join("; "))
-    }
-}
-
-impl EndpointHealth {
-    fn is_ready(&self, now: Instant) -> bool {
-        self.wrong_chain.is_none() && self.not_before.is_none_or(|until| until <= now)
-    }
-
-    fn is_older_than(&self, oldest_fresh: u64) -> bool {
-        self.head
-            .is_some_and(|(_, timestamp)| timestamp < oldest_fresh)
-    }
-
-    fn is_set_back(&self, now: Instant) -> bool {
-        self.set_back_until.is_some_and(|until| until > now)
-    }
-
-    fn chain_check_due(&self, now: Instant) -> bool {
-        let every = match self.wrong_chain {
-            Some(_) => PARKED_FOR,
-            None => CHAIN_ID_EVERY,
-        };
-        self.chain_checked_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= every)
-    }
-
-    pub fn note_success(&mut self) {
-        self.failures = 0;
-        self.not_before = None;
-        self.parked = false;
-        self.last_error = None;
-    }
-
-    fn note_failure(&mut self, error: &RpcError, now: Instant, clock: &Clock) {
-        self.last_error = Some(error.to_string());
-        self.failures = self.failures.saturating_add(1);
-        let ceiling_ms = (BACKOFF_MIN_MS << self.failures.min(6)).min(BACKOFF_MAX_MS);
-        let backoff = Duration::from_millis(clock.jitter(ceiling_ms));
-        let wait = match &error.kind {
-            ErrorKind::Parked => PARKED_FOR,
-            ErrorKind::RateLimited { retry_after } => retry_after.unwrap_or(backoff),
-            // A block that is not there yet will be there soon.
-            ErrorKind::Behind => Duration::from_millis(clock.jitter(BACKOFF_MIN_MS)),
-            _ => backoff,
-        };
-        self.parked = error.kind == ErrorKind::Parked;
-        self.not_before = Some(now + wait);
-        if error.kind == ErrorKind::Transport {
-            self.chain_checked_at = None;
-        }
     }
 }

@@ -1,45 +1,102 @@
 //! JSON-RPC 2.0 with one server, over any transport: requests get their ids, answers are matched by them, and come back
-//! as results or typed errors. A batch that the server does not take is asked one by one. No retries, no health: that is
-//! the business of `endpoints`.
+//! as results or typed errors. No retries, no health: that is the business of `endpoints`.
+//!
+//! Batches are an optimisation only. One that fails in whatever way while single calls are answered is asked call by
+//! call, and the next ones are smaller; after a while whole batches are tried again.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-use crate::chain::error::{bounded_wait, classify, retry_hint, ErrorKind, RpcError};
+use crate::base::clock::Clock;
+use crate::chain::error::{
+    bounded_wait, classify, retry_hint, says_rate_limit, ErrorKind, RpcError,
+};
+use crate::chain::method::Method;
 use crate::chain::transport::{Answer, Body, Transport};
 
-/// So many broken batches in a row are a server that does not know them, rather than bad luck.
-const BROKEN_BATCHES_MAX: u32 = 3;
 /// Items in one batch; more is sent as several.
 pub const BATCH_MAX: usize = 10;
+/// How long a server is spared larger batches once it failed one.
+const SMALLER_FOR: Duration = Duration::from_secs(600);
+/// So many batches in a row without an answer, or told off as too many calls, are the batches' fault.
+const STRIKES_MAX: u32 = 3;
+/// So many calls of a failed batch that fail alone as well show that the server fails, not the batch.
+const ALONE_MAX: usize = 3;
 
-/// One request of a batch.
+/// One call of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RpcCall {
-    pub method: &'static str,
+    pub method: Method,
     pub params: Value,
 }
 
 /// The conversation with one JSON-RPC server.
 pub struct JsonRpc {
     transport: Arc<dyn Transport>,
+    clock: Clock,
     next_id: AtomicU64,
-    batch_refused: AtomicBool,
-    /// Batches in a row that came back broken.
-    batches_broken: AtomicU32,
+    batching: Mutex<Batching>,
     /// web3_clientVersion in lower case, once known: some codes mean something on one client only.
     client: OnceLock<String>,
 }
 
+/// How large the server's batches may be, as far as is known.
+#[derive(Clone, Copy, Debug)]
+struct Batching {
+    size: usize,
+    /// When full batches are tried again.
+    full_again_at: Option<Instant>,
+    /// Batches in a row that were not answered, or told off as too many calls.
+    strikes: u32,
+}
+
+impl Default for Batching {
+    fn default() -> Batching {
+        Batching {
+            size: BATCH_MAX,
+            full_again_at: None,
+            strikes: 0,
+        }
+    }
+}
+
+impl Batching {
+    fn size_at(&mut self, now: Instant) -> usize {
+        if self.full_again_at.is_some_and(|at| at <= now) {
+            *self = Batching::default();
+        }
+        self.size
+    }
+
+    /// A batch of `failed` calls was too much.
+    fn shrink(&mut self, failed: usize, now: Instant) {
+        self.size = (failed / 2).max(1);
+        self.strikes = 0;
+        self.full_again_at = Some(now + SMALLER_FOR);
+    }
+
+    /// A batch of `failed` calls met silence or a rate limit, which may have nothing to do with batches; true when it
+    /// shrank all the same.
+    fn strike(&mut self, failed: usize, now: Instant) -> bool {
+        self.strikes += 1;
+        let shrinks = self.strikes >= STRIKES_MAX;
+        if shrinks {
+            self.shrink(failed, now);
+        }
+        shrinks
+    }
+}
+
 impl JsonRpc {
-    pub fn over(transport: Arc<dyn Transport>) -> JsonRpc {
+    pub fn over(transport: Arc<dyn Transport>, clock: Clock) -> JsonRpc {
         JsonRpc {
             transport,
+            clock,
             next_id: AtomicU64::new(1),
-            batch_refused: AtomicBool::new(false),
-            batches_broken: AtomicU32::new(0),
+            batching: Mutex::default(),
             client: OnceLock::new(),
         }
     }
@@ -54,287 +111,265 @@ impl JsonRpc {
         let _ = self.client.set(version.to_lowercase());
     }
 
-    pub fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {
+    pub fn knows_client(&self) -> bool {
+        self.client.get().is_some()
+    }
+
+    /// How many calls are sent in one batch just now.
+    pub fn batch_size(&self) -> usize {
+        self.batching().size_at(self.clock.now())
+    }
+
+    /// One call.
+    ///
+    /// # Errors
+    /// Any kind; the error names the method.
+    pub fn call(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
+        self.called(method, params)
+            .map_err(|error| error.of(method))
+    }
+
+    fn called(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        let answer = self.post(&request)?;
-        if answer.get("id").and_then(Value::as_u64) != Some(id) && answer.get("error").is_none() {
-            return Err(RpcError::invalid_answer(format!(
-                "{}: {method}: the answer's id is not {id}",
-                self.host()
-            )));
+        let request =
+            json!({"jsonrpc": "2.0", "id": id, "method": method.name(), "params": params});
+        let mut answer = self.post(method, &request)?;
+        // Some proxies make every request a batch of one.
+        if let Value::Array(items) = &mut answer {
+            if let [item] = &mut items[..] {
+                answer = item.take();
+            }
+        }
+        if answer.get("result").is_some() && !is_id(&answer["id"], id) {
+            return Err(self.invalid(method, &format!("the answer's id is not {id}")));
         }
         self.result_of(method, answer)
     }
 
-    /// Several calls at once; each has its own result, in the order of `calls`. A server that takes no batches is asked
-    /// one by one from then on.
+    /// Several calls; each has its own result, in the order of `calls`.
+    ///
+    /// # Errors
+    /// When the server was silent, asked for fewer calls, or failed in the same way whatever it was asked.
     pub fn batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
         let mut results = Vec::with_capacity(calls.len());
-        for part in calls.chunks(BATCH_MAX) {
-            if part.len() > 1 && !self.batch_refused.load(Ordering::Relaxed) {
-                if let Some(mut answers) = self.batch_part(part)? {
-                    results.append(&mut answers);
-                    continue;
-                }
+        while results.len() < calls.len() {
+            let rest = &calls[results.len()..];
+            let part = &rest[..rest.len().min(self.batch_size())];
+            if let [call] = part {
+                results.push(self.alone(call)?);
+                continue;
             }
-            for call in part {
-                let result = self.call(call.method, call.params.clone());
-                match result {
-                    Err(error) if !error.is_node_answer() && error.kind != ErrorKind::Behind => {
-                        return Err(error)
-                    }
-                    result => results.push(result),
+            match self.batch_part(part) {
+                Ok(mut answers) => {
+                    self.batching().strikes = 0;
+                    results.append(&mut answers);
                 }
+                Err(error) if error.is_silent_or_limited() => {
+                    if self.batching().strike(part.len(), self.clock.now()) {
+                        self.tell_smaller();
+                    }
+                    return Err(error);
+                }
+                Err(error) => results.append(&mut self.one_by_one(part, error)?),
             }
         }
         Ok(results)
     }
 
-    /// None when the server does not take batches.
-    fn batch_part(
+    /// A call that belongs to a batch; silence and rate limits end the batch, any other error is this call's own.
+    fn alone(&self, call: &RpcCall) -> Result<Result<Value, RpcError>, RpcError> {
+        match self.call(call.method, &call.params) {
+            Err(error) if error.is_silent_or_limited() => Err(error),
+            result => Ok(result),
+        }
+    }
+
+    /// The calls of a batch that failed with `error`, alone: when any of them is answered, it was the batch's fault.
+    fn one_by_one(
         &self,
-        calls: &[RpcCall],
-    ) -> Result<Option<Vec<Result<Value, RpcError>>>, RpcError> {
-        // calls.len() is at most BATCH_MAX.
-        let first = self
-            .next_id
-            .fetch_add(calls.len() as u64, Ordering::Relaxed);
-        let request: Vec<Value> = calls
-            .iter()
-            .zip(first..)
-            .map(|(call, id)| json!({"jsonrpc": "2.0", "id": id, "method": call.method, "params": call.params}))
-            .collect();
-        let answer = match self.post(&Value::Array(request)) {
-            Err(error) if error.kind == ErrorKind::InvalidAnswer => {
-                return Err(self.broken_batch(error))
+        part: &[RpcCall],
+        error: RpcError,
+    ) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+        let mut results = Vec::with_capacity(part.len());
+        for call in part {
+            results.push(self.alone(call)?);
+            if results.len() == ALONE_MAX && results.iter().all(is_failure) {
+                return Err(error);
             }
-            answer => answer?,
-        };
+        }
+        if !results.iter().all(is_failure) {
+            self.batching().shrink(part.len(), self.clock.now());
+            self.tell_smaller();
+        }
+        Ok(results)
+    }
+
+    fn batch_part(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+        // calls.len() is at most BATCH_MAX.
+        let count = calls.len() as u64;
+        let first = self.next_id.fetch_add(count, Ordering::Relaxed);
+        let request = calls.iter().zip(first..).map(|(call, id)| {
+            json!({"jsonrpc": "2.0", "id": id, "method": call.method.name(), "params": call.params})
+        });
+        // Of the whole batch no method is to blame.
+        let method = calls.first().map_or(Method::Call, |call| call.method);
+        let request = Value::Array(request.collect());
+        let answer = self.post(method, &request);
+        let answer = answer.map_err(RpcError::of_no_method)?;
         let Value::Array(mut answers) = answer else {
-            self.refuse_batches();
-            return Ok(None);
+            let refusal = self.result_of(method, answer).err();
+            return Err(match refusal {
+                // A single object may be an error; as a result it is none.
+                Some(error) => error.of_no_method(),
+                None => {
+                    RpcError::invalid_answer(format!("{}: a batch has one result", self.host()))
+                }
+            });
         };
         let mut results = Vec::with_capacity(calls.len());
         for (call, id) in calls.iter().zip(first..) {
-            let place = answers
-                .iter()
-                .position(|answer| answer.get("id").and_then(Value::as_u64) == Some(id));
-            let Some(place) = place else {
-                return Err(self.broken_batch(RpcError::invalid_answer(format!(
-                    "{}: {}: the batch's answer lacks id {id}",
-                    self.host(),
-                    call.method
-                ))));
+            let Some(index) = answers.iter().position(|answer| is_id(&answer["id"], id)) else {
+                let text = format!("the batch's answer lacks id {id}");
+                return Err(self.invalid(call.method, &text));
             };
-            results.push(self.result_of(call.method, answers.swap_remove(place)));
+            results.push(self.result_of(call.method, answers.swap_remove(index)));
         }
-        self.batches_broken.store(0, Ordering::Relaxed);
-        Ok(Some(results))
-    }
-
-    /// A page of a proxy now and then says nothing of batches; nothing but broken ones does.
-    fn broken_batch(&self, error: RpcError) -> RpcError {
-        if self.batches_broken.fetch_add(1, Ordering::Relaxed) + 1 >= BROKEN_BATCHES_MAX {
-            self.refuse_batches();
-        }
-        error
-    }
-
-    fn refuse_batches(&self) {
-        log::info!("{} takes no batches: asking one by one", self.host());
-        self.batch_refused.store(true, Ordering::Relaxed);
-    }
-
-    fn result_of(&self, method: &str, mut answer: Value) -> Result<Value, RpcError> {
-        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
-            let code = error.get("code").and_then(Value::as_i64).unwrap_or(0);
-            let message = error
-                .get("message")
-                .and_then(Value::as_str)
-                .unwrap_or("an error without a message");
-            // Most nodes put the revert data at error.data, some one level deeper.
-            let data = error
-                .get("data")
-                .and_then(|data| data.as_str().or_else(|| data.get("data")?.as_str()));
-            let client = self.client.get().map_or("", String::as_str);
-            let mut classified = classify(code, message, data, client);
-            // Infura's way to say how long.
-            let backoff_secs = error["data"]["rate"]["backoff_seconds"].as_f64();
-            if let (ErrorKind::RateLimited { retry_after }, Some(secs)) =
-                (&mut classified.kind, backoff_secs)
-            {
-                *retry_after = Some(bounded_wait(secs));
+        // A list of nothing but errors is how some servers refuse a batch.
+        if results.iter().all(is_failure) {
+            let limited = |result: &Result<_, RpcError>| matches!(result, Err(error) if error.is_silent_or_limited());
+            let worst = results.iter().position(limited).unwrap_or(0);
+            if let Err(error) = results.swap_remove(worst) {
+                return Err(error.of_no_method());
             }
-            return Err(classified);
+        }
+        Ok(results)
+    }
+
+    fn tell_smaller(&self) {
+        let size = self.batching().size;
+        log::info!("{}: batches of at most {size} for a while", self.host());
+    }
+
+    fn batching(&self) -> MutexGuard<'_, Batching> {
+        self.batching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn invalid(&self, method: Method, text: &str) -> RpcError {
+        RpcError::invalid_answer(format!("{}: {}: {text}", self.host(), method.name()))
+    }
+
+    fn result_of(&self, method: Method, mut answer: Value) -> Result<Value, RpcError> {
+        if !answer["error"].is_null() {
+            return Err(self.error_of(method, &answer["error"]));
         }
         match answer.get_mut("result") {
             Some(result) => Ok(result.take()),
-            None => Err(RpcError::invalid_answer(format!(
-                "{}: {method}: no result and no error",
-                self.host()
-            ))),
+            None => Err(self
+                .limit_in_words(&answer.to_string())
+                .unwrap_or_else(|| self.invalid(method, "no result and no error"))
+                .of(method)),
         }
     }
 
-    fn post(&self, request: &Value) -> Result<Value, RpcError> {
+    fn error_of(&self, method: Method, error: &Value) -> RpcError {
+        let client = self.client.get().map_or("", String::as_str);
+        classify(method, error, client)
+    }
+
+    fn post(&self, method: Method, request: &Value) -> Result<Value, RpcError> {
         let Answer {
             status,
             retry_after,
             body,
         } = self.transport.post(request)?;
-        let is_rpc_error = matches!(&body, Body::Json(value) if value["error"].is_object());
-        let kind = match (status, &body) {
-            (200..=299, _) => None,
-            (300..=399 | 401 | 403 | 404 | 405 | 410, _) => Some(ErrorKind::Parked),
-            (429, body) => Some(ErrorKind::RateLimited {
-                retry_after: retry_after
-                    .map(|wait| bounded_wait(wait.as_secs_f64()))
-                    .or_else(|| retry_hint(&body.text())),
-            }),
-            // JSON-RPC errors come with 400 or 500 from some nodes: their body tells more than the status.
-            _ if is_rpc_error => None,
-            _ => Some(ErrorKind::Transport),
-        };
-        if let Some(kind) = kind {
-            let text = format!("{}: HTTP status {status}", self.host());
-            return Err(RpcError::new(kind, text));
+        if !(200..=299).contains(&status) {
+            return Err(self.refusal(method, status, retry_after, &body));
         }
         match body {
             Body::Json(value) => Ok(value),
-            Body::Text(text) => {
+            Body::Text(text) => Err(self.limit_in_words(&text).unwrap_or_else(|| {
                 let start: String = text.chars().take(40).collect();
-                Err(RpcError::invalid_answer(format!(
-                    "{}: the answer is not JSON: {start:?}",
-                    self.host()
-                )))
-            }
+                let text = format!("{}: the answer is not JSON: {start:?}", self.host());
+                RpcError::invalid_answer(text)
+            })),
         }
     }
+
+    /// A rate limit is one in whatever dress: servers in front of nodes say it in plain text or in JSON of their own.
+    fn limit_in_words(&self, text: &str) -> Option<RpcError> {
+        let text: String = text.chars().take(1_000).collect();
+        says_rate_limit(&text).then(|| {
+            let kind = ErrorKind::RateLimited {
+                retry_after: retry_hint(&text),
+            };
+            RpcError::new(kind, format!("{}: {text}", self.host()))
+        })
+    }
+
+    /// An answer with an HTTP status of failure. Nodes give JSON-RPC errors with 400 or 500 too: where the body says
+    /// something definite, it tells more than the status.
+    fn refusal(
+        &self,
+        method: Method,
+        status: u16,
+        retry_after: Option<Duration>,
+        body: &Body,
+    ) -> RpcError {
+        let told = match body {
+            Body::Json(value) if !value["error"].is_null() => {
+                Some(self.error_of(method, &value["error"]))
+            }
+            _ => None,
+        };
+        let by_status = match status {
+            300..=399 | 401..=405 | 410 => ErrorKind::Parked,
+            429 => ErrorKind::RateLimited {
+                retry_after: retry_after
+                    .map(|wait| bounded_wait(wait.as_secs_f64()))
+                    .or_else(|| retry_hint(&body.text())),
+            },
+            408 | 425 | 500..=599 => ErrorKind::Unavailable,
+            _ => ErrorKind::Refused,
+        };
+        let by_status = match (by_status, self.limit_in_words(&body.text())) {
+            (limited @ ErrorKind::RateLimited { .. }, _) => limited,
+            (_, Some(limited)) => limited.kind,
+            (by_status, None) => by_status,
+        };
+        let is_limited = matches!(by_status, ErrorKind::RateLimited { .. });
+        match told {
+            Some(error) if error.is_definite() && !is_limited => error,
+            Some(error) => {
+                let text = format!("{}: HTTP status {status}: {error}", self.host());
+                RpcError::new(by_status, text)
+            }
+            None => RpcError::new(by_status, format!("{}: HTTP status {status}", self.host())),
+        }
+    }
+}
+
+/// Ids compare by value: some servers give a number back as text, or as a fraction.
+fn is_id(found: &Value, id: u64) -> bool {
+    match found {
+        Value::Number(number) => number.as_u64() == Some(id) || number.as_f64() == Some(id as f64),
+        Value::String(text) => {
+            let text = text.trim();
+            let hex = text
+                .strip_prefix("0x")
+                .map(|digits| u64::from_str_radix(digits, 16));
+            match hex {
+                Some(number) => number == Ok(id),
+                None => text.parse() == Ok(id as f64),
+            }
+        }
+        _ => false,
+    }
+}
+
+/// True for what the server failed at, as opposed to what it answered in the negative.
+fn is_failure(result: &Result<Value, RpcError>) -> bool {
+    matches!(result, Err(error) if !error.is_final() && error.kind != ErrorKind::Behind)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chain::error::NodeError;
-    use crate::chain::script::Script;
-    use std::time::Duration;
-
-    fn fixed(status: u16, body: Body) -> JsonRpc {
-        JsonRpc::over(Arc::new(Script::of_requests("http://node", move |_| {
-            Ok(Answer {
-                status,
-                retry_after: None,
-                body: body.clone(),
-            })
-        })))
-    }
-
-    fn kind(connection: &JsonRpc) -> ErrorKind {
-        connection.call("eth_chainId", json!([])).unwrap_err().kind
-    }
-
-    fn text(text: &str) -> Body {
-        Body::Text(text.to_owned())
-    }
-
-    #[test]
-    fn a_result_comes_back_whole() {
-        let connection = JsonRpc::over(Arc::new(Script::of_calls("http://node", |method, _| {
-            assert_eq!(method, "eth_chainId");
-            Ok(json!("0x1"))
-        })));
-        assert_eq!(connection.call("eth_chainId", json!([])), Ok(json!("0x1")));
-    }
-
-    #[test]
-    fn broken_answers_are_told_apart() {
-        let html = "<html>Bad gateway</html>";
-        assert_eq!(kind(&fixed(200, text(html))), ErrorKind::InvalidAnswer);
-        assert_eq!(
-            kind(&fixed(200, Body::Json(json!({})))),
-            ErrorKind::InvalidAnswer
-        );
-        let foreign = Body::Json(json!({"id": 99, "result": "0x1"}));
-        assert_eq!(kind(&fixed(200, foreign)), ErrorKind::InvalidAnswer);
-        assert_eq!(kind(&fixed(502, text(html))), ErrorKind::Transport);
-        assert_eq!(kind(&fixed(403, text(""))), ErrorKind::Parked);
-        assert_eq!(kind(&fixed(302, text(""))), ErrorKind::Parked);
-        let error = json!({"id": 1, "error": {"code": -32000, "message": "nonce too low"}});
-        assert_eq!(
-            kind(&fixed(500, Body::Json(error))),
-            ErrorKind::Node(NodeError::NonceTooLow)
-        );
-    }
-
-    #[test]
-    fn a_rate_limit_says_how_long_in_its_header_its_text_or_its_data() {
-        let wait = |secs| ErrorKind::RateLimited {
-            retry_after: Some(Duration::from_secs(secs)),
-        };
-        let limited = JsonRpc::over(Arc::new(Script::of_requests("http://node", |_| {
-            Ok(Answer {
-                status: 429,
-                retry_after: Some(Duration::from_secs(7)),
-                body: Body::Text("slow down".to_owned()),
-            })
-        })));
-        assert_eq!(kind(&limited), wait(7));
-        assert_eq!(kind(&fixed(429, text("try again in 4s"))), wait(4));
-        let told = json!({"id": 1, "error": {
-            "code": -32005, "message": "daily request count exceeded, request rate limited",
-            "data": {"rate": {"backoff_seconds": 30}},
-        }});
-        assert_eq!(kind(&fixed(200, Body::Json(told))), wait(30));
-    }
-
-    fn two_calls() -> Vec<RpcCall> {
-        ["eth_chainId", "eth_blockNumber"]
-            .map(|method| RpcCall {
-                method,
-                params: json!([]),
-            })
-            .to_vec()
-    }
-
-    #[test]
-    fn a_batch_is_matched_by_id_in_any_order_and_each_item_has_its_own_error() {
-        let connection = JsonRpc::over(Arc::new(Script::of_requests("http://node", |request| {
-            Ok(Answer::json(json!([
-                {"id": request[1]["id"], "error": {"code": -32000, "message": "header not found"}},
-                {"id": request[0]["id"], "result": "0x1"},
-            ])))
-        })));
-        let results = connection.batch(&two_calls()).unwrap();
-        assert_eq!(results[0], Ok(json!("0x1")));
-        assert_eq!(results[1].as_ref().unwrap_err().kind, ErrorKind::Behind);
-    }
-
-    #[test]
-    fn a_batch_that_lacks_an_id_is_no_answer() {
-        let connection = JsonRpc::over(Arc::new(Script::of_requests("http://node", |request| {
-            let first = json!([{"id": request[0]["id"], "result": "0x1"}]);
-            Ok(Answer::json(first))
-        })));
-        let error = connection.batch(&two_calls()).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::InvalidAnswer);
-    }
-
-    #[test]
-    fn a_server_that_takes_no_batches_is_asked_one_by_one() {
-        let script = Arc::new(Script::of_requests("http://node", |request| {
-            Ok(Answer::json(match request.is_array() {
-                true => json!({"error": {"code": -32600, "message": "no batches"}}),
-                false => json!({"id": request["id"], "result": "0x5"}),
-            }))
-        }));
-        let connection = JsonRpc::over(script.clone());
-        for _ in 0..2 {
-            assert_eq!(
-                connection.batch(&two_calls()).unwrap(),
-                [Ok(json!("0x5")), Ok(json!("0x5"))]
-            );
-        }
-        assert_eq!(script.asked().len(), 5);
-    }
-}
+mod tests;

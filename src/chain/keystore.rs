@@ -6,7 +6,7 @@ use sha3::{Digest, Keccak256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::chain::error::decode_hex;
+use crate::chain::encode::decode_hex;
 use crate::chain::key::{KeyError, OperatorKey};
 
 /// scrypt's working memory is 128 x n x r bytes.

@@ -2,18 +2,24 @@
 //! transactions. Nothing here knows the lottery.
 
 pub mod cursor;
+pub mod encode;
 pub mod endpoints;
 pub mod error;
 pub mod fees;
+pub mod health;
 pub mod http;
 pub mod jsonrpc;
 pub mod key;
 pub mod keystore;
+pub mod log_range;
 pub mod logs;
+pub mod method;
 pub mod node;
 pub mod parse;
+pub mod query;
 pub mod script;
 pub mod subscription;
+pub mod together;
 pub mod transport;
 pub mod tx;
 pub mod types;

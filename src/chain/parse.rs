@@ -1,13 +1,13 @@
-//! JSON results to typed values. Nothing of an answer is trusted: a field that is missing, too large or of the wrong
-//! form makes the whole answer invalid, and the error names the field.
+//! JSON results to typed values. Nothing of an answer is trusted: a needed field that is missing, too large or of the
+//! wrong form makes the whole answer invalid, and the error names the field. An optional one is unknown instead.
 
 use serde_json::Value;
 
-use crate::chain::error::{decode_hex, RpcError};
+use crate::chain::encode::decode_hex;
+use crate::chain::error::RpcError;
 use crate::chain::fees::Fee;
-use crate::chain::types::{
-    Address, Bloom, Header, Log, Opcodes, PendingTransaction, Receipt, H256, U256,
-};
+use crate::chain::tx::PendingTransaction;
+use crate::chain::types::{Address, Bloom, FeeHistory, Header, Log, Opcodes, Receipt, H256, U256};
 
 /// The root of an empty Merkle Patricia trie: keccak256(rlp("")).
 const NO_TRANSACTIONS_ROOT: [u8; 32] = [
@@ -15,14 +15,11 @@ const NO_TRANSACTIONS_ROOT: [u8; 32] = [
     0x5b, 0x48, 0xe0, 0x1b, 0x99, 0x6c, 0xad, 0xc0, 0x01, 0x62, 0x2f, 0xb5, 0xe3, 0x63, 0xb4, 0x21,
 ];
 
+/// A block's header; `null` means that the endpoint does not have the block.
 pub fn header(value: &Value) -> Result<Header, RpcError> {
     if value.is_null() {
         return Err(RpcError::behind("the endpoint does not have the block"));
     }
-    let base_fee_wei = match value.get("baseFeePerGas") {
-        Some(fee) if !fee.is_null() => Some(quantity(fee, "baseFeePerGas")?),
-        _ => None,
-    };
     Ok(Header {
         number: number(&value["number"], "number")?,
         hash: fixed_hash(&value["hash"], "hash")?,
@@ -31,40 +28,33 @@ pub fn header(value: &Value) -> Result<Header, RpcError> {
         mix_hash: fixed_hash(&value["mixHash"], "mixHash").ok(),
         difficulty: quantity(&value["difficulty"], "difficulty").ok(),
         l1_block_number: number(&value["l1BlockNumber"], "l1BlockNumber").ok(),
-        base_fee_wei,
-        gas_limit: number(&value["gasLimit"], "gasLimit")?,
-        logs_bloom: bloom(&value["logsBloom"])?,
-        has_transactions: has_transactions(value)?,
+        base_fee_wei: quantity(&value["baseFeePerGas"], "baseFeePerGas").ok(),
+        gas_limit: number(&value["gasLimit"], "gasLimit")
+            .ok()
+            .filter(|limit| *limit > 0),
+        logs_bloom: bytes_of(&value["logsBloom"], "logsBloom", 256)
+            .ok()
+            .map(|bloom| Bloom::from_slice(&bloom)),
+        has_transactions: has_transactions(value),
     })
 }
 
 /// By the list, or by the list's root where a header comes without it (announced heads do).
-fn has_transactions(value: &Value) -> Result<bool, RpcError> {
-    match (&value["transactions"], &value["transactionsRoot"]) {
-        (Value::Array(transactions), _) => Ok(!transactions.is_empty()),
-        (Value::Null, root) if !root.is_null() => {
-            Ok(fixed_hash(root, "transactionsRoot")? != H256(NO_TRANSACTIONS_ROOT))
+fn has_transactions(value: &Value) -> bool {
+    match &value["transactions"] {
+        Value::Array(transactions) => !transactions.is_empty(),
+        _ => {
+            let root = fixed_hash(&value["transactionsRoot"], "transactionsRoot");
+            root != Ok(H256(NO_TRANSACTIONS_ROOT))
         }
-        (other, _) => Err(missing("transactions", other)),
     }
 }
 
-/// The answer to a call of `OPCODES_PROBE`: three words.
-pub fn opcodes(value: &Value) -> Result<Opcodes, RpcError> {
-    let words = bytes_of(value, "PREVRANDAO, NUMBER and TIMESTAMP", 96)?;
-    let number = |word: &[u8]| {
-        u64::try_from(U256::from_big_endian(word))
-            .map_err(|_| missing("NUMBER or TIMESTAMP", value))
-    };
-    Ok(Opcodes {
-        prevrandao: H256::from_slice(&words[..32]),
-        number: number(&words[32..64])?,
-        timestamp: number(&words[64..])?,
-    })
-}
-
-/// Logs of `address` alone; one that is removed, foreign or without a block spoils the answer.
+/// Logs of `address` alone, none of them for `null`; one that is removed, foreign or without a block spoils the answer.
 pub fn logs(value: &Value, address: Address) -> Result<Vec<Log>, RpcError> {
+    if value.is_null() {
+        return Ok(Vec::new());
+    }
     let items = value.as_array().ok_or_else(|| missing("logs", value))?;
     items.iter().map(|item| log(item, address)).collect()
 }
@@ -92,6 +82,8 @@ fn log(value: &Value, expected: Address) -> Result<Log, RpcError> {
         block_number: number(&value["blockNumber"], "blockNumber")?,
         block_hash: fixed_hash(&value["blockHash"], "blockHash")?,
         transaction_hash: fixed_hash(&value["transactionHash"], "transactionHash")?,
+        transaction_index: optional(&value["transactionIndex"], "transactionIndex", number)?
+            .unwrap_or(0),
         log_index: number(&value["logIndex"], "logIndex")?,
     })
 }
@@ -101,10 +93,6 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
     if value.is_null() || value["blockHash"].is_null() {
         return Ok(None);
     }
-    let effective_gas_price_wei = match value.get("effectiveGasPrice") {
-        Some(price) if !price.is_null() => quantity(price, "effectiveGasPrice")?,
-        _ => U256::zero(),
-    };
     let succeeded = match number(&value["status"], "status")? {
         0 => false,
         1 => true,
@@ -120,7 +108,13 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
         block_hash: fixed_hash(&value["blockHash"], "blockHash")?,
         succeeded,
         gas_used: number(&value["gasUsed"], "gasUsed")?,
-        effective_gas_price_wei,
+        effective_gas_price_wei: optional(
+            &value["effectiveGasPrice"],
+            "effectiveGasPrice",
+            quantity,
+        )?
+        .unwrap_or_default(),
+        l1_fee_wei: quantity(&value["l1Fee"], "l1Fee").unwrap_or_default(),
     }))
 }
 
@@ -160,13 +154,68 @@ pub fn pending_transaction(
     Ok(None)
 }
 
-/// A quantity: 0x and 1 to 64 hex digits.
+/// Prices of the last blocks. A hint is never worth an error: what cannot be read is unknown.
+pub fn fee_history(value: &Value) -> FeeHistory {
+    let base_fees = value["baseFeePerGas"].as_array();
+    let rewards = |percentile: usize| {
+        let blocks = value["reward"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut rewards: Vec<U256> = blocks
+            .iter()
+            .filter_map(|block| quantity(&block[percentile], "reward").ok())
+            .collect();
+        rewards.sort_unstable();
+        rewards.get(rewards.len() / 2).copied()
+    };
+    FeeHistory {
+        next_base_fee_wei: base_fees.and_then(|fees| quantity(fees.last()?, "baseFeePerGas").ok()),
+        median_reward_wei: rewards(0),
+        high_reward_wei: rewards(1),
+    }
+}
+
+/// A 32-byte word as a quantity.
+pub fn word(value: &Value, field: &str) -> Result<U256, RpcError> {
+    Ok(U256::from(fixed_hash(value, field)?.as_bytes()))
+}
+
+/// PREVRANDAO, NUMBER and TIMESTAMP as three words.
+pub fn opcodes(value: &Value) -> Result<Opcodes, RpcError> {
+    let words = bytes_of(value, "the block's opcodes", 96)?;
+    let narrow =
+        |word: &[u8]| u64::try_from(U256::from(word)).map_err(|_| missing("opcode", value));
+    Ok(Opcodes {
+        prevrandao: H256::from_slice(&words[..32]),
+        number: narrow(&words[32..64])?,
+        timestamp: narrow(&words[64..])?,
+    })
+}
+
+/// None for a field that is absent or null.
+fn optional<T>(
+    value: &Value,
+    field: &str,
+    read: impl Fn(&Value, &str) -> Result<T, RpcError>,
+) -> Result<Option<T>, RpcError> {
+    match value {
+        Value::Null => Ok(None),
+        value => read(value, field).map(Some),
+    }
+}
+
+/// A quantity: 0x and hex digits, leading zeros or not, below 2^256.
 pub fn quantity(value: &Value, field: &str) -> Result<U256, RpcError> {
     value
         .as_str()
-        .and_then(|text| text.strip_prefix("0x"))
-        .filter(|digits| (1..=64).contains(&digits.len()))
-        .and_then(|digits| U256::from_str_radix(digits, 16).ok())
+        .and_then(|text| text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")))
+        .filter(|digits| {
+            !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        })
+        .map(|digits| digits.trim_start_matches('0'))
+        .filter(|digits| digits.len() <= 64)
+        .and_then(|digits| match digits {
+            "" => Some(U256::zero()),
+            digits => U256::from_str_radix(digits, 16).ok(),
+        })
         .ok_or_else(|| missing(field, value))
 }
 
@@ -192,10 +241,6 @@ fn bytes_of(value: &Value, field: &str, len: usize) -> Result<Vec<u8>, RpcError>
         .ok_or_else(|| missing(field, value))
 }
 
-fn bloom(value: &Value) -> Result<Bloom, RpcError> {
-    Ok(Bloom::from_slice(&bytes_of(value, "logsBloom", 256)?))
-}
-
 fn missing(field: &str, value: &Value) -> RpcError {
     let shown: String = value.to_string().chars().take(80).collect();
     RpcError::invalid_answer(format!("{field} is {shown}, which it cannot be"))
@@ -204,7 +249,8 @@ fn missing(field: &str, value: &Value) -> RpcError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::error::{encode_hex, ErrorKind};
+    use crate::chain::encode::encode_hex;
+    use crate::chain::error::ErrorKind;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -239,7 +285,7 @@ mod tests {
         let header = header(&block()).unwrap();
         assert_eq!(
             (header.number, header.timestamp, header.gas_limit),
-            (16, 100, 30_000_000)
+            (16, 100, Some(30_000_000))
         );
         assert_eq!(header.base_fee_wei, Some(U256::from(7)));
         assert!(!header.has_transactions);
@@ -300,15 +346,7 @@ mod tests {
 
     #[test]
     fn a_missing_or_wrong_field_is_named() {
-        for field in [
-            "number",
-            "hash",
-            "parentHash",
-            "timestamp",
-            "gasLimit",
-            "logsBloom",
-            "transactions",
-        ] {
+        for field in ["number", "hash", "parentHash", "timestamp"] {
             for bad in [
                 Value::Null,
                 json!("0x"),
@@ -329,6 +367,102 @@ mod tests {
         assert!(receipt(&bad).is_err());
         bad["blockHash"] = Value::Null;
         assert_eq!(receipt(&bad), Ok(None));
+    }
+
+    #[test]
+    fn an_optional_field_that_cannot_be_used_is_unknown_and_voids_nothing() {
+        for bad in [
+            Value::Null,
+            json!("0x"),
+            json!("0xzz"),
+            json!(7),
+            json!({}),
+            json!("0x11111111111111111"),
+        ] {
+            let mut odd = block();
+            for field in [
+                "gasLimit",
+                "logsBloom",
+                "mixHash",
+                "l1BlockNumber",
+                "transactions",
+                "transactionsRoot",
+            ] {
+                odd[field] = bad.clone();
+            }
+            odd["difficulty"] = json!("nothing");
+            odd["baseFeePerGas"] = json!("0x");
+            let header = header(&odd).unwrap();
+            let none = (None, None, None, None, None);
+            let found = (
+                header.gas_limit,
+                header.logs_bloom.map(drop),
+                header.mix_hash.map(drop),
+                header.l1_block_number,
+                header.difficulty.or(header.base_fee_wei),
+            );
+            assert_eq!(found, none, "{bad}");
+            assert!(header.has_transactions, "they may be there: {bad}");
+        }
+        let mut odd = block();
+        odd["gasLimit"] = json!("0x0");
+        odd["mixHash"] = json!("0x0");
+        odd["difficulty"] = json!("0x2");
+        odd["l1BlockNumber"] = json!("0x11");
+        odd["surprise"] = json!({"new": []});
+        let header = header(&odd).unwrap();
+        assert_eq!((header.gas_limit, header.mix_hash), (None, None));
+        assert_eq!(header.difficulty, Some(U256::from(2)));
+        assert_eq!(header.l1_block_number, Some(17));
+    }
+
+    #[test]
+    fn numbers_may_have_leading_zeros_and_upper_case() {
+        let long = format!("0x{}ff", "0".repeat(80));
+        for (text, number_found) in [
+            ("0x0", 0),
+            ("0x000", 0),
+            ("0x00A", 10),
+            ("0XfF", 255),
+            (&long, 255),
+        ] {
+            assert_eq!(number(&json!(text), "x"), Ok(number_found), "{text}");
+        }
+        for bad in ["", "0x", "ff", "0x-1", "0x+1", "0x 1", "-0x1", "0xg"] {
+            assert!(quantity(&json!(bad), "x").is_err(), "{bad}");
+        }
+        assert!(quantity(&json!(format!("0x1{}", "0".repeat(64))), "x").is_err());
+    }
+
+    #[test]
+    fn prices_are_read_as_far_as_they_are_told() {
+        let wei = |number: u64| Some(U256::from(number));
+        let history = json!({
+            "baseFeePerGas": ["0x1", null, "0x3"],
+            "reward": [["0x5", "0x9"], null, [null, "0x8"], ["0x4", "0x7"], [], ["0x6", null]],
+        });
+        assert_eq!(
+            fee_history(&history),
+            FeeHistory {
+                next_base_fee_wei: wei(3),
+                median_reward_wei: wei(5),
+                high_reward_wei: wei(8),
+            }
+        );
+        for nothing in [
+            Value::Null,
+            json!({}),
+            json!("0x1"),
+            json!({"baseFeePerGas": [null], "reward": null}),
+            json!({"baseFeePerGas": [], "reward": [[]]}),
+        ] {
+            assert_eq!(fee_history(&nothing), FeeHistory::default(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn no_logs_may_be_told_as_null() {
+        assert_eq!(logs(&Value::Null, Address::zero()), Ok(Vec::new()));
     }
 
     #[test]

@@ -11,9 +11,9 @@ use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
+use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::http::shown_host;
-use crate::chain::node::address_json;
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
 
@@ -84,7 +84,7 @@ impl Subscription {
         }
         let heads = subscription.request(2, "eth_subscribe", json!(["newHeads"]))?;
         subscription.heads_id = id_of(&heads)?;
-        let filter = json!(["logs", {"address": address_json(address)}]);
+        let filter = json!(["logs", {"address": encode::address(address)}]);
         id_of(&subscription.request(3, "eth_subscribe", filter)?)?;
         set_read_timeout(&subscription.socket, tick);
         Ok(subscription)

@@ -24,6 +24,15 @@ pub struct SignedTransaction {
     pub hash: H256,
 }
 
+/// A transaction that waits in a node's pool, as far as it bears on outbidding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingTransaction {
+    /// None for a contract creation.
+    pub to: Option<Address>,
+    pub data: Vec<u8>,
+    pub fee: Fee,
+}
+
 impl Transaction {
     pub fn sign(&self, key: &OperatorKey) -> SignedTransaction {
         let signature = key.sign(&keccak(&self.unsigned()));
@@ -104,7 +113,7 @@ fn keccak(bytes: &[u8]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chain::error::encode_hex;
+    use crate::chain::encode::encode_hex;
 
     #[test]
     fn the_example_of_eip_155_is_signed_to_the_byte() {

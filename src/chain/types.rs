@@ -39,7 +39,8 @@ impl From<&Header> for BlockRef {
     }
 }
 
-/// The header fields that following, deciding and verifying need.
+/// A header. What makes it a block of the chain is always there; of the rest each field is None where the node does not
+/// give it, or gives something unusable, so that only who needs it does without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub number: u64,
@@ -55,8 +56,10 @@ pub struct Header {
     pub l1_block_number: Option<u64>,
     /// None on chains from before EIP-1559.
     pub base_fee_wei: Option<U256>,
-    pub gas_limit: u64,
-    pub logs_bloom: Bloom,
+    /// None where no limit is known; never 0.
+    pub gas_limit: Option<u64>,
+    pub logs_bloom: Option<Bloom>,
+    /// True also where the node does not tell.
     pub has_transactions: bool,
 }
 
@@ -78,7 +81,10 @@ pub struct Log {
     pub block_number: u64,
     pub block_hash: H256,
     pub transaction_hash: H256,
-    /// The log's place in its block; with the block's hash it is the log's identity.
+    /// With the log's index it gives the order in a block; 0 where the node does not tell.
+    pub transaction_index: u64,
+    /// Counted through the block, by some chains anew in each transaction. With the hashes of block and transaction it is
+    /// the log's identity.
     pub log_index: u64,
 }
 
@@ -90,6 +96,57 @@ pub struct Receipt {
     pub succeeded: bool,
     pub gas_used: u64,
     pub effective_gas_price_wei: U256,
+    /// What publishing it on the chain below cost beside its gas, on chains that tell.
+    pub l1_fee_wei: U256,
+}
+
+/// A message call, for eth_call and eth_estimateGas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallRequest {
+    pub from: Option<Address>,
+    pub to: Address,
+    pub data: Vec<u8>,
+    pub value_wei: U256,
+    /// None: as much as the node allows.
+    pub gas: Option<u64>,
+}
+
+impl CallRequest {
+    pub fn to(to: Address, data: Vec<u8>) -> CallRequest {
+        CallRequest {
+            to,
+            data,
+            ..CallRequest::default()
+        }
+    }
+
+    pub fn from(mut self, from: Address) -> CallRequest {
+        self.from = Some(from);
+        self
+    }
+
+    /// Sends `value_wei` along.
+    pub fn with_value(mut self, value_wei: U256) -> CallRequest {
+        self.value_wei = value_wei;
+        self
+    }
+
+    /// Gives the call no more than this to run with.
+    pub fn with_gas(mut self, gas: u64) -> CallRequest {
+        self.gas = Some(gas);
+        self
+    }
+}
+
+/// eth_feeHistory in short; what the node leaves out is None.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeeHistory {
+    /// Of the block after the newest one.
+    pub next_base_fee_wei: Option<U256>,
+    /// The median over the blocks of each block's median tip.
+    pub median_reward_wei: Option<U256>,
+    /// The median over the blocks of what a tenth of each block's gas paid more than.
+    pub high_reward_wei: Option<U256>,
 }
 
 /// EIP-55: the address with its checksum in the letters' case.
@@ -127,13 +184,4 @@ mod tests {
             assert_eq!(to_checksum(&address), text);
         }
     }
-}
-
-/// A transaction that waits in a node's pool, as far as it bears on outbidding it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingTransaction {
-    /// None for a contract creation.
-    pub to: Option<Address>,
-    pub data: Vec<u8>,
-    pub fee: crate::chain::fees::Fee,
 }

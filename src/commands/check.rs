@@ -153,21 +153,11 @@ fn check_endpoint(endpoint: &Endpoint, config: &Config, key: Option<Address>, ro
             Err(error) => row("balance", Some(false), error.to_string()),
         }
     }
-    match endpoint.block_overrides() {
-        Ok(overrides) => {
-            let word = |can| if can { "yes" } else { "no" };
-            row(
-                "block overrides",
-                None,
-                format!(
-                    "eth_call {}, eth_estimateGas {}",
-                    word(overrides.call),
-                    word(overrides.estimate)
-                ),
-            );
-        }
-        Err(error) => row("block overrides", None, error.to_string()),
-    }
+    let overrides = endpoint.block_overrides();
+    let word = |can| if can { "yes" } else { "no" };
+    let (call, estimate) = (word(overrides.call), word(overrides.estimate));
+    let found = format!("eth_call {call}, eth_estimateGas {estimate}");
+    row("block overrides", None, found);
     let Ok(head) = endpoint.head() else {
         return row("head", Some(false), "cannot be read".to_owned());
     };

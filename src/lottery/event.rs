@@ -272,6 +272,7 @@ mod tests {
             block_number: 1,
             block_hash: H256::zero(),
             transaction_hash: H256::zero(),
+            transaction_index: 0,
             log_index: 0,
         }
     }

@@ -71,7 +71,8 @@ impl Fixture {
                     healthy: true,
                     head: Some(1_000),
                     latency: None,
-                    last_error: Some("timed out".to_owned()),
+                    last_error: Some("timed out"),
+                    failing: vec!["eth_call"],
                 }]
             }),
             wrong_tokens: Mutex::default(),

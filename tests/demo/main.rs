@@ -296,7 +296,7 @@ impl Contract {
             "eth_call",
             json!([{"to": self.address, "data": data}, "latest"]),
         )?;
-        let bytes = lottery::chain::error::decode_hex(answer.as_str().unwrap_or_default())
+        let bytes = lottery::chain::encode::decode_hex(answer.as_str().unwrap_or_default())
             .unwrap_or_default();
         decode_round(&bytes).map_err(|error| error.to_string())
     }

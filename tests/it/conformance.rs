@@ -6,9 +6,11 @@
 //! to the daemon instead, which reads them in one place.
 
 use ethabi::{Contract, Token};
-use lottery::chain::error::{classify, encode_hex};
+use lottery::chain::encode::encode_hex;
+use lottery::chain::error::classify;
 use lottery::chain::fees::Fee;
 use lottery::chain::key::OperatorKey;
+use lottery::chain::method::Method;
 use lottery::chain::tx::Transaction;
 use lottery::chain::types::{Address, U256};
 use lottery::lottery::contract::ABI_JSON;
@@ -99,10 +101,9 @@ fn comparable(answer: &mut Value) {
 
 /// What the daemon makes of a refusal; a revert also with its words and data.
 fn meaning(error: &Value) -> Value {
-    let message = error["message"].as_str().unwrap();
-    let data = error["data"].as_str();
-    let known = classify(error["code"].as_i64().unwrap(), message, data, "");
-    json!(format!("{:?}", known.kind))
+    let known = |method| classify(method, error, "").kind;
+    let (called, sent) = (known(Method::Call), known(Method::SendRawTransaction));
+    json!(format!("{called:?} {sent:?}"))
 }
 
 fn calldata(function: &str, arguments: &[Token]) -> String {

@@ -2,7 +2,9 @@
 //! round's life, the ways in which money can be locked for ever, and the gas that players cost.
 
 use ethabi::{Contract, Token};
-use lottery::chain::error::{classify, encode_hex, ErrorKind};
+use lottery::chain::encode::encode_hex;
+use lottery::chain::error::{classify, ErrorKind};
+use lottery::chain::method::Method;
 use lottery::chain::types::{Address, H256, U256};
 use lottery::lottery::contract::ABI_JSON;
 use lottery::lottery::round::RoundState;
@@ -44,11 +46,7 @@ fn refusal(
     let request = json!({"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": [call, "latest", {}, time]});
     let answer = lottery.chain.post(&request).unwrap();
     let error = answer.get("error")?;
-    let (code, message) = (
-        error["code"].as_i64().unwrap(),
-        error["message"].as_str().unwrap(),
-    );
-    match classify(code, message, error["data"].as_str(), "").kind {
+    match classify(Method::Call, error, "").kind {
         ErrorKind::Reverted { reason, .. } => Some(reason.unwrap_or_default()),
         other => panic!("{function}: {other:?}"),
     }
@@ -473,7 +471,7 @@ fn describe(log: &Value) -> String {
         .events()
         .find(|event| event.signature() == topics[0])
         .unwrap();
-    let data = lottery::chain::error::decode_hex(log["data"].as_str().unwrap()).unwrap();
+    let data = lottery::chain::encode::decode_hex(log["data"].as_str().unwrap()).unwrap();
     let parsed = event.parse_log((topics, data).into()).unwrap();
     let argument = |name: &str| {
         parsed

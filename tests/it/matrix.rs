@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use devchain::{Distortion, Fault, Faults, Mining, Reorged};
 use ethabi::{Contract, Token};
-use lottery::chain::error::encode_hex;
+use lottery::chain::encode::encode_hex;
 use lottery::chain::types::Address;
 use lottery::lottery::contract::ABI_JSON;
 use lottery::lottery::round::RoundState;

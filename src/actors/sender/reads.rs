@@ -5,9 +5,11 @@ use std::time::Duration;
 use crate::actors::sender::{Check, Order, Sender};
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::fees::Prices;
+use crate::chain::method::Method;
 use crate::chain::node::{CallRequest, Endpoint};
+use crate::chain::tx::PendingTransaction;
 use crate::chain::types::BlockRef;
-use crate::chain::types::{BlockId, PendingTransaction, U256};
+use crate::chain::types::{BlockId, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::send_state::{Included, SendState};
@@ -50,13 +52,17 @@ impl Sender {
                 included,
             })
         };
-        let mut seen = self.endpoints.with_endpoint(ask)?;
+        let mut seen = self
+            .endpoints
+            .with_endpoint(&[Method::TransactionCount], ask)?;
         if seen.latest_nonce > state.nonce && seen.included.is_none() {
             // One endpoint may have lost the receipt: the others are asked before it is believed.
             let searched = state.clone();
             let answers = self
                 .endpoints
-                .ask_each(move |endpoint| included_at(endpoint, &searched));
+                .ask_each(&[Method::TransactionReceipt], move |endpoint| {
+                    included_at(endpoint, &searched)
+                });
             let deadline = self.endpoints.clock().now() + RECEIPT_SEARCH;
             while let Some((_, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
                 if let Ok(Some(included)) = answer {
@@ -103,7 +109,7 @@ impl Sender {
             balance_wei: endpoint.balance(address, block)?,
             prices: self.prices(endpoint, header.base_fee_wei)?,
             estimate,
-            block_gas_limit: header.gas_limit,
+            block_gas_limit: header.gas_limit.unwrap_or(u64::MAX),
             head: BlockRef::from(&header),
         })
     }
@@ -120,7 +126,7 @@ impl Sender {
         let time = Some(order.next_block_time);
         let request =
             CallRequest::to(self.settings.contract, action_calldata(kind)).from(self.address());
-        let overrides = endpoint.block_overrides()?;
+        let overrides = endpoint.block_overrides();
         let called = match overrides.call {
             true => endpoint.call(&request, block, time),
             false => endpoint.call(&request, BlockId::Pending, None),
@@ -134,8 +140,11 @@ impl Sender {
         }
         match endpoint.estimate_gas(&request, block, time) {
             Ok(gas) => Ok(Some(gas)),
-            Err(error) if matches!(error.kind, ErrorKind::Node(_)) => Ok(None),
-            Err(error) => tolerate_unpayable_draw(error, kind).map(|()| None),
+            Err(error) if matches!(error.kind, ErrorKind::Reverted { .. }) => {
+                tolerate_unpayable_draw(error, kind).map(|()| None)
+            }
+            // The formula's gas does as well.
+            Err(_) => Ok(None),
         }
     }
 
@@ -150,16 +159,8 @@ impl Sender {
             });
         };
         // Both calls are missing on some nodes; the head's base fee and a tip of 1 wei are always there.
-        let history = match endpoint.fee_history() {
-            Ok(history) => Some(history),
-            Err(error) if error.is_node_answer() => None,
-            Err(error) => return Err(error),
-        };
-        let suggested_tip_wei = match endpoint.max_priority_fee_wei() {
-            Ok(tip_wei) => Some(tip_wei),
-            Err(error) if error.is_node_answer() => None,
-            Err(error) => return Err(error),
-        };
+        let history = endpoint.fee_history();
+        let suggested_tip_wei = endpoint.max_priority_fee_wei();
         Ok(Prices::Dynamic {
             next_base_fee_wei: history
                 .as_ref()

@@ -3,6 +3,7 @@
 use crate::actors::sender::reads::Gathered;
 use crate::actors::sender::{least_price, Sender, DRAW_GAS, REFUND_GAS};
 use crate::chain::fees::{Prices, Quote};
+use crate::chain::method::Method;
 use crate::chain::types::{BlockId, U256};
 use crate::lottery::alert::Severity;
 use crate::lottery::round::Round;
@@ -19,6 +20,13 @@ pub struct Note {
     pub message: String,
 }
 
+/// What a draw asks of an endpoint, as far as a rehearsal can ask it too.
+const REHEARSING: &[Method] = &[
+    Method::BlockByNumber,
+    Method::TransactionCount,
+    Method::GetBalance,
+];
+
 impl Sender {
     /// Looks at everything that a draw will need; one entry a problem.
     pub fn rehearse(&mut self, snapshot: &Snapshot, round: &Round) -> Vec<String> {
@@ -32,7 +40,7 @@ impl Sender {
             Some(_) => {}
             None => problems.push("the contract's configuration is not known".to_owned()),
         }
-        let read = self.endpoints.with_endpoint(|endpoint| {
+        let read = self.endpoints.with_endpoint(REHEARSING, |endpoint| {
             let head = endpoint.head()?;
             let latest = endpoint.transaction_count(address, BlockId::Latest)?;
             let pending = endpoint

@@ -89,6 +89,7 @@ fn endpoint(report: &EndpointReport) -> Value {
         "headBlock": report.head,
         "latencyMs": latency_ms,
         "lastError": report.last_error,
+        "failing": report.failing,
     })
 }
 

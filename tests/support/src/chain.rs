@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ethabi::{Contract, Token};
-use lottery::chain::error::{decode_hex, encode_hex};
+use lottery::chain::encode::{decode_hex, encode_hex};
 use lottery::chain::types::{Address, H256, U256};
 use lottery::lottery::contract::{decode_round, get_round_calldata, ABI_JSON};
 use lottery::lottery::round::Round;

@@ -1,0 +1,645 @@
+//! Reads the errors of nodes, in whatever dress they come: an object, a string, a number, with the data of a revert at
+//! any depth. Codes lie (the same number means a rate limit on one node and a low nonce on another), so words are read
+//! before codes; and words count only where they can mean something: a pool judges transactions, a contract refuses calls.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::chain::encode::decode_hex;
+use crate::chain::error::{bounded_wait, ErrorKind, NodeError, RpcError};
+use crate::chain::method::Method;
+
+/// What stands under `error` in an answer to a call of `method`. `client` is web3_clientVersion, lower case, where it is
+/// known: some codes mean something on one client only.
+pub fn classify(method: Method, error: &Value, client: &str) -> RpcError {
+    let (code, message) = (code_of(error), message_of(error));
+    // Nodes hide the reason behind "Internal error" and put it under `data`, in words.
+    let hidden = match &error["data"] {
+        Value::String(text) if !text.starts_with("0x") => text.as_str(),
+        data => data["message"].as_str().unwrap_or_default(),
+    };
+    let words = format!("{message} {hidden}").to_lowercase();
+    let shown = match (hidden, code) {
+        ("", None) => message.clone(),
+        ("", Some(code)) => format!("{message} (code {code})"),
+        (_, None) => format!("{message}: {hidden}"),
+        (_, Some(code)) => format!("{message}: {hidden} (code {code})"),
+    };
+    if method.runs_code() {
+        if let Some((reason, data)) = revert(code, &message, &words, &error["data"]) {
+            let text = match &reason {
+                Some(reason) => format!("reverted: {reason}"),
+                None => format!("reverted without a reason ({shown})"),
+            };
+            return RpcError::new(ErrorKind::Reverted { reason, data }, text).of(method);
+        }
+    }
+    let kind = kind_of(method, code, &words, client);
+    let kind = match kind {
+        ErrorKind::RateLimited { .. } => ErrorKind::RateLimited {
+            retry_after: wait_named(error).or_else(|| retry_hint(&words)),
+        },
+        kind => kind,
+    };
+    RpcError::new(kind, shown).of(method)
+}
+
+fn kind_of(method: Method, code: Option<i64>, words: &str, client: &str) -> ErrorKind {
+    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    let limited = ErrorKind::RateLimited { retry_after: None };
+    if method == Method::SendRawTransaction {
+        if let Some((_, verdict)) = VERDICTS.iter().find(|(part, _)| words.contains(part)) {
+            return ErrorKind::Node(*verdict);
+        }
+    }
+    if says(RATE) {
+        return limited;
+    }
+    if says(BEHIND) && method != Method::SendRawTransaction {
+        return ErrorKind::Behind;
+    }
+    let besu = client.contains("besu");
+    match (method, code) {
+        (Method::SendRawTransaction, Some(-32001)) if besu => {
+            ErrorKind::Node(NodeError::NonceTooLow)
+        }
+        (Method::SendRawTransaction, Some(-32009)) if besu => {
+            ErrorKind::Node(NodeError::Underpriced)
+        }
+        // A range that is too long is often told with the code of a rate limit.
+        (Method::GetLogs, Some(-32005)) if says(RANGE) => ErrorKind::Refused,
+        (_, Some(429 | -32005 | -32016 | -32097)) => limited,
+        // The server itself stumbled: no pool has judged.
+        (Method::SendRawTransaction, None | Some(-32700..=-32600)) => ErrorKind::Refused,
+        (Method::SendRawTransaction, _) => ErrorKind::Node(NodeError::Other),
+        (_, Some(-32001)) => ErrorKind::Behind,
+        _ => ErrorKind::Refused,
+    }
+}
+
+/// The code, where it is a number in any writing.
+fn code_of(error: &Value) -> Option<i64> {
+    let code = &error["code"];
+    match code {
+        Value::String(text) => text.trim().parse().ok(),
+        // A code is far below 2^53; the cast saturates.
+        _ => code
+            .as_i64()
+            .or_else(|| code.as_f64().map(|code| code as i64)),
+    }
+}
+
+/// The words of an error, wherever they stand.
+fn message_of(error: &Value) -> String {
+    if let Value::String(text) = error {
+        return text.clone();
+    }
+    for key in ["message", "error", "reason", "details", "msg"] {
+        match &error[key] {
+            Value::String(text) if !text.is_empty() => return text.clone(),
+            Value::Object(inner) => {
+                if let Some(text) = inner.get("message").and_then(Value::as_str) {
+                    return text.to_owned();
+                }
+            }
+            _ => {}
+        }
+    }
+    match error {
+        Value::Object(fields) if fields.is_empty() => "an error without a message".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A pool's refusals, most specific first; the first that occurs decides.
+const VERDICTS: &[(&str, NodeError)] = {
+    use NodeError::*;
+    &[
+        ("unknown transaction", Other),
+        ("already known", AlreadyKnown),
+        ("transaction already imported", AlreadyKnown),
+        ("known transaction", AlreadyKnown),
+        ("existing txn with same hash", AlreadyKnown),
+        ("alreadyknown", AlreadyKnown),
+        ("ownnoncealreadyused", AlreadyKnown),
+        ("same hash was already imported", AlreadyKnown),
+        ("future transaction tries to replace pending", TransientPool),
+        ("txpool is full", TransientPool),
+        ("sub-pool is full", TransientPool),
+        ("queue full", TransientPool),
+        (
+            "replacement transaction underpriced",
+            ReplacementUnderpriced,
+        ),
+        ("could not replace existing tx", ReplacementUnderpriced),
+        ("replacementnotallowed", ReplacementUnderpriced),
+        (
+            "an existing transaction had higher priority",
+            ReplacementUnderpriced,
+        ),
+        ("transaction underpriced", Underpriced),
+        ("gas price below", Underpriced),
+        ("fee too low", Underpriced),
+        ("feetoolow", Underpriced),
+        ("max fee per gas less than block base fee", Underpriced),
+        ("gas price too low", Underpriced),
+        ("nonce too low", NonceTooLow),
+        ("nonce is too low", NonceTooLow),
+        ("oldnonce", NonceTooLow),
+        ("invalid transaction nonce", NonceTooLow),
+        ("nonce too high", NonceTooHigh),
+        ("noncegap", NonceTooHigh),
+        ("exceeds next nonce", NonceTooHigh),
+        ("too distant from current sender nonce", NonceTooHigh),
+        ("insufficient funds", InsufficientFunds),
+        ("insufficientfunds", InsufficientFunds),
+        ("upfront cost exceeds account balance", InsufficientFunds),
+        ("not enough funds for gas", InsufficientFunds),
+        ("gas required exceeds allowance", GasAllowance),
+        ("intrinsic gas too low", GasLimit),
+        ("intrinsic gas too high", GasLimit),
+        ("exceeds block gas limit", GasLimit),
+        ("gas limit too high", GasLimit),
+        ("floor data gas", GasLimit),
+        ("transaction type not supported", TypeNotSupported),
+        (
+            "fork supporting this transaction type is not activated",
+            TypeNotSupported,
+        ),
+        ("invalid transaction type", TypeNotSupported),
+        ("eip-1559 style fee params", TypeNotSupported),
+        ("exceeds the configured cap", NodeFeeCap),
+        ("transaction fee cap exceeded", NodeFeeCap),
+        ("only replay-protected", FatalConfig),
+        ("invalid sender", FatalConfig),
+        ("invalid chain id", FatalConfig),
+        ("wrong chainid", FatalConfig),
+    ]
+};
+const BEHIND: &[&str] = &[
+    "header not found",
+    "unknown block",
+    "missing trie node",
+    "beyond current head",
+    "blockoutofrange",
+    "block out of range",
+    "resource not found",
+    "block not found",
+    "historical state",
+    "state is not available",
+    "state not available",
+    "pruned",
+    "transaction indexing is in progress",
+];
+const RATE: &[&str] = &[
+    "rate limit",
+    "rate-limit",
+    "ratelimit",
+    "too many requests",
+    "request limit",
+    "compute units per second",
+    "capacity exceeded",
+    "exceeded the quota",
+    "quota exceeded",
+    "daily request count",
+    "throttl",
+];
+/// Words of ranges that are too long, where the code alone would mean a rate limit.
+const RANGE: &[&str] = &["range", "results", "response size", "blocks"];
+
+/// True for words that ask for fewer calls.
+pub fn says_rate_limit(text: &str) -> bool {
+    let text = text.to_lowercase();
+    RATE.iter().any(|part| text.contains(part))
+}
+
+/// How long a rate limit asks to wait, where its text says: "try again in 2s", "retry after 500 ms".
+pub fn retry_hint(text: &str) -> Option<Duration> {
+    const PHRASES: [&str; 5] = [
+        "try again in ",
+        "retry in ",
+        "retry after ",
+        "retry-after: ",
+        "available in ",
+    ];
+    let text = text.to_lowercase();
+    PHRASES.iter().find_map(|phrase| {
+        let (_, rest) = text.split_once(phrase)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let (number, unit) = rest.split_at(digits.unwrap_or(rest.len()));
+        let number: f64 = number.trim_end_matches('.').parse().ok()?;
+        let unit = unit.trim_start();
+        let secs = match unit {
+            _ if unit.starts_with("ms") || unit.starts_with("milli") => number / 1_000.0,
+            _ if unit.starts_with('m') => number * 60.0,
+            _ => number,
+        };
+        Some(bounded_wait(secs))
+    })
+}
+
+/// Infura's way to say how long.
+fn wait_named(error: &Value) -> Option<Duration> {
+    error["data"]["rate"]["backoff_seconds"]
+        .as_f64()
+        .map(bounded_wait)
+}
+
+/// The number of blocks a refusal allows: from a bracketed range `[0x1,0x2]`, or the number behind the known phrases.
+pub(super) fn range_hint(text: &str) -> Option<u64> {
+    bracketed_range(text).or_else(|| {
+        ["max range:", "limited to a", "limited to", "at most"]
+            .iter()
+            .find_map(|phrase| {
+                let (_, rest) = text.split_once(phrase)?;
+                // "more than 10000 results" limits results, not blocks; these phrases limit blocks.
+                let digits: String = rest
+                    .trim_start()
+                    .chars()
+                    .take_while(|c| c.is_ascii_digit() || *c == ',')
+                    .filter(char::is_ascii_digit)
+                    .collect();
+                digits.parse().ok().filter(|blocks| *blocks > 0)
+            })
+    })
+}
+
+fn bracketed_range(text: &str) -> Option<u64> {
+    let (_, rest) = text.split_once('[')?;
+    let (from, to) = rest.split(']').next()?.split_once(',')?;
+    let parse = |hex: &str| u64::from_str_radix(hex.trim().strip_prefix("0x")?, 16).ok();
+    parse(to)?.checked_sub(parse(from)?)?.checked_add(1)
+}
+
+/// The reason and the data of a revert; None where the error is none.
+fn revert(
+    code: Option<i64>,
+    message: &str,
+    words: &str,
+    data: &Value,
+) -> Option<(Option<String>, Vec<u8>)> {
+    // Code 3 is what geth defined for reverts, -32015 what parity and nethermind have; others only say it in words.
+    let says_revert = words.contains("revert") || words.contains("vm execution error");
+    if !says_revert {
+        let other = RATE.iter().chain(BEHIND).any(|part| words.contains(part));
+        if other || !matches!(code, Some(3 | -32015)) {
+            return None;
+        }
+    }
+    let data = revert_data(data, 0).unwrap_or_default();
+    let reason = reason_in(&data).or_else(|| match data.is_empty() {
+        true => reason_in_words(message),
+        false => None,
+    });
+    Some((reason, data))
+}
+
+/// Most nodes put the data at `error.data`, some behind a word, some levels deeper.
+fn revert_data(data: &Value, depth: u8) -> Option<Vec<u8>> {
+    const KEYS: [&str; 6] = [
+        "data",
+        "result",
+        "return",
+        "output",
+        "originalError",
+        "error",
+    ];
+    match data {
+        Value::String(text) => {
+            let (_, digits) = text.split_once("0x")?;
+            let end = digits.find(|c: char| !c.is_ascii_hexdigit());
+            decode_hex(&format!("0x{}", &digits[..end.unwrap_or(digits.len())]))
+        }
+        Value::Object(fields) if depth < 4 => KEYS
+            .iter()
+            .filter_map(|key| fields.get(*key))
+            // Ganache files it under the transaction's hash.
+            .chain(
+                fields
+                    .iter()
+                    .filter(|(key, _)| key.starts_with("0x"))
+                    .map(|(_, value)| value),
+            )
+            .find_map(|inner| revert_data(inner, depth + 1)),
+        _ => None,
+    }
+}
+
+/// The reason behind the known phrases: `execution reverted: No bets placed`, `revert No bets placed`, `reverted with
+/// reason string 'No bets placed'`.
+fn reason_in_words(message: &str) -> Option<String> {
+    const PHRASES: [&str; 4] = ["reason string ", "reverted: ", "revert: ", "revert "];
+    let rest = PHRASES
+        .iter()
+        .find_map(|phrase| message.split_once(phrase))
+        .map(|(_, rest)| rest)?;
+    let rest = rest.trim().trim_matches(|c| c == '\'' || c == '"');
+    (!rest.is_empty() && !rest.starts_with("0x")).then(|| rest.to_owned())
+}
+
+/// The string of Error(string), or the code of Panic(uint256), in a revert's data.
+fn reason_in(data: &[u8]) -> Option<String> {
+    let (selector, body) = (data.get(..4)?, &data[4..]);
+    match selector {
+        [0x08, 0xc3, 0x79, 0xa0] => ethabi::decode(&[ethabi::ParamType::String], body)
+            .ok()?
+            .into_iter()
+            .next()?
+            .into_string(),
+        [0x4e, 0x48, 0x7b, 0x71] => {
+            let code = ethabi::decode(&[ethabi::ParamType::Uint(256)], body).ok()?;
+            Some(format!(
+                "panic 0x{:x}",
+                code.into_iter().next()?.into_uint()?
+            ))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::method::Method;
+    use serde_json::json;
+    use NodeError::*;
+
+    fn class(method: Method, code: i64, message: &str, client: &str) -> ErrorKind {
+        let error = json!({"code": code, "message": message});
+        classify(method, &error, client).kind
+    }
+
+    fn call_class(code: i64, message: &str, client: &str) -> ErrorKind {
+        class(Method::Call, code, message, client)
+    }
+
+    fn verdict(code: i64, message: &str, client: &str) -> ErrorKind {
+        class(Method::SendRawTransaction, code, message, client)
+    }
+
+    #[test]
+    fn a_rate_limit_may_say_how_long() {
+        for (text, ms) in [
+            ("rate limit reached, try again in 2s", Some(2_000)),
+            ("Too many requests. Retry after 500 ms", Some(500)),
+            ("retry in 1.5 seconds.", Some(1_500)),
+            ("slow down, available in 2 minutes", Some(120_000)),
+            ("try again in 7.", Some(7_000)),
+            ("try again in 99999999999 s", Some(3_600_000)),
+            ("try again later", None),
+            ("try again in a while", None),
+        ] {
+            let hint = retry_hint(text).map(|wait| wait.as_millis());
+            assert_eq!(hint, ms, "{text}");
+        }
+        let limited = call_class(-32_005, "request limit: try again in 3 s", "");
+        let retry_after = Some(Duration::from_secs(3));
+        assert_eq!(limited, ErrorKind::RateLimited { retry_after });
+    }
+
+    #[test]
+    fn messages_of_the_nodes_are_sorted_by_their_words() {
+        for (message, expected) in [
+            ("already known", AlreadyKnown),
+            ("transaction already imported", AlreadyKnown),
+            ("Known transaction: 0xabc", AlreadyKnown),
+            ("unknown transaction", Other),
+            ("ALREADY_EXISTS: already known", AlreadyKnown),
+            ("AlreadyKnown", AlreadyKnown),
+            ("OwnNonceAlreadyUsed", AlreadyKnown),
+            ("Transaction with the same hash was already imported.", AlreadyKnown),
+            ("replacement transaction underpriced", ReplacementUnderpriced),
+            ("INTERNAL_ERROR: could not replace existing tx", ReplacementUnderpriced),
+            ("ReplacementNotAllowed", ReplacementUnderpriced),
+            ("future transaction tries to replace pending", TransientPool),
+            ("txpool is full", TransientPool),
+            ("transaction underpriced: tip needed 1", Underpriced),
+            ("max fee per gas less than block base fee: address 0x..", Underpriced),
+            ("FeeTooLow", Underpriced),
+            ("Nonce too low", NonceTooLow),
+            ("nonce too low: next nonce 5, tx nonce 4", NonceTooLow),
+            ("OldNonce", NonceTooLow),
+            ("nonce too high", NonceTooHigh),
+            ("Transaction nonce is too distant from current sender nonce", NonceTooHigh),
+            ("insufficient funds for gas * price + value", InsufficientFunds),
+            ("Insufficient funds for gas * price + value", InsufficientFunds),
+            ("Upfront cost exceeds account balance", InsufficientFunds),
+            ("gas required exceeds allowance (21000)", GasAllowance),
+            ("intrinsic gas too low", GasLimit),
+            ("exceeds block gas limit", GasLimit),
+            ("transaction gas limit too high", GasLimit),
+            ("transaction type not supported", TypeNotSupported),
+            ("EIP-1559 style fee params (maxFeePerGas or maxPriorityFeePerGas) received but they are not supported", TypeNotSupported),
+            ("tx fee (1.50 ether) exceeds the configured cap (1.00 ether)", NodeFeeCap),
+            ("only replay-protected (EIP-155) transactions allowed over RPC", FatalConfig),
+            ("invalid chain id for signer: have 1 want 2", FatalConfig),
+            ("something new", Other),
+        ] {
+            assert_eq!(verdict(-32000, message, "geth"), ErrorKind::Node(expected), "{message}");
+            // Of a transaction alone can a pool say such things.
+            assert_eq!(call_class(-32000, message, "geth"), ErrorKind::Refused, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_an_endpoint_lacks_is_behind() {
+        for message in [
+            "header not found",
+            "Unknown block",
+            "missing trie node 0xabc (path ) state 0xdef is not available",
+            "block number 9 is beyond current head 8",
+            "BlockOutOfRangeError: block height is 8 but requested was 9",
+            "resource not found",
+        ] {
+            assert_eq!(
+                call_class(-32000, message, ""),
+                ErrorKind::Behind,
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn range_limits_carry_their_hint() {
+        for (message, blocks) in [
+            (
+                "Log response size exceeded. this block range should work: [0x1, 0x64]",
+                Some(100),
+            ),
+            (
+                "query returned more than 10000 results. Try with this block range [0x10,0x1f].",
+                Some(16),
+            ),
+            ("exceed max range: 2000", None),
+            ("block range too large, max range: 1,000", Some(1_000)),
+            ("eth_getLogs is limited to a 10,000 range", Some(10_000)),
+            ("range must cover at most 800 blocks", Some(800)),
+            ("block range is too wide", None),
+            ("query returned more than 10000 results", None),
+            ("query exceeds max results 20000", None),
+            ("exceed maximum block range: 50000", None),
+            ("exceeds maximum RPC range limit", None),
+        ] {
+            let error = json!({"code": -32_602, "message": message});
+            let error = classify(Method::GetLogs, &error, "");
+            assert_eq!(error.kind, ErrorKind::Refused, "{message}");
+            let hint = error.log_range_hint_blocks();
+            let blocks = (message == "exceed max range: 2000")
+                .then_some(2_000)
+                .or(blocks);
+            assert_eq!(hint, blocks, "{message}");
+        }
+        let error = json!({"code": -32_005, "message": "query returned more than 10000 results"});
+        assert_eq!(
+            classify(Method::GetLogs, &error, "").kind,
+            ErrorKind::Refused
+        );
+    }
+
+    #[test]
+    fn codes_speak_only_where_messages_do_not() {
+        let limited = ErrorKind::RateLimited { retry_after: None };
+        assert_eq!(call_class(-32005, "daily quota", ""), limited);
+        assert_eq!(call_class(-32603, "Too Many Requests", ""), limited);
+        assert_eq!(
+            verdict(-32005, "insufficient funds", ""),
+            ErrorKind::Node(InsufficientFunds)
+        );
+        assert_eq!(
+            verdict(-32603, "Nonce too low", ""),
+            ErrorKind::Node(NonceTooLow)
+        );
+        assert_eq!(
+            verdict(-32001, "x", "besu/v24"),
+            ErrorKind::Node(NonceTooLow)
+        );
+        assert_eq!(call_class(-32001, "x", "anvil/v1"), ErrorKind::Behind);
+        assert_eq!(
+            verdict(-32009, "x", "besu/v24"),
+            ErrorKind::Node(Underpriced)
+        );
+        assert_eq!(verdict(-32009, "x", "geth"), ErrorKind::Node(Other));
+    }
+
+    #[test]
+    fn a_server_that_stumbles_judges_nothing() {
+        for method in Method::ALL {
+            for error in [
+                json!({"code": -32603, "message": "Internal error"}),
+                json!({"code": -32601, "message": "the method does not exist"}),
+                json!({"code": "-32603", "message": null}),
+                json!("Internal error"),
+                json!({}),
+                json!(17),
+                json!(["a list"]),
+                json!(true),
+            ] {
+                let found = classify(method, &error, "");
+                assert_eq!(found.kind, ErrorKind::Refused, "{method:?} {error}");
+                assert_eq!(found.method, Some(method));
+                assert!(!found.is_final() && !found.to_string().is_empty());
+            }
+        }
+        // The words of another error are found wherever they stand.
+        for error in [
+            json!("Too Many Requests"),
+            json!({"code": -32000, "message": "", "error": "request limit reached"}),
+            json!({"error": {"message": "rate limit exceeded"}}),
+            json!({"code": "429", "message": "slow down"}),
+            json!({"code": 429.0}),
+            json!({"code": -32603, "message": "Internal error", "data": "throttled"}),
+            json!({"code": -32603, "message": "Internal error", "data": {"message": "too many requests"}}),
+        ] {
+            let limited = ErrorKind::RateLimited { retry_after: None };
+            assert_eq!(
+                classify(Method::GetBalance, &error, "").kind,
+                limited,
+                "{error}"
+            );
+        }
+    }
+
+    fn called(code: i64, message: &str, data: Value) -> RpcError {
+        let error = json!({"code": code, "message": message, "data": data});
+        classify(Method::Call, &error, "")
+    }
+
+    /// Error("No bets placed").
+    const NO_BETS: &str =
+        "0x08c379a00000000000000000000000000000000000000000000000000000000000000020\
+         000000000000000000000000000000000000000000000000000000000000000e\
+         4e6f206265747320706c61636564000000000000000000000000000000000000";
+
+    #[test]
+    fn a_revert_is_a_revert_in_every_dress() {
+        for (code, message, data, reason) in [
+            (-32015, "VM execution error.", json!(format!("Reverted {NO_BETS}")), Some("No bets placed")),
+            (-32015, "VM execution error.", json!("revert"), None),
+            (-32015, "VM execution error.", json!(null), None),
+            (-32015, "Transaction execution fails", json!(NO_BETS), Some("No bets placed")),
+            (-32000, "VM execution error", json!("Reverted 0x"), None),
+            (-32000, "execution reverted", json!({"data": NO_BETS}), Some("No bets placed")),
+            (-32603, "Internal error", json!({"message": "execution reverted", "data": NO_BETS}), Some("No bets placed")),
+            (-32603, "Internal JSON-RPC error.", json!({"originalError": {"data": NO_BETS, "message": "reverted"}, "message": "reverted"}), Some("No bets placed")),
+            (-32000, "VM Exception while processing transaction: revert", json!({"0xab": {"error": "revert", "return": NO_BETS}}), Some("No bets placed")),
+            (-32603, "Error: VM Exception while processing transaction: reverted with reason string 'No bets placed'", json!(null), Some("No bets placed")),
+            (3, "", json!(NO_BETS), Some("No bets placed")),
+            (3, "execution reverted: rate limit", json!(null), Some("rate limit")),
+        ] {
+            let error = called(code, message, data.clone());
+            let ErrorKind::Reverted { reason: found, .. } = &error.kind else {
+                panic!("{message} {data}: {error:?}");
+            };
+            assert_eq!(found.as_deref(), reason, "{message} {data}");
+            assert!(error.is_final());
+        }
+        for method in Method::ALL.into_iter().filter(|method| !method.runs_code()) {
+            let error = json!({"code": 3, "message": "execution reverted"});
+            assert_eq!(
+                classify(method, &error, "").kind,
+                ErrorKind::Refused,
+                "{method:?}"
+            );
+        }
+        // A code alone does not outweigh words of another kind.
+        assert_eq!(
+            called(3, "header not found", json!(null)).kind,
+            ErrorKind::Behind
+        );
+        assert_eq!(
+            called(-32000, "out of gas", json!(null)).kind,
+            ErrorKind::Refused
+        );
+    }
+
+    #[test]
+    fn reverts_give_their_reason_from_data_or_words() {
+        let data = NO_BETS;
+        let reason = |error: RpcError| match error.kind {
+            ErrorKind::Reverted { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            reason(called(3, "execution reverted", json!(data))),
+            Some("No bets placed".into())
+        );
+        assert_eq!(
+            reason(called(-32000, "execution reverted: Nope", json!(null))),
+            Some("Nope".into())
+        );
+        assert_eq!(reason(called(3, "execution reverted", json!("0x"))), None);
+        let panic = format!("0x4e487b71{:064x}", 0x11);
+        assert_eq!(
+            reason(called(3, "execution reverted", json!(panic))),
+            Some("panic 0x11".into())
+        );
+        let words = "VM Exception while processing transaction: revert Only operator can call this function";
+        assert_eq!(
+            reason(called(-32000, words, json!(null))),
+            Some("Only operator can call this function".into())
+        );
+        let garbled = called(3, "execution reverted", json!("0x08c379a0ff"));
+        assert_eq!(reason(garbled), None);
+    }
+}
