@@ -2,6 +2,7 @@
 //! web, store). It decides nothing.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,9 +27,11 @@ use crate::base::thread::{
 use crate::chain::endpoints::{Endpoints, EndpointsConfig};
 use crate::chain::error::RpcError;
 use crate::chain::fees::FeeLimits;
+use crate::chain::http::{self, HttpSettings};
 use crate::chain::key::{KeyError, OperatorKey};
 use crate::chain::keystore::{self, KeystoreError};
 use crate::chain::types::Address;
+use crate::chain::url;
 use crate::config::{Config, EventSource, KeyMaterial};
 use crate::lottery::decision::Policy;
 use crate::lottery::send_state::Rules;
@@ -56,6 +59,12 @@ pub enum StartError {
     OtherKey { configured: Address, found: Address },
     #[error("{0}")]
     Endpoints(RpcError),
+    #[error("{setting}: {} cannot be used: {cause}", path.display())]
+    Authorities {
+        setting: &'static str,
+        path: PathBuf,
+        cause: String,
+    },
     #[error("{0}")]
     Bind(#[from] BindError),
     #[error("a thread cannot be started: {0}")]
@@ -160,20 +169,46 @@ pub fn endpoints(
     metrics: &Metrics,
 ) -> Result<Endpoints, StartError> {
     let blockchain = &config.blockchain;
-    let settings = EndpointsConfig {
-        urls: blockchain
-            .rpc_urls
-            .iter()
-            .map(|url| url.expose().to_owned())
-            .collect(),
-        proxy_url: blockchain
-            .proxy_url
-            .as_ref()
-            .map(|url| url.expose().to_owned()),
+    let urls = blockchain.rpc_urls.iter();
+    let urls: Vec<String> = urls.map(|url| url.expose().to_owned()).collect();
+    let proxy_url = blockchain.proxy_url.as_ref();
+    let proxy_url = proxy_url.map(|url| url.expose().to_owned());
+    let secrets = urls.iter().chain(&proxy_url);
+    let http = HttpSettings {
         timeout: blockchain.rpc_timeout,
+        authorities: authorities(config)?,
+        secrets: secrets.flat_map(|url| url::secrets(url)).collect(),
+        proxy_url,
+    };
+    let settings = EndpointsConfig {
+        urls,
+        http,
         chain_id: blockchain.chain_id,
     };
     Endpoints::new(&settings, clock.clone(), metrics).map_err(StartError::Endpoints)
+}
+
+/// The authorities that are trusted beside those compiled in: of `blockchain.ca_file`, and of the variable that other
+/// programs know too.
+fn authorities(config: &Config) -> Result<Vec<http::Certificate>, StartError> {
+    let configured = config.blockchain.ca_file.clone();
+    let of_system = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    let files = [
+        ("blockchain.ca_file", configured),
+        ("SSL_CERT_FILE", of_system.map(PathBuf::from)),
+    ];
+    let mut found = Vec::new();
+    for (setting, path) in files {
+        let Some(path) = path else { continue };
+        let broken = |cause: String| StartError::Authorities {
+            setting,
+            path: path.clone(),
+            cause,
+        };
+        let pem = std::fs::read(&path).map_err(|error| broken(error.to_string()))?;
+        found.extend(http::authorities(&pem).map_err(broken)?);
+    }
+    Ok(found)
 }
 
 impl Core {

@@ -1,6 +1,7 @@
 //! Looks at the endpoints' heads, at all of them once and then at one every 15 s in turn: without it a frozen endpoint
-//! would look as good as the rest. It reads heads for the endpoints' health alone, never state, and may wait for a dead one without holding
-//! anybody up.
+//! would look as good as the rest. A method that an endpoint failed is tried again here, by a harmless question, so that
+//! no draw has to be the one that finds out. It reads for the endpoints' health alone, never state, and may wait for a
+//! dead one without holding anybody up.
 
 use std::time::Duration;
 
@@ -36,6 +37,10 @@ pub fn run(
         turn = turn.wrapping_add(1);
         if list.len() > 1 {
             look(endpoints, &list[turn % list.len()]);
+            for endpoint in list {
+                endpoints.try_failing_methods(endpoint);
+                beat.turn();
+            }
         }
     }
     Ok(())

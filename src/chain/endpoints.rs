@@ -12,9 +12,10 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::health::Chain;
-use crate::chain::http::Http;
+use crate::chain::http::{Http, HttpSettings};
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
+use crate::chain::query;
 use crate::chain::transport::Transport;
 
 /// A head older than this (or three block times) behind the best is stale whatever the HTTP status says.
@@ -24,11 +25,11 @@ const TRAILING_SECS_MIN: u64 = 3;
 /// A question ends with its calls' own time-outs; this is longer than all of them together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
-#[derive(Clone, Debug)]
+/// Where the endpoints are. It has no Debug, since URLs hold keys.
+#[derive(Clone)]
 pub struct EndpointsConfig {
     pub urls: Vec<String>,
-    pub proxy_url: Option<String>,
-    pub timeout: Duration,
+    pub http: HttpSettings,
     pub chain_id: u64,
 }
 
@@ -70,8 +71,7 @@ impl Endpoints {
     ) -> Result<Endpoints, RpcError> {
         let mut transports: Vec<Arc<dyn Transport>> = Vec::new();
         for url in &config.urls {
-            let http = Http::new(url, config.proxy_url.as_deref(), config.timeout)?;
-            transports.push(Arc::new(http));
+            transports.push(Arc::new(Http::new(url, &config.http)?));
         }
         Ok(Endpoints::over(transports, config.chain_id, clock, metrics))
     }
@@ -324,6 +324,23 @@ impl Endpoints {
         log::debug!("{} trails the others", endpoint.host());
     }
 
+    /// Asks the endpoint a harmless question with each method that it failed and is not asked to be left alone with; one
+    /// that is answered is used again.
+    pub fn try_failing_methods(&self, endpoint: &Endpoint) {
+        let failing: Vec<Method> = endpoint.with_health(|health| health.failing().collect());
+        for method in failing {
+            let now = self.clock.now();
+            let wait = endpoint.with_health(|health| health.ready_in(&[method], now));
+            let Some(probe) = query::probe(method).filter(|_| wait.is_zero()) else {
+                continue;
+            };
+            match endpoint.ask(&probe) {
+                Ok(()) => endpoint.with_health(|health| health.note_recovered(method)),
+                Err(error) => self.note_failure(endpoint, &[method], &error),
+            }
+        }
+    }
+
     /// The measured block time, by which heads are judged.
     pub fn note_block_time(&self, mean_spacing_secs: f64) {
         let ms = (mean_spacing_secs * 1_000.0).clamp(0.0, 1_200_000.0) as u64;
@@ -444,3 +461,6 @@ impl Endpoints {
         RpcError::transport(reasons.collect::<Vec<_>>().join("; "))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,15 @@ impl RpcError {
         self
     }
 
+    /// The same error with all words of the server's replaced.
+    pub fn with_words(mut self, replace: impl Fn(&str) -> String) -> RpcError {
+        self.text = replace(&self.text);
+        if let ErrorKind::Reverted { reason, .. } = &mut self.kind {
+            *reason = reason.take().map(|reason| replace(&reason));
+        }
+        self
+    }
+
     /// The same error, told to the public in these words.
     pub fn told_as(mut self, public: &'static str) -> RpcError {
         self.public = public;

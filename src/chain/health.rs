@@ -15,7 +15,7 @@ const BACKOFF_MAX_MS: u64 = 10_000;
 /// How long a method that an endpoint refuses to serve is left alone.
 const PARKED_FOR: Duration = Duration::from_secs(60);
 /// How long an endpoint comes after the others for a method that it failed; doubled each time it fails again.
-const DOUBTED_FOR: Duration = Duration::from_secs(15);
+const DOUBTED_FOR: Duration = Duration::from_secs(30);
 const DOUBTED_FOR_MAX: Duration = Duration::from_secs(600);
 const CHAIN_ID_EVERY: Duration = Duration::from_secs(600);
 /// A wrong chain, or one that could not be told, is asked about again sooner.
@@ -124,9 +124,18 @@ impl Health {
             self.methods[*method as usize] = Record::default();
         }
         self.silence = Record::default();
-        if self.methods.iter().all(|record| record.failures == 0) {
+        if self.failing().next().is_none() {
             self.last_error = None;
         }
+    }
+
+    /// A harmless question with this method was answered: the method is asked for again, but when it then fails it counts
+    /// as failing once more.
+    pub fn note_recovered(&mut self, method: Method) {
+        let record = &mut self.methods[method as usize];
+        record.not_before = None;
+        record.doubted_until = None;
+        self.note_success(&[]);
     }
 
     /// A question with these methods failed: counted against the method that the error names, else against all of them.
@@ -289,8 +298,8 @@ impl Health {
 
     /// The methods that failed when they were last asked.
     pub fn failing(&self) -> impl Iterator<Item = Method> + '_ {
-        let failed = |method: &Method| self.methods[*method as usize].failures > 0;
-        Method::ALL.into_iter().filter(failed)
+        let fails = |method: &Method| self.methods[*method as usize].doubted_until.is_some();
+        Method::ALL.into_iter().filter(fails)
     }
 
     /// Number and timestamp.
@@ -358,3 +367,6 @@ impl<T: Copy> Learned<T> {
         self.0 = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

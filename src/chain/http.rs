@@ -1,52 +1,110 @@
 //! JSON-RPC over HTTP, by ureq: bodies out, bodies back. Redirects are not followed and no proxy is taken from the
 //! environment. No retries, no health: that is the business of `endpoints`.
 
+use std::io::ErrorKind as IoKind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::chain::error::RpcError;
 use crate::chain::transport::{Answer, Body, Transport};
+use crate::chain::url;
+
+/// A certificate of an authority.
+pub type Certificate = ureq::tls::Certificate<'static>;
 
 /// The largest answer that is read.
 const BODY_MAX_BYTES: u64 = 32 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest body that is not JSON of which more than the start is of use.
+const TEXT_MAX_BYTES: usize = 4_096;
+
+/// What all HTTP endpoints are reached with.
+#[derive(Clone, Default)]
+pub struct HttpSettings {
+    /// The only proxy ever used.
+    pub proxy_url: Option<String>,
+    /// For a whole exchange.
+    pub timeout: Duration,
+    /// Certificates of authorities that are trusted beside those compiled in.
+    pub authorities: Vec<Certificate>,
+    /// What may appear in no text.
+    pub secrets: Vec<String>,
+}
 
 /// Connections (kept alive) to one server. It has no Debug, since its URL holds keys.
 pub struct Http {
-    agent: ureq::Agent,
+    /// One for the authorities that were configured, where there are any, and one for those compiled in: a certificate
+    /// is good when either vouches for it.
+    agents: Vec<ureq::Agent>,
+    /// The agent that the server's certificate was good for last.
+    trusted: AtomicUsize,
     url: String,
+    authorization: Option<String>,
     host: String,
+    secrets: Vec<String>,
 }
 
 impl Http {
-    /// `proxy_url` is the only proxy ever used; `timeout` is for a whole exchange.
-    ///
     /// # Errors
-    /// When one of the URLs is none of HTTP's.
-    pub fn new(url: &str, proxy_url: Option<&str>, timeout: Duration) -> Result<Http, RpcError> {
-        let host = shown_host(url, &["http", "https"])?;
-        let proxy = match proxy_url {
+    /// When the URL, or the proxy's, is none of HTTP's.
+    pub fn new(url: &str, settings: &HttpSettings) -> Result<Http, RpcError> {
+        let host = url::shown_host(url, &["http", "https"])?;
+        let proxy = match &settings.proxy_url {
             Some(proxy_url) => Some(
                 ureq::Proxy::new(proxy_url)
                     .map_err(|_| RpcError::transport("blockchain.proxy_url is not a proxy URL"))?,
             ),
             None => None,
         };
-        let agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
-            .timeout_global(Some(timeout))
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .proxy(proxy)
-            .user_agent(concat!("lottery/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+        let mut roots = vec![RootCerts::WebPki];
+        if !settings.authorities.is_empty() {
+            roots.insert(0, RootCerts::new_with_certs(&settings.authorities));
+        }
+        let agent = |roots| agent(proxy.clone(), settings.timeout, roots);
+        let (url, authorization) = url::without_login(url);
         Ok(Http {
-            agent,
-            url: url.to_owned(),
+            agents: roots.into_iter().map(agent).collect(),
+            trusted: AtomicUsize::new(0),
+            url,
+            authorization,
             host,
+            secrets: settings.secrets.clone(),
+        })
+    }
+
+    fn exchange(&self, agent: &ureq::Agent, body: &str) -> Result<Answer, ureq::Error> {
+        let mut request = agent
+            .post(&self.url)
+            .header("content-type", "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let mut response = request.send(body)?;
+        let retry_after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let status = response.status().as_u16();
+        let bytes = response
+            .body_mut()
+            .with_config()
+            .limit(BODY_MAX_BYTES)
+            .read_to_vec()?;
+        let body = match serde_json::from_slice(&bytes) {
+            Ok(value) => Body::Json(value),
+            Err(_) => {
+                let start = &bytes[..bytes.len().min(TEXT_MAX_BYTES)];
+                Body::Text(String::from_utf8_lossy(start).into_owned())
+            }
+        };
+        Ok(Answer {
+            status,
+            retry_after,
+            body,
         })
     }
 }
@@ -57,71 +115,114 @@ impl Transport for Http {
     }
 
     fn post(&self, request: &Value) -> Result<Answer, RpcError> {
-        let broken = |error: ureq::Error| {
-            RpcError::transport(format!("{}: {}", self.host, describe(&error)))
+        let body = request.to_string();
+        let first = self.trusted.load(Ordering::Relaxed);
+        let mut what = "cannot be asked";
+        for turn in 0..self.agents.len() {
+            let index = (first + turn) % self.agents.len();
+            match self.exchange(&self.agents[index], &body) {
+                Ok(answer) => {
+                    self.trusted.store(index, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+                Err(error) => what = describe(&error),
+            }
+            // Nothing was sent to a server that was not trusted: the other authorities may vouch for it.
+            if what != UNKNOWN_ISSUER {
+                break;
+            }
+        }
+        let way_out = match what {
+            UNKNOWN_ISSUER => {
+                ": unknown issuer; blockchain.ca_file names a file with its authority"
+            }
+            _ => "",
         };
-        let mut response = self
-            .agent
-            .post(&self.url)
-            .header("content-type", "application/json")
-            .send(request.to_string())
-            .map_err(broken)?;
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
-        let bytes = response
-            .body_mut()
-            .with_config()
-            .limit(BODY_MAX_BYTES)
-            .read_to_vec()
-            .map_err(broken)?;
-        let body = match serde_json::from_slice(&bytes) {
-            Ok(value) => Body::Json(value),
-            Err(_) => Body::Text(String::from_utf8_lossy(&bytes).into_owned()),
-        };
-        Ok(Answer {
-            status: response.status().as_u16(),
-            retry_after,
-            body,
-        })
+        Err(RpcError::transport(format!("{} {what}{way_out}", self.host)).told_as(what))
+    }
+
+    fn without_secrets(&self, text: &str) -> String {
+        url::redacted(text, &self.secrets)
     }
 }
+
+fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
+        .timeout_global(Some(timeout))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .proxy(proxy)
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .user_agent(concat!("lottery/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
+}
+
+/// The certificates in a file of PEM.
+///
+/// # Errors
+/// What is wrong with the text, in words.
+pub fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, String> {
+    let mut found = Vec::new();
+    for item in ureq::tls::parse_pem(pem) {
+        match item {
+            Ok(ureq::tls::PemItem::Certificate(certificate)) => found.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(format!("broken PEM: {error}")),
+        }
+    }
+    match found.is_empty() {
+        true => Err("no certificate in it".to_owned()),
+        false => Ok(found),
+    }
+}
+
+const UNKNOWN_ISSUER: &str = "has a certificate that no known authority signed";
 
 /// A transport error in words; ureq's own texts may hold the URL, so only its kind is told.
-fn describe(error: &ureq::Error) -> String {
+fn describe(error: &ureq::Error) -> &'static str {
     match error {
-        ureq::Error::Timeout(_) => "timed out".to_owned(),
-        ureq::Error::Io(error) => format!("{}", error.kind()),
-        ureq::Error::HostNotFound => "the host is not found".to_owned(),
-        ureq::Error::ConnectionFailed => "connection failed".to_owned(),
-        ureq::Error::BodyExceedsLimit(limit) => format!("the answer is larger than {limit} bytes"),
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) => "TLS failed".to_owned(),
-        ureq::Error::Protocol(_) => "broken HTTP".to_owned(),
-        _ => "the request failed".to_owned(),
+        ureq::Error::Timeout(_) => "timed out",
+        ureq::Error::Io(error) => describe_io(error),
+        ureq::Error::HostNotFound => "is a host that is not found",
+        ureq::Error::ConnectionFailed => "cannot be connected to",
+        ureq::Error::BodyExceedsLimit(_) => "gave an answer that is too large",
+        ureq::Error::Tls(_) => "failed the TLS handshake",
+        ureq::Error::Rustls(error) => describe_tls(&error.to_string()),
+        ureq::Error::Protocol(_) => "speaks broken HTTP",
+        _ => "cannot be asked",
     }
 }
 
-/// scheme://host[:port] of a URL with one of these schemes: all that may be shown of it.
-pub fn shown_host(url: &str, schemes: &[&str]) -> Result<String, RpcError> {
-    let bad = || {
-        let allowed: Vec<String> = schemes
-            .iter()
-            .map(|scheme| format!("{scheme}://host"))
-            .collect();
-        RpcError::transport(format!("an RPC URL must be {}", allowed.join(" or ")))
-    };
-    let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
-    if !schemes.contains(&scheme) {
-        return Err(bad());
+fn describe_io(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        IoKind::ConnectionRefused => "refused the connection",
+        IoKind::ConnectionReset | IoKind::ConnectionAborted | IoKind::BrokenPipe => {
+            "broke the connection off"
+        }
+        IoKind::UnexpectedEof => "cut its answer off",
+        IoKind::TimedOut | IoKind::WouldBlock => "timed out",
+        IoKind::HostUnreachable | IoKind::NetworkUnreachable => "is unreachable",
+        // A handshake that fails is an error of data with rustls' own inside.
+        IoKind::InvalidData => describe_tls(&error.to_string()),
+        _ => "cannot be connected to",
     }
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if host.is_empty() {
-        return Err(bad());
+}
+
+/// By the names that rustls gives its errors.
+fn describe_tls(error: &str) -> &'static str {
+    let says = |what: &str| error.contains(what);
+    if says("UnknownIssuer") {
+        UNKNOWN_ISSUER
+    } else if says("Expired") {
+        "has a certificate that has expired"
+    } else if says("NotValidForName") {
+        "has a certificate for another name"
+    } else {
+        "failed the TLS handshake"
     }
-    Ok(format!("{scheme}://{host}"))
 }
 
 #[cfg(test)]
@@ -131,6 +232,14 @@ mod tests {
     use serde_json::json;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
+
+    fn settings() -> HttpSettings {
+        HttpSettings {
+            timeout: Duration::from_secs(5),
+            secrets: vec!["secret-key".to_owned()],
+            ..HttpSettings::default()
+        }
+    }
 
     /// Serves one canned HTTP answer to one request.
     fn serve(answer: impl FnOnce(Value) -> String + Send + 'static) -> Http {
@@ -156,7 +265,7 @@ mod tests {
             let answer = answer(request);
             reader.get_mut().write_all(answer.as_bytes()).unwrap();
         });
-        Http::new(&url, None, Duration::from_secs(5)).unwrap()
+        Http::new(&url, &settings()).unwrap()
     }
 
     fn http(status: &str, headers: &str, body: &str) -> String {
@@ -202,18 +311,64 @@ mod tests {
     #[test]
     fn nothing_shows_more_of_the_url_than_its_host() {
         let url = "https://user:pw@rpc.example:8443/v3/secret-key?k=2";
-        let server = Http::new(url, None, Duration::from_secs(1)).unwrap();
+        let server = Http::new(url, &settings()).unwrap();
         assert_eq!(server.host(), "https://rpc.example:8443");
         let error = serve(|_| String::new()).post(&json!({})).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
-        for bad in [
-            "rpc.example",
-            "ftp://rpc.example",
-            "http://",
-            "http:///path",
+        let told = server.without_secrets("no such key: secret-key");
+        assert_eq!(told, "no such key: ...");
+    }
+
+    #[test]
+    fn failures_are_told_in_words_that_may_be_public() {
+        let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let url = format!("http://{}", unused.unwrap());
+        let server = Http::new(&url, &settings()).unwrap();
+        let error = server.post(&json!({})).unwrap_err();
+        assert_eq!(error.public(), "refused the connection");
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let timeout = Duration::from_millis(50);
+        let hasty = HttpSettings {
+            timeout,
+            ..settings()
+        };
+        let error = Http::new(&url, &hasty).unwrap().post(&json!({}));
+        assert_eq!(error.unwrap_err().public(), "timed out");
+    }
+
+    #[test]
+    fn an_account_is_sent_decoded() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://user:p%40ss@{address}/rpc");
+        let asked = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let lines = BufReader::new(stream).lines();
+            lines
+                .map(|line| line.unwrap().to_lowercase())
+                .take_while(|line| !line.is_empty())
+                .collect::<Vec<_>>()
+        });
+        let _ = Http::new(&url, &settings()).unwrap().post(&json!({}));
+        let lines = asked.join().unwrap();
+        let sent = "authorization: basic dxnlcjpwqhnz".to_owned();
+        assert!(lines.contains(&sent), "{lines:?}");
+        assert!(lines[0].starts_with("post /rpc "), "{lines:?}");
+    }
+
+    #[test]
+    fn authorities_are_certificates_in_pem() {
+        for (bad, why) in [
+            ("", "no certificate"),
+            ("nonsense", "no certificate"),
+            (
+                "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
+                "broken PEM",
+            ),
         ] {
-            let server = Http::new(bad, None, Duration::from_secs(1));
-            assert!(server.is_err(), "{bad}");
+            let error = authorities(bad.as_bytes()).unwrap_err();
+            assert!(error.contains(why), "{bad}: {error}");
         }
     }
 }

@@ -126,7 +126,7 @@ impl JsonRpc {
     /// Any kind; the error names the method.
     pub fn call(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
         self.called(method, params)
-            .map_err(|error| error.of(method))
+            .map_err(|error| self.told(error).of(method))
     }
 
     fn called(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
@@ -151,6 +151,12 @@ impl JsonRpc {
     /// # Errors
     /// When the server was silent, asked for fewer calls, or failed in the same way whatever it was asked.
     pub fn batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+        let told = |error| self.told(error);
+        let results = self.batched(calls).map_err(told)?;
+        Ok(results.into_iter().map(|it| it.map_err(told)).collect())
+    }
+
+    fn batched(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
         let mut results = Vec::with_capacity(calls.len());
         while results.len() < calls.len() {
             let rest = &calls[results.len()..];
@@ -243,6 +249,11 @@ impl JsonRpc {
             }
         }
         Ok(results)
+    }
+
+    /// The error without secrets: its words may be the server's.
+    fn told(&self, error: RpcError) -> RpcError {
+        error.with_words(|text| self.transport.without_secrets(text))
     }
 
     fn tell_smaller(&self) {

@@ -2,6 +2,7 @@
 //! one batch with another that shows the endpoint to have the block; a range is linked to its neighbours by the headers
 //! at its ends, and is as long as the endpoint lets it be.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use serde_json::{json, Value};
@@ -18,6 +19,9 @@ use crate::chain::types::{Address, BlockId, CallRequest, Header, Log, H256};
 
 /// So many blocks can be asked by hash beside the call that goes with them.
 pub const HASHES_MAX: usize = BATCH_MAX - 1;
+
+/// So many numbers without blocks are passed over at the end of a range.
+const HOLES_MAX: usize = 8;
 
 /// The logs of a range, with the headers at its ends as the same endpoint shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,11 +103,15 @@ impl Endpoint {
         let first = together.add(query::header(BlockId::Number(from)));
         let last = together.add(query::header(BlockId::Number(to)));
         let mut answers = together.send()?;
-        let chunk = LogChunk {
-            logs: in_chain_order(answers.take(logs)?)?,
-            first: answers.take(first)?,
-            last: answers.take(last)?,
-        };
+        let logs = in_chain_order(answers.take(logs)?)?;
+        let end =
+            |found: Result<Header, RpcError>, inward: &mut dyn Iterator<Item = u64>| match found {
+                Err(error) if !error.is_passing() => self.header_beside_hole(error, inward),
+                found => found,
+            };
+        let first = end(answers.take(first), &mut (from + 1..=to))?;
+        let last = end(answers.take(last), &mut (from..to).rev())?;
+        let chunk = LogChunk { first, last, logs };
         for log in &chunk.logs {
             let end = [&chunk.first, &chunk.last]
                 .into_iter()
@@ -119,6 +127,64 @@ impl Endpoint {
             }
         }
         Ok(chunk)
+    }
+
+    /// Where a number has no block, the range ends with the next one that has. `refusal` is what the number itself got.
+    fn header_beside_hole(
+        &self,
+        refusal: RpcError,
+        inward: &mut dyn Iterator<Item = u64>,
+    ) -> Result<Header, RpcError> {
+        for number in inward.take(HOLES_MAX) {
+            match self.ask(&query::header(BlockId::Number(number))) {
+                Err(error) if error.is_passing() => return Err(error),
+                Err(_) => {}
+                found => return found,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// The headers from the lowest at or above `lowest` up to `head`, rising, each the parent of the next. They are asked
+    /// for by number, together; where that leaves a link out (a number without a block, a chain that moves) the parent is
+    /// asked for by its hash.
+    ///
+    /// # Errors
+    /// When a parent is not to be had.
+    pub fn ancestry(&self, head: &Header, lowest: u64) -> Result<Vec<Header>, RpcError> {
+        let mut together = self.together();
+        let tickets: Vec<_> = (lowest..head.number)
+            .map(|number| (number, together.add(query::header(BlockId::Number(number)))))
+            .collect();
+        let mut answers = together.send()?;
+        let (mut known, mut holes) = (HashMap::new(), HashSet::new());
+        for (number, ticket) in tickets {
+            match answers.take(ticket) {
+                Ok(header) => drop(known.insert(header.hash, header)),
+                Err(error) if error.is_passing() => return Err(error),
+                Err(_) => drop(holes.insert(number)),
+            }
+        }
+        let mut headers = vec![head.clone()];
+        let mut newest = head.clone();
+        // Where nothing but holes is left above `lowest` the parent lies below it.
+        while (lowest..newest.number).any(|number| !holes.contains(&number)) {
+            let parent: Header = match known.remove(&newest.parent_hash) {
+                Some(parent) => parent,
+                None => self.header(BlockId::Hash(newest.parent_hash))?,
+            };
+            if parent.number >= newest.number {
+                return Err(RpcError::invalid_answer(
+                    "a parent that is not below its child",
+                ));
+            }
+            if parent.number >= lowest {
+                headers.push(parent.clone());
+            }
+            newest = parent;
+        }
+        headers.reverse();
+        Ok(headers)
     }
 
     /// The address's logs of these blocks (at most `HASHES_MAX`), in chain order, and the answer of a call at `block`, in
@@ -209,3 +275,6 @@ fn in_chain_order(mut logs: Vec<Log>) -> Result<Vec<Log>, RpcError> {
     }
     Ok(logs)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,4 @@ pub mod together;
 pub mod transport;
 pub mod tx;
 pub mod types;
+pub mod url;

@@ -226,6 +226,42 @@ pub fn block_opcodes(block: BlockId) -> Query<Opcodes> {
     Query::on_state(Method::Call, block, params, parse::opcodes)
 }
 
+/// A harmless question by which a method shows that it works; None where there is none.
+pub fn probe(method: Method) -> Option<Query<()>> {
+    let account = encode::address(Address::zero());
+    let nothing = encode::hash(H256::zero());
+    let params = match method {
+        Method::BlockByNumber => json!(["latest", false]),
+        Method::BlockByHash => json!([nothing, false]),
+        Method::Call => json!([{"data": TIMESTAMP_PROBE}, "latest"]),
+        Method::EstimateGas => json!([{"to": account}, "latest"]),
+        Method::GetBalance | Method::GetCode | Method::TransactionCount => {
+            json!([account, "latest"])
+        }
+        Method::GetLogs => {
+            json!([{"address": account, "fromBlock": "latest", "toBlock": "latest"}])
+        }
+        Method::GasPrice => json!([]),
+        Method::TransactionReceipt => json!([nothing]),
+        _ => return None,
+    };
+    Some(Query::new(method, params, move |answer| {
+        let is_sound = match method {
+            Method::BlockByNumber => answer.is_object(),
+            // Of what does not exist there is nothing to tell.
+            Method::BlockByHash | Method::TransactionReceipt => true,
+            Method::GetLogs => answer.is_array() || answer.is_null(),
+            _ => answer.is_string(),
+        };
+        match is_sound {
+            true => Ok(()),
+            false => Err(RpcError::invalid_answer(format!(
+                "a probe's answer is {answer}"
+            ))),
+        }
+    }))
+}
+
 /// True where eth_call honours an overridden time.
 pub(super) fn call_override_probe() -> Query<bool> {
     let params =

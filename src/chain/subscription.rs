@@ -13,9 +13,9 @@ use tungstenite::{Message, WebSocket};
 
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
-use crate::chain::http::shown_host;
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
+use crate::chain::url::shown_host;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the answer to a request may take.

@@ -66,6 +66,13 @@ struct Asked {
     params: Box<Params>,
 }
 
+impl Asked {
+    /// True for a question on the state of one very block.
+    fn is_exact(&self) -> bool {
+        matches!(self.at, Some(BlockId::Exactly { .. }))
+    }
+}
+
 /// Stands for one question's answer until that is there.
 pub struct Ticket<T> {
     index: usize,
@@ -102,15 +109,22 @@ impl Together<'_> {
         if self.endpoint.refuses_hashes() {
             return self.send_by_number();
         }
-        let answers = self.endpoint.send_batch(&self.calls())?;
+        let answers = match self.endpoint.send_batch(&self.calls()) {
+            Ok(answers) => answers,
+            // None of the questions may have been answered because of the hashes.
+            Err(error) if self.asked.iter().any(Asked::is_exact) && may_mean_no_hashes(&error) => {
+                return self
+                    .endpoint
+                    .by_number(error, || self.send_by_number_checked());
+            }
+            Err(error) => return Err(error),
+        };
         let refusal = self.asked.iter().zip(&answers).find_map(|(asked, answer)| {
-            let is_exact = matches!(asked.at, Some(BlockId::Exactly { .. }));
-            let refusal = answer.as_ref().err().filter(|_| is_exact)?;
+            let refusal = answer.as_ref().err().filter(|_| asked.is_exact())?;
             may_mean_no_hashes(refusal).then(|| refusal.clone())
         });
         let any_exact_answered = self.asked.iter().zip(&answers).any(|(asked, answer)| {
-            matches!(asked.at, Some(BlockId::Exactly { .. }))
-                && !matches!(answer, Err(error) if !error.is_final())
+            asked.is_exact() && !matches!(answer, Err(error) if !error.is_final())
         });
         match refusal {
             Some(refusal) if !any_exact_answered => self
@@ -159,7 +173,7 @@ impl Together<'_> {
             };
             if let Some(doubt) = doubt {
                 for (asked, answer) in self.asked.iter().zip(&mut answers) {
-                    if matches!(asked.at, Some(BlockId::Exactly { .. })) {
+                    if asked.is_exact() {
                         *answer = Err(doubt.clone());
                     }
                 }

@@ -18,6 +18,11 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// When no whole answer came: refused, timed out, cut off. What was sent may have arrived all the same.
     fn post(&self, request: &Value) -> Result<Answer, RpcError>;
+
+    /// What a server wrote, without anything of the configuration that is secret: servers like to echo their URL.
+    fn without_secrets(&self, text: &str) -> String {
+        text.to_owned()
+    }
 }
 
 /// An answer as HTTP carries it.

@@ -6,8 +6,9 @@
 use crate::actors::reader::Reader;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
-use crate::chain::node::CallRequest;
+use crate::chain::method::Method;
 use crate::chain::types::BlockId;
+use crate::chain::types::CallRequest;
 use crate::lottery::contract::{decode_round, get_round_calldata};
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{finished_round, FinishedRound, LoggedEvent};
@@ -38,7 +39,9 @@ pub fn locate(
     round_id: u64,
     say: &mut impl FnMut(&str),
 ) -> Result<Found, RpcError> {
-    let head = endpoints.with_endpoint(|endpoint| endpoint.head())?.number;
+    let head = endpoints
+        .with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.head())?
+        .number;
     let running = round_at(endpoints, reader, head)?;
     if running.round_id <= round_id {
         return Ok(Found::NotFinished {
@@ -90,8 +93,9 @@ fn is_at(
     is_so: impl Fn(&Round) -> bool,
 ) -> Result<bool, RpcError> {
     let request = CallRequest::to(reader.contract(), get_round_calldata());
-    let answer = endpoints
-        .with_endpoint(|endpoint| endpoint.call(&request, BlockId::Number(number), None))?;
+    let answer = endpoints.with_endpoint(&[Method::Call], |endpoint| {
+        endpoint.call(&request, BlockId::Number(number), None)
+    })?;
     if answer.is_empty() {
         return Ok(false);
     }
@@ -103,8 +107,9 @@ fn is_at(
 
 fn round_at(endpoints: &Endpoints, reader: &Reader, number: u64) -> Result<Round, RpcError> {
     let request = CallRequest::to(reader.contract(), get_round_calldata());
-    let answer = endpoints
-        .with_endpoint(|endpoint| endpoint.call(&request, BlockId::Number(number), None))?;
+    let answer = endpoints.with_endpoint(&[Method::Call], |endpoint| {
+        endpoint.call(&request, BlockId::Number(number), None)
+    })?;
     decode_round(&answer).map_err(|error| RpcError::invalid_answer(error.to_string()))
 }
 
@@ -118,7 +123,7 @@ fn read_up(
     let mut events = Vec::new();
     let mut next = from;
     while next <= to {
-        let (last, mut newer) = endpoints.with_endpoint(|endpoint| {
+        let (last, mut newer) = endpoints.with_endpoint(&[Method::GetLogs], |endpoint| {
             let chunk = endpoint.log_chunk(reader.contract(), (next, to), true)?;
             let last = chunk.last.number;
             let ends = [chunk.first, chunk.last];
@@ -145,7 +150,7 @@ fn read_down(
             unread_below.saturating_sub(CHUNK_BLOCKS_MAX),
             unread_below - 1,
         );
-        let (from, mut older) = endpoints.with_endpoint(|endpoint| {
+        let (from, mut older) = endpoints.with_endpoint(&[Method::GetLogs], |endpoint| {
             let chunk = endpoint.log_chunk(reader.contract(), range, false)?;
             let from = chunk.first.number;
             let ends = [chunk.first, chunk.last];

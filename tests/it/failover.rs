@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use devchain::{Config, Endpoint, Fault, Mining, Reorged};
 use lottery::base::clock::Clock;
 use lottery::base::metrics::Metrics;
-use lottery::chain::http::Http;
+use lottery::chain::http::{Http, HttpSettings};
 use lottery::chain::node;
 use serde_json::{json, Value};
 
@@ -180,7 +180,11 @@ fn every_way_of_refusing_a_range_is_understood() {
     ] {
         let faults = chain.dev().faults();
         faults.set(|it| it.log_range = Some((100, message.to_owned())));
-        let http = Http::new(&chain.dev().url(), None, Duration::from_secs(10)).unwrap();
+        let settings = HttpSettings {
+            timeout: Duration::from_secs(10),
+            ..HttpSettings::default()
+        };
+        let http = Http::new(&chain.dev().url(), &settings).unwrap();
         let clock = Clock::system();
         let endpoint = node::Endpoint::over(Arc::new(http), clock, Metrics::default());
         let (mut below, mut seen) = (head + 1, HashSet::new());

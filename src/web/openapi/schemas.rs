@@ -95,6 +95,7 @@ fn health() -> Schemas {
         ("headBlock", nullable(integer())),
         ("latencyMs", nullable(integer())),
         ("lastError", nullable(text())),
+        ("failing", array(text())),
     ]);
     let chain = object(vec![
         ("connection", reference("Connection")),
