@@ -320,7 +320,7 @@ impl EventManager {
         if failures >= 2 || self.connection != Some(Connection::Up) {
             self.note_connection(connection, Some(problem))?;
         }
-        let wait = backoff(failures, &self.clock).max(self.endpoints.ready_in());
+        let wait = backoff(failures, &self.clock).max(self.endpoints.ready_in(looks::READING));
         self.following.look_due = now + wait.min(self.until_deadline(now));
         Ok(())
     }

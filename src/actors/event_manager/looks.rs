@@ -8,6 +8,7 @@ use crate::actors::event_manager::{EventManager, Input};
 use crate::actors::reader::{Question, Reader, Reading};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
+use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::types::H256;
 use crate::lottery::round::{Phase, Round};
@@ -184,6 +185,9 @@ impl EventManager {
     }
 }
 
+/// What a look cannot do without; logs may be owed.
+pub(super) const READING: &[Method] = &[Method::BlockByNumber, Method::Call];
+
 /// Looks through the best endpoint, and through another where that shows less than there should be.
 fn look(
     endpoints: &Endpoints,
@@ -198,7 +202,7 @@ fn look(
         let reading = reader.read(endpoint, &question);
         reading.map_err(RpcError::of_this_endpoint)
     };
-    let (endpoint, reading) = endpoints.hedged(patience, read.clone())?;
+    let (endpoint, reading) = endpoints.hedged(READING, patience, read.clone())?;
     let asks_another = match &reading {
         Reading::Advanced(_) => false,
         Reading::Lagging { .. } => !is_announced,
@@ -206,7 +210,7 @@ fn look(
         Reading::Unchanged => second_opinion && !is_announced,
     };
     if asks_another {
-        let other = endpoints.hedged_without(&endpoint, patience, read);
+        let other = endpoints.hedged_without(&endpoint, READING, patience, read);
         if let Some(Ok((other, Reading::Advanced(advanced)))) = other {
             if !advanced.blocks.is_empty() {
                 endpoints.set_back(&endpoint);

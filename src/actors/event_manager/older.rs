@@ -11,6 +11,7 @@ use crate::actors::reader::{Debt, Reader, Sound};
 use crate::actors::replay::Replay;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
+use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{H256, U256};
 use crate::lottery::history::LoggedEvent;
@@ -293,7 +294,7 @@ impl EventManager {
         }
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
         let work = move || {
-            endpoints.with_endpoint(|endpoint| {
+            endpoints.with_endpoint(&[Method::Call], |endpoint| {
                 let players = reader.players_at(endpoint, &tip);
                 players.map_err(RpcError::of_this_endpoint)
             })
@@ -347,6 +348,9 @@ impl EventManager {
     }
 }
 
+/// What a step cannot do without.
+const HISTORY: &[Method] = &[Method::GetLogs, Method::BlockByNumber];
+
 /// One step; that there are no logs is believed when a second endpoint, where there is one, says so too.
 fn take_step(
     endpoints: &Endpoints,
@@ -364,11 +368,11 @@ fn take_step(
         let events = events.map_err(RpcError::of_this_endpoint)?;
         Ok((endpoint.clone(), Step { work, events }))
     };
-    let (endpoint, first) = endpoints.with_endpoint(&step)?;
+    let (endpoint, first) = endpoints.with_endpoint(HISTORY, &step)?;
     if !first.events.is_empty() {
         return Ok(first);
     }
-    match endpoints.with_another(&endpoint, step) {
+    match endpoints.with_another(&endpoint, HISTORY, step) {
         Some((_, second)) if !second.events.is_empty() => {
             endpoints.set_back(&endpoint);
             Ok(second)

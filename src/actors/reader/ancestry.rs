@@ -220,8 +220,5 @@ fn newest_shared(endpoint: &Endpoint, blocks: &[BlockRef]) -> Result<Option<Bloc
 
 /// True when no answer came, so that asking in another way would not help.
 pub fn is_of_the_wire(error: &RpcError) -> bool {
-    matches!(
-        error.kind,
-        ErrorKind::Transport | ErrorKind::RateLimited { .. } | ErrorKind::Parked
-    )
+    error.is_passing() || error.kind == ErrorKind::Parked
 }

@@ -44,10 +44,10 @@ impl Blooms {
     /// False where the bloom proves that our contract logged nothing. A bloom of zeros over transactions is no bloom,
     /// until this chain's have shown that they are real.
     pub fn may_hold_our_logs(&self, header: &Header) -> bool {
-        if header.logs_bloom.is_zero() {
+        if header.logs_bloom.is_some_and(|bloom| bloom.is_zero()) {
             return header.has_transactions && !self.are_trusted();
         }
-        self.have_lied() || self.contains_us(header)
+        self.have_lied() || self.contains_us(header) != Some(false)
     }
 
     /// What the blooms of the blocks of `events` show, as far as their headers are among `headers`.
@@ -58,8 +58,8 @@ impl Blooms {
             .collect();
         let mut evidence = Evidence::default();
         for event in events {
-            if let Some(header) = by_number.get(&event.record.position.block_number) {
-                let truthful = self.contains_us(header);
+            let header = by_number.get(&event.record.position.block_number);
+            if let Some(truthful) = header.and_then(|header| self.contains_us(header)) {
                 evidence.truthful |= truthful;
                 evidence.lying |= !truthful;
             }
@@ -77,9 +77,9 @@ impl Blooms {
         }
     }
 
-    fn contains_us(&self, header: &Header) -> bool {
-        header
-            .logs_bloom
-            .contains_input(BloomInput::Raw(self.contract.as_bytes()))
+    /// None where the node gives no bloom.
+    fn contains_us(&self, header: &Header) -> Option<bool> {
+        let us = BloomInput::Raw(self.contract.as_bytes());
+        header.logs_bloom.map(|bloom| bloom.contains_input(us))
     }
 }
