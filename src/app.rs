@@ -327,6 +327,7 @@ impl Core {
         let mut operator = Operator::new(
             operator_settings(config, automatic),
             key.map(|key| Sender::new(key, endpoints.clone(), sender_settings(config))),
+            endpoints.clone(),
             snapshot.clone(),
             operator_publications,
             commands_out,
@@ -473,7 +474,12 @@ fn start_web(
     let web = WebServer::bind(&config.server, &core.snapshot, for_feed, clock, metrics)?;
     let addresses = (web.local_addr(), web.private_addr());
     if let Some(url) = &config.operator.alert_webhook {
-        let mut webhook = Webhook::new(url.expose().to_owned(), for_webhook);
+        let mut webhook = Webhook::new(
+            url.expose().to_owned(),
+            config.operator.alert_format,
+            for_webhook,
+            core.clock.clone(),
+        );
         core.starter
             .spawn(group, "webhook", OnFailure::Restart, move |stop, beat| {
                 webhook.run(stop, beat)
@@ -552,5 +558,7 @@ fn operator_settings(config: &Config, automatic: bool) -> OperatorSettings {
         },
         max_spend_wei_per_day: operator.max_spend_wei_per_day,
         max_tx_fee_wei: config.blockchain.max_tx_fee_wei,
+        chain_id: config.blockchain.chain_id,
+        operator_address: config.blockchain.operator_address,
     }
 }

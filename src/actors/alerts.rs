@@ -1,71 +1,111 @@
-//! The conditions that the operator's owner should know of: each is told once when it begins, and listed while it holds.
+//! Tells of conditions that begin and end: to the store, and with it to the API, the feed and the webhook; to the log; and
+//! in a metric. What the snapshot shows comes in at each turn; what only the operator knows is raised and cleared here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::actors::memory_store::UpdateSender;
 use crate::base::clock::Clock;
-use crate::lottery::alert::{Alert, Severity};
+use crate::base::metrics::Metrics;
+use crate::lottery::alert::{
+    Alert, AlertBook, AlertCode, AlertState, Condition, Severity, Subject,
+};
 use crate::lottery::state::Update;
 
-/// Conditions of a round end with it; there are few codes, so few can hold at once.
 pub struct Alerts {
     updates: UpdateSender,
     clock: Clock,
-    count: u64,
-    current: Vec<Arc<Alert>>,
+    metrics: Metrics,
+    book: AlertBook,
+    /// Conditions that the operator raised and has not cleared.
+    raised: BTreeMap<(AlertCode, Subject), Condition>,
 }
 
 impl Alerts {
-    pub fn new(updates: UpdateSender, clock: Clock) -> Alerts {
+    pub fn new(updates: UpdateSender, clock: Clock, metrics: Metrics) -> Alerts {
         Alerts {
             updates,
             clock,
-            count: 0,
-            current: Vec::new(),
+            metrics,
+            book: AlertBook::default(),
+            raised: BTreeMap::new(),
         }
     }
 
-    /// Tells of the condition unless it holds already in the same words; new words replace the old.
-    pub fn raise(
+    /// Holds from now on, until it is cleared; new words replace the old.
+    pub fn raise(&mut self, condition: Condition) {
+        let key = (condition.code, condition.subject.clone());
+        self.raised.insert(key, condition);
+    }
+
+    pub fn clear(&mut self, code: AlertCode) {
+        self.raised.retain(|(known, _), _| *known != code);
+    }
+
+    /// Raised where there is a message, else cleared.
+    pub fn set(
         &mut self,
-        code: &'static str,
+        code: AlertCode,
+        subject: Subject,
         severity: Severity,
-        round_id: Option<u64>,
-        message: String,
+        message: Option<String>,
     ) {
-        let known = |alert: &Arc<Alert>| alert.code == code && alert.message == message;
-        if self.current.iter().any(known) {
+        match message {
+            Some(message) => self.raise(Condition::new(code, subject, severity, message)),
+            None => {
+                self.raised.remove(&(code, subject));
+            }
+        }
+    }
+
+    /// Another round runs: what was wrong with earlier ones, and with their players, has ended with them.
+    pub fn enter_round(&mut self, round_id: u64) {
+        self.raised.retain(|(_, subject), _| match subject {
+            Subject::Round(known) => *known == round_id,
+            Subject::Player(_) => false,
+            Subject::None | Subject::Endpoint(_) => true,
+        });
+    }
+
+    /// Tells what has begun and what has ended; `watched` is what the snapshot shows to hold now.
+    pub fn tell(&mut self, watched: Vec<Condition>) {
+        let holding = watched.into_iter().chain(self.raised.values().cloned());
+        let news = self.book.update(holding.collect(), self.clock.unix_ms());
+        if news.is_empty() {
             return;
         }
-        self.current.retain(|alert| alert.code != code);
-        self.count += 1;
-        let unix_ms = self.clock.unix_ms();
-        let id = format!("alert-{unix_ms}-{}", self.count);
-        log::warn!("alert {code}: {message}");
-        let alert = Arc::new(Alert {
-            id,
-            code,
-            severity,
-            message,
-            round_id,
-            unix_ms,
-        });
-        self.current.push(alert.clone());
-        // A closed channel means that the process is ending.
-        let _ = self.updates.send(Update::Alert(alert));
+        for alert in news {
+            log_of(&alert);
+            // A closed channel means that the process is ending.
+            let _ = self.updates.send(Update::Alert(alert));
+        }
+        self.count_firing();
     }
 
-    pub fn clear(&mut self, code: &str) {
-        self.current.retain(|alert| alert.code != code);
+    /// What holds now.
+    pub fn firing(&self) -> Vec<Arc<Alert>> {
+        self.book.firing()
     }
 
-    /// The round is over, and with it all that was wrong with it.
-    pub fn clear_round(&mut self) {
-        self.current.retain(|alert| alert.round_id.is_none());
+    fn count_firing(&self) {
+        let firing = self.book.firing();
+        for code in AlertCode::ALL {
+            let count = firing.iter().filter(|alert| alert.code == *code).count();
+            self.metrics.set(
+                "lottery_alerts_firing",
+                "Conditions that hold now, by code.",
+                &[("code", code.label())],
+                count as f64,
+            );
+        }
     }
+}
 
-    pub fn current(&self) -> Vec<Arc<Alert>> {
-        self.current.clone()
+fn log_of(alert: &Alert) {
+    let Alert { code, message, .. } = alert;
+    match alert.state {
+        AlertState::Firing => log::warn!("alert {}: {message}", code.label()),
+        AlertState::Resolved => log::info!("alert {} has ended: {message}", code.label()),
     }
 }
 
@@ -74,32 +114,61 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_is_told_once_and_again_when_its_words_change() {
+    fn what_is_raised_and_what_is_watched_is_told_once_each_and_counted() {
         let (updates, told) = crossbeam_channel::bounded(16);
-        let mut alerts = Alerts::new(updates, Clock::manual(5_000));
-        for message in ["a", "a", "b", "b"] {
-            alerts.raise("x", Severity::Warning, Some(1), message.to_owned());
-        }
-        alerts.raise("y", Severity::Critical, None, "c".to_owned());
-        let ids: Vec<String> = told
+        let metrics = Metrics::default();
+        let mut alerts = Alerts::new(updates, Clock::manual(5_000), metrics.clone());
+        let late = || Condition::critical(AlertCode::DrawOverdue, Subject::Round(7), "late");
+        let player = Subject::Player(Default::default());
+        alerts.set(
+            AlertCode::LowBalance,
+            Subject::None,
+            Severity::Warning,
+            Some("1 wei".to_owned()),
+        );
+        alerts.raise(Condition::critical(
+            AlertCode::UnpayablePlayer,
+            player,
+            "takes nothing",
+        ));
+        alerts.raise(Condition::critical(
+            AlertCode::ActionFailed,
+            Subject::Round(7),
+            "reverted",
+        ));
+        alerts.tell(vec![late()]);
+        alerts.set(
+            AlertCode::LowBalance,
+            Subject::None,
+            Severity::Warning,
+            Some("2 wei".to_owned()),
+        );
+        alerts.tell(vec![late()]);
+        alerts.enter_round(8);
+        alerts.tell(vec![]);
+        let told: Vec<(&str, &str)> = told
             .try_iter()
             .map(|update| match update {
-                Update::Alert(alert) => alert.id.clone(),
+                Update::Alert(alert) => (alert.code.label(), alert.state.label()),
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(ids, ["alert-5000-1", "alert-5000-2", "alert-5000-3"]);
-        assert_eq!(alerts.current().len(), 2);
-        alerts.clear_round();
         assert_eq!(
-            alerts
-                .current()
-                .iter()
-                .map(|alert| alert.code)
-                .collect::<Vec<_>>(),
-            ["y"]
+            told,
+            [
+                ("draw_overdue", "firing"),
+                ("action_failed", "firing"),
+                ("low_balance", "firing"),
+                ("unpayable_player", "firing"),
+                ("action_failed", "resolved"),
+                ("draw_overdue", "resolved"),
+                ("unpayable_player", "resolved"),
+            ]
         );
-        alerts.clear("y");
-        assert!(alerts.current().is_empty());
+        let listed = alerts.firing();
+        assert_eq!((listed.len(), listed[0].message.as_str()), (1, "2 wei"));
+        let families = metrics.families();
+        let shown = format!("{:?}", families["lottery_alerts_firing"]);
+        assert!(shown.contains("low_balance"), "{shown}");
     }
 }

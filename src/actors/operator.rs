@@ -9,6 +9,9 @@ mod ending;
 mod flight;
 mod memory;
 mod moment;
+mod players;
+mod recovery;
+mod rehearsal;
 mod reporter;
 mod starting;
 
@@ -21,6 +24,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use self::flight::{Flight, Landed};
 use self::memory::{RoundMemory, Spending};
 use self::moment::Moment;
+use self::recovery::Recovery;
 use self::reporter::{describe, Reporter};
 
 use crate::actors::alerts::Alerts;
@@ -31,17 +35,24 @@ use crate::base::clock::{Clock, Wakeable};
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::chain::types::U256;
+use crate::chain::endpoints::Endpoints;
+use crate::chain::health::Chain;
+use crate::chain::node::Endpoint;
+use crate::chain::types::{Address, U256};
 use crate::lottery::action::{ActionKind, ActionState, InFlight};
-use crate::lottery::alert::Severity;
+use crate::lottery::alert::{AlertCode, Severity};
 use crate::lottery::command::{admit, Command, Grounds};
 use crate::lottery::decision::{decide, Decision, Facts, Policy, Trouble, Why};
 use crate::lottery::operator_status::OperatorStatus;
+use crate::lottery::payable::Outlook;
 use crate::lottery::round::{Round, RoundState};
 use crate::lottery::send_state::Rules;
 use crate::lottery::snapshot::Snapshot;
+use crate::lottery::watch::{self, EndpointSight, Sights};
 
 const EXTENSIONS_PER_DAY_MAX: usize = 20;
+/// So often at least it is looked whether conditions have begun or ended.
+const ALERTS_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -53,11 +64,15 @@ pub struct Settings {
     pub max_spend_wei_per_day: U256,
     /// The most that one round's draws may cost while a player cannot be paid.
     pub max_tx_fee_wei: U256,
+    pub chain_id: u64,
+    /// Whose draws the contract has to accept, where there is no key to tell.
+    pub operator_address: Option<Address>,
 }
 
 pub struct Operator {
     settings: Settings,
     sender: Option<Sender>,
+    endpoints: Endpoints,
     publications: PublicationReceiver,
     commands: Receiver<Command>,
     waiting_commands: VecDeque<Command>,
@@ -66,6 +81,7 @@ pub struct Operator {
     spending: Spending,
     flight: Option<Flight>,
     landed: Option<Landed>,
+    recovery: Recovery,
     automatic_actions: u64,
 }
 
@@ -74,6 +90,7 @@ impl Operator {
     pub fn new(
         settings: Settings,
         sender: Option<Sender>,
+        endpoints: Endpoints,
         snapshot: SharedSnapshot,
         publications: PublicationReceiver,
         commands: Receiver<Command>,
@@ -89,7 +106,7 @@ impl Operator {
             ..OperatorStatus::default()
         };
         let reporter = Reporter {
-            alerts: Alerts::new(updates.clone(), clock.clone()),
+            alerts: Alerts::new(updates.clone(), clock.clone(), metrics.clone()),
             updates,
             snapshot,
             clock,
@@ -99,6 +116,7 @@ impl Operator {
         Operator {
             settings,
             sender,
+            endpoints,
             publications,
             commands,
             waiting_commands: VecDeque::new(),
@@ -107,6 +125,7 @@ impl Operator {
             spending: Spending::default(),
             flight: None,
             landed: None,
+            recovery: Recovery::default(),
             automatic_actions: 0,
         }
     }
@@ -133,9 +152,39 @@ impl Operator {
         if let Some(mut record) = self.flight.as_mut().and_then(Flight::news) {
             self.reporter.publish_record(&mut record);
         }
+        self.tell_alerts(now);
         self.reporter.publish_status(self.in_flight())?;
-        let tick = now + self.settings.draw_check_interval;
+        let tick = now + self.tick();
         Ok(wake.map_or(tick, |wake| wake.min(tick)))
+    }
+
+    /// What holds now is told, with or without a key, whether or not the chain answers.
+    fn tell_alerts(&mut self, now: Instant) {
+        let sight = |endpoint: &Endpoint| EndpointSight {
+            host: endpoint.host().to_owned(),
+            wrong_chain: match endpoint.with_health(|health| health.chain()) {
+                Chain::Wrong(found) => Some(found),
+                _ => None,
+            },
+        };
+        let endpoints: Vec<EndpointSight> = self.endpoints.list().iter().map(sight).collect();
+        let snapshot = self.reporter.snapshot.load();
+        let key_address = self.reporter.status.address;
+        let watched = watch::conditions(&Sights {
+            snapshot: &snapshot,
+            in_flight: self.in_flight().as_ref(),
+            endpoints: &endpoints,
+            operator: key_address.or(self.settings.operator_address),
+            chain_id: self.settings.chain_id,
+            now,
+            unix_ms: self.reporter.clock.unix_ms(),
+        });
+        self.reporter.alerts.tell(watched);
+    }
+
+    /// How long nothing happens at the longest: conditions begin and end with time alone.
+    fn tick(&self) -> Duration {
+        self.settings.draw_check_interval.min(ALERTS_EVERY)
     }
 
     fn hear(&mut self) -> Result<(), String> {
@@ -169,26 +218,37 @@ impl Operator {
         while let Some(command) = self.waiting_commands.pop_front() {
             self.obey(command, &moment);
         }
-        if self.flight.is_some() {
-            return Some(self.drive(&moment));
+        self.recover(&moment);
+        let wake = self.flight.is_some().then(|| self.drive(&moment));
+        let out_of = self.flight.as_ref().map(|flight| flight.record.round_id);
+        if out_of == Some(moment.round.round_id) {
+            return wake;
         }
         if self.sender.is_none() {
             self.reporter.status.phase = "following only: no key is configured".to_owned();
             return None;
         }
         if !self.settings.automatic {
-            self.reporter.status.phase = "disabled: only commands are carried out".to_owned();
-            return None;
+            if out_of.is_none() {
+                self.reporter.status.phase = "disabled: only commands are carried out".to_owned();
+            }
+            return wake;
         }
-        self.act_by_itself(&moment)
+        // What is still out of an earlier round never holds up this one.
+        let own = self.act_by_itself(&moment);
+        match (wake, own) {
+            (Some(wake), Some(own)) => Some(wake.min(own)),
+            (wake, own) => wake.or(own),
+        }
     }
 
     /// The moment at `now`, in the memory of its round.
     fn enter(&mut self, snapshot: Arc<Snapshot>, now: Instant) -> Option<Moment> {
         let round_id = snapshot.round.as_ref()?.round_id;
         if self.round.round_id != round_id {
+            self.end_refusal();
             self.round = RoundMemory::of(round_id);
-            self.reporter.alerts.clear_round();
+            self.reporter.alerts.enter_round(round_id);
         }
         let moment = Moment::of(snapshot, &self.round, now)?;
         let round = &moment.round;
@@ -197,13 +257,19 @@ impl Operator {
         status.current_round_id = Some(round_id);
         status.scheduled_draw_round_id = scheduled.then_some(round_id);
         status.scheduled_draw_due_at = scheduled.then_some(round.min_draw_time);
-        status.consecutive_draw_failures = self.round.draw_failures.count;
+        let failures = self.round.draw_failures.count;
+        status.consecutive_draw_failures = failures.saturating_add(self.round.unpayable_draws);
         Some(moment)
     }
 
     fn act_by_itself(&mut self, moment: &Moment) -> Option<Instant> {
         self.rehearse_when_due(moment);
+        self.probe_players(moment);
         let (round, now) = (&moment.round, moment.now);
+        let carried_time = moment.carried_time();
+        let (extended, extended_in_a_day) =
+            recovery::extensions(&moment.snapshot, round.round_id, carried_time);
+        let ruled_out = self.round.ruled_out_at(moment.head, now);
         let facts = Facts {
             round,
             config: moment.snapshot.config.as_deref(),
@@ -211,9 +277,13 @@ impl Operator {
             schedule: moment.snapshot.schedule,
             draw_failures: self.round.draw_failures,
             refund_failures: self.round.refund_failures,
-            extensions_left: self.extensions_left(now),
-            ruled_out: self.round.ruled_out_at(moment.head),
-            pending_timestamp: self.round.pending_time_at(moment.head),
+            extensions_left: self.extensions_left(extended_in_a_day, now),
+            extensions_of_round: extended,
+            ruled_out: ruled_out.map(|it| it.kind),
+            ruled_out_until: ruled_out.and_then(|it| it.until),
+            pending: self.round.pending_at(moment.head, now),
+            draw_hopeless: self.outlook(moment) == Outlook::Hopeless,
+            stuck_until: self.round.stuck.as_ref().map(|stuck| stuck.again_at),
             unanswered: self.round.unanswered,
             unchecked_spent: self.round.unchecked_spent,
         };
@@ -223,13 +293,7 @@ impl Operator {
                 wake
             }
             Decision::AskPendingTime => {
-                let sender = self.sender.as_ref();
-                let asked = sender.and_then(|sender| sender.pending_time());
-                self.round.pending_time = asked.map(|time| (moment.head.hash, time));
-                match asked {
-                    Some(_) => self.round.unanswered = None,
-                    None => self.note_unanswered(),
-                }
+                self.ask_pending_time(moment);
                 Some(now)
             }
             Decision::Act(kind) => {
@@ -287,38 +351,46 @@ impl Operator {
     }
 
     fn wait(&mut self, why: Why, round: &Round) {
-        let phase = describe(why, round);
+        let phase = describe(why, round, &self.round);
         if why == Why::GivenUp {
             let text = format!("{phase}; a manual draw is still possible");
+            let (code, round_id) = (AlertCode::DrawGivenUp, round.round_id);
             self.reporter
-                .alert("draw_given_up", Severity::Critical, round.round_id, text);
+                .alert(code, Severity::Critical, round_id, text);
         }
-        self.reporter.say_phase(round.round_id, phase);
+        if self.flight.is_none() {
+            self.reporter.say_phase(round.round_id, phase);
+        }
     }
 
     fn blocked(&mut self, trouble: Trouble, round: &Round) {
         let round_id = round.round_id;
-        let (code, text) = match trouble {
-            Trouble::DeadEmptyRound => (
-                "dead_empty_round",
-                format!("round {round_id} ended without a bet: the contract accepts nothing any more"),
-            ),
-            Trouble::TooManyExtensions => (
-                "too_many_extensions",
-                format!("round {round_id} is empty and was extended {EXTENSIONS_PER_DAY_MAX} times in a day"),
-            ),
+        let text = match trouble {
+            Trouble::DeadEmptyRound => {
+                format!("stuck: round {round_id} ended without a bet, and the contract accepts nothing any more")
+            }
+            Trouble::TooManyExtensions => {
+                let text = format!("round {round_id} is empty and was extended {EXTENSIONS_PER_DAY_MAX} times in a day");
+                let code = AlertCode::TooManyExtensions;
+                self.reporter
+                    .alert(code, Severity::Critical, round_id, text.clone());
+                text
+            }
         };
-        self.reporter.say_phase(round_id, text.clone());
-        self.reporter
-            .alert(code, Severity::Critical, round_id, text);
+        if self.flight.is_none() {
+            self.reporter.say_phase(round_id, text);
+        }
     }
 
     fn in_flight(&self) -> Option<InFlight> {
         self.flight.as_ref().map(Flight::in_flight)
     }
 
-    fn extensions_left(&mut self, now: Instant) -> bool {
-        self.spending.extensions(now) < EXTENSIONS_PER_DAY_MAX
+    fn extensions_left(&mut self, seen_on_chain: usize, now: Instant) -> bool {
+        self.spending.extensions(now).max(seen_on_chain) < EXTENSIONS_PER_DAY_MAX
             && self.spending.spent_wei(now) < self.settings.max_spend_wei_per_day
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,6 +248,7 @@ impl Endpoints {
         answers.try_recv().ok()
     }
 
+    /// The clock that all waiting for endpoints goes by.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }

@@ -68,7 +68,10 @@ pub enum NodeError {
     InsufficientFunds,
     /// `gas required exceeds allowance`: of funds or of gas, as balance and fee tell.
     GasAllowance,
-    GasLimit,
+    /// Less gas than the transaction needs at the least.
+    GasTooLow,
+    /// More gas than a block, or a transaction, may use.
+    GasTooHigh,
     TypeNotSupported,
     NodeFeeCap,
     FatalConfig,

@@ -6,6 +6,7 @@
 
 use thiserror::Error;
 
+use crate::chain::demanded::LeastFee;
 use crate::chain::types::U256;
 
 /// EIP-7825: no transaction may use more gas than this where it is in force.
@@ -30,17 +31,68 @@ impl Fee {
     }
 }
 
-/// What the node says about prices now.
+/// What the node says about prices now; what it does not say is unknown, never an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prices {
-    Dynamic {
-        next_base_fee_wei: U256,
-        median_reward_wei: Option<U256>,
-        suggested_tip_wei: Option<U256>,
-    },
-    Legacy {
-        gas_price_wei: U256,
-    },
+    Dynamic { next_base_fee_wei: U256, tips: Tips },
+    Legacy { gas_price_wei: U256 },
+}
+
+/// Where a tip can be learned from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tips {
+    /// The median of what recent blocks' median transactions paid.
+    pub median_reward_wei: Option<U256>,
+    /// The same of their 90th percentile; None where recent blocks were empty.
+    pub high_reward_wei: Option<U256>,
+    /// eth_maxPriorityFeePerGas.
+    pub suggested_wei: Option<U256>,
+    /// eth_gasPrice: base fee and tip in one.
+    pub gas_price_wei: Option<U256>,
+}
+
+/// A suggested tip is followed up to so many times what the dearer transactions of recent blocks paid.
+const SUGGESTION_TIMES_MAX: u64 = 4;
+/// Where recent blocks tell nothing, a tip above this is followed only when two sources agree on it: 2 gwei.
+const LONE_SUGGESTION_MAX_WEI: u64 = 2_000_000_000;
+
+impl Tips {
+    /// What to offer beside a base fee; at least 1 wei, since some pools take nothing less.
+    fn tip_wei(&self, base_fee_wei: U256) -> U256 {
+        let in_gas_price = self
+            .gas_price_wei
+            .map(|price| price.saturating_sub(base_fee_wei));
+        let suggested = match self.high_reward_wei.filter(|wei| !wei.is_zero()) {
+            Some(high) => {
+                let most = high.saturating_mul(U256::from(SUGGESTION_TIMES_MAX));
+                let bounded = self.suggested_wei.map(|wei| wei.min(most));
+                bounded.max(in_gas_price.filter(|wei| *wei <= most))
+            }
+            None => {
+                let lone = U256::from(LONE_SUGGESTION_MAX_WEI);
+                let agreed = match (self.suggested_wei, in_gas_price) {
+                    (Some(one), Some(other)) => one.min(other),
+                    (one, other) => one.or(other).unwrap_or_default(),
+                };
+                let larger = self.suggested_wei.max(in_gas_price);
+                larger.map(|wei| wei.min(agreed.max(lone)))
+            }
+        };
+        let median = self.median_reward_wei.unwrap_or_default();
+        median.max(suggested.unwrap_or_default()).max(U256::one())
+    }
+}
+
+impl Prices {
+    /// The least a unit of gas can cost in the next block.
+    pub fn least_wei(&self) -> U256 {
+        match self {
+            Prices::Dynamic {
+                next_base_fee_wei, ..
+            } => *next_base_fee_wei,
+            Prices::Legacy { gas_price_wei } => *gas_price_wei,
+        }
+    }
 }
 
 /// The most that may be offered.
@@ -58,13 +110,77 @@ pub struct Quote {
 }
 
 /// The limit for one transaction of `gas_limit`: per gas, per transaction, and what the account holds.
-fn ceiling(limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>) -> U256 {
+pub fn ceiling_wei(limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>) -> U256 {
     let gas = U256::from(gas_limit.max(1));
     let mut ceiling = limits.max_fee_wei.min(limits.max_tx_fee_wei / gas);
     if let Some(balance_wei) = balance_wei {
         ceiling = ceiling.min(balance_wei / gas);
     }
     ceiling
+}
+
+impl Fee {
+    /// The fee raised to what a refusal named as the least.
+    pub fn raised_to(self, least: LeastFee, base_fee_wei: U256) -> Fee {
+        let price = least.price_wei.unwrap_or_default();
+        match self {
+            Fee::Dynamic { cap_wei, tip_wei } => {
+                let in_price = price.saturating_sub(base_fee_wei);
+                let tip_wei = tip_wei.max(least.tip_wei.unwrap_or_default()).max(in_price);
+                let cap_wei = cap_wei
+                    .max(
+                        base_fee_wei
+                            .saturating_mul(U256::from(2))
+                            .saturating_add(tip_wei),
+                    )
+                    .max(price.saturating_mul(U256::from(2)));
+                Fee::Dynamic { cap_wei, tip_wei }
+            }
+            Fee::Legacy { gas_price_wei } => {
+                let with_tip = base_fee_wei.saturating_add(least.tip_wei.unwrap_or_default());
+                Fee::Legacy {
+                    gas_price_wei: gas_price_wei.max(percent(price.max(with_tip), 125)),
+                }
+            }
+        }
+    }
+
+    /// The next lower offer for an account that is refused for its funds though they seem to suffice; None once the
+    /// fee is down at what the next block costs at the least.
+    pub fn lowered(self, least_wei: U256) -> Option<Fee> {
+        let cap_wei = self.cap_wei();
+        let lower = (cap_wei / U256::from(4) * U256::from(3))
+            .max(least_wei)
+            .max(U256::one());
+        (lower < cap_wei).then(|| clamp(self, lower).fee)
+    }
+
+    /// Whether every pool would let this take the place of `previous`.
+    pub fn outbids(&self, previous: &Fee) -> bool {
+        let is_tenth_more = |new: U256, old: U256| {
+            new.saturating_mul(U256::from(10)) >= old.saturating_mul(U256::from(11)) && new > old
+        };
+        is_tenth_more(self.cap_wei(), previous.cap_wei())
+            && is_tenth_more(self.tip_wei(), previous.tip_wei())
+    }
+
+    fn tip_wei(&self) -> U256 {
+        match self {
+            Fee::Dynamic { tip_wei, .. } => *tip_wei,
+            Fee::Legacy { gas_price_wei } => *gas_price_wei,
+        }
+    }
+}
+
+impl Quote {
+    /// The same, as far as these limits allow.
+    pub fn within(self, limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>) -> Quote {
+        let clamped = clamp(self.fee, ceiling_wei(limits, gas_limit, balance_wei));
+        Quote {
+            capped: clamped.capped || self.capped,
+            ..clamped
+        }
+    }
 }
 
 /// The fee for a first transaction.
@@ -74,7 +190,10 @@ pub fn quote(
     gas_limit: u64,
     balance_wei: Option<U256>,
 ) -> Quote {
-    clamp(uncapped(prices), ceiling(limits, gas_limit, balance_wei))
+    clamp(
+        uncapped(prices),
+        ceiling_wei(limits, gas_limit, balance_wei),
+    )
 }
 
 /// The fee for a replacement of `previous` at the same nonce.
@@ -86,6 +205,12 @@ pub fn bump(
     balance_wei: Option<U256>,
 ) -> Quote {
     let raised = match (previous, uncapped(prices)) {
+        // The chain turned out to take no dynamic fees: the price alone has to outbid both.
+        (Fee::Dynamic { cap_wei, .. }, Fee::Legacy { gas_price_wei }) => Fee::Legacy {
+            gas_price_wei: tenth_more(cap_wei)
+                .saturating_add(U256::one())
+                .max(gas_price_wei),
+        },
         (Fee::Dynamic { cap_wei, tip_wei }, fresh) => {
             let base_fee_wei = match prices {
                 Prices::Dynamic {
@@ -120,20 +245,16 @@ pub fn bump(
                 .max(fresh.cap_wei()),
         },
     };
-    clamp(raised, ceiling(limits, gas_limit, balance_wei))
+    clamp(raised, ceiling_wei(limits, gas_limit, balance_wei))
 }
 
 fn uncapped(prices: &Prices) -> Fee {
     match prices {
         Prices::Dynamic {
             next_base_fee_wei,
-            median_reward_wei,
-            suggested_tip_wei,
+            tips,
         } => {
-            let tip_wei = median_reward_wei
-                .unwrap_or_default()
-                .max(suggested_tip_wei.unwrap_or_default())
-                .max(U256::one());
+            let tip_wei = tips.tip_wei(*next_base_fee_wei);
             let cap_wei = next_base_fee_wei
                 .saturating_mul(U256::from(2))
                 .saturating_add(tip_wei);
@@ -247,8 +368,10 @@ mod tests {
     fn dynamic(base: u64, tip: u64) -> Prices {
         Prices::Dynamic {
             next_base_fee_wei: gwei(base),
-            median_reward_wei: Some(gwei(tip)),
-            suggested_tip_wei: None,
+            tips: Tips {
+                median_reward_wei: Some(gwei(tip)),
+                ..Tips::default()
+            },
         }
     }
 
@@ -256,8 +379,11 @@ mod tests {
     fn a_quote_is_twice_the_base_fee_and_the_larger_tip() {
         let prices = Prices::Dynamic {
             next_base_fee_wei: gwei(10),
-            median_reward_wei: Some(gwei(1)),
-            suggested_tip_wei: Some(gwei(2)),
+            tips: Tips {
+                median_reward_wei: Some(gwei(1)),
+                suggested_wei: Some(gwei(2)),
+                ..Tips::default()
+            },
         };
         let quote = quote(&prices, &limits(), 300_000, None);
         assert_eq!(
@@ -276,8 +402,7 @@ mod tests {
     fn the_tip_is_never_nothing() {
         let prices = Prices::Dynamic {
             next_base_fee_wei: U256::zero(),
-            median_reward_wei: None,
-            suggested_tip_wei: None,
+            tips: Tips::default(),
         };
         let fee = quote(&prices, &limits(), 300_000, None).fee;
         assert_eq!(
@@ -287,6 +412,94 @@ mod tests {
                 tip_wei: U256::one()
             }
         );
+    }
+
+    #[test]
+    fn a_suggestion_is_followed_as_far_as_others_bear_it_out() {
+        let cases = [
+            // (high reward, suggested, gas price, base fee) in gwei => tip
+            (Some(1), Some(400), None, 10, gwei(4)),
+            (Some(1), Some(3), None, 10, gwei(3)),
+            (Some(1), None, Some(14), 10, gwei(4)),
+            (Some(1), None, Some(15), 10, U256::one()),
+            (Some(1), Some(400), Some(410), 10, gwei(4)),
+            // Nothing was paid lately: one voice is followed to 2 gwei, two that agree wherever they lead.
+            (None, None, Some(1), 0, gwei(1)),
+            (Some(0), None, Some(1), 0, gwei(1)),
+            (None, Some(0), Some(1), 0, gwei(1)),
+            (None, Some(400), None, 10, gwei(400)),
+            (None, Some(400), Some(11), 10, gwei(2)),
+            (None, Some(30), Some(45), 10, gwei(30)),
+            (None, None, None, 10, U256::one()),
+            (None, None, Some(5), 10, U256::one()),
+        ];
+        for (high, suggested, price, base, expected) in cases {
+            let tips = Tips {
+                median_reward_wei: None,
+                high_reward_wei: high.map(gwei),
+                suggested_wei: suggested.map(gwei),
+                gas_price_wei: price.map(gwei),
+            };
+            assert_eq!(tips.tip_wei(gwei(base)), expected, "{tips:?} at {base}");
+        }
+    }
+
+    #[test]
+    fn what_a_refusal_names_is_offered() {
+        let fee = Fee::Dynamic {
+            cap_wei: gwei(3),
+            tip_wei: gwei(1),
+        };
+        let tip = |wei| LeastFee {
+            tip_wei: Some(wei),
+            price_wei: None,
+        };
+        let price = |wei| LeastFee {
+            tip_wei: None,
+            price_wei: Some(wei),
+        };
+        let raised = |cap, tip| Fee::Dynamic {
+            cap_wei: gwei(cap),
+            tip_wei: gwei(tip),
+        };
+        assert_eq!(fee.raised_to(LeastFee::default(), gwei(1)), fee);
+        assert_eq!(fee.raised_to(tip(gwei(5)), gwei(1)), raised(7, 5));
+        assert_eq!(fee.raised_to(price(gwei(5)), gwei(1)), raised(10, 4));
+        let legacy = Fee::Legacy {
+            gas_price_wei: gwei(1),
+        };
+        let expected = Fee::Legacy {
+            gas_price_wei: gwei(5),
+        };
+        assert_eq!(legacy.raised_to(price(gwei(4)), U256::zero()), expected);
+    }
+
+    #[test]
+    fn an_offer_sinks_to_what_the_next_block_costs_and_no_further() {
+        let mut fee = Fee::Dynamic {
+            cap_wei: gwei(21),
+            tip_wei: gwei(1),
+        };
+        let mut caps = Vec::new();
+        while let Some(lower) = fee.lowered(gwei(10)) {
+            fee = lower;
+            caps.push(fee.cap_wei());
+            assert!(caps.len() < 10);
+        }
+        assert_eq!(caps.first(), Some(&(gwei(63) / 4)));
+        assert_eq!(caps.last(), Some(&gwei(10)));
+    }
+
+    #[test]
+    fn only_a_tenth_more_on_both_takes_the_place_of_what_is_out() {
+        let fee = |cap: u64, tip: u64| Fee::Dynamic {
+            cap_wei: U256::from(cap),
+            tip_wei: U256::from(tip),
+        };
+        let old = fee(100, 10);
+        assert!(fee(110, 11).outbids(&old));
+        assert!(!fee(109, 11).outbids(&old) && !fee(110, 10).outbids(&old) && !old.outbids(&old));
+        assert!(!fee(0, 0).outbids(&fee(0, 0)));
     }
 
     #[test]
@@ -389,8 +602,7 @@ mod tests {
             let previous = Fee::Dynamic { cap_wei: U256::from(cap.max(tip)), tip_wei: U256::from(tip.min(cap)) };
             let prices = Prices::Dynamic {
                 next_base_fee_wei: U256::from(base),
-                median_reward_wei: Some(U256::from(reward)),
-                suggested_tip_wei: None,
+                tips: Tips { median_reward_wei: Some(U256::from(reward)), ..Tips::default() },
             };
             let wide = FeeLimits { max_fee_wei: U256::MAX, max_tx_fee_wei: U256::MAX };
             let next = bump(previous, &prices, &wide, 1, None);
@@ -409,7 +621,7 @@ mod tests {
             base in any::<u64>(), gas in 21_000..30_000_000u64, max_gwei in 1..1_000u64, balance in any::<u64>(),
         ) {
             let prices = Prices::Dynamic {
-                next_base_fee_wei: U256::from(base), median_reward_wei: None, suggested_tip_wei: None,
+                next_base_fee_wei: U256::from(base), tips: Tips::default(),
             };
             let limits = FeeLimits { max_fee_wei: gwei(max_gwei), max_tx_fee_wei: U256::exp10(18) };
             let first = quote(&prices, &limits, gas, Some(U256::from(balance)));

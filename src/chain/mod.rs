@@ -2,6 +2,7 @@
 //! transactions. Nothing here knows the lottery.
 
 pub mod cursor;
+pub mod demanded;
 pub mod encode;
 pub mod endpoints;
 pub mod error;

@@ -115,6 +115,9 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
         )?
         .unwrap_or_default(),
         l1_fee_wei: quantity(&value["l1Fee"], "l1Fee").unwrap_or_default(),
+        from: bytes_of(&value["from"], "from", 20)
+            .ok()
+            .map(|bytes| Address::from_slice(&bytes)),
     }))
 }
 
@@ -148,8 +151,14 @@ pub fn pending_transaction(
                 tip_wei: quantity(tip, "maxPriorityFeePerGas")?,
             },
         };
-        let data = bytes(&item["input"], "input")?;
-        return Ok(Some(PendingTransaction { to, data, fee }));
+        return Ok(Some(PendingTransaction {
+            hash: fixed_hash(&item["hash"], "hash")?,
+            to,
+            value_wei: optional(&item["value"], "value", quantity)?.unwrap_or_default(),
+            data: bytes(&item["input"], "input")?,
+            gas_limit: optional(&item["gas"], "gas", number)?.unwrap_or_default(),
+            fee,
+        }));
     }
     Ok(None)
 }

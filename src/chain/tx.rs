@@ -27,9 +27,12 @@ pub struct SignedTransaction {
 /// A transaction that waits in a node's pool, as far as it bears on outbidding it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingTransaction {
+    pub hash: H256,
     /// None for a contract creation.
     pub to: Option<Address>,
+    pub value_wei: U256,
     pub data: Vec<u8>,
+    pub gas_limit: u64,
     pub fee: Fee,
 }
 

@@ -98,6 +98,21 @@ pub struct Receipt {
     pub effective_gas_price_wei: U256,
     /// What publishing it on the chain below cost beside its gas, on chains that tell.
     pub l1_fee_wei: U256,
+    /// Who sent it, where the node tells.
+    pub from: Option<Address>,
+}
+
+impl Receipt {
+    /// What the sender paid in all.
+    pub fn cost_wei(&self) -> U256 {
+        cost_wei(self.gas_used, self.effective_gas_price_wei, self.l1_fee_wei)
+    }
+}
+
+/// Gas at its price, and what publishing cost on the chain below.
+pub fn cost_wei(gas_used: u64, price_wei: U256, l1_fee_wei: U256) -> U256 {
+    let gas_wei = price_wei.saturating_mul(U256::from(gas_used));
+    gas_wei.saturating_add(l1_fee_wei)
 }
 
 /// A message call, for eth_call and eth_estimateGas.

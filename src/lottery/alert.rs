@@ -1,4 +1,12 @@
-//! What the operator's owner should know of. When an alert begins and ends is the actors' business.
+//! Alerts: conditions that the operator's owner should know of. Each begins, may change its words while it holds, and
+//! ends; its begin and its end are told once. Which conditions hold is asked of `watch`; the book here only notes what
+//! has begun and what has ended. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::chain::types::{to_checksum, Address};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -17,15 +25,303 @@ impl Severity {
     }
 }
 
-/// Something the operator's owner should know.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
+        /// The kinds of conditions; the labels are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum AlertCode {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl AlertCode {
+            pub const ALL: &'static [AlertCode] = &[$(AlertCode::$variant,)*];
+
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(AlertCode::$variant => $label,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Something forbids an action that is due: the contract, the pool, the funds, a limit.
+    ActionBlocked = "action_blocked",
+    /// A transaction reverted or was not mined in time.
+    ActionFailed = "action_failed",
+    ChainUnreachable = "chain_unreachable",
+    /// The round ended without a bet, and the contract accepts nothing any more.
+    DeadEmptyRound = "dead_empty_round",
+    DrawGivenUp = "draw_given_up",
+    /// The window passed without a draw.
+    DrawMissed = "draw_missed",
+    /// A third of the window is gone without a transaction.
+    DrawOverdue = "draw_overdue",
+    EndpointWrongChain = "endpoint_wrong_chain",
+    /// A fee limit or the balance keeps a fee below what it should be.
+    FeeCapped = "fee_capped",
+    HeadStale = "head_stale",
+    LowBalance = "low_balance",
+    /// The contract's operator is not this key.
+    OperatorChanged = "operator_changed",
+    /// A finished draw does not follow from the chain's values.
+    ProofMismatch = "proof_mismatch",
+    RefundSent = "refund_sent",
+    /// The look at everything that a draw needs found a problem.
+    Rehearsal = "rehearsal",
+    SpendLimit = "spend_limit",
+    /// Neither draw nor refund can pass.
+    StuckRound = "stuck_round",
+    TooManyExtensions = "too_many_extensions",
+    TooManyPlayers = "too_many_players",
+    UnknownPending = "unknown_pending",
+    UnpayablePlayer = "unpayable_player",
+    /// Sent by hand, to try the way that alerts take.
+    Test = "test",
+}
+
+/// What a condition is about. With its code it is the condition's identity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    None,
+    Round(u64),
+    /// By its host.
+    Endpoint(String),
+    Player(Address),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Subject::None => Ok(()),
+            Subject::Round(round_id) => write!(f, "round {round_id}"),
+            Subject::Endpoint(host) => write!(f, "endpoint {host}"),
+            Subject::Player(address) => write!(f, "player {}", to_checksum(address)),
+        }
+    }
+}
+
+/// Something that holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alert {
-    /// `alert-` + unix milliseconds + `-` + counter.
-    pub id: String,
-    /// Stable snake_case name of the condition, e.g. `draw_failed`.
-    pub code: &'static str,
+pub struct Condition {
+    pub code: AlertCode,
+    pub subject: Subject,
     pub severity: Severity,
     pub message: String,
-    pub round_id: Option<u64>,
+}
+
+impl Condition {
+    pub fn new(
+        code: AlertCode,
+        subject: Subject,
+        severity: Severity,
+        message: impl Into<String>,
+    ) -> Condition {
+        Condition {
+            code,
+            subject,
+            severity,
+            message: message.into(),
+        }
+    }
+
+    pub fn critical(code: AlertCode, subject: Subject, message: impl Into<String>) -> Condition {
+        Condition::new(code, subject, Severity::Critical, message)
+    }
+
+    pub fn warning(code: AlertCode, subject: Subject, message: impl Into<String>) -> Condition {
+        Condition::new(code, subject, Severity::Warning, message)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertState {
+    Firing,
+    Resolved,
+}
+
+impl AlertState {
+    pub fn label(self) -> &'static str {
+        match self {
+            AlertState::Firing => "firing",
+            AlertState::Resolved => "resolved",
+        }
+    }
+}
+
+/// A condition with its begin, as it is told and listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// `alert-` + unix milliseconds + `-` + counter, of this telling.
+    pub id: String,
+    pub code: AlertCode,
+    pub subject: Subject,
+    pub severity: Severity,
+    pub state: AlertState,
+    pub message: String,
+    /// When the condition began, by the host's clock.
+    pub since_unix_ms: u64,
+    /// When it began or ended: the time of this telling.
     pub unix_ms: u64,
+}
+
+impl Alert {
+    pub fn round_id(&self) -> Option<u64> {
+        match self.subject {
+            Subject::Round(round_id) => Some(round_id),
+            _ => None,
+        }
+    }
+}
+
+/// The conditions that hold, with their begin.
+#[derive(Debug, Default)]
+pub struct AlertBook {
+    firing: BTreeMap<(AlertCode, Subject), Arc<Alert>>,
+    told: u64,
+}
+
+impl AlertBook {
+    /// Notes what holds now; what has begun and what has ended since the last time, to be told.
+    pub fn update(&mut self, holding: Vec<Condition>, unix_ms: u64) -> Vec<Arc<Alert>> {
+        let mut before = std::mem::take(&mut self.firing);
+        let mut news = Vec::new();
+        for condition in holding {
+            let key = (condition.code, condition.subject.clone());
+            if self.firing.contains_key(&key) {
+                // Two words for one condition: the first counts.
+                continue;
+            }
+            let alert = match before.remove(&key) {
+                Some(known)
+                    if known.message == condition.message
+                        && known.severity == condition.severity =>
+                {
+                    known
+                }
+                // New words for what was told already: listed, not told again.
+                Some(known) => Arc::new(Alert {
+                    severity: condition.severity,
+                    message: condition.message,
+                    ..(*known).clone()
+                }),
+                None => {
+                    let begun = Arc::new(Alert {
+                        id: self.next_id(unix_ms),
+                        code: condition.code,
+                        subject: condition.subject,
+                        severity: condition.severity,
+                        state: AlertState::Firing,
+                        message: condition.message,
+                        since_unix_ms: unix_ms,
+                        unix_ms,
+                    });
+                    news.push(begun.clone());
+                    begun
+                }
+            };
+            self.firing.insert(key, alert);
+        }
+        for ended in before.into_values() {
+            news.push(Arc::new(Alert {
+                id: self.next_id(unix_ms),
+                state: AlertState::Resolved,
+                unix_ms,
+                ..(*ended).clone()
+            }));
+        }
+        news
+    }
+
+    /// What holds, in a stable order.
+    pub fn firing(&self) -> Vec<Arc<Alert>> {
+        self.firing.values().cloned().collect()
+    }
+
+    fn next_id(&mut self, unix_ms: u64) -> String {
+        self.told += 1;
+        format!("alert-{unix_ms}-{}", self.told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn low_balance(message: &str) -> Condition {
+        Condition::warning(AlertCode::LowBalance, Subject::None, message)
+    }
+
+    fn told(news: &[Arc<Alert>]) -> Vec<(&str, &str, &str)> {
+        let of = |alert: &'_ Arc<Alert>| {
+            let alert: &Alert = alert;
+            (alert.code.label(), alert.state.label())
+        };
+        news.iter()
+            .map(|alert| {
+                let (code, state) = of(alert);
+                (code, state, alert.message.as_str())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_condition_is_told_when_it_begins_and_when_it_ends_whatever_its_words() {
+        let mut book = AlertBook::default();
+        let begun = book.update(vec![low_balance("3 wei")], 5_000);
+        assert_eq!(told(&begun), [("low_balance", "firing", "3 wei")]);
+        assert_eq!(begun[0].id, "alert-5000-1");
+        for wei in 0..20 {
+            let message = format!("{wei} wei");
+            assert!(book.update(vec![low_balance(&message)], 6_000).is_empty());
+            assert_eq!(book.firing()[0].message, message);
+        }
+        let ended = book.update(vec![], 9_000);
+        assert_eq!(told(&ended), [("low_balance", "resolved", "19 wei")]);
+        assert_eq!((ended[0].since_unix_ms, ended[0].unix_ms), (5_000, 9_000));
+        assert_eq!(ended[0].id, "alert-9000-2");
+        assert!(book.firing().is_empty());
+        assert!(book.update(vec![], 9_000).is_empty());
+    }
+
+    #[test]
+    fn the_same_code_on_two_subjects_is_two_conditions() {
+        let mut book = AlertBook::default();
+        let of = |host: &str| {
+            Condition::critical(
+                AlertCode::EndpointWrongChain,
+                Subject::Endpoint(host.to_owned()),
+                "x",
+            )
+        };
+        assert_eq!(book.update(vec![of("a"), of("b"), of("a")], 1).len(), 2);
+        let ended = book.update(vec![of("b")], 2);
+        assert_eq!(ended.len(), 1);
+        assert_eq!(ended[0].subject, Subject::Endpoint("a".to_owned()));
+    }
+
+    proptest! {
+        /// Whatever comes and goes, each condition is told firing and resolved in turn, and what is listed is what holds.
+        #[test]
+        fn begins_and_ends_alternate(steps in proptest::collection::vec(
+            proptest::collection::btree_set(0..4u64, 0..4), 1..30,
+        )) {
+            let mut book = AlertBook::default();
+            let mut is_firing = [false; 4];
+            for step in steps {
+                let holding = step.iter().map(|round_id| {
+                    Condition::warning(AlertCode::DrawOverdue, Subject::Round(*round_id), "late")
+                });
+                for alert in book.update(holding.collect(), 7) {
+                    let round_id = alert.round_id().unwrap() as usize;
+                    prop_assert_eq!(is_firing[round_id], alert.state == AlertState::Resolved);
+                    is_firing[round_id] = alert.state == AlertState::Firing;
+                }
+                let listed: Vec<u64> = book.firing().iter().filter_map(|alert| alert.round_id()).collect();
+                prop_assert_eq!(listed, step.into_iter().collect::<Vec<_>>());
+            }
+        }
+    }
 }

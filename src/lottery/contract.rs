@@ -113,6 +113,25 @@ pub enum RevertMeaning {
     Other,
 }
 
+/// The action that calldata to the contract asks for, as far as it is one of the operator's.
+pub fn action_of_calldata(data: &[u8]) -> Option<ActionKind> {
+    let plain = [
+        ActionKind::Draw,
+        ActionKind::RefundExpired,
+        ActionKind::RefundForced,
+    ];
+    if let Some(kind) = plain
+        .into_iter()
+        .find(|kind| action_calldata(*kind) == data)
+    {
+        return Some(kind);
+    }
+    let word = data.get(4..).filter(|rest| rest.len() == 32)?;
+    let new_end_time = u64::try_from(U256::from_big_endian(word)).ok()?;
+    let extend = ActionKind::Extend { new_end_time };
+    (action_calldata(extend) == data).then_some(extend)
+}
+
 /// Sorts a revert of drawWinner, refundExpiredRound, refundRound or extendBettingTime.
 pub fn revert_meaning(reason: Option<&str>, data: &[u8]) -> RevertMeaning {
     match reason {

@@ -2,7 +2,8 @@
 //!
 //! All times are chain times. The next block's time is at least the head's time plus the smallest recent spacing, so a
 //! draw sent when that bound reaches minDrawTime lands in the first block that allows it. On a chain whose head does
-//! not move the node is asked instead (`pending_timestamp`).
+//! not move the node is asked instead (`PendingTime`), and where it knows no better, chain time carried forward counts:
+//! the preflight at that time decides.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,10 @@ use crate::lottery::snapshot::BlockSchedule;
 
 /// A head that has not moved for this long (or three block times, if longer) is asked about, not waited for.
 const STILL_HEAD: Duration = Duration::from_secs(5);
+/// Whatever block time was measured, it is not waited for longer: a chain that mines on demand has any.
+const STILL_HEAD_MAX: Duration = Duration::from_secs(10);
+/// The longest that an empty round is extended at once.
+const EXTENSION_SECS_MAX: u64 = 86_400;
 /// An empty round is kept alive when less than this (or five block times) remains.
 const EXTEND_BEFORE_SECS: f64 = 30.0;
 /// In the window's last third a draw that nobody would check is sent unchecked.
@@ -47,14 +52,50 @@ pub struct Facts<'a> {
     pub draw_failures: Failures,
     pub refund_failures: Failures,
     pub extensions_left: bool,
+    /// How often the running round was extended.
+    pub extensions_of_round: u32,
     /// A named revert has ruled this action out at the newest head.
     pub ruled_out: Option<ActionKind>,
-    /// The timestamp that the node gives its pending block, when it was asked.
-    pub pending_timestamp: Option<u64>,
+    /// Where the same head may tell otherwise later: when to ask again.
+    pub ruled_out_until: Option<Instant>,
+    /// What a node said of the next block's time at the newest head.
+    pub pending: PendingTime,
+    /// No block can make the draw pass: whoever would win or be paid back cannot be paid.
+    pub draw_hopeless: bool,
+    /// The refund cannot pass, since a player cannot be paid; tried again only then.
+    pub stuck_until: Option<Instant>,
     /// Since when no endpoint has answered what an action has to ask; None while they do.
     pub unanswered: Option<Unanswered>,
     /// This round's one unchecked draw was sent already.
     pub unchecked_spent: bool,
+}
+
+/// What a node gives the block after a head that stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PendingTime {
+    #[default]
+    Unasked,
+    /// Unix seconds.
+    Told(u64),
+    /// It has no pending block.
+    Unknown,
+}
+
+/// The earliest time that the block after the newest head can be expected to have.
+pub fn next_block_time(
+    chain_time: ChainTime,
+    schedule: &BlockSchedule,
+    pending: PendingTime,
+    now: Instant,
+) -> u64 {
+    let head_timestamp = chain_time.head_timestamp;
+    let bound = head_timestamp.saturating_add(schedule.min_spacing_secs);
+    match pending {
+        PendingTime::Unasked => bound,
+        PendingTime::Told(time) if time > head_timestamp => time,
+        // The node's pending block is just the latest one: it says nothing of the next.
+        PendingTime::Told(_) | PendingTime::Unknown => chain_time.at(now).max(bound),
+    }
 }
 
 /// The endpoints do not answer.
@@ -98,6 +139,10 @@ pub enum Why {
     Unanswered,
     Standby,
     GivenUp,
+    /// No block can make the draw pass.
+    NobodyPayable,
+    /// The window is over and the refund cannot pass; tried again at a growing pace.
+    Stuck,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +176,7 @@ pub fn decide(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
     if may_go_unchecked(facts, policy, now) {
         return Decision::DrawUnchecked;
     }
-    let next = next_block_time(facts);
+    let next = facts.next_block_time(now);
     if next > round.max_draw_time {
         return Decision::Wait {
             why: Why::WindowClosing,
@@ -159,21 +204,16 @@ fn may_go_unchecked(facts: &Facts, policy: &Policy, now: Instant) -> bool {
         && facts.draw_failures.count <= policy.max_draw_retries
 }
 
-/// The earliest time the next block can have: the node's own word where it was asked, else the bound from the heads.
-fn next_block_time(facts: &Facts) -> u64 {
-    let bound = facts
-        .chain_time
-        .head_timestamp
-        .saturating_add(facts.schedule.min_spacing_secs);
-    facts.pending_timestamp.map_or(bound, |pending| {
-        pending.max(facts.chain_time.head_timestamp)
-    })
+impl Facts<'_> {
+    fn next_block_time(&self, now: Instant) -> u64 {
+        next_block_time(self.chain_time, &self.schedule, self.pending, now)
+    }
 }
 
 /// How long a head may stand before the node is asked for its pending time.
 pub fn still_after(schedule: &BlockSchedule) -> Duration {
     let three_blocks = 3.0 * schedule.mean_spacing_secs.unwrap_or(0.0).clamp(0.0, 600.0);
-    STILL_HEAD.max(Duration::from_secs_f64(three_blocks))
+    Duration::from_secs_f64(three_blocks).clamp(STILL_HEAD, STILL_HEAD_MAX)
 }
 
 fn before_window(facts: &Facts, now: Instant) -> Decision {
@@ -181,7 +221,7 @@ fn before_window(facts: &Facts, now: Instant) -> Decision {
     let carried = time.at(now);
     let still_until = (time.seen_at + still_after(&facts.schedule))
         .max(time.instant_of(round.min_draw_time) + still_after(&facts.schedule));
-    if facts.pending_timestamp.is_none() && now >= still_until {
+    if facts.pending == PendingTime::Unasked && now >= still_until {
         return Decision::AskPendingTime;
     }
     let why = match round.phase(carried) {
@@ -214,11 +254,14 @@ fn in_window(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
             wake: Some(retry_at),
         };
     }
-    if facts.ruled_out == Some(ActionKind::Draw) {
+    if facts.draw_hopeless {
         return Decision::Wait {
-            why: Why::RuledOutAtThisHead,
+            why: Why::NobodyPayable,
             wake: None,
         };
+    }
+    if facts.ruled_out == Some(ActionKind::Draw) {
+        return ruled_out(facts);
     }
     Decision::Act(ActionKind::Draw)
 }
@@ -244,13 +287,26 @@ fn overdue(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
             wake: Some(at),
         };
     }
-    if facts.ruled_out == Some(ActionKind::RefundExpired) {
-        return Decision::Wait {
-            why: Why::RuledOutAtThisHead,
-            wake: None,
+    if let Some(until) = facts.stuck_until {
+        return match until > now {
+            true => Decision::Wait {
+                why: Why::Stuck,
+                wake: Some(until),
+            },
+            false => Decision::Act(ActionKind::RefundExpired),
         };
     }
+    if facts.ruled_out == Some(ActionKind::RefundExpired) {
+        return ruled_out(facts);
+    }
     Decision::Act(ActionKind::RefundExpired)
+}
+
+fn ruled_out(facts: &Facts) -> Decision {
+    Decision::Wait {
+        why: Why::RuledOutAtThisHead,
+        wake: facts.ruled_out_until,
+    }
 }
 
 /// A standby leaves the first `standby_delay` after `due` to the first daemon.
@@ -260,7 +316,7 @@ fn stand_by(facts: &Facts, policy: &Policy, due: u64, now: Instant) -> Option<De
     }
     let own_turn = due.saturating_add(policy.standby_delay.as_secs());
     let time = facts.chain_time;
-    (time.at(now).max(next_block_time(facts)) < own_turn).then(|| Decision::Wait {
+    (time.at(now).max(facts.next_block_time(now)) < own_turn).then(|| Decision::Wait {
         why: Why::Standby,
         wake: Some(time.instant_of(own_turn)),
     })
@@ -279,7 +335,7 @@ fn retry_at(failures: Failures, policy: &Policy, now: Instant, closes: Instant) 
 
 fn empty_round(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
     let (round, time) = (facts.round, facts.chain_time);
-    let next = next_block_time(facts);
+    let next = facts.next_block_time(now);
     if time.head_timestamp > round.end_time || next > round.end_time {
         return Decision::Blocked(Trouble::DeadEmptyRound);
     }
@@ -307,19 +363,22 @@ fn empty_round(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
     if !facts.extensions_left {
         return Decision::Blocked(Trouble::TooManyExtensions);
     }
-    let reach_secs = config.betting_duration_secs.max(
-        config
-            .min_end_time_extension_secs
-            .saturating_add(EXTEND_SLACK_SECS),
-    );
+    let reach_secs = extension_secs(config, facts.extensions_of_round);
     let new_end_time = carried.saturating_add(reach_secs).max(round.end_time + 1);
     if matches!(facts.ruled_out, Some(ActionKind::Extend { .. })) {
-        return Decision::Wait {
-            why: Why::RuledOutAtThisHead,
-            wake: None,
-        };
+        return ruled_out(facts);
     }
     Decision::Act(ActionKind::Extend { new_end_time })
+}
+
+/// Each extension of a round is twice the last, up to a day: a round that nobody joins is kept alive for weeks.
+fn extension_secs(config: &ContractConfig, extended_before: u32) -> u64 {
+    let least = config
+        .min_end_time_extension_secs
+        .saturating_add(EXTEND_SLACK_SECS);
+    let first = config.betting_duration_secs.max(least);
+    let doubled = first.saturating_mul(1 << extended_before.min(32));
+    doubled.min(EXTENSION_SECS_MAX.max(first))
 }
 
 #[cfg(test)]
@@ -374,6 +433,10 @@ mod tests {
         }
     }
 
+    fn told(time: Option<u64>) -> PendingTime {
+        time.map_or(PendingTime::Unasked, PendingTime::Told)
+    }
+
     /// Decides on a head at `timestamp` that was seen `age` ago.
     fn check(
         round: &Round,
@@ -394,8 +457,12 @@ mod tests {
             draw_failures: Failures::default(),
             refund_failures: Failures::default(),
             extensions_left: true,
+            extensions_of_round: 0,
             ruled_out: None,
-            pending_timestamp: None,
+            ruled_out_until: None,
+            pending: PendingTime::Unasked,
+            draw_hopeless: false,
+            stuck_until: None,
             unanswered: None,
             unchecked_spent: false,
         };
@@ -432,6 +499,13 @@ mod tests {
                 why: Why::Unanswered,
                 ..
             } => "unanswered",
+            Decision::Wait {
+                why: Why::NobodyPayable,
+                ..
+            } => "nobody payable",
+            Decision::Wait {
+                why: Why::Stuck, ..
+            } => "stuck",
             Decision::DrawUnchecked => "unchecked",
             Decision::Wait {
                 why: Why::Standby, ..
@@ -510,7 +584,7 @@ mod tests {
                 &round(5),
                 MIN - 10,
                 Duration::from_secs(age),
-                |facts| facts.pending_timestamp = pending,
+                |facts| facts.pending = told(pending),
             ))
         };
         // Chain time carried forward reaches minDrawTime after 10 s; three blocks are 6 s.
@@ -520,6 +594,80 @@ mod tests {
         assert_eq!(at(16, Some(MIN)), "draw");
         assert_eq!(at(16, Some(MAX)), "draw");
         assert_eq!(at(16, Some(MAX + 1)), "closing");
+    }
+
+    #[test]
+    fn a_pending_block_that_is_just_the_latest_leaves_it_to_carried_time() {
+        for pending in [
+            PendingTime::Told(MIN - 10),
+            PendingTime::Told(7),
+            PendingTime::Unknown,
+        ] {
+            let at = |age: u64| {
+                let change = |facts: &mut Facts| facts.pending = pending;
+                name(check(&round(5), MIN - 10, Duration::from_secs(age), change))
+            };
+            assert_eq!(at(9), "before", "{pending:?}");
+            assert_eq!(at(10), "draw", "{pending:?}");
+            assert_eq!(at(10 + MAX - MIN), "draw", "{pending:?}");
+            assert_eq!(at(11 + MAX - MIN), "closing", "{pending:?}");
+        }
+    }
+
+    #[test]
+    fn no_block_time_makes_a_still_head_be_waited_for_longer_than_ten_seconds() {
+        for (mean, secs) in [
+            (None, 5.0),
+            (Some(0.25), 5.0),
+            (Some(2.0), 6.0),
+            (Some(12.0), 10.0),
+            (Some(1e9), 10.0),
+        ] {
+            let schedule = BlockSchedule {
+                mean_spacing_secs: mean,
+                min_spacing_secs: 0,
+            };
+            assert_eq!(
+                still_after(&schedule),
+                Duration::from_secs_f64(secs),
+                "{mean:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_draw_that_nobody_can_be_paid_by_waits_and_a_stuck_refund_comes_back() {
+        let hopeless = check(&round(5), MIN, Duration::ZERO, |facts| {
+            facts.draw_hopeless = true
+        });
+        assert_eq!(name(hopeless), "nobody payable");
+        let at = |age: u64| {
+            name(check(
+                &round(5),
+                MAX + 1,
+                Duration::from_secs(age),
+                |facts| {
+                    facts.stuck_until = Some(facts.chain_time.seen_at + Duration::from_secs(100));
+                    facts.ruled_out = Some(ActionKind::RefundExpired);
+                },
+            ))
+        };
+        assert_eq!((at(99), at(100)), ("stuck", "refund"));
+    }
+
+    #[test]
+    fn twenty_extensions_last_for_weeks() {
+        let lengths: Vec<u64> = (0..20)
+            .map(|before| extension_secs(&config(), before))
+            .collect();
+        assert_eq!(lengths[..4], [180, 360, 720, 1_440]);
+        assert_eq!(lengths[9], 86_400);
+        assert!(lengths.iter().sum::<u64>() > 7 * 86_400, "{lengths:?}");
+        let long = ContractConfig {
+            betting_duration_secs: 100_000,
+            ..config()
+        };
+        assert_eq!(extension_secs(&long, u32::MAX), 100_000);
     }
 
     #[test]
@@ -624,8 +772,12 @@ mod tests {
                 draw_failures: Failures::default(),
                 refund_failures: Failures::default(),
                 extensions_left: true,
+                extensions_of_round: 0,
                 ruled_out: None,
-                pending_timestamp: None,
+                ruled_out_until: None,
+                pending: PendingTime::Unasked,
+                draw_hopeless: false,
+                stuck_until: None,
                 unanswered: None,
                 unchecked_spent: false,
             };
@@ -675,10 +827,11 @@ mod tests {
         ) {
             let decision = check(&round(pot), head, Duration::from_secs(age), |facts| {
                 facts.schedule = schedule(spacing);
-                facts.pending_timestamp = pending;
+                facts.pending = told(pending);
                 facts.draw_failures.count = failures;
             });
-            let next = pending.map_or(head + spacing, |pending| pending.max(head));
+            let carried = (head + age).max(head + spacing);
+            let next = pending.map_or(head + spacing, |pending| if pending > head { pending } else { carried });
             match decision {
                 Decision::Act(ActionKind::Draw) => {
                     prop_assert!(pot > 0 && (MIN..=MAX).contains(&next) && head <= MAX && failures <= 3);

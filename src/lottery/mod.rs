@@ -12,6 +12,7 @@ pub mod fairness;
 pub mod history;
 pub mod operator_status;
 pub mod participants;
+pub mod payable;
 pub mod persistent;
 #[cfg(test)]
 pub mod play;
@@ -22,4 +23,5 @@ pub mod search;
 pub mod send_state;
 pub mod snapshot;
 pub mod state;
+pub mod watch;
 pub mod words;

@@ -6,13 +6,24 @@
 use std::time::{Duration, Instant};
 
 use crate::chain::fees::Fee;
-use crate::chain::types::BlockRef;
-use crate::chain::types::{H256, U256};
+use crate::chain::types::{cost_wei, BlockRef, H256, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::round::{Round, RoundState};
 
-/// An unmined transaction is replaced after this many blocks.
+/// An unmined transaction is replaced after this many blocks, where time allows.
 const REPLACE_AFTER_BLOCKS: u64 = 2;
+/// In a draw window the first replacements come quickly, each rests twice as long as the one before, up to this: some
+/// twenty fit into the usual window, and quick blocks do not drive the fee to its cap.
+const DRAW_BUMP_SECS_MAX: u64 = 12;
+/// Outside one they are further apart; a refund's distance doubles with each, since nothing is lost by its waiting.
+const BUMP_SECS_MIN: u64 = 10;
+const REFUND_BUMP_SECS_MAX: u64 = 120;
+/// An action is let go so many blocks after its round is over: no plausible reorg brings the round back.
+const OUTLIVES_ROUND_BLOCKS: u64 = 64;
+/// What a restart finds pending is given so many blocks before it is sent again or outbid.
+const FOUND_PATIENCE_BLOCKS: u64 = 6;
+/// More variants than any ladder of fees has; what is out is sent again from then on.
+const VARIANTS_MAX: usize = 100;
 
 /// One signed transaction of the action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +44,12 @@ pub struct Included {
     pub succeeded: bool,
     pub gas_used: u64,
     pub effective_gas_price_wei: U256,
+    pub l1_fee_wei: U256,
 }
 
 impl Included {
     pub fn cost_wei(&self) -> U256 {
-        self.effective_gas_price_wei
-            .saturating_mul(U256::from(self.gas_used))
+        cost_wei(self.gas_used, self.effective_gas_price_wei, self.l1_fee_wei)
     }
 }
 
@@ -49,16 +60,36 @@ pub struct SendState {
     /// Oldest first; never empty once begun.
     variants: Vec<Variant>,
     first_sent_at: Instant,
-    /// The head at which the newest variant was signed.
+    /// The head at which the newest variant was signed, and when that was.
     signed_at_block: u64,
+    signed_at: Instant,
+    /// How often the fee was raised.
+    bumps: u32,
     /// The newest head at which the newest variant was sent. A reorg makes a new head without a new height.
     sent_at_head: H256,
     /// Heads in a row at which the nonce was used up without a receipt of ours.
     used_up_heads: u32,
     /// A node took one of the variants. Until then whatever is pending at this nonce is not ours.
     accepted: bool,
+    /// A variant may have reached a pool: taken, or sent without an answer. What every node has refused was not.
+    maybe_out: bool,
     /// The newest variant was refused for its fee: something pending at this nonce offers more.
     outbid: bool,
+    /// It was found pending at a start: until this block it is left alone.
+    left_alone_until: Option<u64>,
+    /// The block at which the round was first seen to be over.
+    round_over_at: Option<u64>,
+}
+
+/// What is known of the receipts of all variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipts {
+    /// The canonical one.
+    Found(Included),
+    /// Nobody has one.
+    None,
+    /// They could not be read.
+    Unknown,
 }
 
 /// What one head shows.
@@ -68,10 +99,9 @@ pub struct HeadFacts<'a> {
     /// The earliest time the next block can have.
     pub next_block_time: u64,
     pub round: &'a Round,
-    /// The account's transaction count at this head.
-    pub latest_nonce: u64,
-    /// The canonical receipt among all variants, if any.
-    pub included: Option<Included>,
+    /// The account's transaction count at this head, where it could be read.
+    pub latest_nonce: Option<u64>,
+    pub receipts: Receipts,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +127,10 @@ pub enum Step {
     NonceTaken,
     /// A reorg gave an earlier nonce of the key back: ours would wait behind it for ever.
     NonceGap,
+    /// The nonce is used and the round is over, though no receipt can be read: the action has ended.
+    EndedUnseen,
+    /// The round is over and nothing of ours can be mined any more, or it is not worth waiting for.
+    LetGo,
 }
 
 impl SendState {
@@ -113,11 +147,42 @@ impl SendState {
             variants: vec![first],
             first_sent_at: now,
             signed_at_block: head.number,
+            signed_at: now,
+            bumps: 0,
             sent_at_head: head.hash,
             used_up_heads: 0,
             accepted: false,
+            maybe_out: false,
             outbid: false,
+            left_alone_until: None,
+            round_over_at: None,
         }
+    }
+
+    /// What was found pending at a start: a node holds it already.
+    pub fn found(
+        round_id: u64,
+        nonce: u64,
+        pending: Variant,
+        head: BlockRef,
+        now: Instant,
+    ) -> SendState {
+        SendState {
+            accepted: true,
+            maybe_out: true,
+            left_alone_until: Some(head.number + FOUND_PATIENCE_BLOCKS),
+            ..SendState::begin(round_id, nonce, pending, head, now)
+        }
+    }
+
+    /// The next round's action takes over the nonce that this one still holds.
+    pub fn pass_on(&mut self, round_id: u64, next: Variant, head: BlockRef, now: Instant) {
+        self.round_id = round_id;
+        self.first_sent_at = now;
+        self.round_over_at = None;
+        self.left_alone_until = None;
+        self.add(next, head, now);
+        self.bumps = 0;
     }
 
     pub fn newest(&self) -> Option<&Variant> {
@@ -146,10 +211,25 @@ impl SendState {
     }
 
     /// A new variant was signed at this head.
-    pub fn add(&mut self, variant: Variant, head: BlockRef) {
+    pub fn add(&mut self, variant: Variant, head: BlockRef, now: Instant) {
+        debug_assert!(
+            self.find(&variant.hash).is_none(),
+            "a variant is added twice"
+        );
         self.variants.push(variant);
+        self.bumps = self.bumps.saturating_add(1);
+        self.note_signing(head, now);
+    }
+
+    /// The time for a replacement has come, but it would equal what is out: the next one is due as late as after it.
+    pub fn note_signing(&mut self, head: BlockRef, now: Instant) {
         self.signed_at_block = head.number;
+        self.signed_at = now;
         self.sent_at_head = head.hash;
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.variants.len() >= VARIANTS_MAX
     }
 
     pub fn note_sent(&mut self, head: BlockRef) {
@@ -158,7 +238,13 @@ impl SendState {
 
     pub fn note_accepted(&mut self) {
         self.accepted = true;
+        self.maybe_out = true;
         self.outbid = false;
+    }
+
+    /// No node said no, and none said yes.
+    pub fn note_maybe_sent(&mut self) {
+        self.maybe_out = true;
     }
 
     pub fn note_outbid(&mut self) {
@@ -172,9 +258,9 @@ impl SendState {
     /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
     pub fn begin_again_after_reorg(&mut self, head: BlockRef, now: Instant) {
         self.first_sent_at = now;
-        self.signed_at_block = head.number;
-        self.sent_at_head = head.hash;
+        self.note_signing(head, now);
         self.used_up_heads = 0;
+        self.round_over_at = None;
     }
 
     /// A failed attempt was counted and its delay has passed: the time-out starts anew.
@@ -184,7 +270,8 @@ impl SendState {
 
     /// What to do at this head (or at a later look at the same head).
     pub fn step(&mut self, facts: &HeadFacts, rules: &Rules, now: Instant) -> Step {
-        if let Some(included) = facts.included {
+        let over_since = self.note_round(facts);
+        if let Receipts::Found(included) = facts.receipts {
             self.used_up_heads = 0;
             if !included.succeeded {
                 return Step::Reverted(included);
@@ -196,35 +283,65 @@ impl SendState {
                 Step::Wait
             };
         }
-        if facts.latest_nonce > self.nonce {
-            // Receipts may trail the count by a moment; only at a second head is the nonce really someone else's.
-            if facts.head.hash != self.sent_at_head {
-                self.used_up_heads += 1;
-                self.sent_at_head = facts.head.hash;
-            }
-            return if self.used_up_heads >= 2 {
-                Step::NonceTaken
-            } else {
-                Step::Wait
-            };
+        let outlived = over_since
+            .is_some_and(|since| facts.head.number >= since.saturating_add(OUTLIVES_ROUND_BLOCKS));
+        if outlived {
+            return Step::LetGo;
+        }
+        let Some(latest_nonce) = facts.latest_nonce else {
+            return Step::Wait;
+        };
+        if latest_nonce > self.nonce {
+            return self.step_used_up(facts, over_since.is_some());
         }
         self.used_up_heads = 0;
-        match self.newest().map(|variant| variant.kind) {
-            // A forced refund is never let go of while it could hit a later round.
-            Some(kind) if facts.latest_nonce < self.nonce && kind != ActionKind::RefundForced => {
-                Step::NonceGap
-            }
-            Some(kind) => self.step_pending(kind, facts, rules, now),
-            None => Step::NonceTaken,
+        let Some(kind) = self.newest().map(|variant| variant.kind) else {
+            return Step::LetGo;
+        };
+        // A forced refund is not let go of so soon while it could hit a later round.
+        if latest_nonce < self.nonce && kind != ActionKind::RefundForced {
+            return Step::NonceGap;
+        }
+        self.step_pending(kind, facts, rules, now)
+    }
+
+    /// Takes down whether the round is over; since which block it has been.
+    fn note_round(&mut self, facts: &HeadFacts) -> Option<u64> {
+        self.round_over_at = match self.is_over(facts.round) {
+            true => self.round_over_at.or(Some(facts.head.number)),
+            false => None,
+        };
+        self.round_over_at
+    }
+
+    fn is_over(&self, round: &Round) -> bool {
+        round.round_id != self.round_id || round.state != RoundState::Betting
+    }
+
+    /// The nonce is used, and no receipt of ours was found.
+    fn step_used_up(&mut self, facts: &HeadFacts, is_over: bool) -> Step {
+        // Receipts may trail the count by a moment; only at a second head is the nonce really someone else's.
+        if facts.head.hash != self.sent_at_head {
+            self.used_up_heads += 1;
+            self.sent_at_head = facts.head.hash;
+        }
+        match facts.receipts {
+            _ if self.used_up_heads < 2 => Step::Wait,
+            Receipts::Unknown if is_over => Step::EndedUnseen,
+            _ => Step::NonceTaken,
         }
     }
 
     /// What the round's own times demand of a pending action: None while it may still be mined as it is.
     pub fn at_window(&self, round: &Round, timestamp: u64, next_block_time: u64) -> Option<Step> {
         let kind = self.newest()?.kind;
-        let round_over = round.round_id != self.round_id || round.state != RoundState::Betting;
-        if round_over && kind != ActionKind::Cancel {
-            return Some(Step::Replace(ActionKind::Cancel));
+        if self.is_over(round) {
+            if !self.maybe_out {
+                return Some(Step::LetGo);
+            }
+            if kind != ActionKind::Cancel {
+                return Some(Step::Replace(ActionKind::Cancel));
+            }
         }
         if kind == ActionKind::Draw && next_block_time > round.max_draw_time {
             // Closed to draws: nothing of ours is sent again, and once a head is past the window the refund takes over.
@@ -253,14 +370,36 @@ impl SendState {
         if now.saturating_duration_since(self.first_sent_at) >= rules.tx_timeout {
             return Step::TimedOut;
         }
+        let left_alone = self.left_alone_until;
+        if left_alone.is_some_and(|until| facts.head.number < until) {
+            return Step::Wait;
+        }
         let patience = if self.outbid { 1 } else { REPLACE_AFTER_BLOCKS };
-        if facts.head.number >= self.signed_at_block.saturating_add(patience) {
+        let is_due = facts.head.number >= self.signed_at_block.saturating_add(patience);
+        let rested = now.saturating_duration_since(self.signed_at);
+        if is_due && rested >= self.rest_between_bumps(kind) && !self.is_full() {
             return Step::Replace(kind);
         }
         if new_head {
             Step::Rebroadcast
         } else {
             Step::Wait
+        }
+    }
+
+    /// How long after a signature the next one may come.
+    fn rest_between_bumps(&self, kind: ActionKind) -> Duration {
+        let secs = match kind {
+            ActionKind::Draw => (1 << self.bumps.min(8)).min(DRAW_BUMP_SECS_MAX),
+            ActionKind::RefundExpired | ActionKind::RefundForced => {
+                (BUMP_SECS_MIN << self.bumps.min(8)).min(REFUND_BUMP_SECS_MAX)
+            }
+            ActionKind::Extend { .. } | ActionKind::Cancel => BUMP_SECS_MIN,
+        };
+        // What offers less than a pending transaction of another is not in any pool, so nothing is raised by waiting.
+        match self.outbid {
+            true => Duration::ZERO,
+            false => Duration::from_secs(secs),
         }
     }
 }
@@ -319,6 +458,7 @@ mod tests {
             succeeded,
             gas_used: 1,
             effective_gas_price_wei: U256::one(),
+            l1_fee_wei: U256::zero(),
         }
     }
 
@@ -344,8 +484,8 @@ mod tests {
                 head: head(number, timestamp),
                 next_block_time: timestamp + 2,
                 round: &self.round,
-                latest_nonce: 5,
-                included: None,
+                latest_nonce: Some(5),
+                receipts: Receipts::None,
             };
             change(&mut facts);
             self.state
@@ -361,7 +501,8 @@ mod tests {
         draw.state.note_sent(head(11, 102));
         assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
         assert_eq!(draw.at(12, 104, |_| {}), Step::Replace(ActionKind::Draw));
-        draw.state.add(variant(ActionKind::Draw, 2), head(12, 104));
+        draw.state
+            .add(variant(ActionKind::Draw, 2), head(12, 104), draw.start);
         assert_eq!(draw.at(13, 106, |_| {}), Step::Rebroadcast);
         assert_eq!(draw.state.hashes().len(), 2);
     }
@@ -372,7 +513,8 @@ mod tests {
         draw.state.note_outbid();
         assert_eq!(draw.at(10, 100, |_| {}), Step::Wait);
         assert_eq!(draw.at(11, 102, |_| {}), Step::Replace(ActionKind::Draw));
-        draw.state.add(variant(ActionKind::Draw, 2), head(11, 102));
+        draw.state
+            .add(variant(ActionKind::Draw, 2), head(11, 102), draw.start);
         assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
         draw.state.note_accepted();
         assert_eq!(draw.at(12, 104, |_| {}), Step::Rebroadcast);
@@ -388,8 +530,8 @@ mod tests {
             head: head(21, 102),
             next_block_time: 104,
             round: &round,
-            latest_nonce: 5,
-            included: None,
+            latest_nonce: Some(5),
+            receipts: Receipts::None,
         };
         assert_eq!(draw.state.step(&facts, &RULES, later), Step::Rebroadcast);
         assert_eq!(draw.state.variants().len(), 1);
@@ -408,10 +550,11 @@ mod tests {
                 head: head(number, 100 + number),
                 next_block_time: 102 + number,
                 round: &round,
-                latest_nonce: if included.is_none() { 5 } else { 6 },
-                included,
+                latest_nonce: Some(if included.is_none() { 5 } else { 6 }),
+                receipts: included.map_or(Receipts::None, Receipts::Found),
             };
-            draw.state.step(&facts, &deep, draw.start)
+            let now = draw.start + Duration::from_secs(number - 10);
+            draw.state.step(&facts, &deep, now)
         };
         assert_eq!(at(11, Some(included(11, true))), Step::Wait);
         assert_eq!(at(12, None), Step::Replace(ActionKind::Draw));
@@ -447,6 +590,7 @@ mod tests {
             ActionKind::RefundExpired,
         ] {
             let mut action = pending(kind);
+            action.state.note_maybe_sent();
             action.round.round_id = 4;
             assert_eq!(
                 action.at(11, 150, |_| {}),
@@ -455,6 +599,7 @@ mod tests {
             );
         }
         let mut cancel = pending(ActionKind::Cancel);
+        cancel.state.note_accepted();
         cancel.round.round_id = 4;
         assert_eq!(cancel.at(11, 150, |_| {}), Step::Rebroadcast);
         let mut late = pending(ActionKind::Extend { new_end_time: 500 });
@@ -465,7 +610,7 @@ mod tests {
     #[test]
     fn a_foreign_transaction_with_our_nonce_is_believed_at_the_second_head() {
         let mut draw = pending(ActionKind::Draw);
-        let taken = |facts: &mut HeadFacts| facts.latest_nonce = 6;
+        let taken = |facts: &mut HeadFacts| facts.latest_nonce = Some(6);
         assert_eq!(draw.at(10, 100, taken), Step::Wait);
         assert_eq!(draw.at(11, 102, taken), Step::Wait);
         assert_eq!(draw.at(11, 102, taken), Step::Wait);
@@ -475,8 +620,125 @@ mod tests {
     #[test]
     fn a_nonce_that_a_reorg_gave_back_leaves_no_gap() {
         let mut draw = pending(ActionKind::Draw);
-        let step = draw.at(11, 102, |facts| facts.latest_nonce = 4);
+        let step = draw.at(11, 102, |facts| facts.latest_nonce = Some(4));
         assert_eq!(step, Step::NonceGap);
+    }
+
+    #[test]
+    fn what_no_node_took_is_let_go_when_its_round_is_over() {
+        for kind in [
+            ActionKind::Draw,
+            ActionKind::RefundForced,
+            ActionKind::Cancel,
+        ] {
+            let mut action = pending(kind);
+            action.round.round_id = 4;
+            assert_eq!(action.at(11, 150, |_| {}), Step::LetGo, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn no_action_outlives_its_round_by_more_than_a_plausible_reorg() {
+        let mut cancel = pending(ActionKind::Cancel);
+        cancel.state.note_accepted();
+        cancel.round.round_id = 4;
+        assert_eq!(cancel.at(11, 150, |_| {}), Step::Rebroadcast);
+        assert_ne!(cancel.at(74, 276, |_| {}), Step::LetGo);
+        assert_eq!(cancel.at(75, 278, |_| {}), Step::LetGo);
+        // Not even when nobody tells anything.
+        let silent = |facts: &mut HeadFacts| {
+            (facts.latest_nonce, facts.receipts) = (None, Receipts::Unknown);
+        };
+        assert_eq!(cancel.at(74, 276, silent), Step::Wait);
+        assert_eq!(cancel.at(75, 278, silent), Step::LetGo);
+        // A round that a reorg brought back has not been over.
+        cancel.round.round_id = 3;
+        cancel.at(76, 150, |_| {});
+        cancel.round.round_id = 4;
+        assert_ne!(cancel.at(77, 280, |_| {}), Step::LetGo);
+    }
+
+    #[test]
+    fn without_receipts_the_nonce_and_the_round_tell_that_it_has_ended() {
+        let unread = |facts: &mut HeadFacts| {
+            (facts.latest_nonce, facts.receipts) = (Some(6), Receipts::Unknown);
+        };
+        let mut draw = pending(ActionKind::Draw);
+        draw.round.round_id = 4;
+        assert_eq!(draw.at(11, 102, unread), Step::Wait);
+        assert_eq!(draw.at(12, 104, unread), Step::EndedUnseen);
+        // The round runs on: whatever took the nonce, it did not end the round.
+        let mut draw = pending(ActionKind::Draw);
+        assert_eq!(draw.at(11, 102, unread), Step::Wait);
+        assert_eq!(draw.at(12, 104, unread), Step::NonceTaken);
+    }
+
+    #[test]
+    fn replacements_keep_a_distance_in_time() {
+        let at = |action: &mut Pending, number: u64, millis: u64| {
+            let facts = HeadFacts {
+                head: head(number, 150),
+                next_block_time: 150,
+                round: &action.round,
+                latest_nonce: Some(5),
+                receipts: Receipts::None,
+            };
+            let now = action.start + Duration::from_millis(millis);
+            action.state.step(&facts, &RULES, now)
+        };
+        // Four blocks a second.
+        let mut draw = pending(ActionKind::Draw);
+        assert_eq!(at(&mut draw, 13, 999), Step::Rebroadcast);
+        assert_eq!(at(&mut draw, 13, 1_000), Step::Replace(ActionKind::Draw));
+        // A refund waits 10 s, then 20, 40, 80, and never more than 120.
+        let mut refund = pending(ActionKind::RefundForced);
+        let mut signed_at_ms = 0;
+        for (bump, rest_ms) in [10_000, 20_000, 40_000, 80_000, 120_000, 120_000]
+            .iter()
+            .enumerate()
+        {
+            let number = 20 + 10 * bump as u64;
+            refund
+                .state
+                .begin_again(refund.start + Duration::from_millis(signed_at_ms));
+            let due_ms = signed_at_ms + rest_ms;
+            assert_eq!(at(&mut refund, number, due_ms - 1), Step::Rebroadcast);
+            let kind = ActionKind::RefundForced;
+            assert_eq!(at(&mut refund, number, due_ms), Step::Replace(kind));
+            let now = refund.start + Duration::from_millis(due_ms);
+            refund
+                .state
+                .add(variant(kind, 100 + bump as u64), head(number, 150), now);
+            signed_at_ms = due_ms;
+        }
+    }
+
+    #[test]
+    fn what_a_restart_finds_pending_is_left_alone_for_six_blocks() {
+        let start = Instant::now();
+        let state = SendState::found(3, 5, variant(ActionKind::Draw, 1), head(10, 100), start);
+        let mut found = Pending {
+            state,
+            round: round(),
+            start,
+        };
+        assert_eq!(found.at(15, 110, |_| {}), Step::Wait);
+        assert_eq!(found.at(16, 112, |_| {}), Step::Replace(ActionKind::Draw));
+        // Its round's end takes it back at once.
+        let state = SendState::found(
+            3,
+            5,
+            variant(ActionKind::RefundForced, 1),
+            head(10, 100),
+            start,
+        );
+        let mut found = Pending {
+            state,
+            round: round(),
+            start,
+        };
+        found.round.round_id = 4;
+        assert_eq!(found.at(11, 102, |_| {}), Step::Replace(ActionKind::Cancel));
     }
 
     #[test]
@@ -494,8 +756,8 @@ mod tests {
             head: head(11, 102),
             next_block_time: 104,
             round: &round,
-            latest_nonce: 5,
-            included: None,
+            latest_nonce: Some(5),
+            receipts: Receipts::None,
         };
         let at = |state: &mut SendState, secs| {
             state.step(&facts, &RULES, draw.start + Duration::from_secs(secs))

@@ -346,10 +346,12 @@ fn out_of_reach(round_id: u64, block_number: u64) -> FinishedRound {
 pub fn alert() -> Alert {
     Alert {
         id: "alert-9999000-1".to_owned(),
-        code: "draw_failed",
+        code: AlertCode::ActionFailed,
+        subject: Subject::Round(6),
         severity: Severity::Critical,
+        state: AlertState::Firing,
         message: "the draw of round 6 failed".to_owned(),
-        round_id: Some(6),
+        since_unix_ms: 9_999_000,
         unix_ms: 9_999_000,
     }
 }

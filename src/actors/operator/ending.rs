@@ -5,10 +5,12 @@ use std::time::Instant;
 use crate::actors::operator::flight::Landed;
 use crate::actors::operator::moment::Moment;
 use crate::actors::operator::Operator;
-use crate::chain::types::Address;
+use crate::actors::sender::RevertCause;
+use crate::chain::types::{Address, U256};
 use crate::lottery::action::{ActionKind, ActionState};
-use crate::lottery::alert::Severity;
+use crate::lottery::alert::{AlertCode, Severity};
 use crate::lottery::decision::Failures;
+use crate::lottery::payable::Found;
 use crate::lottery::proof::{self, Inputs, NumberSource, RandomnessSource};
 use crate::lottery::round::RoundState;
 use crate::lottery::send_state::Included;
@@ -30,7 +32,7 @@ impl Operator {
         flight.record.block_number = Some(included.block_number);
         flight.record.gas_used = Some(included.gas_used);
         let cost_wei = included.cost_wei();
-        self.spending.note_spent(cost_wei, now);
+        self.spending.note_spent(included.hash, cost_wei, now);
         self.reporter.count_mined(kind, outcome, cost_wei);
         Some(kind)
     }
@@ -58,9 +60,9 @@ impl Operator {
             ActionKind::Extend { .. } | ActionKind::Cancel => {}
         }
         // Until the store has the block that ended the round, the same action must not be thought due again.
-        self.round.ruled_out = Some((moment.head.hash, kind));
-        self.reporter.alerts.clear("action_failed");
-        self.reporter.alerts.clear("action_blocked");
+        self.round.rule_out(moment.head, kind, None);
+        self.reporter.alerts.clear(AlertCode::ActionFailed);
+        self.reporter.alerts.clear(AlertCode::ActionBlocked);
         let ends_round = matches!(
             kind,
             ActionKind::Draw | ActionKind::RefundExpired | ActionKind::RefundForced
@@ -70,68 +72,95 @@ impl Operator {
         }
     }
 
+    /// Mined and reverted. What the contract said is asked before anyone is accused.
     pub(super) fn reverted(&mut self, included: Included, moment: &Moment) {
         let Some(kind) = self.note_mined(&included, "reverted", moment.now) else {
             return;
         };
-        let Some(flight) = &self.flight else { return };
+        let (Some(flight), Some(sender)) = (&self.flight, &self.sender) else {
+            return;
+        };
         let round = &moment.round;
-        let out_of_gas = flight
-            .state
-            .gas_limit_of(&included.hash)
-            .is_some_and(|limit| included.gas_used >= limit);
         let still_running =
             round.round_id == flight.record.round_id && round.state == RoundState::Betting;
+        let gas_limit = flight.state.gas_limit_of(&included.hash);
+        let cause = match still_running {
+            true => sender.revert_cause(kind, &included, gas_limit, round),
+            false => RevertCause::RoundOver,
+        };
         let text = format!(
-            "{} of round {} reverted in block {} ({} gas{}, {:#x})",
+            "{} of round {} reverted in block {} ({} gas, {:#x}): {cause}",
             kind.label(),
             flight.record.round_id,
             included.block_number,
             included.gas_used,
-            if out_of_gas { ", all there was" } else { "" },
             included.hash
         );
-        if kind == ActionKind::Draw && still_running && !out_of_gas {
-            // The prize could not be paid in that block; another block picks another winner. No failure of ours.
-            let who = match self.drawn_in(&included, moment) {
-                Some(player) => format!("{player:#x} was drawn and cannot be paid"),
-                None => "a player cannot be paid".to_owned(),
-            };
-            let told = format!("{text}: {who}; another block may pick another winner");
-            log::warn!("{told}");
-            self.reporter
-                .alert("unpayable_player", Severity::Critical, round.round_id, told);
-            let cost_wei = included.cost_wei();
-            self.round.unpayable_wei = self.round.unpayable_wei.saturating_add(cost_wei);
-        } else if still_running {
-            self.note_failure(kind, moment.now, &text);
-            self.round.ruled_out = Some((moment.head.hash, kind));
-        } else {
-            log::warn!("{text}: the round is over");
+        match cause {
+            RevertCause::RoundOver | RevertCause::Timing(_) => {
+                log::warn!("{text}");
+                self.round.rule_out(moment.head, kind, None);
+            }
+            RevertCause::Unnamed { .. } if kind == ActionKind::Draw => {
+                self.draw_reverted_unnamed(&included, cause, &text, moment);
+            }
+            _ => {
+                self.note_failure(kind, moment.now, &text);
+                self.round.rule_out(moment.head, kind, None);
+            }
         }
         self.end_flight(ActionState::Failed, Some(text));
     }
 
-    /// Whom a draw in that block picked, as the contract computes it.
-    fn drawn_in(&self, included: &Included, moment: &Moment) -> Option<Address> {
-        let header = self.sender.as_ref()?.block(included.block_hash)?;
+    /// The prize could not be paid in that block, most likely; another block picks another winner, so it is no failure of
+    /// ours. Only who was drawn and takes nothing is named.
+    fn draw_reverted_unnamed(
+        &mut self,
+        included: &Included,
+        cause: RevertCause,
+        text: &str,
+        moment: &Moment,
+    ) {
+        log::warn!("{text}; another block may pick another winner");
+        let cost_wei = included.cost_wei();
+        self.round.unpayable_wei = self.round.unpayable_wei.saturating_add(cost_wei);
+        self.round.unpayable_draws += 1;
+        let Some(sender) = &self.sender else { return };
+        if let Some((player, prize_wei)) = self.drawn_in(included, moment) {
+            let is_empty = cause == RevertCause::Unnamed { is_empty: true };
+            let probed = sender.probe(vec![(player, prize_wei)], moment.head);
+            let found = probed.first().map_or(Found::Unknown, |(_, found)| *found);
+            let found = match found {
+                Found::Unknown if is_empty => Found::Unpayable,
+                found => found,
+            };
+            self.round.payability.note(player, found, moment.now);
+        }
+        self.tell_of_unpayable(moment);
+    }
+
+    /// Whom a draw in that block picked, as the contract computes it, and the pot, of which the prize is nearly all.
+    fn drawn_in(&self, included: &Included, moment: &Moment) -> Option<(Address, U256)> {
+        let sender = self.sender.as_ref()?;
+        let seen = sender.opcodes(included.block_number, included.block_hash)?;
         let (snapshot, round) = (&moment.snapshot, &moment.round);
         if snapshot.participants.total_amount_wei() != round.total_pot_wei {
             return None;
         }
         let seed = Inputs {
-            timestamp: header.timestamp,
-            prevrandao: header.mix_hash?,
-            prevrandao_source: RandomnessSource::MixHash,
-            number: header.number,
-            number_source: NumberSource::Number,
+            timestamp: seen.timestamp,
+            prevrandao: seen.prevrandao,
+            prevrandao_source: RandomnessSource::Opcode,
+            number: seen.number,
+            number_source: NumberSource::Opcode,
         }
         .seed(round.round_id, round.total_pot_wei);
         let totals = snapshot
             .participants
             .in_bet_order()
             .map(|participant| (participant.address, participant.total_amount_wei));
-        proof::winner_among(seed, round.total_pot_wei, totals)
+        let player = proof::winner_among(seed, round.total_pot_wei, totals)?;
+        Some((player, round.total_pot_wei))
     }
 
     pub(super) fn note_failure(&mut self, kind: ActionKind, now: Instant, text: &str) {
@@ -141,10 +170,9 @@ impl Operator {
         };
         failures.count += 1;
         failures.last_at = Some(now);
-        self.reporter.status.consecutive_draw_failures = self.round.draw_failures.count;
         log::error!("{text}");
         self.reporter.alert(
-            "action_failed",
+            AlertCode::ActionFailed,
             Severity::Critical,
             self.round.round_id,
             text.to_owned(),

@@ -11,9 +11,9 @@ use crate::base::thread::panic_point;
 use crate::chain::error::NodeError;
 use crate::chain::types::{BlockRef, H256};
 use crate::lottery::action::{ActionKind, ActionRecord, ActionState, InFlight};
-use crate::lottery::alert::Severity;
+use crate::lottery::alert::{AlertCode, Severity};
 use crate::lottery::round::RoundState;
-use crate::lottery::send_state::{HeadFacts, Included, SendState, Step};
+use crate::lottery::send_state::{HeadFacts, Included, Receipts, SendState, Step};
 
 /// A head already looked at is looked at again this soon while a transaction is out: receipts can trail the head.
 pub(super) const FLIGHT_LOOK: Duration = Duration::from_millis(1_500);
@@ -84,7 +84,14 @@ impl Flight {
         (hash == head.hash && now < again).then_some(again)
     }
 
-    fn label(&self) -> String {
+    /// Another action has taken over its nonce.
+    pub(super) fn begin_again(&mut self, moment: &Moment) {
+        self.looked = Some((moment.head.hash, moment.now));
+        self.paused_until = None;
+        self.told = None;
+    }
+
+    pub(super) fn label(&self) -> String {
         format!(
             "{} of round {}",
             self.record.kind.label(),
@@ -108,20 +115,14 @@ impl Operator {
             return again;
         }
         flight.looked = Some((moment.head.hash, moment.now));
-        let seen = match sender.look(&flight.state) {
-            Ok(seen) => seen,
-            Err(error) => {
-                log::warn!("receipts cannot be read: {error}");
-                return moment.now + FLIGHT_LOOK;
-            }
-        };
+        let seen = sender.look(&flight.state, moment.head);
         panic_point("operator-looked");
         let facts = HeadFacts {
             head: moment.head,
             next_block_time: moment.next_block_time,
             round: &moment.round,
             latest_nonce: seen.latest_nonce,
-            included: seen.included,
+            receipts: seen.receipts,
         };
         let step = flight.state.step(&facts, &self.settings.rules, moment.now);
         self.take_step(step, moment);
@@ -151,6 +152,19 @@ impl Operator {
             }
             Step::Done(included) => self.done(included, moment),
             Step::Reverted(included) => self.reverted(included, moment),
+            Step::EndedUnseen => {
+                let nonce = flight.state.nonce;
+                let text = format!(
+                    "the round is over and nonce {nonce} is used, but no receipt can be read"
+                );
+                log::warn!("{}: {text}", flight.label());
+                self.end_flight(ActionState::Done, Some(text));
+            }
+            Step::LetGo => {
+                let text = "let go: its round is over, and nothing of it was mined".to_owned();
+                log::warn!("{}: {text}", flight.label());
+                self.end_flight(ActionState::Failed, Some(text));
+            }
             Step::NonceTaken | Step::NonceGap => {
                 let what = match step {
                     Step::NonceGap => "a reorg gave back a nonce before",
@@ -180,10 +194,13 @@ impl Operator {
         let (Some(flight), Some(sender)) = (&mut self.flight, &mut self.sender) else {
             return;
         };
-        let outcome = sender.broadcast(&mut flight.state, moment.head, &moment.round);
+        let outcome = sender.broadcast(&mut flight.state, moment.head, &moment.round, moment.now);
         panic_point("operator-sent");
         flight.state.note_sent(moment.head);
         let label = flight.label();
+        if outcome == Broadcast::Accepted {
+            self.reporter.alerts.clear(AlertCode::ActionBlocked);
+        }
         flight.record.error = match outcome {
             Broadcast::Accepted => None,
             Broadcast::MaybeSent(why) => {
@@ -194,14 +211,15 @@ impl Operator {
             Broadcast::Rejected(NodeError::NonceTooLow, _) => None,
             Broadcast::Rejected(class, why) => {
                 log::warn!("{label} was refused: {why}");
-                if matches!(class, NodeError::InsufficientFunds | NodeError::FatalConfig) {
-                    let round_id = flight.record.round_id;
-                    self.reporter.alert(
-                        "transaction_refused",
-                        Severity::Critical,
-                        round_id,
-                        why.clone(),
-                    );
+                let is_blocking = matches!(
+                    class,
+                    NodeError::InsufficientFunds | NodeError::GasAllowance | NodeError::FatalConfig
+                );
+                if is_blocking {
+                    let (code, round_id) = (AlertCode::ActionBlocked, flight.record.round_id);
+                    let told = format!("{label} is refused: {class:?}");
+                    self.reporter
+                        .alert(code, Severity::Critical, round_id, told);
                 }
                 Some(why)
             }
@@ -217,15 +235,15 @@ impl Operator {
             let text =
                 "max_spend_ether_per_day is reached: fees are not raised any more".to_owned();
             self.reporter.alert(
-                "spend_limit",
+                AlertCode::SpendLimit,
                 Severity::Critical,
                 moment.round.round_id,
                 text,
             );
             return self.broadcast(moment);
         }
-        match sender.replacement(&flight.state, kind, &moment.round) {
-            Ok((variant, _)) => {
+        match sender.replacement(&flight.state, kind, &moment.round, moment.head) {
+            Ok(Some(variant)) => {
                 if !same {
                     log::warn!(
                         "{} is replaced by {} at nonce {}",
@@ -236,12 +254,22 @@ impl Operator {
                     flight.record.kind = kind;
                     flight.paused_until = None;
                 }
-                flight.state.add(variant, moment.head);
+                flight.state.add(variant, moment.head, moment.now);
                 panic_point("operator-replaced");
+                self.broadcast(moment);
+            }
+            Ok(None) => {
+                flight.state.note_signing(moment.head, moment.now);
                 self.broadcast(moment);
             }
             Err(problem) => {
                 log::warn!("no replacement at nonce {}: {problem}", flight.state.nonce);
+                if problem.is_blocking() {
+                    let (code, round_id) = (AlertCode::ActionBlocked, moment.round.round_id);
+                    let told = format!("{} of round {round_id}: {problem}", kind.label());
+                    self.reporter
+                        .alert(code, Severity::Critical, round_id, told);
+                }
                 if same {
                     self.broadcast(moment);
                 }
@@ -279,7 +307,11 @@ impl Operator {
         }
         // The round runs: after a reorg, or because the store has not come to the block that ended it.
         let sender = self.sender.as_ref()?;
-        if !matches!(sender.look(&landed.flight.state), Ok(seen) if seen.included.is_none()) {
+        let seen = sender.look(&landed.flight.state, head);
+        let is_open = seen
+            .latest_nonce
+            .is_some_and(|latest| latest <= landed.flight.state.nonce);
+        if !(is_open || seen.receipts == Receipts::None) {
             return Some(moment.now + FLIGHT_LOOK);
         }
         let Landed { flight, .. } = self.landed.take()?;

@@ -4,10 +4,16 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::chain::types::{BlockRef, H256, U256};
-use crate::lottery::action::ActionKind;
-use crate::lottery::decision::{Failures, Unanswered};
+use crate::lottery::action::{ActionKind, ActionRecord};
+use crate::lottery::decision::{Failures, PendingTime, Unanswered};
+use crate::lottery::payable::Payability;
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// What a node said of its pending block is asked again after this long, while the head stands.
+const PENDING_FOR: Duration = Duration::from_secs(5);
+/// A refund that a player makes impossible is tried again after this long, and each time twice as late.
+const STUCK_AGAIN_MIN: Duration = Duration::from_secs(45);
+const STUCK_AGAIN_MAX: Duration = Duration::from_secs(3_600);
 
 /// Of the running round.
 #[derive(Debug, Default)]
@@ -15,10 +21,17 @@ pub(super) struct RoundMemory {
     pub(super) round_id: u64,
     pub(super) draw_failures: Failures,
     pub(super) refund_failures: Failures,
-    /// At that head, that action was ruled out.
-    pub(super) ruled_out: Option<(H256, ActionKind)>,
-    /// At that head, the node gave its pending block this time.
-    pub(super) pending_time: Option<(H256, u64)>,
+    pub(super) ruled_out: Option<RuledOut>,
+    pending: Option<Pending>,
+    /// The action that was refused last, and how often in a row for the same reason.
+    pub(super) refusal: Option<Refusal>,
+    /// The refund cannot pass, since a player cannot be paid.
+    pub(super) stuck: Option<Stuck>,
+    /// Who among the bettors was found to be unpayable.
+    pub(super) payability: Payability,
+    pub(super) probed_at: Option<Instant>,
+    /// Draws that reverted because a player could not be paid: no failures of ours, but they are counted.
+    pub(super) unpayable_draws: u32,
     /// No endpoint answers.
     pub(super) unanswered: Option<Unanswered>,
     /// The one draw that may go unchecked was tried.
@@ -27,7 +40,8 @@ pub(super) struct RoundMemory {
     pub(super) unpayable_wei: U256,
     /// Since this block, the same transaction of this key was seen pending without being ours.
     pub(super) twin_since: Option<u64>,
-    pub(super) rehearsed: bool,
+    /// When everything that a draw needs was last looked at, and whether something was missing.
+    pub(super) rehearsed: Option<(Instant, bool)>,
 }
 
 impl RoundMemory {
@@ -38,27 +52,95 @@ impl RoundMemory {
         }
     }
 
-    pub(super) fn pending_time_at(&self, head: BlockRef) -> Option<u64> {
-        let at_this_head = self.pending_time.filter(|(at, _)| *at == head.hash);
-        at_this_head.map(|(_, time)| time)
+    /// What a node said of the next block's time at this head, while that is fresh.
+    pub(super) fn pending_at(&self, head: BlockRef, now: Instant) -> PendingTime {
+        let is_fresh = |pending: &Pending| {
+            let age = now.saturating_duration_since(pending.asked_at);
+            pending.head == head.hash && age < PENDING_FOR
+        };
+        let fresh = self.pending.filter(is_fresh);
+        fresh.map_or(PendingTime::Unasked, |pending| pending.time)
     }
 
-    pub(super) fn ruled_out_at(&self, head: BlockRef) -> Option<ActionKind> {
-        let at_this_head = self.ruled_out.filter(|(at, _)| *at == head.hash);
-        at_this_head.map(|(_, kind)| kind)
+    pub(super) fn note_pending(&mut self, head: BlockRef, time: PendingTime, asked_at: Instant) {
+        self.pending = Some(Pending {
+            head: head.hash,
+            time,
+            asked_at,
+        });
     }
+
+    pub(super) fn forget_pending(&mut self) {
+        self.pending = None;
+    }
+
+    /// What was ruled out at this head, and until when where that may change while the head stands.
+    pub(super) fn ruled_out_at(&self, head: BlockRef, now: Instant) -> Option<RuledOut> {
+        self.ruled_out
+            .filter(|it| it.head == head.hash && it.until.is_none_or(|until| until > now))
+    }
+
+    pub(super) fn rule_out(&mut self, head: BlockRef, kind: ActionKind, until: Option<Instant>) {
+        let head = head.hash;
+        self.ruled_out = Some(RuledOut { head, kind, until });
+    }
+
+    /// The refund was found to be impossible once more: each time the next try comes twice as late.
+    pub(super) fn note_stuck(&mut self, reason: String, now: Instant) {
+        let tries = self.stuck.as_ref().map_or(0, |stuck| stuck.tries) + 1;
+        let wait = STUCK_AGAIN_MIN.saturating_mul(1 << (tries - 1).min(16));
+        self.stuck = Some(Stuck {
+            reason,
+            tries,
+            again_at: now + wait.min(STUCK_AGAIN_MAX),
+        });
+    }
+}
+
+/// An action is not tried again at that head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RuledOut {
+    head: H256,
+    pub(super) kind: ActionKind,
+    pub(super) until: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    head: H256,
+    time: PendingTime,
+    asked_at: Instant,
+}
+
+/// Why an action was refused, and its record, which serves all tries that were refused alike.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) kind: ActionKind,
+    pub(super) reason: String,
+    pub(super) tries: u32,
+    pub(super) record: ActionRecord,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Stuck {
+    pub(super) reason: String,
+    pub(super) tries: u32,
+    pub(super) again_at: Instant,
 }
 
 /// What was spent on gas, and how often an empty round was extended, in the last day.
 #[derive(Debug, Default)]
 pub(super) struct Spending {
-    spent: VecDeque<(Instant, U256)>,
+    spent: VecDeque<Spent>,
     extended_at: VecDeque<Instant>,
 }
 
 impl Spending {
-    pub(super) fn note_spent(&mut self, wei: U256, at: Instant) {
-        self.spent.push_back((at, wei));
+    /// What a transaction cost; one that is known already is not counted again.
+    pub(super) fn note_spent(&mut self, hash: H256, wei: U256, at: Instant) {
+        if self.spent.iter().all(|spent| spent.hash != hash) {
+            self.spent.push_back(Spent { hash, wei, at });
+        }
     }
 
     pub(super) fn note_extension(&mut self, at: Instant) {
@@ -66,8 +148,8 @@ impl Spending {
     }
 
     pub(super) fn spent_wei(&mut self, now: Instant) -> U256 {
-        self.spent.retain(|(at, _)| is_within_a_day(*at, now));
-        let add = |sum: U256, (_, wei): &(Instant, U256)| sum.saturating_add(*wei);
+        self.spent.retain(|spent| is_within_a_day(spent.at, now));
+        let add = |sum: U256, spent: &Spent| sum.saturating_add(spent.wei);
         self.spent.iter().fold(U256::zero(), add)
     }
 
@@ -75,6 +157,13 @@ impl Spending {
         self.extended_at.retain(|at| is_within_a_day(*at, now));
         self.extended_at.len()
     }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    hash: H256,
+    wei: U256,
+    at: Instant,
 }
 
 fn is_within_a_day(at: Instant, now: Instant) -> bool {
@@ -89,10 +178,13 @@ mod tests {
     fn what_is_a_day_old_no_longer_counts() {
         let start = Instant::now();
         let mut spending = Spending::default();
-        spending.note_spent(U256::from(5), start);
+        let hash = H256::from_low_u64_be;
+        spending.note_spent(hash(1), U256::from(5), start);
+        // A reorg shows a receipt twice.
+        spending.note_spent(hash(1), U256::from(5), start);
         spending.note_extension(start);
         let later = start + Duration::from_secs(10);
-        spending.note_spent(U256::from(7), later);
+        spending.note_spent(hash(2), U256::from(7), later);
         let almost = start + DAY - Duration::from_nanos(1);
         assert_eq!(spending.spent_wei(almost), U256::from(12));
         assert_eq!(spending.extensions(almost), 1);
@@ -109,12 +201,36 @@ mod tests {
             parent_hash: H256::zero(),
             timestamp: 100,
         };
+        let now = Instant::now();
         let mut memory = RoundMemory::of(3);
-        memory.ruled_out = Some((head(1).hash, ActionKind::Draw));
-        memory.pending_time = Some((head(1).hash, 104));
-        assert_eq!(memory.ruled_out_at(head(1)), Some(ActionKind::Draw));
-        assert_eq!(memory.pending_time_at(head(1)), Some(104));
-        assert_eq!(memory.ruled_out_at(head(2)), None);
-        assert_eq!(memory.pending_time_at(head(2)), None);
+        memory.rule_out(head(1), ActionKind::Draw, None);
+        memory.note_pending(head(1), PendingTime::Told(104), now);
+        let ruled_out = |memory: &RoundMemory, number, at| {
+            memory.ruled_out_at(head(number), at).map(|it| it.kind)
+        };
+        let later = now + DAY;
+        assert_eq!(ruled_out(&memory, 1, later), Some(ActionKind::Draw));
+        assert_eq!(memory.pending_at(head(1), now), PendingTime::Told(104));
+        assert_eq!(ruled_out(&memory, 2, now), None);
+        assert_eq!(memory.pending_at(head(2), now), PendingTime::Unasked);
+        // On a head that stands, both are asked again after a while.
+        assert_eq!(
+            memory.pending_at(head(1), now + PENDING_FOR),
+            PendingTime::Unasked
+        );
+        memory.rule_out(head(1), ActionKind::Draw, Some(later));
+        assert_eq!(ruled_out(&memory, 1, later), None);
+    }
+
+    #[test]
+    fn a_stuck_round_is_tried_at_a_growing_pace_to_an_hour() {
+        let mut memory = RoundMemory::of(3);
+        let now = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            memory.note_stuck("why".to_owned(), now);
+            waits.push((memory.stuck.as_ref().unwrap().again_at - now).as_secs());
+        }
+        assert_eq!(waits, [45, 90, 180, 360, 720, 1_440, 2_880, 3_600, 3_600]);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::actors::operator::memory::RoundMemory;
 use crate::base::clock::ChainTime;
 use crate::chain::types::BlockRef;
+use crate::lottery::decision::next_block_time;
 use crate::lottery::round::Round;
 use crate::lottery::snapshot::Snapshot;
 
@@ -29,11 +30,8 @@ impl Moment {
     ) -> Option<Moment> {
         let round = snapshot.round.clone()?;
         let (head, chain_time) = (snapshot.head?, snapshot.chain_time?);
-        let spacing = snapshot.schedule.min_spacing_secs;
-        let next_block_time = match memory.pending_time_at(head) {
-            Some(time) => time.max(head.timestamp),
-            None => head.timestamp.saturating_add(spacing),
-        };
+        let pending = memory.pending_at(head, now);
+        let next_block_time = next_block_time(chain_time, &snapshot.schedule, pending, now);
         Some(Moment {
             snapshot,
             round,

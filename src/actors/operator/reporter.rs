@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::actors::alerts::Alerts;
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::SharedSnapshot;
+use crate::actors::operator::memory::RoundMemory;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::types::U256;
 use crate::lottery::action::{ActionKind, ActionRecord, ActionState, InFlight};
-use crate::lottery::alert::Severity;
+use crate::lottery::alert::{AlertCode, Condition, Severity, Subject};
 use crate::lottery::decision::Why;
 use crate::lottery::operator_status::OperatorStatus;
 use crate::lottery::round::Round;
@@ -26,28 +27,32 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
+    /// Changes the phase. A line is logged when more of it has changed than what stands in brackets.
     pub(super) fn say_phase(&mut self, round_id: u64, phase: String) {
         if self.status.phase == phase {
             return;
         }
-        // The seconds to go change at every look; the phase's name is what is worth a line.
         let same_kind = phase.split('(').next() == self.status.phase.split('(').next();
         if !same_kind {
             log::info!("round {round_id}: {phase}");
         }
+        // The seconds to go change at every look: who looks at the status can subtract.
         if !same_kind || !phase.starts_with("waiting for draw window") {
             self.status.phase = phase;
         }
     }
 
+    /// Of the running round.
     pub(super) fn alert(
         &mut self,
-        code: &'static str,
+        code: AlertCode,
         severity: Severity,
         round_id: u64,
         message: String,
     ) {
-        self.alerts.raise(code, severity, Some(round_id), message);
+        let subject = Subject::Round(round_id);
+        self.alerts
+            .raise(Condition::new(code, subject, severity, message));
     }
 
     pub(super) fn new_record(
@@ -84,7 +89,7 @@ impl Reporter {
     /// When the store is gone.
     pub(super) fn publish_status(&mut self, in_flight: Option<InFlight>) -> Result<(), String> {
         self.status.in_flight = in_flight;
-        self.status.alerts = self.alerts.current();
+        self.status.alerts = self.alerts.firing();
         let quiet = |status: &OperatorStatus| OperatorStatus {
             watchdog_last_check_unix_ms: None,
             last_event_unix_ms: None,
@@ -121,7 +126,8 @@ impl Reporter {
     }
 }
 
-pub(super) fn describe(why: Why, round: &Round) -> String {
+/// Why nothing is done, in words; what changes at each look stands in brackets.
+pub(super) fn describe(why: Why, round: &Round, memory: &RoundMemory) -> String {
     match why {
         Why::NotStarted => "waiting for the first bet".to_owned(),
         Why::Betting => "betting is open".to_owned(),
@@ -133,9 +139,24 @@ pub(super) fn describe(why: Why, round: &Round) -> String {
             round.max_draw_time
         ),
         Why::RetryDelay => "waiting before the next attempt".to_owned(),
-        Why::RuledOutAtThisHead => "waiting for the next block".to_owned(),
+        Why::RuledOutAtThisHead => match &memory.refusal {
+            Some(refusal) => format!(
+                "{} refused: {}, trying again at each block (tried {} times)",
+                refusal.kind.label(),
+                refusal.reason,
+                refusal.tries
+            ),
+            None => "waiting for the next block".to_owned(),
+        },
         Why::Unanswered => "no endpoint answers, asking again".to_owned(),
         Why::Standby => "standing by for the first daemon".to_owned(),
+        Why::NobodyPayable => {
+            "no block can make a draw pass: a player cannot be paid, probing again".to_owned()
+        }
+        Why::Stuck => match &memory.stuck {
+            Some(stuck) => format!("stuck: {} (tried {} times)", stuck.reason, stuck.tries),
+            None => "stuck: the refund cannot pass".to_owned(),
+        },
         Why::GivenUp => format!(
             "gave up drawing round {} after too many failures",
             round.round_id

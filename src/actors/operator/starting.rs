@@ -1,42 +1,54 @@
-//! From a decision or a command to a transaction in flight: prepared, signed, noted as being out, and only then sent.
+//! From a decision or a command to a transaction in flight: prepared, signed, noted as being out, and only then sent; and
+//! what a refusal before any signature means.
 
 use std::time::Duration;
 
 use crate::actors::operator::flight::Flight;
+use crate::actors::operator::memory::Refusal;
 use crate::actors::operator::moment::Moment;
 use crate::actors::operator::reporter::describe_action;
 use crate::actors::operator::Operator;
-use crate::actors::sender::{Attempt, Check, Order, Prepared};
+use crate::actors::sender::{Check, NotSigned, Order, Prepared};
 use crate::base::thread::panic_point;
 use crate::lottery::action::{ActionKind, ActionRecord, ActionState};
-use crate::lottery::alert::Severity;
+use crate::lottery::alert::{AlertCode, Severity, Subject};
 use crate::lottery::contract::RevertMeaning;
-use crate::lottery::decision::Unanswered;
-use crate::lottery::operator_status::Rehearsal;
-use crate::lottery::round::RoundState;
+use crate::lottery::decision::{PendingTime, Unanswered};
 
-/// The rehearsal is held this long before the window opens.
-const REHEARSAL_BEFORE_SECS: u64 = 60;
 /// When no endpoint answered, the next try comes this much later.
 const UNANSWERED_RETRY: Duration = Duration::from_millis(500);
+/// On a head that stands, what was not yet allowed is tried again after this long.
+const NOT_YET_RETRY: Duration = Duration::from_secs(3);
 /// A pending transaction of this key that does the same may take this long before it is outbid.
 const TWIN_PATIENCE_BLOCKS: u64 = 6;
 
 impl Operator {
+    /// An action of the operator's own. Tries that are refused alike share one record, and one phase.
     pub(super) fn begin(&mut self, kind: ActionKind, check: Check, moment: &Moment) {
         let round_id = moment.round.round_id;
-        self.reporter
-            .say_phase(round_id, describe_action(kind, &moment.round));
-        self.automatic_actions += 1;
-        let id = format!("auto-{round_id}-{}", self.automatic_actions);
-        let record = self.reporter.new_record(id, kind, round_id, false);
+        let refused_before = self.round.refusal.as_ref();
+        let record = match refused_before.filter(|refusal| refusal.kind.label() == kind.label()) {
+            Some(refusal) => ActionRecord {
+                kind,
+                ..refusal.record.clone()
+            },
+            None => {
+                let phase = describe_action(kind, &moment.round);
+                self.reporter.say_phase(round_id, phase);
+                self.automatic_actions += 1;
+                let id = format!("auto-{round_id}-{}", self.automatic_actions);
+                let mut record = self.reporter.new_record(id, kind, round_id, false);
+                record.state = ActionState::Preparing;
+                self.reporter.publish_record(&mut record);
+                record
+            }
+        };
         self.start(record, check, moment);
     }
 
     /// Prepares and signs the first transaction of an action; it is in flight before anyone is told of it.
-    pub(super) fn start(&mut self, mut record: ActionRecord, check: Check, moment: &Moment) {
-        record.state = ActionState::Preparing;
-        self.reporter.publish_record(&mut record);
+    pub(super) fn start(&mut self, record: ActionRecord, check: Check, moment: &Moment) {
+        let round_id = moment.round.round_id;
         let Some(sender) = &mut self.sender else {
             return;
         };
@@ -60,67 +72,138 @@ impl Operator {
             },
             outbid_twin: record.manual
                 || twin_until.is_some_and(|until| moment.head.number >= until),
+            // What is still out of an earlier round holds the nonce that this action needs.
+            over: self.flight.as_ref().map(|flight| &flight.state),
         };
         let prepared = sender.prepare(&order, moment.now);
         let balance_wei = sender.balance_wei();
         self.reporter.status.balance_wei = balance_wei.or(self.reporter.status.balance_wei);
         let Prepared { state, notes } = match prepared {
             Ok(prepared) => prepared,
-            Err(attempt) => return self.not_started(record, attempt, moment),
+            Err(why) => return self.not_started(record, why, moment),
         };
         self.round.unanswered = None;
         self.round.unchecked_spent |= check != Check::Called;
-        let round_id = moment.round.round_id;
         for note in notes {
-            self.reporter
-                .alert(note.code, note.severity, round_id, note.message);
+            let subject = match note.code {
+                AlertCode::LowBalance => Subject::None,
+                _ => Subject::Round(round_id),
+            };
+            let alerts = &mut self.reporter.alerts;
+            alerts.set(note.code, subject, Severity::Warning, note.message);
         }
+        self.end_refusal();
+        self.reporter.alerts.clear(AlertCode::ActionBlocked);
         if matches!(record.kind, ActionKind::Extend { .. }) {
             self.spending.note_extension(moment.now);
         }
-        self.flight = Some(Flight::new(state, record, moment));
+        self.set_flight(Flight::new(state, record, moment), moment);
         panic_point("operator-signed");
         self.broadcast(moment);
     }
 
-    /// Nothing was signed: say why, and at which head not to try again.
-    fn not_started(&mut self, mut record: ActionRecord, attempt: Attempt, moment: &Moment) {
-        let (round_id, kind) = (record.round_id, record.kind);
-        let text = attempt.to_string();
-        let told = format!("{} of round {round_id}: {text}", kind.label());
-        if !record.manual {
-            self.round.ruled_out = Some((moment.head.hash, kind));
-            self.round.unanswered = None;
-        }
-        let mut alert = |code| {
-            self.reporter
-                .alert(code, Severity::Critical, round_id, text.clone());
+    /// What was out of an earlier round gives its nonce to the new action, or has lost it.
+    fn set_flight(&mut self, new: Flight, moment: &Moment) {
+        let Some(old) = &mut self.flight else {
+            self.flight = Some(new);
+            return;
         };
-        match &attempt {
-            Attempt::Reverts { meaning, .. } => match meaning {
-                RevertMeaning::NotYet => log::debug!("{told}"),
-                RevertMeaning::Hopeless => alert("action_blocked"),
-                RevertMeaning::Unpayable => alert("unpayable_player"),
-                _ => log::warn!("{told}"),
-            },
-            Attempt::Unreachable(_) => {
+        let told = format!(
+            "its nonce {} goes on to the next round's action",
+            old.state.nonce
+        );
+        log::warn!("{}: {told}", old.label());
+        let Flight { state, record, .. } = new;
+        let mut ended = std::mem::replace(&mut old.record, record);
+        match state.newest().filter(|_| state.nonce == old.state.nonce) {
+            Some(newest) => {
+                let round_id = moment.round.round_id;
+                old.state
+                    .pass_on(round_id, newest.clone(), moment.head, moment.now);
+            }
+            None => old.state = state,
+        }
+        old.begin_again(moment);
+        self.reporter
+            .end_record(&mut ended, ActionState::Failed, Some(told));
+    }
+
+    /// Nothing was signed: say why, and at which head not to try again.
+    fn not_started(&mut self, mut record: ActionRecord, why: NotSigned, moment: &Moment) {
+        let (round_id, kind) = (record.round_id, record.kind);
+        let text = why.to_string();
+        if record.manual {
+            log::warn!("manual {} of round {round_id}: {text}", kind.label());
+            let state = ActionState::Failed;
+            return self.reporter.end_record(&mut record, state, Some(text));
+        }
+        self.round.unanswered = None;
+        self.round.rule_out(moment.head, kind, None);
+        match &why {
+            NotSigned::Unreachable(_) => {
                 // The chain did not answer: this says nothing about the head, so the next wake tries again.
                 self.round.ruled_out = None;
-                self.round.pending_time = None;
+                self.round.forget_pending();
                 self.note_unanswered();
-                log::warn!("{told}");
             }
-            Attempt::TwinPending { .. } => {
+            NotSigned::Reverts { meaning, .. } => match meaning {
+                RevertMeaning::NotYet => {
+                    let until = moment.now + NOT_YET_RETRY;
+                    self.round.rule_out(moment.head, kind, Some(until));
+                }
+                RevertMeaning::Unpayable => self.unpayable(kind, moment),
+                _ => {}
+            },
+            NotSigned::TwinPending { .. } => {
                 self.round.twin_since.get_or_insert(moment.head.number);
-                log::warn!("{told}: it is given time");
             }
-            Attempt::OutsideWindow { .. } => log::warn!("{told}"),
-            Attempt::TooMuchGas { .. }
-            | Attempt::InsufficientFunds { .. }
-            | Attempt::RoundTooCostly { .. } => alert("action_blocked"),
+            _ => {}
         }
+        if why.is_blocking() {
+            self.reporter.alert(
+                AlertCode::ActionBlocked,
+                Severity::Critical,
+                round_id,
+                format!("{} of round {round_id}: {text}", kind.label()),
+            );
+        }
+        self.note_refusal(record, why.class(), text);
+    }
+
+    /// A refusal is logged, and its record told, when its reason is new; after that it is counted.
+    fn note_refusal(&mut self, mut record: ActionRecord, reason: String, text: String) {
+        let (kind, round_id) = (record.kind, record.round_id);
+        let known = self
+            .round
+            .refusal
+            .as_mut()
+            .filter(|refusal| refusal.kind.label() == kind.label() && refusal.reason == reason);
+        if let Some(refusal) = known {
+            refusal.tries += 1;
+            return;
+        }
+        self.end_refusal();
+        log::warn!("{} of round {round_id}: {text}", kind.label());
         self.reporter
             .end_record(&mut record, ActionState::Failed, Some(text));
+        self.round.refusal = Some(Refusal {
+            kind,
+            reason,
+            tries: 1,
+            record,
+        });
+    }
+
+    /// Another reason, or none any more.
+    pub(super) fn end_refusal(&mut self) {
+        let Some(refusal) = self.round.refusal.take() else {
+            return;
+        };
+        if refusal.tries > 1 {
+            let (label, round_id) = (refusal.kind.label(), self.round.round_id);
+            let (tries, reason) = (refusal.tries, refusal.reason);
+            log::info!("{label} of round {round_id}: refused {tries} times: {reason}");
+        }
     }
 
     pub(super) fn note_unanswered(&mut self) {
@@ -131,37 +214,16 @@ impl Operator {
         });
     }
 
-    /// Shortly before the window: everything a draw will need, looked at once.
-    pub(super) fn rehearse_when_due(&mut self, moment: &Moment) {
-        let (round, chain_time) = (&moment.round, moment.carried_time());
-        let due = round.state == RoundState::Betting
-            && !round.total_pot_wei.is_zero()
-            && chain_time.saturating_add(REHEARSAL_BEFORE_SECS) >= round.min_draw_time
-            && chain_time < round.min_draw_time;
-        if !due || self.round.rehearsed {
-            return;
+    /// The head stands still: what does a node give the block after it?
+    pub(super) fn ask_pending_time(&mut self, moment: &Moment) {
+        let Some(sender) = &self.sender else { return };
+        match sender.pending_time() {
+            Ok(told) => {
+                self.round.unanswered = None;
+                let time = told.map_or(PendingTime::Unknown, PendingTime::Told);
+                self.round.note_pending(moment.head, time, moment.now);
+            }
+            Err(_) => self.note_unanswered(),
         }
-        let Some(sender) = &mut self.sender else {
-            return;
-        };
-        self.round.rehearsed = true;
-        let problems = sender.rehearse(&moment.snapshot, round);
-        let balance_wei = sender.balance_wei();
-        let status = &mut self.reporter.status;
-        status.balance_wei = balance_wei.or(status.balance_wei);
-        for problem in &problems {
-            self.reporter.alert(
-                "rehearsal",
-                Severity::Warning,
-                round.round_id,
-                problem.clone(),
-            );
-        }
-        self.reporter.status.rehearsal = Some(Rehearsal {
-            round_id: round.round_id,
-            unix_ms: self.reporter.clock.unix_ms(),
-            ready: problems.is_empty(),
-            problems,
-        });
     }
 }

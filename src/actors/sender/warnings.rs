@@ -1,31 +1,26 @@
 //! What the owner should know before it is too late.
 
-use crate::actors::sender::reads::Gathered;
-use crate::actors::sender::{least_price, Sender, DRAW_GAS, REFUND_GAS};
-use crate::chain::fees::{Prices, Quote};
+use crate::actors::sender::reads::{Gathered, PriceTickets};
+use crate::actors::sender::{Sender, DRAW_GAS, REFUND_GAS};
+use crate::chain::fees::{ceiling_wei, Prices, Quote};
 use crate::chain::method::Method;
-use crate::chain::types::{BlockId, U256};
-use crate::lottery::alert::Severity;
+use crate::chain::node::Endpoint;
+use crate::chain::query;
+use crate::chain::types::{to_checksum, BlockId, U256};
+use crate::lottery::alert::AlertCode;
 use crate::lottery::round::Round;
 use crate::lottery::snapshot::Snapshot;
+use crate::lottery::words::ether;
 
 /// Below so many draws' worth of balance a warning is due.
 const DRAWS_WORTH_MIN: u64 = 3;
 
-/// Something to tell the owner.
+/// A condition that was looked at: it holds where there is a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    pub code: &'static str,
-    pub severity: Severity,
-    pub message: String,
+    pub code: AlertCode,
+    pub message: Option<String>,
 }
-
-/// What a draw asks of an endpoint, as far as a rehearsal can ask it too.
-const REHEARSING: &[Method] = &[
-    Method::BlockByNumber,
-    Method::TransactionCount,
-    Method::GetBalance,
-];
 
 impl Sender {
     /// Looks at everything that a draw will need; one entry a problem.
@@ -34,42 +29,67 @@ impl Sender {
         let address = self.key.address();
         match snapshot.config.as_deref() {
             Some(config) if config.operator != address => problems.push(format!(
-                "the key's address {address:#x} is not the contract's operator {:#x}",
-                config.operator
+                "the key's address {} is not the contract's operator {}",
+                to_checksum(&address),
+                to_checksum(&config.operator)
             )),
             Some(_) => {}
             None => problems.push("the contract's configuration is not known".to_owned()),
         }
-        let read = self.endpoints.with_endpoint(REHEARSING, |endpoint| {
-            let head = endpoint.head()?;
-            let latest = endpoint.transaction_count(address, BlockId::Latest)?;
-            let pending = endpoint
-                .transaction_count(address, BlockId::Pending)
-                .unwrap_or(latest);
-            let balance_wei = endpoint.balance(address, BlockId::Latest)?;
-            Ok((
-                latest,
-                pending,
-                balance_wei,
-                self.prices(endpoint, head.base_fee_wei)?,
-            ))
-        });
+        let methods = [Method::TransactionCount, Method::GetBalance];
+        let read = self
+            .endpoints
+            .with_endpoint(&methods, |endpoint: &Endpoint| {
+                // Learned now, so that the draw need not find it out.
+                endpoint.block_overrides();
+                let mut together = endpoint.together();
+                let latest = together.add(query::transaction_count(address, BlockId::Latest));
+                let pending = together.add(query::transaction_count(address, BlockId::Pending));
+                let balance = together.add(query::balance(address, BlockId::Latest));
+                let prices = PriceTickets::add(&mut together, BlockId::Latest);
+                let mut answers = together.send()?;
+                let latest = answers.take(latest)?;
+                let pending = answers.take(pending).unwrap_or(latest);
+                let balance_wei = answers.take(balance)?;
+                let asked = prices.take(&mut answers);
+                Ok((latest, pending, balance_wei, self.prices(&asked)?))
+            });
         match read {
             Ok((latest, pending, balance_wei, prices)) => {
                 self.balance_wei = Some(balance_wei);
                 if pending > latest {
-                    problems.push(format!(
-                        "{} transactions of the key are pending",
-                        pending - latest
-                    ));
+                    let count = pending - latest;
+                    problems.push(format!("{count} transactions of the key are pending"));
                 }
                 problems.extend(low_balance(balance_wei, &prices, round));
+                problems.extend(self.too_dear(&prices, round));
             }
-            Err(error) => problems.push(format!("the chain cannot be asked: {error}")),
+            Err(error) => {
+                log::warn!("rehearsal: {error}");
+                problems.push(format!("the chain cannot be asked: it {}", error.public()));
+            }
         }
         problems
     }
 
+    /// The limits do not let a draw pay even what the next block costs at the least.
+    fn too_dear(&self, prices: &Prices, round: &Round) -> Option<String> {
+        let gas = DRAW_GAS.gas(round.participant_count);
+        let limits = &self.settings.limits;
+        let least_wei = prices.least_wei();
+        (ceiling_wei(limits, gas, None) < least_wei).then(|| {
+            format!(
+                "the next block costs {} gwei a unit of gas, and a draw of {gas} gas {} ETH: blockchain.max_fee_gwei \
+                 is {} and blockchain.max_tx_fee_ether is {}",
+                gwei(least_wei),
+                ether(least_wei.saturating_mul(U256::from(gas))),
+                gwei(limits.max_fee_wei),
+                ether(limits.max_tx_fee_wei)
+            )
+        })
+    }
+
+    /// What a look at everything for an action shows, whether it holds or not.
     pub(super) fn notes(
         &self,
         gathered: &Gathered,
@@ -77,53 +97,58 @@ impl Sender {
         offered: Quote,
         round: &Round,
     ) -> Vec<Note> {
-        let mut notes = Vec::new();
-        let mut warn = |code, message| {
-            notes.push(Note {
-                code,
-                severity: Severity::Warning,
-                message,
-            })
-        };
-        if gathered.pending_nonce > gathered.nonce {
-            let count = gathered.pending_nonce - gathered.nonce;
-            warn(
-                "unknown_pending",
-                format!("{count} unknown transactions of the key are pending and are outbid"),
-            );
-        }
-        if let Some(text) = low_balance(gathered.balance_wei, &gathered.prices, round) {
-            warn("low_balance", text);
-        }
-        if offered.capped {
-            warn(
-                "fee_capped",
-                "a fee limit or the balance keeps the fee below what it should be".to_owned(),
-            );
-        }
+        let unknown = gathered.pending_nonce.saturating_sub(gathered.nonce);
         let refund_gas = REFUND_GAS.gas(round.participant_count);
-        if refund_gas.saturating_mul(10) >= gas_max.saturating_mul(7) {
-            let (refunds, draws) = (
-                REFUND_GAS.participants_max(gas_max),
-                DRAW_GAS.participants_max(gas_max),
-            );
-            let text = format!(
-                "{} players: a refund becomes impossible at {refunds}, a draw at {draws}",
-                round.participant_count
-            );
-            warn("too_many_players", text);
-        }
-        notes
+        let is_crowded = refund_gas.saturating_mul(10) >= gas_max.saturating_mul(7);
+        let low = gathered
+            .balance_wei
+            .and_then(|balance_wei| low_balance(balance_wei, &gathered.prices, round));
+        [
+            (
+                AlertCode::UnknownPending,
+                (unknown > 0).then(|| {
+                    format!("{unknown} unknown transactions of the key are pending and are outbid")
+                }),
+            ),
+            (AlertCode::LowBalance, low),
+            (
+                AlertCode::FeeCapped,
+                offered.capped.then(|| {
+                    "a fee limit or the balance keeps the fee below what it should be".to_owned()
+                }),
+            ),
+            (
+                AlertCode::TooManyPlayers,
+                is_crowded.then(|| {
+                    format!(
+                        "{} players: a refund becomes impossible at {}, a draw at {}",
+                        round.participant_count,
+                        REFUND_GAS.participants_max(gas_max),
+                        DRAW_GAS.participants_max(gas_max)
+                    )
+                }),
+            ),
+        ]
+        .into_iter()
+        .map(|(code, message)| Note { code, message })
+        .collect()
     }
 }
 
 fn low_balance(balance_wei: U256, prices: &Prices, round: &Round) -> Option<String> {
     let gas = U256::from(DRAW_GAS.gas(round.participant_count));
-    let draw_wei = least_price(prices).saturating_mul(gas);
+    let draw_wei = prices.least_wei().saturating_mul(gas);
     let too_low = balance_wei < draw_wei.saturating_mul(U256::from(DRAWS_WORTH_MIN));
     too_low.then(|| {
         format!(
-            "the balance of {balance_wei} wei is below {DRAWS_WORTH_MIN} draws at {draw_wei} wei each"
+            "the balance of {} ETH is below {DRAWS_WORTH_MIN} draws at {} ETH each",
+            ether(balance_wei),
+            ether(draw_wei)
         )
     })
+}
+
+/// Wei as gwei, exact.
+fn gwei(wei: U256) -> String {
+    ether(wei.saturating_mul(U256::exp10(9)))
 }

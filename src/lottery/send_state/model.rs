@@ -155,6 +155,7 @@ impl World {
                 succeeded,
                 gas_used: 1,
                 effective_gas_price_wei: U256::one(),
+                l1_fee_wei: U256::zero(),
             })
         };
         self.blocks.iter().enumerate().find_map(mined)
@@ -182,7 +183,7 @@ impl Driver {
                     .at_window(&round, timestamp, timestamp + SPACING_SECS)
                     .is_none()
                 {
-                    send(world, &landed, sends_arrive);
+                    send(world, &mut landed, sends_arrive);
                 }
                 self.flight = Some(landed);
             } else {
@@ -194,29 +195,32 @@ impl Driver {
                 head,
                 next_block_time: timestamp + SPACING_SECS,
                 round: &round,
-                latest_nonce: world.head().nonce_after,
-                included: world.included(&state),
+                latest_nonce: Some(world.head().nonce_after),
+                receipts: world
+                    .included(&state)
+                    .map_or(Receipts::None, Receipts::Found),
             };
             match state.step(&facts, &RULES, now) {
                 Step::Wait => self.flight = Some(state),
                 Step::Rebroadcast => {
-                    send(world, &state, sends_arrive);
+                    send(world, &mut state, sends_arrive);
                     state.note_sent(head);
                     self.flight = Some(state);
                 }
                 Step::Replace(kind) => {
                     let fee = fee_of(state.newest().unwrap()) + 1;
-                    state.add(sign(world, kind, fee), head);
-                    send(world, &state, sends_arrive);
+                    state.add(sign(world, kind, fee), head, now);
+                    send(world, &mut state, sends_arrive);
                     self.flight = Some(state);
                 }
                 Step::TimedOut => {
                     state.begin_again(now);
-                    send(world, &state, sends_arrive);
+                    send(world, &mut state, sends_arrive);
                     self.flight = Some(state);
                 }
                 Step::Done(_) => self.landed = Some(state),
                 Step::Reverted(_) | Step::NonceTaken | Step::NonceGap => {}
+                Step::EndedUnseen | Step::LetGo => {}
             }
         }
         if self.flight.is_some() || !running {
@@ -231,8 +235,8 @@ impl Driver {
         // What an earlier life left in the pool is outbid.
         let fee = world.pool.map_or(1, |pooled| pooled.fee + 1);
         let nonce = world.head().nonce_after;
-        let state = SendState::begin(1, nonce, sign(world, kind, fee), head, now);
-        send(world, &state, sends_arrive);
+        let mut state = SendState::begin(1, nonce, sign(world, kind, fee), head, now);
+        send(world, &mut state, sends_arrive);
         self.flight = Some(state);
     }
 }
@@ -271,7 +275,7 @@ fn fee_of(variant: &Variant) -> u64 {
     variant.fee.cap_wei().as_u64()
 }
 
-fn send(world: &mut World, state: &SendState, arrives: bool) {
+fn send(world: &mut World, state: &mut SendState, arrives: bool) {
     let newest = state.newest().unwrap();
     if newest.kind == ActionKind::Draw {
         let next = world.head().timestamp + SPACING_SECS;
@@ -280,13 +284,15 @@ fn send(world: &mut World, state: &SendState, arrives: bool) {
             "a draw is sent at {next}"
         );
     }
+    let pooled = Pooled {
+        hash: newest.hash,
+        nonce: state.nonce,
+        kind: newest.kind,
+        fee: fee_of(newest),
+    };
+    state.note_maybe_sent();
     if arrives {
-        world.add(Pooled {
-            hash: newest.hash,
-            nonce: state.nonce,
-            kind: newest.kind,
-            fee: fee_of(newest),
-        });
+        world.add(pooled);
     }
 }
 

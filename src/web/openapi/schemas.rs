@@ -3,6 +3,7 @@
 
 use serde_json::{json, Map, Value};
 
+use crate::lottery::alert::AlertCode;
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::proof::{NumberSource, RandomnessSource};
 
@@ -494,10 +495,27 @@ fn operator_fields() -> Fields {
     ]);
     let alert = object(vec![
         ("id", text()),
-        ("code", text()),
+        (
+            "code",
+            one_of(
+                &AlertCode::ALL
+                    .iter()
+                    .map(|code| code.label())
+                    .collect::<Vec<_>>(),
+            ),
+        ),
+        (
+            "subject",
+            described(
+                nullable(text()),
+                "the round, endpoint or player that it is about",
+            ),
+        ),
+        ("state", one_of(&["firing", "resolved"])),
         ("severity", severity()),
         ("message", text()),
         ("roundId", nullable(integer())),
+        ("since", integer()),
         ("timestamp", integer()),
     ]);
     vec![

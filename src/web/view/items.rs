@@ -25,7 +25,11 @@ pub fn feed_item(item: &LiveFeedItem) -> Value {
             "id": told.id,
             "type": "operator_alert",
             "message": told.message,
-            "details": {"code": told.code, "roundId": told.round_id},
+            "details": {
+                "code": told.code.label(),
+                "state": told.state.label(),
+                "roundId": told.round_id(),
+            },
             "severity": told.severity.label(),
             "timestamp": told.unix_ms / 1000,
             "blockNumber": null,

@@ -85,7 +85,7 @@ pub fn event(event: &StoreEvent, snapshot: &Snapshot) -> (&'static str, Value) {
         StoreEvent::OperatorStatus(status) => {
             ("operator_status", json!({"operator": operator(status)}))
         }
-        StoreEvent::OperatorAlert(told) => ("operator_alert", json!({"alert": alert(told)})),
+        StoreEvent::OperatorAlert(told) => ("operator_alert", alert(told)),
         StoreEvent::Reorg(notice) => ("reorg", reorg(notice, snapshot)),
         StoreEvent::Finality(known) => ("finality", finality(known)),
         StoreEvent::ConnectionStatus(status) => (

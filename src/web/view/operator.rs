@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::lottery::action::{ActionRecord, InFlight};
-use crate::lottery::alert::Alert;
+use crate::lottery::alert::{Alert, Subject};
 use crate::lottery::operator_status::{OperatorStatus, Rehearsal};
 use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, wei};
@@ -55,13 +55,21 @@ fn rehearsal(rehearsal: &Rehearsal) -> Value {
     })
 }
 
+/// A condition that holds, or the telling of its begin or end.
 pub fn alert(alert: &Alert) -> Value {
+    let subject = match &alert.subject {
+        Subject::None => None,
+        subject => Some(subject.to_string()),
+    };
     json!({
         "id": alert.id,
-        "code": alert.code,
+        "code": alert.code.label(),
+        "subject": subject,
+        "state": alert.state.label(),
         "severity": alert.severity.label(),
         "message": alert.message,
-        "roundId": alert.round_id,
+        "roundId": alert.round_id(),
+        "since": alert.since_unix_ms / 1000,
         "timestamp": alert.unix_ms / 1000,
     })
 }

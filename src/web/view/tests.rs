@@ -89,7 +89,7 @@ fn every_message_has_its_type_and_payload() {
         (
             StoreEvent::OperatorAlert(told),
             "operator_alert",
-            json!({"alert": whole["operator"]["alerts"][0]}),
+            whole["operator"]["alerts"][0].clone(),
         ),
         (
             StoreEvent::Reorg(notice),

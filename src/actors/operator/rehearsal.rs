@@ -1,0 +1,55 @@
+//! Shortly before the window: everything that a draw will need is looked at, and again until nothing is missing.
+
+use std::time::Duration;
+
+use crate::actors::operator::moment::Moment;
+use crate::actors::operator::Operator;
+use crate::lottery::alert::{AlertCode, Severity, Subject};
+use crate::lottery::operator_status::Rehearsal;
+use crate::lottery::round::RoundState;
+
+/// The rehearsal is held this long before the window opens.
+const BEFORE_SECS: u64 = 60;
+/// While something is missing it is held again so often.
+const AGAIN_AFTER: Duration = Duration::from_secs(15);
+
+impl Operator {
+    pub(super) fn rehearse_when_due(&mut self, moment: &Moment) {
+        let (round, chain_time) = (&moment.round, moment.carried_time());
+        let is_close = round.state == RoundState::Betting
+            && !round.total_pot_wei.is_zero()
+            && chain_time.saturating_add(BEFORE_SECS) >= round.min_draw_time
+            && chain_time < round.min_draw_time;
+        let is_due = match self.round.rehearsed {
+            None => true,
+            // The last blocks before the window belong to the draw.
+            Some((at, missing)) => {
+                let rested = moment.now.saturating_duration_since(at) >= AGAIN_AFTER;
+                let spacing = moment.snapshot.schedule.min_spacing_secs.max(1);
+                let has_time = moment.next_block_time + 2 * spacing < round.min_draw_time;
+                missing && rested && has_time
+            }
+        };
+        if !(is_close && is_due) {
+            return;
+        }
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        let problems = sender.rehearse(&moment.snapshot, round);
+        let balance_wei = sender.balance_wei();
+        self.round.rehearsed = Some((moment.now, !problems.is_empty()));
+        let told = (!problems.is_empty()).then(|| problems.join("; "));
+        let subject = Subject::Round(round.round_id);
+        let alerts = &mut self.reporter.alerts;
+        alerts.set(AlertCode::Rehearsal, subject, Severity::Warning, told);
+        let status = &mut self.reporter.status;
+        status.balance_wei = balance_wei.or(status.balance_wei);
+        status.rehearsal = Some(Rehearsal {
+            round_id: round.round_id,
+            unix_ms: self.reporter.clock.unix_ms(),
+            ready: problems.is_empty(),
+            problems,
+        });
+    }
+}

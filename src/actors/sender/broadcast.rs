@@ -1,0 +1,287 @@
+//! Hands signed bytes to the nodes, reads their refusals, and signs anew at the same nonce where that cures one.
+
+use std::time::{Duration, Instant};
+
+use crate::actors::sender::reads::{exactly, PriceTickets};
+use crate::actors::sender::{NotSigned, Sender};
+use crate::chain::demanded::{fee_cap_wei, least_fee};
+use crate::chain::error::{NodeError, RpcError};
+use crate::chain::fees::{bump, quote, Fee, Prices, Quote};
+use crate::chain::method::Method;
+use crate::chain::node::Endpoint;
+use crate::chain::query;
+use crate::chain::types::{BlockId, BlockRef, U256};
+use crate::lottery::action::ActionKind;
+use crate::lottery::round::Round;
+use crate::lottery::send_state::{SendState, Variant};
+
+/// So often at most a refused transaction is signed anew at one head; against a pending one that is not ours, once.
+const SIGNED_ANEW_MAX: usize = 5;
+/// Once a node has refused a transaction, how long another one may take to accept it.
+const SECOND_OPINION: Duration = Duration::from_secs(1);
+/// Even the slowest endpoint has answered, or has run into its own time-out.
+const ANSWER_WITHIN: Duration = Duration::from_secs(35);
+
+/// What became of a broadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broadcast {
+    /// At least one node holds it.
+    Accepted,
+    /// No node said no, none said yes.
+    MaybeSent(String),
+    /// Every node that answered said no. The text is for the log.
+    Rejected(NodeError, String),
+}
+
+/// What a replacement rests on.
+struct Market {
+    prices: Prices,
+    balance_wei: Option<U256>,
+    block_gas_limit: Option<u64>,
+    estimate: Option<u64>,
+}
+
+impl Sender {
+    /// Hands the newest variant to every usable endpoint. A refusal that signing anew can cure is cured at once; what is
+    /// pending at this nonce and is not ours is outbid by one step a block.
+    pub fn broadcast(
+        &mut self,
+        state: &mut SendState,
+        head: BlockRef,
+        round: &Round,
+        now: Instant,
+    ) -> Broadcast {
+        let mut outcome = self.send_newest(state);
+        for turn in 0..SIGNED_ANEW_MAX {
+            note_outcome(state, &outcome);
+            let Broadcast::Rejected(class, why) = &outcome else {
+                return outcome;
+            };
+            if *class == NodeError::ReplacementUnderpriced && turn > 0 && !state.was_accepted() {
+                return outcome;
+            }
+            match self.cure(*class, why, state, round, head) {
+                Some(variant) if !state.is_full() => state.add(variant, head, now),
+                _ => return outcome,
+            }
+            outcome = self.send_newest(state);
+        }
+        note_outcome(state, &outcome);
+        outcome
+    }
+
+    /// Another variant that the same nodes should take; None where signing anew cannot help.
+    fn cure(
+        &mut self,
+        class: NodeError,
+        why: &str,
+        state: &SendState,
+        round: &Round,
+        head: BlockRef,
+    ) -> Option<Variant> {
+        let newest = state.newest()?;
+        let (kind, mut gas) = (newest.kind, newest.gas_limit);
+        match class {
+            NodeError::TypeNotSupported if !self.legacy => {
+                log::info!("this chain takes no EIP-1559 transactions: legacy ones from now on");
+                self.legacy = true;
+            }
+            NodeError::GasTooHigh if !self.gas_capped => self.gas_capped = true,
+            NodeError::NodeFeeCap => self.note_node_cap(newest, why),
+            NodeError::ReplacementUnderpriced
+            | NodeError::Underpriced
+            | NodeError::GasTooLow
+            | NodeError::GasTooHigh
+            | NodeError::GasAllowance
+            | NodeError::InsufficientFunds => {}
+            _ => return None,
+        }
+        let market = self.market(kind, head).ok()?;
+        let Market {
+            prices,
+            balance_wei,
+            ..
+        } = market;
+        let gas_max = self.gas_max(market.block_gas_limit);
+        let limits = self.limits(self.settings.limits.max_tx_fee_wei);
+        let is_short = class == NodeError::InsufficientFunds
+            || class == NodeError::GasAllowance && is_short_of_funds(newest, balance_wei);
+        let fresh = |gas| quote(&prices, &limits, gas, balance_wei);
+        let offered = match class {
+            _ if is_short => {
+                // What a pool holds cannot be replaced by a lower offer.
+                let lowered = newest.fee.lowered(prices.least_wei());
+                let fee = lowered.filter(|_| !state.was_accepted())?;
+                Quote { fee, capped: true }.within(&limits, gas, balance_wei)
+            }
+            NodeError::GasTooLow | NodeError::GasAllowance => {
+                let doubled = gas.saturating_mul(2);
+                let estimated = self.gas(kind, market.estimate, round.participant_count, gas_max);
+                gas = doubled.max(estimated.unwrap_or(doubled)).min(gas_max);
+                fresh(gas)
+            }
+            NodeError::GasTooHigh => {
+                gas = gas.min(gas_max);
+                fresh(gas)
+            }
+            NodeError::TypeNotSupported if !state.was_accepted() => fresh(gas),
+            _ => {
+                let raised = bump(newest.fee, &prices, &limits, gas, balance_wei);
+                let fee = raised.fee.raised_to(least_fee(why), prices.least_wei());
+                Quote { fee, ..raised }.within(&limits, gas, balance_wei)
+            }
+        };
+        let same_kind_of_fee = is_legacy(&offered.fee) == is_legacy(&newest.fee);
+        if offered.fee == newest.fee && gas == newest.gas_limit && same_kind_of_fee {
+            return None;
+        }
+        let variant = self.sign(kind, state.nonce, gas, offered);
+        let is_new = state.kind_of(&variant.hash).is_none();
+        is_new.then_some(variant)
+    }
+
+    fn note_node_cap(&mut self, newest: &Variant, why: &str) {
+        let offered_wei = newest
+            .fee
+            .cap_wei()
+            .saturating_mul(U256::from(newest.gas_limit));
+        let cap_wei = fee_cap_wei(why)
+            .filter(|cap_wei| *cap_wei < offered_wei)
+            .unwrap_or(offered_wei / 2);
+        log::warn!("a node takes no fee above {cap_wei} wei: {why}");
+        self.node_cap_wei = Some(cap_wei);
+    }
+
+    /// A new variant at the same nonce: the same action with a safe bump, or another action in its place. None where it
+    /// would not take the place of what is out.
+    ///
+    /// # Errors
+    /// Why nothing was signed.
+    pub fn replacement(
+        &mut self,
+        state: &SendState,
+        kind: ActionKind,
+        round: &Round,
+        head: BlockRef,
+    ) -> Result<Option<Variant>, NotSigned> {
+        let Some(previous) = state.newest() else {
+            return Ok(None);
+        };
+        let market = self.market(kind, head)?;
+        self.balance_wei = market.balance_wei.or(self.balance_wei);
+        let gas_max = self.gas_max(market.block_gas_limit);
+        let is_same = kind == previous.kind;
+        let gas = match is_same {
+            true => previous.gas_limit.min(gas_max),
+            false => self.gas(kind, market.estimate, round.participant_count, gas_max)?,
+        };
+        let limits = self.limits(self.settings.limits.max_tx_fee_wei);
+        let raised = bump(
+            previous.fee,
+            &market.prices,
+            &limits,
+            gas,
+            market.balance_wei,
+        );
+        if raised.capped && self.capped_at_nonce != Some(state.nonce) {
+            self.capped_at_nonce = Some(state.nonce);
+            log::warn!(
+                "a fee limit keeps the replacement at nonce {} low",
+                state.nonce
+            );
+        }
+        let takes_its_place = match state.was_accepted() {
+            true => raised.fee.outbids(&previous.fee),
+            false => raised.fee != previous.fee || gas != previous.gas_limit,
+        };
+        if is_same && !takes_its_place || state.is_full() {
+            return Ok(None);
+        }
+        let variant = self.sign(kind, state.nonce, gas, raised);
+        let is_new = state.kind_of(&variant.hash).is_none();
+        Ok(is_new.then_some(variant))
+    }
+
+    /// Prices, balance, limits and what the action would use, in one round trip.
+    fn market(&self, kind: ActionKind, head: BlockRef) -> Result<Market, RpcError> {
+        let ask = |endpoint: &Endpoint| {
+            let request = self.request(kind);
+            let mut together = endpoint.together();
+            let prices = PriceTickets::add(&mut together, BlockId::Latest);
+            let balance = together.add(query::balance(self.address(), BlockId::Latest));
+            let estimate = together.add(query::estimate_gas(&request, exactly(head), None));
+            let mut answers = together.send()?;
+            let asked = prices.take(&mut answers);
+            let header = asked.header.as_ref().ok();
+            Ok(Market {
+                prices: self.prices(&asked)?,
+                balance_wei: answers.take(balance).ok(),
+                block_gas_limit: header.and_then(|header| header.gas_limit),
+                estimate: answers.take(estimate).ok(),
+            })
+        };
+        self.endpoints.with_endpoint(&[], ask)
+    }
+
+    /// One acceptance is enough; a refusal counts only when no endpoint accepts, and silence least.
+    fn send_newest(&self, state: &SendState) -> Broadcast {
+        let Some(variant) = state.newest().filter(|newest| !newest.raw.is_empty()) else {
+            return Broadcast::MaybeSent("its bytes are not known here".to_owned());
+        };
+        let (raw, sent_hash) = (variant.raw.clone(), variant.hash);
+        let answers = self
+            .endpoints
+            .ask_each(&[Method::SendRawTransaction], move |endpoint| {
+                endpoint.send_raw_transaction(&raw)
+            });
+        let clock = self.endpoints.clock();
+        let mut outcome = Broadcast::MaybeSent("no endpoint is fit to send".to_owned());
+        let mut deadline = clock.now() + ANSWER_WITHIN;
+        while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
+            let error = match answer {
+                Ok(hash) => {
+                    if hash != sent_hash {
+                        let host = endpoint.host();
+                        log::warn!("{host} answered with hash {hash:#x}, sent was {sent_hash:#x}");
+                    }
+                    return Broadcast::Accepted;
+                }
+                Err(error) => error,
+            };
+            match error.node_error() {
+                Some(NodeError::AlreadyKnown) => return Broadcast::Accepted,
+                Some(class) => {
+                    outcome = Broadcast::Rejected(class, format!("{}: {error}", endpoint.host()));
+                    deadline = deadline.min(clock.now() + SECOND_OPINION);
+                }
+                None if matches!(outcome, Broadcast::MaybeSent(_)) => {
+                    outcome = Broadcast::MaybeSent(error.public().to_owned());
+                }
+                None => {}
+            }
+        }
+        outcome
+    }
+}
+
+fn note_outcome(state: &mut SendState, outcome: &Broadcast) {
+    match outcome {
+        Broadcast::Accepted => state.note_accepted(),
+        Broadcast::MaybeSent(_) => state.note_maybe_sent(),
+        Broadcast::Rejected(NodeError::ReplacementUnderpriced, _) => state.note_outbid(),
+        Broadcast::Rejected(..) => {}
+    }
+}
+
+/// "Gas required exceeds allowance" speaks of funds where the balance does not pay the gas that was offered.
+fn is_short_of_funds(newest: &Variant, balance_wei: Option<U256>) -> bool {
+    let worst_wei = newest
+        .fee
+        .cap_wei()
+        .saturating_mul(U256::from(newest.gas_limit));
+    balance_wei.is_some_and(|balance_wei| balance_wei < worst_wei)
+}
+
+fn is_legacy(fee: &Fee) -> bool {
+    matches!(fee, Fee::Legacy { .. })
+}
