@@ -237,10 +237,15 @@ function view() {
   };
 }
 
+/** What the connected account has in such a list of players; looked for once a list. */
 function stakeIn(list) {
   if (wallet.account === null || !list) return 0n;
-  return list.find((entry) => entry.address.toLowerCase() === wallet.account)?.wei ?? 0n;
+  if (stakes.account !== wallet.account) stakes = { account: wallet.account, of: new WeakMap() };
+  if (!stakes.of.has(list)) stakes.of.set(list, list.find((entry) => entry.address.toLowerCase() === wallet.account)?.wei ?? 0n);
+  return stakes.of.get(list);
 }
+
+let stakes = { account: null, of: new WeakMap() };
 
 function render() {
   frame = 0;

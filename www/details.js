@@ -5,7 +5,7 @@ import { ask, serverUrl } from "./api.js";
 import { badge, verdictBadge } from "./badges.js";
 import { examine } from "./check.js";
 import { button, byId, copyText, facts, foreign, keyed, make, pager, setAttribute, setText } from "./dom.js";
-import { grouped, percent } from "./format.js";
+import { counted, grouped, percent } from "./format.js";
 import { address, amount, block, figure, setAmount, time, transaction } from "./links.js";
 import { delayWords, reasonWords } from "./round.js";
 import { witnessOf } from "./witness.js";
@@ -53,7 +53,7 @@ function details(told, row, checkNow) {
     ["Prize", won ? amount(told.winnerPrizeWei) : null],
     ["Commission", won ? amount(told.publisherCommissionWei) : null],
     ["Reason", won ? null : foreign(reasonWords(told))],
-    ["Pot", make("span", null, amount(told.totalPotWei), ` of ${grouped(told.participantCount)} players`)],
+    ["Pot", make("span", null, amount(told.totalPotWei), ` of ${counted(told.participantCount, "player")}`)],
     ["Betting", span(told.startTime, told.endTime)],
     ["Draw window", span(told.minDrawTime, told.maxDrawTime)],
     ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " · block ", block(told.blockNumber))],

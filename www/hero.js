@@ -1,7 +1,7 @@
 // The first screen: the moment in words, the countdown on chain time, the pot, the strip, and what can be done about it.
 
 import { button, byId, fill, keyed, make, setAttribute, setText, show } from "./dom.js";
-import { countdown, duration, ether, etherShort, grouped } from "./format.js";
+import { counted, countdown, duration, ether, etherShort, grouped } from "./format.js";
 import { time } from "./links.js";
 import { delayWords, pointOf, progressOf, wordsOf } from "./round.js";
 import { describeStrip, layout, pointInside, stripView } from "./strip.js";
@@ -49,7 +49,7 @@ function note({ kind, finished }, { round, config }) {
   if (kind === "closed" || kind === "draw_window") return make("span", null, "If nobody draws by ", time(round.maxDrawTime), ", everyone is paid back.");
   if (kind === "overdue") return make("span", null, "The draw window closed at ", time(round.maxDrawTime), ". Anyone with a wallet may now return all bets; it costs only the fee.");
   if (kind === "drawn") {
-    return make("span", null, "Drawn at ", time(finished.finishedAt), `${delayWords(finished)}, from ${etherShort(finished.totalPotWei)} ETH of ${grouped(finished.participantCount)} players.`);
+    return make("span", null, "Drawn at ", time(finished.finishedAt), `${delayWords(finished)}, from ${etherShort(finished.totalPotWei)} ETH of ${counted(finished.participantCount, "player")}.`);
   }
   if (kind === "refunded") return make("span", null, "Paid back at ", time(finished.finishedAt), ".");
   if (kind === "waiting" && finished) return make("span", null, `Above: the pot of round ${grouped(finished.roundId)}, which ended at `, time(finished.finishedAt), ".");

@@ -6,10 +6,11 @@ import { counted, etherShort, grouped, percent, shortHex } from "./format.js";
 
 const GROW_MS = 450;
 const FALL_MS = 2600;
+/** More parts than this change place at once: their growing would cost each frame what it shows in single pixels. */
+const GROWING_MAX = 300;
 export const COLOURS = 12;
-/** The label of a part needs so many pixels for the address and for the share. */
-const NAMED_PX = 118;
-const SHARED_PX = 52;
+/** Parts narrower than this have no label. */
+const LABELLED_PX = 40;
 
 /** Colours repeat after a dozen, and neighbours never share one. */
 export const colourOf = (order) => order % COLOURS;
@@ -101,7 +102,9 @@ export function stripView(root) {
   function update(next) {
     const now = performance.now();
     const moves = differs(picture.parts, next.parts) || picture.parts.length === 0;
-    if (moves) {
+    if (moves && next.parts.length > GROWING_MAX) {
+      [shown, started] = [new Map(), -Infinity];
+    } else if (moves) {
       // What is on its way goes on from where it is.
       const current = positions(now);
       shown = new Map(next.parts.map((part) => [part.key, current.get(part.key) ?? born(part, current)]));
@@ -174,7 +177,7 @@ export function stripView(root) {
       }
       fillPart(part, left, Math.max(right - left, 1.5), isHit ? 0 : dim);
       if (isMine) outline(left, right);
-      if (right - left > SHARED_PX && !part.ghost && !part.crowd) label(part, left, right, isHit ? 0 : dim);
+      if (right - left > LABELLED_PX && !part.ghost && !part.crowd) label(part, left, right, isHit ? 0 : dim);
     }
     placeMark(progress);
   }
@@ -184,9 +187,13 @@ export function stripView(root) {
     context.globalAlpha = 1 - 0.74 * dim;
     if (part.crowd) return crowd(part, left, size);
     context.fillStyle = part.ghost ? ink.hatch(context) : ink.parts[colourOf(part.order)];
-    context.beginPath();
-    context.roundRect(left, 8, size - gap, height - 16, size > 8 ? 3 : 0);
-    context.fill();
+    if (size > 8) {
+      context.beginPath();
+      context.roundRect(left, 8, size - gap, height - 16, 3);
+      context.fill();
+    } else {
+      context.fillRect(left, 8, size - gap, height - 16);
+    }
     if (part.ghost || ink.forced) {
       context.strokeStyle = part.ghost ? ink.accent : ink.ink;
       context.lineWidth = 1;
@@ -214,16 +221,22 @@ export function stripView(root) {
     context.stroke();
   }
 
+  /** Whose part it is and how much of the pot, where there is room, beside the needle. */
   function label(part, left, right, dim) {
     if (dim > 0.5) return;
-    const room = right - left;
+    const size = Math.max(13, Math.round(height * 0.085));
+    context.font = `600 ${size}px ${ink.family}`;
     context.fillStyle = ink.onParts;
+    const lines = [percent(part.wei, picture.totalWei), shortHex(part.address)];
+    const needleAt = typeof picture.needle === "number" ? picture.needle * width : -1;
+    const start = needleAt > left && needleAt < right ? needleAt : left;
+    const room = right - start - 0.9 * size;
+    const fitting = lines.filter((text) => context.measureText(text).width < room);
+    if (fitting[0] !== lines[0]) return;
     context.globalAlpha = 1 - dim;
-    context.font = ink.font;
-    const names = room > NAMED_PX;
-    const middle = height / 2;
-    if (names) context.fillText(shortHex(part.address), left + 10, middle - 4);
-    context.fillText(percent(part.wei, picture.totalWei), left + (names ? 10 : 7), names ? middle + 15 : middle + 5);
+    fitting.reverse().forEach((text, index) => {
+      context.fillText(text, start + 0.6 * size, height / 2 + size * (1.4 * (index - (fitting.length - 1) / 2) + 0.35));
+    });
     context.globalAlpha = 1;
   }
 
@@ -281,7 +294,7 @@ function colours(root) {
     onParts: value("--on-parts"),
     accent,
     forced: matchMedia("(forced-colors: active)").matches,
-    font: `600 13px ${style.fontFamily}`,
+    family: style.fontFamily,
     hatch(context) {
       const tile = new OffscreenCanvas(12, 12);
       const pen = tile.getContext("2d");

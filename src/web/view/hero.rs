@@ -324,8 +324,8 @@ fn drawn_note(round: &FinishedRound, at: &str, pot: &str) -> String {
             duration(delay.secs)
         ),
     };
-    let count = grouped(round.participant_count);
-    format!("Drawn at {at}{delay}, from {pot} ETH of {count} players.")
+    let players = counted(round.participant_count, "player");
+    format!("Drawn at {at}{delay}, from {pot} ETH of {players}.")
 }
 
 fn reason_words(reason: &str) -> String {
