@@ -97,7 +97,10 @@ impl Cursor {
     /// Forgets every block above `ancestor`; answers with what was forgotten.
     pub fn rewind(&mut self, ancestor: u64) -> Vec<BlockRef> {
         let keep = self.ring.partition_point(|block| block.number <= ancestor);
-        self.ring.split_off(keep).into()
+        let forgotten: Vec<BlockRef> = self.ring.split_off(keep).into();
+        debug_assert!(self.tip().is_none_or(|tip| tip.number <= ancestor));
+        debug_assert!(forgotten.iter().all(|block| block.number > ancestor));
+        forgotten
     }
 
     pub fn clear(&mut self) {
@@ -136,6 +139,11 @@ impl Cursor {
             }
         }
         self.ring.push_back(block);
+        debug_assert!(self.ring.len() <= RING_LEN && self.anchors.len() <= ANCHORS_MAX);
+        debug_assert!(self.anchors.last().is_none_or(|(anchor, _)| {
+            let lowest = self.ring.front().map(|oldest| oldest.number);
+            lowest.is_none_or(|lowest| *anchor < lowest)
+        }));
     }
 
     /// Mean seconds between the last blocks; None until two are known.

@@ -9,13 +9,13 @@ use serde_json::{json, Value};
 use tungstenite::http::Uri;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, Message, WebSocket};
 
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
-use crate::chain::url::shown_host;
+use crate::chain::url::{shown_host, without_login};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the answer to a request may take.
@@ -61,8 +61,9 @@ impl Subscription {
             .max_message_size(Some(MESSAGE_MAX_BYTES))
             .max_frame_size(Some(MESSAGE_MAX_BYTES));
         // The error of a handshake may hold the URL.
-        let (socket, _) = tungstenite::client_tls_with_config(url, stream, Some(config), None)
-            .map_err(|_| broken("the WebSocket handshake failed"))?;
+        let (socket, _) =
+            tungstenite::client_tls_with_config(request_to(url)?, stream, Some(config), None)
+                .map_err(|_| broken("the WebSocket handshake failed"))?;
         let now = Instant::now();
         let mut subscription = Subscription {
             socket,
@@ -207,6 +208,19 @@ impl Subscription {
     }
 }
 
+/// The opening request; an account in the URL becomes a header, as it does over HTTP.
+fn request_to(url: &str) -> Result<ClientRequestBuilder, RpcError> {
+    let (url, authorization) = without_login(url);
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| RpcError::transport("an endpoint's URL is none"))?;
+    let request = ClientRequestBuilder::new(uri);
+    Ok(match authorization {
+        Some(authorization) => request.with_header("Authorization", authorization),
+        None => request,
+    })
+}
+
 fn connect(url: &str) -> std::io::Result<TcpStream> {
     let invalid = || std::io::Error::from(IoKind::InvalidInput);
     let uri: Uri = url.parse().map_err(|_| invalid())?;
@@ -250,5 +264,22 @@ fn id_of(answer: &Value) -> Result<String, RpcError> {
         None => Err(RpcError::invalid_answer(
             "eth_subscribe: no subscription id",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tungstenite::client::IntoClientRequest;
+
+    #[test]
+    fn an_account_in_the_url_becomes_a_header() {
+        let request = request_to("ws://user:p%40ss@node.example:8546/rpc").unwrap();
+        let request = request.into_client_request().unwrap();
+        assert_eq!(request.uri(), "ws://node.example:8546/rpc");
+        assert_eq!(request.headers()["Authorization"], "Basic dXNlcjpwQHNz");
+        let open = request_to("wss://node.example").unwrap();
+        let open = open.into_client_request().unwrap();
+        assert!(!open.headers().contains_key("Authorization"));
     }
 }
