@@ -41,7 +41,9 @@ use crate::web::api::{Api, ApiConfig};
 use crate::web::assets;
 use crate::web::feed::HubPoller;
 use crate::web::reply::Packed;
+use crate::web::rounds::PackedRounds;
 use crate::web::server::{BindError, WebServer};
+use crate::web::view::Deployment;
 
 /// Commands that may wait for the operator.
 const COMMANDS_MAX: usize = 16;
@@ -471,7 +473,13 @@ fn start_web(
     script: Option<&'static Packed>,
 ) -> Result<(SocketAddr, Option<SocketAddr>), StartError> {
     let (clock, metrics) = (&core.clock, &core.metrics);
-    let web = WebServer::bind(&config.server, &core.snapshot, for_feed, clock, metrics)?;
+    let deployment = Deployment {
+        chain_id: config.blockchain.chain_id,
+        contract: config.blockchain.contract_address,
+        explorer_url: config.blockchain.explorer_url.clone(),
+    };
+    let (server, of) = (&config.server, deployment.clone());
+    let web = WebServer::bind(server, &core.snapshot, of, for_feed, clock, metrics)?;
     let addresses = (web.local_addr(), web.private_addr());
     if let Some(url) = &config.operator.alert_webhook {
         let mut webhook = Webhook::new(
@@ -488,9 +496,7 @@ fn start_web(
     let (feed, endpoints) = (web.feed().clone(), core.endpoints.clone());
     let api = Api {
         config: ApiConfig {
-            contract_address: config.blockchain.contract_address,
-            chain_id: config.blockchain.chain_id,
-            explorer_url: config.blockchain.explorer_url.clone(),
+            deployment,
             token: config.server.api_token.clone(),
             key_address: core.key_address,
             round_history_max: config.event_manager.round_history_max,
@@ -505,6 +511,7 @@ fn start_web(
         websocket_clients: Box::new(move || feed.client_count()),
         endpoint_reports: Box::new(move || endpoints.reports()),
         wrong_tokens: Mutex::default(),
+        packed_rounds: PackedRounds::default(),
     };
     let stop = group.stop.clone();
     for (name, mut body) in web.into_threads(api, &stop) {

@@ -90,6 +90,17 @@ pub struct Advanced {
     evidence: Evidence,
 }
 
+impl Advanced {
+    /// The hash of the chain's first block, where it was among what was read.
+    pub fn genesis(&self) -> Option<H256> {
+        let anchor = self.anchor.filter(|(number, _)| *number == 0);
+        let first = self.blocks.iter().find(|block| block.number == 0);
+        anchor
+            .map(|(_, hash)| hash)
+            .or(first.map(|block| block.hash))
+    }
+}
+
 /// Logs that are still to be read: those above a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Debt {

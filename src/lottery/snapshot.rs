@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::clock::ChainTime;
-use crate::chain::types::BlockRef;
+use crate::chain::types::{BlockRef, H256};
 use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::Alert;
 use crate::lottery::event::EventRecord;
@@ -142,6 +142,8 @@ pub struct Snapshot {
     /// Oldest first, at most 100.
     pub actions: Arc<Vec<Arc<ActionRecord>>>,
     pub reorgs_total: u64,
+    /// The hash of the chain's first block; None while it is not known.
+    pub genesis: Option<H256>,
 }
 
 impl Snapshot {

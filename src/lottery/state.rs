@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::clock::ChainTime;
 use crate::chain::cursor::RING_LEN;
-use crate::chain::types::BlockRef;
+use crate::chain::types::{BlockRef, H256};
 use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::Alert;
 use crate::lottery::event::EventRecord;
@@ -84,6 +84,8 @@ pub enum Update {
     Operator(Arc<OperatorStatus>),
     Alert(Arc<Alert>),
     Action(Arc<ActionRecord>),
+    /// The hash of the chain's first block, by which two chains of one number are told apart; None where nobody gives it.
+    Genesis(Option<H256>),
 }
 
 /// What applying an update led to.
@@ -128,6 +130,7 @@ impl State {
                 operator: Arc::default(),
                 actions: Arc::default(),
                 reorgs_total: 0,
+                genesis: None,
             },
             events: Vec::new(),
             history: Vec::new(),
@@ -174,6 +177,11 @@ impl State {
                 applied.events.push(StoreEvent::OperatorAlert(alert));
             }
             Update::Action(action) => self.note_action(action),
+            Update::Genesis(genesis) => {
+                // No message tells it: it comes with a snapshot.
+                applied.resync = self.snapshot.genesis != genesis;
+                self.snapshot.genesis = genesis;
+            }
         }
         applied
     }
@@ -192,7 +200,11 @@ impl State {
         let mut replaces_all = advance.rollback.is_some();
         match advance.rollback {
             Some(Rollback::To(ancestor)) => self.roll_back(Some(ancestor), applied),
-            Some(Rollback::Everything) => self.roll_back(None, applied),
+            Some(Rollback::Everything) => {
+                self.roll_back(None, applied);
+                // It may be another chain.
+                applied.resync |= self.snapshot.genesis.take().is_some();
+            }
             None => {}
         }
         // Whose bets count is decided by the round at the head, whatever logs are still to come.

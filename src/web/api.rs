@@ -23,8 +23,10 @@ use crate::web::reply::{
     self, refusal, Answer, Body, Packed, Refusal, ALL_METHODS, COMMAND_METHODS, FEED_METHODS,
     READ_METHODS,
 };
+use crate::web::rounds::PackedRounds;
 use crate::web::routes::{self, Endpoint};
 use crate::web::shown::{shown, shown_bytes};
+use crate::web::view::Deployment;
 use crate::web::{metrics, openapi, view};
 
 #[cfg(test)]
@@ -48,9 +50,7 @@ static DOCUMENT: LazyLock<Packed> = LazyLock::new(|| {
 });
 
 pub struct ApiConfig {
-    pub contract_address: Address,
-    pub chain_id: u64,
-    pub explorer_url: Option<String>,
+    pub deployment: Deployment,
     /// For manual actions; None refuses them all.
     pub token: Option<crate::config::Secret>,
     pub key_address: Option<Address>,
@@ -77,6 +77,7 @@ pub struct Api {
     pub websocket_clients: Box<dyn Fn() -> usize + Send + Sync>,
     pub endpoint_reports: Box<dyn Fn() -> Vec<EndpointReport> + Send + Sync>,
     pub wrong_tokens: Mutex<WrongTokens>,
+    pub packed_rounds: PackedRounds,
 }
 
 impl Api {
@@ -128,8 +129,9 @@ impl Api {
             return Ok(Body::Methods(ALL_METHODS));
         }
         if request.port == Port::Public && routes::is_feed(&request.path) {
-            // A handshake does not come here.
-            return Ok(Body::Methods(FEED_METHODS));
+            // A handshake does not come here, but for one with a body.
+            let methods = asks_methods(request, FEED_METHODS)?;
+            return Ok(methods.unwrap_or(Body::Methods(FEED_METHODS)));
         }
         let Some((route, value)) = routes::find(&request.path) else {
             return Err(nothing_at(&request.path));
@@ -147,9 +149,9 @@ impl Api {
 
     fn asset(&self, asset: Asset, snapshot: &Snapshot, request: &Request) -> Answer {
         let site = Site {
-            chain_id: self.config.chain_id,
-            contract: to_checksum(&self.config.contract_address),
-            explorer_url: self.config.explorer_url.as_deref(),
+            chain_id: self.config.deployment.chain_id,
+            contract: to_checksum(&self.config.deployment.contract),
+            explorer_url: self.config.deployment.explorer_url.as_deref(),
             added_script: self.config.added_script,
         };
         let chain_time = snapshot.chain_time_at(self.clock.now());
@@ -175,7 +177,10 @@ impl Api {
             Endpoint::Healthz => return Ok(probe(&self.threads_failing(now))),
             Endpoint::Readyz => return Ok(probe(&self.checks_failing(snapshot, now))),
             Endpoint::Health => self.health_report(snapshot, now),
-            Endpoint::Status => view::status(snapshot, now, (self.websocket_clients)()),
+            Endpoint::Status => {
+                let clients = (self.websocket_clients)();
+                view::status(snapshot, &self.config.deployment, now, clients)
+            }
             Endpoint::RoundStatus => view::round_status(snapshot, now),
             Endpoint::Participants => {
                 let limit = query.number("limit", PARTICIPANTS_LEN, 1, PARTICIPANTS_LEN_MAX)?;
@@ -195,7 +200,7 @@ impl Api {
                 let before = query.optional_number("before", 1, u64::MAX)?;
                 view::history(snapshot, to_len(limit), before)
             }
-            Endpoint::FinishedRound => return self.finished_round(snapshot, value),
+            Endpoint::FinishedRound => return self.finished_round(snapshot, value, query),
             Endpoint::Activities => {
                 let limit = query.number("limit", ACTIVITIES_LEN, 1, ACTIVITIES_LEN_MAX)?;
                 let before = query.text("before");
@@ -206,11 +211,7 @@ impl Api {
             Endpoint::ContractConfig => {
                 view::contract_config_status(snapshot).ok_or_else(not_read_yet)?
             }
-            Endpoint::ContractAddress => view::contract_address(
-                self.config.contract_address,
-                self.config.chain_id,
-                self.config.explorer_url.as_deref(),
-            ),
+            Endpoint::ContractAddress => view::contract_address(&self.config.deployment),
             Endpoint::Abi => return Ok(Body::Packed(&ABI)),
             Endpoint::OperatorStatus => view::operator_status(snapshot),
             Endpoint::Action => return self.action(snapshot, value),
@@ -292,19 +293,21 @@ impl Api {
         }
     }
 
-    fn finished_round(&self, snapshot: &Snapshot, number: &str) -> Answer {
-        let id = number.parse::<u64>().ok().filter(|id| *id > 0);
+    fn finished_round(&self, snapshot: &Snapshot, number: &str, query: &Query) -> Answer {
+        let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+        let id = number.parse::<u64>().ok().filter(|id| *id > 0 && is_plain);
         let Some(id) = id else {
             let number = shown(number);
             let message = format!("roundId is {number}, allowed are whole numbers from 1");
             return Err(refusal(400, "bad_round", message));
         };
+        let is_named = self.names_this(snapshot, query)?;
         let kept = snapshot.history.iter().find(|round| round.round_id == id);
         if let Some(round) = kept {
-            let body = view::finished_round(snapshot, round);
-            return Ok(match is_settled(snapshot, round) {
-                true => Body::Immutable(body),
-                false => Body::Json(200, body),
+            let is_for_ever = is_named && is_settled(snapshot, round);
+            return Ok(Body::Round {
+                round: self.packed_rounds.get(snapshot, round),
+                as_of: (!is_for_ever).then(|| view::as_of(snapshot).to_string()),
             });
         }
         let running = snapshot.round.as_ref().map(|round| round.round_id);
@@ -326,6 +329,21 @@ impl Api {
             }
             _ => not_read_yet(),
         })
+    }
+
+    /// Whether `of` is given and names this deployment: then the URL names its content, whatever daemon answers there.
+    fn names_this(&self, snapshot: &Snapshot, query: &Query) -> Result<bool, Refusal> {
+        let Some(of) = query.text("of") else {
+            return Ok(false);
+        };
+        match self.config.deployment.name(snapshot.genesis) {
+            Some(name) if name.eq_ignore_ascii_case(of) => Ok(true),
+            Some(name) => {
+                let message = format!("of is {}, this is {name}", shown(of));
+                Err(refusal(404, "other_deployment", message))
+            }
+            None => Ok(false),
+        }
     }
 
     /// A manual action: checked against the snapshot, then handed to the operator; nobody waits for the chain.

@@ -27,6 +27,7 @@ use crate::lottery::round::*;
 use crate::lottery::snapshot::*;
 use crate::web::api::{Api, ApiConfig};
 use crate::web::http::{Fields, Port, Reply, Request};
+use crate::web::view::Deployment;
 
 pub const TOKEN: &str = "open sesame";
 pub const HEAD_TIME: u64 = 10_000;
@@ -50,9 +51,7 @@ impl Fixture {
         let (sender, commands) = bounded(QUEUE_LEN);
         let api = Api {
             config: ApiConfig {
-                contract_address: address(0xc0),
-                chain_id: 31_337,
-                explorer_url: Some("https://explorer.example".to_owned()),
+                deployment: deployment(),
                 token: Some(Secret::new(TOKEN.to_owned())),
                 key_address: Some(address(0x0e)),
                 round_history_max: 20,
@@ -76,6 +75,7 @@ impl Fixture {
                 }]
             }),
             wrong_tokens: Mutex::default(),
+            packed_rounds: Default::default(),
         };
         Fixture {
             api,
@@ -101,6 +101,14 @@ impl Fixture {
     /// Hands the operator one action past the API; its id.
     pub fn submit_one(&self) -> String {
         self.api.operator.submit(7, CommandKind::Draw).unwrap()
+    }
+}
+
+pub fn deployment() -> Deployment {
+    Deployment {
+        chain_id: 31_337,
+        contract: address(0xc0),
+        explorer_url: Some("https://explorer.example".to_owned()),
     }
 }
 
@@ -177,6 +185,7 @@ pub fn empty_snapshot() -> Snapshot {
         operator: Arc::default(),
         actions: Arc::default(),
         reorgs_total: 0,
+        genesis: None,
     }
 }
 
@@ -230,6 +239,7 @@ pub fn snapshot() -> Snapshot {
         operator: Arc::new(operator()),
         actions: Arc::new(vec![Arc::new(action())]),
         reorgs_total: 2,
+        genesis: Some(H256::repeat_byte(0x9e)),
         ..empty_snapshot()
     }
 }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha3::{Digest, Sha3_256};
+
 /// The listener on which a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
@@ -176,6 +178,11 @@ fn hop_by_hop(reply: &Reply, persistence: Persistence) -> String {
         format!("\r\nUpgrade: {protocol}")
     });
     format!("\r\nConnection: {options}{upgrade}")
+}
+
+/// What an entity tag is made of.
+pub fn digest(bytes: &[u8]) -> String {
+    hex::encode(&Sha3_256::digest(bytes)[..12])
 }
 
 /// Where `part` begins for the first time.

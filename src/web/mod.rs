@@ -27,6 +27,7 @@ pub mod openapi;
 pub mod query;
 mod ready;
 pub mod reply;
+pub mod rounds;
 pub mod routes;
 pub mod server;
 mod shown;

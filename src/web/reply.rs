@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use flate2::{write::GzEncoder, Compression};
 use serde_json::Value;
-use sha3::{Digest, Sha3_256};
 
-use crate::web::http::{Fields, Port, Reply, Request};
+use crate::web::http::{digest, Fields, Port, Reply, Request};
+use crate::web::rounds::PackedRound;
 use crate::web::view;
 
 const PAGE_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -28,8 +28,11 @@ pub const ALL_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 /// What a route makes of a request.
 pub enum Body {
     Json(u16, Value),
-    /// Will never change again.
-    Immutable(Value),
+    /// A finished round, as of a block; for ever where it is of none.
+    Round {
+        round: Arc<PackedRound>,
+        as_of: Option<String>,
+    },
     Packed(&'static Packed),
     /// Asked for under a name that tells its content.
     Named(&'static Packed),
@@ -113,14 +116,10 @@ pub fn write(request: &Request, answer: Answer) -> Reply {
 pub fn write_refusal(port: Port, method: Option<&str>, refusal: Refusal) -> Reply {
     let is_read = matches!(method, Some("GET" | "HEAD"));
     let draft = dress(port, is_read, draft(Err(refusal)));
-    let body = match draft.payload {
-        Payload::Fresh(bytes) => bytes.into(),
-        Payload::Packed(packed) => packed.bytes.clone(),
-    };
     Reply {
         status: draft.status,
         headers: draft.headers,
-        body,
+        body: draft.payload.into_bytes(false),
         delay: draft.delay,
     }
 }
@@ -161,6 +160,39 @@ struct Draft {
 enum Payload {
     Fresh(Vec<u8>),
     Packed(&'static Packed),
+    Round {
+        round: Arc<PackedRound>,
+        as_of: Option<String>,
+    },
+}
+
+impl Payload {
+    fn length(&self) -> usize {
+        match self {
+            Payload::Fresh(bytes) => bytes.len(),
+            Payload::Packed(packed) => packed.bytes.len(),
+            Payload::Round { round, as_of } => round.length(as_of.as_deref()),
+        }
+    }
+
+    fn digest(&self) -> String {
+        match self {
+            Payload::Fresh(bytes) => digest(bytes),
+            Payload::Packed(packed) => packed.digest.clone(),
+            Payload::Round { round, as_of } => round.digest(as_of.as_deref()),
+        }
+    }
+
+    fn into_bytes(self, compresses: bool) -> Arc<[u8]> {
+        match (self, compresses) {
+            (Payload::Fresh(bytes), false) => bytes.into(),
+            (Payload::Fresh(bytes), true) => gzip(&bytes, Compression::fast()).into(),
+            (Payload::Packed(packed), false) => packed.bytes.clone(),
+            (Payload::Packed(packed), true) => packed.gzip.clone(),
+            (Payload::Round { round, as_of }, false) => round.plain(as_of.as_deref()).into(),
+            (Payload::Round { round, as_of }, true) => round.gzip(as_of.as_deref()).into(),
+        }
+    }
 }
 
 fn draft(answer: Answer) -> Draft {
@@ -169,7 +201,13 @@ fn draft(answer: Answer) -> Draft {
     let mut headers = Vec::new();
     let (status, content_type, caching, payload) = match answer {
         Ok(Body::Json(status, body)) => (status, JSON, NO_CACHE, json(&body)),
-        Ok(Body::Immutable(body)) => (200, JSON, FOR_EVER, json(&body)),
+        Ok(Body::Round { round, as_of }) => {
+            let caching = match as_of {
+                Some(_) => NO_CACHE,
+                None => FOR_EVER,
+            };
+            (200, JSON, caching, Payload::Round { round, as_of })
+        }
         Ok(Body::Named(packed)) => (200, packed.content_type, FOR_EVER, Payload::Packed(packed)),
         Ok(Body::Packed(packed)) => (200, packed.content_type, NO_CACHE, Payload::Packed(packed)),
         Ok(Body::Page(html)) => {
@@ -217,20 +255,13 @@ fn json(body: &Value) -> Payload {
 /// Chooses the representation; each has its own strong tag, and one that the client has is not sent again.
 fn encode(request: &Request, draft: Draft) -> Reply {
     let mut headers = draft.headers;
-    let length = match &draft.payload {
-        Payload::Fresh(bytes) => bytes.len(),
-        Payload::Packed(packed) => packed.bytes.len(),
-    };
-    let is_long = length >= GZIP_FROM_BYTES;
+    let is_long = draft.payload.length() >= GZIP_FROM_BYTES;
     let compresses = is_long && accepts_gzip(&request.fields);
     if is_long {
         headers.push(("Vary", "Accept-Encoding".to_owned()));
     }
     if draft.status == 200 && request.is_read() {
-        let digest = match &draft.payload {
-            Payload::Fresh(bytes) => digest(bytes),
-            Payload::Packed(packed) => packed.digest.clone(),
-        };
+        let digest = draft.payload.digest();
         let suffix = if compresses { "-gzip" } else { "" };
         let tag = format!("\"{digest}{suffix}\"");
         let is_known = lists_tag(&request.fields, &tag);
@@ -247,22 +278,12 @@ fn encode(request: &Request, draft: Draft) -> Reply {
     if compresses {
         headers.push(("Content-Encoding", "gzip".to_owned()));
     }
-    let body = match (draft.payload, compresses) {
-        (Payload::Fresh(bytes), false) => bytes.into(),
-        (Payload::Fresh(bytes), true) => gzip(&bytes, Compression::fast()).into(),
-        (Payload::Packed(packed), false) => packed.bytes.clone(),
-        (Payload::Packed(packed), true) => packed.gzip.clone(),
-    };
     Reply {
         status: draft.status,
         headers,
-        body,
+        body: draft.payload.into_bytes(compresses),
         delay: draft.delay,
     }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    hex::encode(&Sha3_256::digest(bytes)[..12])
 }
 
 /// If-None-Match compares weakly (RFC 9110, 13.1.2).

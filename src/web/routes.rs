@@ -232,10 +232,16 @@ pub const ROUTES: &[Route] = &[
         endpoint: Endpoint::FinishedRound,
         path: "/api/history/{roundId}",
         summary: "One finished round with its bets, its draw and its proof",
-        parameters: &[],
+        parameters: &[Parameter {
+            name: "of",
+            is_required: false,
+            kind: ParameterKind::Text,
+            meaning: "chainId-contract-genesis of the deployment, the genesis hash by its first 16 hex digits: an answer \
+                      that never changes again then says so, and is as of no block",
+        }],
         schema: "FinishedRound",
         refusals: &[
-            (404, "not_finished, not_kept (older than what is kept) or unknown_round"),
+            (404, "not_finished, not_kept (older than what is kept), unknown_round or other_deployment"),
             NOT_READ_YET,
         ],
     },

@@ -20,6 +20,7 @@ use crate::web::gate::{listen, Gate, Listener, Settings};
 use crate::web::http::Port;
 use crate::web::occupancy::{Caps, Occupancy};
 use crate::web::stream::Stream;
+use crate::web::view::Deployment;
 use crate::web::workers::{Handler, Workers, WORKERS};
 
 /// Connections of the private port: a scraper or two, and whoever looks.
@@ -60,6 +61,7 @@ impl WebServer {
     pub fn bind(
         server: &ServerConfig,
         snapshot: &SharedSnapshot,
+        deployment: Deployment,
         (publications, poller): (PublicationReceiver, HubPoller),
         clock: &Clock,
         metrics: &Metrics,
@@ -94,7 +96,7 @@ impl WebServer {
                 occupancy: Occupancy::new(caps),
             });
         }
-        let stream = Stream::new(snapshot.load(), clock.clone());
+        let stream = Stream::new(snapshot.load(), deployment, clock.clone());
         let hub_waker = poller.waker();
         let (hub, feed) = Hub::new(poller, stream, publications, occupancy, metrics.clone());
         let token = server.api_token.clone();

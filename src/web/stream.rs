@@ -11,7 +11,7 @@ use serde_json::{json, Value};
 use crate::base::clock::Clock;
 use crate::lottery::snapshot::{Publication, Snapshot};
 use crate::web::deflate::{Deflater, RSV1};
-use crate::web::view;
+use crate::web::view::{self, Deployment};
 
 #[cfg(test)]
 mod tests;
@@ -55,6 +55,7 @@ const REPLAY_BYTES_MAX: usize = 512 << 10;
 
 pub struct Stream {
     clock: Clock,
+    deployment: Deployment,
     epoch: String,
     /// Of the newest message; messages grow it by exactly 1.
     seq: u64,
@@ -71,9 +72,10 @@ pub struct Stream {
 
 impl Stream {
     /// `snapshot` is the state before the first publication.
-    pub fn new(snapshot: Arc<Snapshot>, clock: Clock) -> Stream {
+    pub fn new(snapshot: Arc<Snapshot>, deployment: Deployment, clock: Clock) -> Stream {
         Stream {
             clock,
+            deployment,
             epoch: new_epoch(),
             seq: 0,
             ring: VecDeque::new(),
@@ -174,7 +176,7 @@ impl Stream {
         {
             return message.clone();
         }
-        let mut payload = view::snapshot(&self.snapshot);
+        let mut payload = view::snapshot(&self.snapshot, &self.deployment);
         payload["epoch"] = json!(self.epoch);
         payload["seq"] = json!(self.seq);
         if resync {

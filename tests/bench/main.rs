@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use lottery::base::clock::Clock;
 use lottery::web::stream::Stream;
-use lottery::web::view;
+use lottery::web::view::{self, Deployment};
 use serde_json::Value;
 
 use support::chain::{Chain, Timing};
@@ -61,10 +61,14 @@ fn reducer(samples: u64) {
 fn encoding(samples: usize) {
     for participants in [10, 1_000, 10_000] {
         let state = state_with(participants);
-        let bytes = view::snapshot(state.snapshot()).to_string().len();
+        let bytes = view::snapshot(state.snapshot(), &Deployment::default())
+            .to_string()
+            .len();
         let times = (0..samples).map(|_| {
             let started = Instant::now();
-            std::hint::black_box(view::snapshot(state.snapshot()).to_string());
+            std::hint::black_box(
+                view::snapshot(state.snapshot(), &Deployment::default()).to_string(),
+            );
             started.elapsed()
         });
         print(
@@ -73,7 +77,11 @@ fn encoding(samples: usize) {
         );
     }
     let mut state = state_with(1_000);
-    let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+    let mut stream = Stream::new(
+        Arc::new(state.snapshot().clone()),
+        Deployment::default(),
+        Clock::system(),
+    );
     let update = advance(1_001, vec![bet(1_001, 5)]);
     let mut publication = publication(&mut state, 0, update);
     let times = (0..samples).map(|_| {

@@ -24,6 +24,7 @@ use lottery::base::thread::{spawn_supervised, Health, OnFailure};
 use lottery::web::feed::{Hub, HubPoller, NewClient};
 use lottery::web::occupancy::{Caps, Occupancy};
 use lottery::web::stream::{Message, Stream};
+use lottery::web::view::Deployment;
 use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use support::assault;
@@ -64,7 +65,11 @@ fn argument(name: &str) -> Option<u64> {
 fn bytes_of_a_bet() {
     for players in [10, 1_000, 5_000, 10_000] {
         let mut state = state_with(players);
-        let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+        let mut stream = Stream::new(
+            Arc::new(state.snapshot().clone()),
+            Deployment::default(),
+            Clock::system(),
+        );
         let update = advance(players + 1, vec![bet(players + 1, players / 2)]);
         let messages = stream.take(&publication(&mut state, 1, update));
         let lengths = |deflates: bool| -> Vec<usize> {
@@ -101,7 +106,11 @@ fn hold_sockets(clients: usize) {
         connections: 20_000,
         per_ip: 0,
     });
-    let stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+    let stream = Stream::new(
+        Arc::new(state.snapshot().clone()),
+        Deployment::default(),
+        Clock::system(),
+    );
     let (publish, publications) = bounded(64);
     let poller = HubPoller::new().expect("a poller");
     let wake = poller.waker();
@@ -135,7 +144,11 @@ fn hold_sockets(clients: usize) {
         });
     }
     // What the hub sends is known from a stream like its own.
-    let mut twin = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+    let mut twin = Stream::new(
+        Arc::new(state.snapshot().clone()),
+        Deployment::default(),
+        Clock::system(),
+    );
     let mut number = 0;
     for line in std::io::stdin().lines() {
         let block = PLAYERS + number + 1;
@@ -149,7 +162,11 @@ fn hold_sockets(clients: usize) {
             continue;
         }
         let mut trial = state.clone();
-        let mut stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+        let mut stream = Stream::new(
+            Arc::new(state.snapshot().clone()),
+            Deployment::default(),
+            Clock::system(),
+        );
         let bytes = plain(&stream.take(&publication(&mut trial, 1, update)));
         println!("{}", bytes.len());
         for descriptor in &descriptors {

@@ -40,6 +40,7 @@ impl EventManager {
             self.note_rollback(rollback, &head);
         }
         self.reader.learn(&advanced);
+        let genesis = advanced.is_first.then(|| advanced.genesis());
         let following = &mut self.following;
         let cursor = Arc::make_mut(&mut following.cursor);
         if let Some((number, hash)) = advanced.anchor {
@@ -76,7 +77,11 @@ impl EventManager {
             round: advanced.round,
             config: advanced.config,
         };
-        self.send_advance(rollback, events, state)
+        self.send_advance(rollback, events, state)?;
+        match genesis {
+            Some(genesis) => self.send(Update::Genesis(genesis)),
+            None => Ok(()),
+        }
     }
 
     /// Takes down up to where the logs are known; the events that go out with this head.

@@ -5,6 +5,7 @@ use crate::base::clock::Clock;
 use crate::lottery::snapshot::StoreEvent;
 use crate::web::fixture;
 use crate::web::occupancy::Caps;
+use crate::web::view::Deployment;
 
 struct Bench {
     hub: Hub,
@@ -19,7 +20,11 @@ impl Bench {
             connections: 100,
             per_ip: 0,
         });
-        let stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+        let stream = Stream::new(
+            Arc::new(fixture::snapshot()),
+            Deployment::default(),
+            Clock::system(),
+        );
         let (_, publications) = bounded(1);
         let poller = HubPoller::new().unwrap();
         let metrics = Metrics::default();

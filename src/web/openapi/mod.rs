@@ -4,6 +4,8 @@ use serde_json::{json, Map, Value};
 
 use crate::web::routes::{Endpoint, Parameter, ParameterKind, Route, ROUTES};
 
+mod kinds;
+mod rounds;
 mod schemas;
 #[cfg(test)]
 mod tests;
@@ -82,7 +84,7 @@ fn operation_id(endpoint: Endpoint) -> String {
 fn response(meaning: &str, schema: &str) -> Value {
     json!({
         "description": meaning,
-        "content": {"application/json": {"schema": schemas::reference(schema)}},
+        "content": {"application/json": {"schema": kinds::reference(schema)}},
     })
 }
 
@@ -98,7 +100,7 @@ fn path_parameter(route: &Route) -> Option<Value> {
 fn query_parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.kind {
         ParameterKind::Number { min } => json!({"type": "integer", "minimum": min}),
-        ParameterKind::Address => json!({"type": "string", "pattern": schemas::ADDRESS}),
+        ParameterKind::Address => json!({"type": "string", "pattern": kinds::ADDRESS}),
         ParameterKind::Text => json!({"type": "string"}),
     };
     json!({

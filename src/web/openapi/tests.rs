@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::web::fixture::{self, Fixture};
-use crate::web::openapi::{document, schemas};
+use crate::web::openapi::{document, kinds};
 use crate::web::routes::{Route, ROUTES};
 
 /// What is wrong with `value`, with the place; None when `schema` allows it.
@@ -111,7 +111,7 @@ fn fits(pattern: &str, text: &str) -> bool {
         })
     };
     match pattern {
-        schemas::ADDRESS => hex(40),
+        kinds::ADDRESS => hex(40),
         "^0x[0-9a-f]{64}$" => hex(64) && text.to_lowercase() == text,
         "^[0-9]+$" => !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()),
         unknown => panic!("the validator does not know {unknown}"),
@@ -176,7 +176,7 @@ fn real_answers_fit_their_schemas() {
 #[test]
 fn the_validator_finds_what_does_not_fit() {
     let document = document();
-    let schema = schemas::reference("Checks");
+    let schema = kinds::reference("Checks");
     for (value, named) in [
         (json!({"status": "ok"}), "\"failing\" is missing"),
         (json!({"status": "fine", "failing": {}}), "against enum"),

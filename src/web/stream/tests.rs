@@ -7,6 +7,7 @@ use crate::lottery::play::{advance, branch, Block};
 use crate::lottery::snapshot::{ConnectionStatus, Finality, StoreEvent};
 use crate::lottery::state::{Rollback, State, Update};
 use crate::web::fixture;
+use crate::web::view::Deployment;
 
 /// A follower of the feed that knows what the messages promise and nothing else.
 struct Client {
@@ -159,7 +160,11 @@ impl Feed {
         };
         // Few are kept, so that old ones fall off and come back.
         let state = State::new(MemoryStore::limits(60, 3), connection);
-        let stream = Stream::new(Arc::new(state.snapshot().clone()), Clock::system());
+        let stream = Stream::new(
+            Arc::new(state.snapshot().clone()),
+            Deployment::default(),
+            Clock::system(),
+        );
         Feed {
             state,
             stream,
@@ -284,7 +289,11 @@ fn types(messages: &[Message]) -> Vec<String> {
 
 #[test]
 fn what_was_missed_is_replayed_within_bounds() {
-    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+    let mut stream = Stream::new(
+        Arc::new(fixture::snapshot()),
+        Deployment::default(),
+        Clock::system(),
+    );
     let epoch = stream.epoch.clone();
     assert_eq!(stream.take(&publication(1, 200)).len(), 200);
     assert_eq!(stream.take(&publication(2, 50)).len(), 50);
@@ -321,7 +330,11 @@ fn what_was_missed_is_replayed_within_bounds() {
 #[test]
 fn a_missed_or_overlong_publication_begins_a_new_epoch() {
     for (number, events) in [(3, 3), (2, FRAMES_AT_ONCE_MAX + 1)] {
-        let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+        let mut stream = Stream::new(
+            Arc::new(fixture::snapshot()),
+            Deployment::default(),
+            Clock::system(),
+        );
         stream.take(&publication(1, 3));
         let before = stream.epoch.clone();
         let frames = stream.take(&publication(number, events));
@@ -343,7 +356,11 @@ fn a_missed_or_overlong_publication_begins_a_new_epoch() {
 
 #[test]
 fn heartbeat_and_shutdown_take_no_number() {
-    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+    let mut stream = Stream::new(
+        Arc::new(fixture::snapshot()),
+        Deployment::default(),
+        Clock::system(),
+    );
     stream.take(&publication(1, 2));
     for (frame, kind) in [
         (stream.heartbeat(), "heartbeat"),
@@ -358,7 +375,11 @@ fn heartbeat_and_shutdown_take_no_number() {
 
 #[test]
 fn the_ring_is_bounded() {
-    let mut stream = Stream::new(Arc::new(fixture::snapshot()), Clock::system());
+    let mut stream = Stream::new(
+        Arc::new(fixture::snapshot()),
+        Deployment::default(),
+        Clock::system(),
+    );
     for number in 1..=30 {
         stream.take(&publication(number, FRAMES_AT_ONCE_MAX));
     }

@@ -8,16 +8,25 @@ use crate::base::thread::Component;
 use crate::chain::endpoints::EndpointReport;
 use crate::lottery::round::Phase;
 use crate::lottery::snapshot::Snapshot;
-use crate::web::view::{as_of, connection, finality, history, operator, round_status, totals, wei};
+use crate::web::view::{
+    as_of, connection, deployment, finality, history, operator, round_status, totals, wei,
+    Deployment,
+};
 
 /// Rows of the history in GET /api/status.
 const STATUS_ROUNDS_LEN: usize = 5;
 
 /// GET /api/status.
-pub fn status(snapshot: &Snapshot, now: Instant, websocket_clients: usize) -> Value {
+pub fn status(
+    snapshot: &Snapshot,
+    of: &Deployment,
+    now: Instant,
+    websocket_clients: usize,
+) -> Value {
     let mut last_rounds = history(snapshot, STATUS_ROUNDS_LEN, None);
     json!({
         "asOf": as_of(snapshot),
+        "deployment": deployment(of, snapshot),
         "round": round_status(snapshot, now),
         "participants": totals(snapshot),
         "lastRounds": last_rounds["rounds"].take(),

@@ -6,7 +6,7 @@ use crate::lottery::event::Bet;
 use crate::lottery::fairness::Fairness;
 use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::{draw_point, totals, winner_among};
-use crate::lottery::snapshot::Snapshot;
+use crate::lottery::snapshot::{Finality, Snapshot};
 use crate::web::view::{address, as_of, hash, place, wei, with_finality};
 
 /// A row of the history, without its bets.
@@ -112,12 +112,10 @@ pub fn fairness(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// GET /api/history/N: one round with its bets, its draw and its proof.
-pub fn finished_round(snapshot: &Snapshot, round: &FinishedRound) -> Value {
-    let finality = &snapshot.finality;
+/// GET /api/history/N: one round with its bets, its draw and its proof, as of no block in particular.
+pub fn finished_round(finality: &Finality, round: &FinishedRound) -> Value {
     let row = history_row(round);
     let mut body = with_finality(row, finality, round.position.block_number);
-    body["asOf"] = as_of(snapshot);
     let bets = round.bets.iter();
     body["bets"] = bets
         .map(|known| with_finality(bet(known), finality, known.position.block_number))

@@ -18,6 +18,7 @@ use crate::lottery::snapshot::{
     ConnectionStatus, Finality, LiveFeedItem, ReorgNotice, Snapshot, StoreEvent,
 };
 
+mod deployment;
 mod health;
 pub mod hero;
 mod history;
@@ -29,6 +30,7 @@ mod tests;
 mod words;
 
 pub use crate::lottery::words::ether;
+pub use deployment::{contract_address, deployment, Deployment};
 pub use health::{checks, health, status, Vitals};
 pub use hero::{hero, Hero};
 pub use history::{fairness, finished_round, history, verified_round};
@@ -99,7 +101,7 @@ pub fn event(event: &StoreEvent, snapshot: &Snapshot) -> (&'static str, Value) {
 
 /// The payload of the snapshot message; the hub adds epoch and seq. Of the live feed it takes the newest items that the
 /// message has room for, which is all of them but for the longest of rounds.
-pub fn snapshot(snapshot: &Snapshot) -> Value {
+pub fn snapshot(snapshot: &Snapshot, of: &Deployment) -> Value {
     let mut participants = totals(snapshot);
     participants["roundId"] = json!(snapshot.round.as_ref().map(|round| round.round_id));
     participants["participants"] = snapshot
@@ -110,6 +112,7 @@ pub fn snapshot(snapshot: &Snapshot) -> Value {
         .collect();
     let mut body = json!({
         "asOf": as_of(snapshot),
+        "deployment": deployment(of, snapshot),
         "round": snapshot.round.as_ref().map(round),
         "participants": participants,
         "history": newest_history(&snapshot.history, snapshot),
@@ -254,11 +257,6 @@ pub fn contract_config_status(snapshot: &Snapshot) -> Option<Value> {
     let mut body = contract_config(snapshot.config.as_deref()?);
     body["asOf"] = as_of(snapshot);
     Some(body)
-}
-
-/// GET /api/contract/address.
-pub fn contract_address(contract: Address, chain_id: u64, explorer_url: Option<&str>) -> Value {
-    json!({"address": address(contract), "chainId": chain_id, "explorerUrl": explorer_url})
 }
 
 fn contract_config(config: &ContractConfig) -> Value {

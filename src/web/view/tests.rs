@@ -17,7 +17,7 @@ use crate::web::fixture;
 #[test]
 fn every_message_has_its_type_and_payload() {
     let state = fixture::snapshot();
-    let whole = snapshot(&state);
+    let whole = snapshot(&state, &Deployment::default());
     let record = Arc::new(EventRecord {
         event: fixture::every_event().remove(0),
         position: fixture::position(980, 4),
@@ -122,7 +122,7 @@ fn every_message_has_its_type_and_payload() {
 
 #[test]
 fn a_snapshot_spells_its_parts() {
-    let whole = snapshot(&fixture::snapshot());
+    let whole = snapshot(&fixture::snapshot(), &Deployment::default());
     assert_eq!(
         whole["round"],
         json!({
@@ -171,7 +171,7 @@ fn a_snapshot_spells_its_parts() {
 
 #[test]
 fn before_the_first_block_all_is_null() {
-    let whole = snapshot(&fixture::empty_snapshot());
+    let whole = snapshot(&fixture::empty_snapshot(), &Deployment::default());
     assert_eq!(
         whole["asOf"],
         json!({"blockNumber": null, "blockHash": null, "timestamp": null, "syncing": true})
@@ -283,7 +283,7 @@ fn a_full_snapshot_stays_under_64_kib() {
         LiveFeedItem::Event(Arc::new(EventRecord { event, position }))
     };
     state.live_feed = (0..200).map(bet).collect();
-    let whole = snapshot(&state);
+    let whole = snapshot(&state, &Deployment::default());
     assert_eq!(
         whole["participants"]["participants"]
             .as_array()
@@ -306,7 +306,7 @@ fn a_full_snapshot_stays_under_64_kib() {
         LiveFeedItem::Alert(Arc::new(alert))
     };
     state.live_feed = (0..200).map(endless).collect();
-    let whole = snapshot(&state);
+    let whole = snapshot(&state, &Deployment::default());
     let items = whole["liveFeed"].as_array().unwrap();
     assert!(!items.is_empty() && items.len() < 50);
     assert_eq!(items[0]["id"], "alert-199");

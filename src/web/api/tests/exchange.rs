@@ -49,14 +49,63 @@ fn headers_suit_the_kind_of_answer() {
         ("/api/round/status", "no-cache"),
         ("/api/history/6", "no-cache"),
         ("/api/history/5", "no-cache"),
-        ("/api/history/4", "public, max-age=31536000, immutable"),
-        // Out of reach today, but perhaps not of the next endpoint.
-        ("/api/history/3", "no-cache"),
+        ("/api/history/4", "no-cache"),
         ("/api/history/2", "no-store"),
     ] {
         let reply = fixture.get(target);
         assert_eq!(header(&reply, "Cache-Control"), Some(caching), "{target}");
     }
+}
+
+/// "For ever" is said only where the URL names the deployment, of what is settled; such an answer is of no block.
+#[test]
+fn a_settled_round_of_a_named_deployment_is_immutable() {
+    const FOR_EVER: &str = "public, max-age=31536000, immutable";
+    let mut fixture = with_state();
+    let contract = format!("{:#x}", fixture::address(0xc0));
+    let name = format!("31337-{contract}-9e9e9e9e9e9e9e9e");
+    for (round, is_for_ever) in [
+        (6, false),
+        (5, false),
+        (4, true),
+        // Out of reach today, but perhaps not of the next endpoint.
+        (3, false),
+    ] {
+        for of in [name.clone(), name.to_uppercase().replace("0X", "0x")] {
+            let reply = fixture.get(&format!("/api/history/{round}?of={of}"));
+            let caching = if is_for_ever { FOR_EVER } else { "no-cache" };
+            assert_eq!(header(&reply, "Cache-Control"), Some(caching), "{round}");
+            assert_eq!(
+                body_of(&reply).get("asOf").is_none(),
+                is_for_ever,
+                "{round}"
+            );
+            assert_eq!(body_of(&reply)["roundId"], round);
+        }
+    }
+    for other in [
+        format!("1-{contract}-9e9e9e9e9e9e9e9e"),
+        format!("31337-{contract}-0000000000000000"),
+        format!("31337-{:#x}-9e9e9e9e9e9e9e9e", fixture::address(0xc1)),
+        String::new(),
+    ] {
+        let reply = fixture.get(&format!("/api/history/4?of={other}"));
+        assert_eq!(
+            (reply.status, code(&reply).as_str()),
+            (404, "other_deployment"),
+            "{other}"
+        );
+    }
+    let status = body_of(&fixture.get("/api/status"));
+    let genesis = format!("0x{}", "9e".repeat(32));
+    assert_eq!(status["deployment"]["genesis"], genesis);
+    assert_eq!(status["deployment"]["chainId"], 31_337);
+    // While the chain is not known by its genesis, nothing is for ever.
+    let mut snapshot = fixture::snapshot();
+    snapshot.genesis = None;
+    fixture = Fixture::new(snapshot);
+    let reply = fixture.get(&format!("/api/history/4?of={name}"));
+    assert_eq!(header(&reply, "Cache-Control"), Some("no-cache"));
 }
 
 #[test]

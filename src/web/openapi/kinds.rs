@@ -1,0 +1,98 @@
+//! The kinds of values that the schemas are made of.
+
+use serde_json::{json, Map, Value};
+
+pub const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
+const HASH: &str = "^0x[0-9a-f]{64}$";
+const DECIMAL: &str = "^[0-9]+$";
+
+/// Schemas by their names.
+pub type Schemas = Vec<(&'static str, Value)>;
+/// Fields of an object by their names.
+pub type Fields = Vec<(&'static str, Value)>;
+
+/// Every field is required, and there are no others.
+pub fn object(fields: Fields) -> Value {
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|(name, schema)| ((*name).to_owned(), schema.clone()))
+        .collect();
+    json!({
+        "type": "object",
+        "required": names,
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+/// The same with one field that may be missing.
+pub fn without_need(mut schema: Value, name: &str) -> Value {
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|known| known != name);
+    }
+    schema
+}
+
+pub fn array(items: Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+pub fn nullable(schema: Value) -> Value {
+    json!({"anyOf": [schema, {"type": "null"}]})
+}
+
+pub fn described(mut schema: Value, description: &str) -> Value {
+    schema["description"] = json!(description);
+    schema
+}
+
+pub fn one_of(values: &[&str]) -> Value {
+    json!({"type": "string", "enum": values})
+}
+
+pub fn integer() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+pub fn percent() -> Value {
+    json!({"type": "number", "minimum": 0, "maximum": 100, "description": "percent of the pot"})
+}
+
+pub fn boolean() -> Value {
+    json!({"type": "boolean"})
+}
+
+pub fn text() -> Value {
+    json!({"type": "string"})
+}
+
+pub fn decimal() -> Value {
+    json!({"type": "string", "pattern": DECIMAL})
+}
+
+pub fn address() -> Value {
+    json!({"type": "string", "pattern": ADDRESS})
+}
+
+pub fn hash() -> Value {
+    json!({"type": "string", "pattern": HASH})
+}
+
+pub fn severity() -> Value {
+    one_of(&["info", "warning", "critical"])
+}
+
+pub fn action_kind() -> Value {
+    one_of(&[
+        "draw",
+        "refund_expired",
+        "refund_forced",
+        "extend",
+        "cancel",
+    ])
+}
+
+pub fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
