@@ -78,9 +78,19 @@ function heard(before, nowMs) {
   lastHeardMs = nowMs;
   if (state.asOf?.timestamp && clock.observe(state.asOf, nowMs)) askChainTime();
   if (state.deployment !== before.deployment) moved();
+  else if (state.epoch !== before.epoch && before.epoch !== null && !state.deployment) askDeployment();
   if (state.participants !== before.participants) keepPlayers();
   if (state.feed !== before.feed) for (const item of state.feed.slice(0, 20)) sent.hear(item);
   if (state.finality !== before.finality) sent.settle();
+  draw();
+}
+
+/** A server that has started anew may serve another contract; asked where its snapshot does not say which. */
+async function askDeployment() {
+  const { address: contract, chainId, explorerUrl } = await ask("api/contract/address").catch(() => ({}));
+  if (!contract) return;
+  state = { ...state, deployment: { contract, chainId, explorerUrl } };
+  moved();
   draw();
 }
 

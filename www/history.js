@@ -34,6 +34,7 @@ export function historyView(open) {
     keyed(byId("history-rows"), known.slice(from, to), (round) => `${round.roundId} ${round.transactionHash}`, () => historyRow(open));
     show(byId("history-table"), total > 0);
     show(byId("history-empty"), total === 0);
+    setText(byId("history-empty"), "No round has finished yet.");
     if (summary) setText(byId("history-summary"), total > 0 ? summaryWords(summary) : "");
     turner.update(shown, pages, older.problem ?? `${grouped(from + 1)} to ${grouped(to)} of ${grouped(total)}`);
   }

@@ -22,6 +22,8 @@ use support::chain::OPERATOR_KEY;
 const PLAYERS: usize = 12;
 const FIRST_PLAYER: usize = 2;
 const BETTING_SECS: u64 = 35;
+/// How long a missed round stays open to anyone's refund before the operator is let go.
+const OVERDUE_SECS: u64 = 12;
 /// The account of the visitor's practice wallet, after the players'.
 const VISITOR: usize = FIRST_PLAYER + PLAYERS;
 const MIN_DRAW_DELAY_SECS: u64 = 3;
@@ -192,7 +194,7 @@ fn play(contract: &Contract, shutdown: &Shutdown) {
         };
         let now = contract.chain.head_timestamp();
         if story(round.round_id) == Story::OperatorPaused
-            && now <= round.max_draw_time
+            && now <= round.max_draw_time + OVERDUE_SECS
             && now + 5 >= round.end_time
         {
             if !held_back && round.state == RoundState::Betting {

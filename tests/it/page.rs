@@ -199,6 +199,56 @@ fn without_websocket_the_page_asks_and_after_a_sleep_it_asks_anew() {
 
 #[test]
 #[ignore = "needs chromium"]
+fn the_page_starts_over_with_a_contract_that_is_deployed_anew() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let port = free_port();
+    let daemon = daemon_on(&lottery, port, true);
+    let mut browser = Browser::open(&daemon.url);
+    lottery.bet(3, 3 * CENT);
+    browser.wait_text_in("#pot", "0.03 ETH");
+    drop(daemon);
+    let next = chain.deploy(Timing::default());
+    let _daemon = daemon_on(&next, port, true);
+    browser.wait_text_in("#kicker", "round 1");
+    browser.wait_text_in("#big", "opens with the first bet");
+    browser.evaluate("document.getElementById('phone').open = true");
+    let address = &hex_address(next.address)[2..];
+    browser.wait_text_in("#contract", address);
+    assert_eq!(browser.foreign_complaints(), Vec::<&String>::new());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_first_screen_costs_three_requests_and_nothing_moves_when_the_script_takes_over() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    for player in 2..6 {
+        lottery.bet(player, player as u64 * CENT);
+    }
+    let daemon = daemon_on(&lottery, 0, true);
+    daemon.wait_ready();
+    let mut browser = Browser::start();
+    browser.inject(
+        "window.shifted = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries()) \
+         window.shifted += entry.value; }).observe({ type: 'layout-shift', buffered: true })",
+    );
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "live");
+    browser.wait_text_in("#players-rows", "0x");
+    let files = browser.evaluate(
+        "performance.getEntriesByType('resource').filter(({ name }) => !name.includes('/api/')).length",
+    );
+    assert_eq!(files, 2, "files beside the page itself");
+    let shifted = browser.evaluate("shifted");
+    assert!(
+        shifted.as_f64().unwrap() < 0.02,
+        "the page shifts by {shifted}"
+    );
+}
+
+#[test]
+#[ignore = "needs chromium"]
 fn a_round_has_a_page_of_its_own_that_leads_back() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
