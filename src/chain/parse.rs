@@ -103,6 +103,7 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
         }
     };
     Ok(Some(Receipt {
+        sender: address(&value["from"], "from").ok(),
         transaction_hash: fixed_hash(&value["transactionHash"], "transactionHash")?,
         block_number: number(&value["blockNumber"], "blockNumber")?,
         block_hash: fixed_hash(&value["blockHash"], "blockHash")?,
@@ -230,6 +231,10 @@ pub fn quantity(value: &Value, field: &str) -> Result<U256, RpcError> {
 
 pub fn number(value: &Value, field: &str) -> Result<u64, RpcError> {
     u64::try_from(quantity(value, field)?).map_err(|_| missing(field, value))
+}
+
+fn address(value: &Value, field: &str) -> Result<Address, RpcError> {
+    Ok(Address::from_slice(&bytes_of(value, field, 20)?))
 }
 
 pub fn fixed_hash(value: &Value, field: &str) -> Result<H256, RpcError> {

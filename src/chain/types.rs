@@ -90,6 +90,8 @@ pub struct Log {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
+    /// Who sent the transaction; None where the node does not tell.
+    pub sender: Option<Address>,
     pub transaction_hash: H256,
     pub block_number: u64,
     pub block_hash: H256,

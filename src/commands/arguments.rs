@@ -90,13 +90,18 @@ impl Arguments {
         self.given.iter().any(|(given, _)| given == option)
     }
 
+    /// The text that an option was given.
+    pub fn text(&self, option: &OptionSpec) -> Option<&str> {
+        let given = self.given.iter().rev().find(|(given, _)| given == option);
+        given.and_then(|(_, text)| text.as_deref())
+    }
+
     /// The number that an option was given.
     ///
     /// # Errors
     /// What is wrong with it, in words.
     pub fn number(&self, option: &OptionSpec) -> Result<Option<u64>, String> {
-        let given = self.given.iter().rev().find(|(given, _)| given == option);
-        let Some((_, Some(text))) = given else {
+        let Some(text) = self.text(option) else {
             return Ok(None);
         };
         whole_from_1(&format!("--{}", option.long), text).map(Some)

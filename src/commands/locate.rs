@@ -86,7 +86,7 @@ pub fn locate(
 }
 
 /// What `is_so` says of the round at that block; before the contract there was none.
-fn is_at(
+pub(super) fn is_at(
     endpoints: &Endpoints,
     reader: &Reader,
     number: u64,
@@ -114,7 +114,7 @@ fn round_at(endpoints: &Endpoints, reader: &Reader, number: u64) -> Result<Round
 }
 
 /// The events of blocks `from` to `to`.
-fn read_up(
+pub(super) fn read_up(
     endpoints: &Endpoints,
     reader: &Reader,
     from: u64,

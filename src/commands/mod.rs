@@ -3,6 +3,7 @@
 
 mod act;
 mod arguments;
+mod audit;
 mod check;
 mod exit;
 mod help;
@@ -26,6 +27,7 @@ static COMMANDS: &[&CommandSpec] = &[
     &run::COMMAND,
     &check::COMMAND,
     &verify::COMMAND,
+    &audit::COMMAND,
     &act::DRAW,
     &act::REFUND,
 ];

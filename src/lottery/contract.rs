@@ -40,6 +40,10 @@ pub fn get_bet_amount_calldata(player: Address) -> Vec<u8> {
     encode("getBetAmount", &[Token::Address(player)])
 }
 
+pub fn pending_withdrawals_calldata(account: Address) -> Vec<u8> {
+    encode("pendingWithdrawals", &[Token::Address(account)])
+}
+
 /// # Errors
 /// An answer that is no round: too short, or a number out of range.
 pub fn decode_round(answer: &[u8]) -> Result<Round, DecodeError> {
@@ -88,6 +92,12 @@ pub fn decode_config(answer: &[u8]) -> Result<ContractConfig, DecodeError> {
 /// An answer that is no list of addresses.
 pub fn decode_participants(answer: &[u8]) -> Result<Vec<Address>, DecodeError> {
     decode_output("getParticipants", answer)?.take("participants")
+}
+
+/// # Errors
+/// An answer that is no number.
+pub fn decode_pending_withdrawals(answer: &[u8]) -> Result<U256, DecodeError> {
+    decode_output("pendingWithdrawals", answer)?.take("amount")
 }
 
 /// # Errors

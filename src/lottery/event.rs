@@ -1,13 +1,15 @@
 //! The contract's events: ONE table of their names, arguments and words, from which decoding, the names and values that
 //! clients see, and the sentences of the live feed come. A new event of the contract is a new entry here.
 
+use serde::{Deserialize, Serialize};
+
 use crate::chain::types::{Address, Log, H256, U256};
 use crate::lottery::abi::{self, AbiValue, DecodeError, Fields};
 use crate::lottery::round::RoundState;
 use crate::lottery::words::{ether, short};
 
 /// Where in the chain an item was logged; (block_hash, log_index) is its identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LogPosition {
     pub block_number: u64,
     pub block_hash: H256,
@@ -25,7 +27,7 @@ pub struct EventRecord {
 }
 
 /// One BetPlaced of a round.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Bet {
     pub player: Address,
     pub amount_wei: U256,

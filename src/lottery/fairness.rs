@@ -1,11 +1,13 @@
 //! What the kept rounds say of how fairly they were drawn: how many follow from the chain, how soon each draw came, and
 //! whether the chain's randomness could be known ahead. Figures, never a judgement. Pure.
 
+use serde::{Deserialize, Serialize};
+
 use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::Verdict;
 
 /// Figures over some finished rounds. `verified`, `mismatched` and `unverifiable` count draws and refunds alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Fairness {
     pub drawn: u64,
     pub refunded: u64,

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::chain::types::{Address, U256};
 use crate::lottery::event::{Bet, EventRecord, LogPosition, LotteryEvent};
 use crate::lottery::proof::{self, ChainHabits, Draw, DrawBlock, Proof, Verdict};
@@ -84,7 +86,7 @@ pub struct HistorySummary {
 }
 
 /// The round that has not ended yet as its events tell it, and what earlier draws have shown of the chain.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Running {
     pub round_id: u64,
     /// Unix seconds; 0 while the start is out of reach.

@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod action;
 pub mod alert;
+pub mod audit;
 pub mod command;
 pub mod continuity;
 pub mod contract;

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use sha3::{Digest, Keccak256};
 
 use crate::chain::types::{Address, Header, Opcodes, H256, U256};
@@ -93,7 +94,7 @@ impl From<&Header> for HeaderValues {
 }
 
 /// Where a PREVRANDAO was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum RandomnessSource {
     Opcode,
     MixHash,
@@ -117,7 +118,7 @@ impl RandomnessSource {
 }
 
 /// Where a NUMBER was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum NumberSource {
     Opcode,
     Number,
@@ -192,7 +193,7 @@ impl Proof {
 }
 
 /// What the draws of a chain have shown of it so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ChainHabits {
     /// Of the header: the fields whose values reproduced every draw so far. None before the first.
     fields: Option<Vec<(RandomnessSource, NumberSource)>>,

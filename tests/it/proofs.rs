@@ -1,4 +1,4 @@
-//! `lottery verify` on the real contract: on every family of chains, far back, and on chains that were tampered with.
+//! `lottery verify` and `lottery audit` on the real contract: on every family of chains, far back, and on chains that were tampered with.
 
 use std::process::Output;
 
@@ -28,7 +28,7 @@ fn drawn(lottery: &Lottery, players: std::ops::Range<usize>) {
 
 /// The command's exit code, its JSON, and what it said on the side.
 fn verify(chain: &Chain, lottery: &Lottery, round_id: u64) -> (Option<i32>, Value, String) {
-    let output = run(chain, lottery, &[&round_id.to_string(), "--json"]);
+    let output = run(chain, lottery, &["verify", &round_id.to_string(), "--json"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let round = serde_json::from_str(&text).unwrap_or(Value::Null);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -40,7 +40,6 @@ fn run(chain: &Chain, lottery: &Lottery, arguments: &[&str]) -> Output {
     let url = chain.dev().endpoints()[0].url();
     let address = hex_address(lottery.address);
     lottery_in(&dir)
-        .arg("verify")
         .args(arguments)
         .args(["--set", &format!("blockchain.rpc_url={url}")])
         .args(["--set", &format!("blockchain.chain_id={CHAIN_ID}")])
@@ -179,4 +178,145 @@ fn what_was_tampered_with_is_found_and_named() {
     let forged = Distortion::new(|block| block["mixHash"] = json!(format!("0x{}", "5".repeat(64))));
     faults.add(Fault::Distort(forged), Some("eth_getBlockByNumber"), None);
     assert_eq!(verify(&chain, &lottery, 1).1["verdict"], "verified");
+}
+
+/// The audit's exit code, its JSON, and what it said on the side.
+fn audit(chain: &Chain, lottery: &Lottery, arguments: &[&str]) -> (Option<i32>, Value, String) {
+    let output = run(chain, lottery, &[&["audit", "--json"], arguments].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), body, said)
+}
+
+fn played(lottery: &Lottery) {
+    drawn(lottery, 2..6);
+    lottery.bet(2, BET_WEI);
+    lottery.operate("refundRound", &[]);
+    drawn(lottery, 3..7);
+    lottery.bet(4, BET_WEI * 3);
+}
+
+fn number(body: &Value, name: &str) -> u128 {
+    let text = body["account"][name].as_str().unwrap();
+    text.parse().unwrap()
+}
+
+#[test]
+fn an_audit_accounts_for_every_wei() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    played(&lottery);
+    let (code, body, said) = audit(&chain, &lottery, &[]);
+    assert_eq!((code, &body["findings"]), (Some(0), &json!([])), "{said}");
+    let account = &body["account"];
+    assert_eq!(
+        (&account["drawn"], &account["refunded"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(
+        (&account["verified"], &account["firstBlockDraws"]),
+        (&json!(3), &json!(2))
+    );
+    assert_eq!(
+        (&account["bets"], &account["players"]),
+        (&json!(10), &json!(5))
+    );
+    let bet = u128::from(BET_WEI) * (14 + 1 + 18 + 3);
+    assert_eq!(number(&body, "betWei"), bet);
+    let paid = number(&body, "prizesWei") + number(&body, "refundedWei");
+    assert_eq!(number(&body, "balanceWei"), bet - paid);
+    let held = chain.rpc(
+        "eth_getBalance",
+        json!([hex_address(lottery.address), "latest"]),
+    );
+    let held = u128::from_str_radix(&held.as_str().unwrap()[2..], 16).unwrap();
+    assert_eq!(held, bet - paid);
+
+    let (_, some, _) = audit(&chain, &lottery, &["--from", "2", "--to", "2"]);
+    assert_eq!(some["rounds"].as_array().unwrap().len(), 1, "{some}");
+    assert_eq!(
+        some["rounds"][0]["refundReason"],
+        "Operator-initiated refund"
+    );
+    let words = run(&chain, &lottery, &["audit"]);
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.ends_with("everything adds up\n"), "{words}");
+    let csv = run(&chain, &lottery, &["audit", "--csv"]);
+    let csv = String::from_utf8(csv.stdout).unwrap();
+    assert_eq!(csv.lines().count(), 4, "{csv}");
+}
+
+#[test]
+fn an_audit_names_what_was_tampered_with() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    played(&lottery);
+    let faults = &chain.dev().endpoints()[0].faults;
+    let distorted = |method: &str, distortion: Distortion, named: &str| {
+        faults.add(Fault::Distort(distortion), Some(method), None);
+        let (code, body, said) = audit(&chain, &lottery, &[]);
+        faults.clear();
+        let findings = body["findings"].to_string();
+        assert_eq!(code, Some(3), "{named}: {said}");
+        assert!(findings.contains(named), "{named}: {findings}");
+    };
+    distorted(
+        "eth_getLogs",
+        change_word(&lottery, "RoundCompleted", 4),
+        "mismatch: the seed is",
+    );
+    distorted(
+        "eth_getLogs",
+        change_word(&lottery, "BetPlaced", 0),
+        "the known bets add up to",
+    );
+    distorted(
+        "eth_getLogs",
+        change_word(&lottery, "RoundRefunded", 0),
+        "the known bets add up to",
+    );
+    distorted(
+        "eth_getTransactionReceipt",
+        Distortion::new(|receipt| receipt["from"] = json!(format!("0x{}", "b".repeat(40)))),
+        "sent a draw, while",
+    );
+    distorted(
+        "eth_getTransactionReceipt",
+        Distortion::new(|receipt| receipt["blockHash"] = json!(format!("0x{}", "b".repeat(64)))),
+        "the receipt names another block",
+    );
+    distorted(
+        "eth_getBalance",
+        Distortion::new(|balance| *balance = json!("0x7")),
+        "the contract holds 7 wei",
+    );
+}
+
+#[test]
+fn an_audit_goes_on_from_what_it_kept_and_reads_anew_on_another_chain() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    drawn(&lottery, 2..6);
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("audit.json");
+    let kept = file.to_str().unwrap();
+    let (_, first, _) = audit(&chain, &lottery, &["--state", kept]);
+    drawn(&lottery, 2..4);
+    let before = chain.calls();
+    let (code, second, said) = audit(&chain, &lottery, &["--state", kept]);
+    let resumed = chain.calls() - before;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(second["rounds"][0], first["rounds"][0]);
+    assert_eq!(second["account"]["drawn"], 2);
+    let before = chain.calls();
+    let (_, whole, _) = audit(&chain, &lottery, &[]);
+    assert!(resumed < chain.calls() - before, "{resumed}");
+    assert_eq!(whole["account"], second["account"]);
+
+    chain.dev().reorg(3, devchain::Reorged::Dropped);
+    chain.dev().mine();
+    let (_, anew, said) = audit(&chain, &lottery, &["--state", kept]);
+    assert!(said.contains("reading anew"), "{said}");
+    assert_eq!(anew["account"]["drawn"], 1, "{anew}");
 }

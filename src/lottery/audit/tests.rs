@@ -1,0 +1,323 @@
+//! Lotteries played by the contract's rules add up, whatever happens in them; changed in any one thing they do not, and
+//! what was changed is named.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::lottery::event::LogPosition;
+use crate::lottery::history::FinishFacts;
+use crate::lottery::proof::{
+    winner_among, DrawBlock, HeaderValues, Inputs, NumberSource, RandomnessSource,
+};
+use crate::lottery::round::RoundState;
+
+const RATE_BPS: u64 = 250;
+
+fn config() -> ContractConfig {
+    ContractConfig {
+        publisher: Address::from_low_u64_be(0xf0),
+        operator: operator(),
+        commission_bps: RATE_BPS,
+        min_bet_wei: U256::from(10),
+        betting_duration_secs: 180,
+        min_draw_delay_secs: 5,
+        max_draw_delay_secs: 180,
+        min_end_time_extension_secs: 60,
+        min_participants: 2,
+    }
+}
+
+fn operator() -> Address {
+    Address::from_low_u64_be(0xe0)
+}
+
+/// How a played round goes: who bets how much, and whether it is drawn or refunded.
+type Play = (Vec<(u64, u64)>, bool);
+
+/// What the contract logs, one event a block.
+#[derive(Default)]
+struct Chain {
+    events: Vec<LoggedEvent>,
+}
+
+impl Chain {
+    fn log(&mut self, event: LotteryEvent) {
+        let number = self.events.len() as u64 + 1;
+        let mix_hash = H256::from_low_u64_be(number) ^ H256::repeat_byte(0x5a);
+        let finish = event.ended_round().map(|_| FinishFacts {
+            block: DrawBlock {
+                opcodes: None,
+                header: Some(HeaderValues {
+                    number,
+                    mix_hash: Some(mix_hash),
+                    difficulty: Some(U256::zero()),
+                    l1_block_number: None,
+                }),
+            },
+            round_before: None,
+            first_allowed: Some((number, 1_000 + number)),
+        });
+        let position = LogPosition {
+            block_number: number,
+            block_hash: H256::from_low_u64_be(number),
+            block_timestamp: 1_000 + number,
+            transaction_hash: H256::from_low_u64_be(number),
+            log_index: 0,
+        };
+        self.events.push(LoggedEvent {
+            record: Arc::new(EventRecord { event, position }),
+            finish,
+        });
+    }
+
+    fn play(plays: &[Play]) -> Chain {
+        let mut chain = Chain::default();
+        for (index, (bets, is_drawn)) in plays.iter().enumerate() {
+            let round_id = index as u64 + 1;
+            chain.log(LotteryEvent::RoundStateChanged {
+                round_id,
+                old_state: RoundState::Waiting,
+                new_state: RoundState::Betting,
+            });
+            let mut pot = U256::zero();
+            let mut players: Vec<(Address, U256)> = Vec::new();
+            for (player, wei) in bets {
+                let (player, amount_wei) = (Address::from_low_u64_be(*player), U256::from(*wei));
+                pot += amount_wei;
+                match players.iter_mut().find(|(known, _)| *known == player) {
+                    Some((_, total)) => *total += amount_wei,
+                    None => players.push((player, amount_wei)),
+                }
+                chain.log(LotteryEvent::BetPlaced {
+                    round_id,
+                    player,
+                    amount_wei,
+                    new_total_wei: pot,
+                });
+            }
+            chain.end(round_id, pot, players, *is_drawn);
+            chain.log(LotteryEvent::RoundCreated {
+                round_id: round_id + 1,
+                start_time: 0,
+                end_time: 0,
+                min_draw_time: 0,
+                max_draw_time: 0,
+            });
+        }
+        chain
+    }
+
+    fn end(&mut self, round_id: u64, pot: U256, players: Vec<(Address, U256)>, is_drawn: bool) {
+        let participant_count = players.len() as u64;
+        if !is_drawn {
+            return self.log(LotteryEvent::RoundRefunded {
+                round_id,
+                total_refunded_wei: pot,
+                participant_count,
+                reason: "Operator-initiated refund".to_owned(),
+            });
+        }
+        let number = self.events.len() as u64 + 1;
+        let seen = Inputs {
+            timestamp: 1_000 + number,
+            prevrandao: H256::from_low_u64_be(number) ^ H256::repeat_byte(0x5a),
+            prevrandao_source: RandomnessSource::MixHash,
+            number,
+            number_source: NumberSource::Number,
+        };
+        let random_seed = seen.seed(round_id, pot);
+        let commission = pot * RATE_BPS / 10_000;
+        self.log(LotteryEvent::RoundCompleted {
+            round_id,
+            winner: winner_among(random_seed, pot, players).unwrap(),
+            total_pot_wei: pot,
+            participant_count,
+            winner_prize_wei: pot - commission,
+            publisher_commission_wei: commission,
+            random_seed,
+        });
+    }
+
+    /// Changes the event at `index`.
+    fn change(&mut self, index: usize, change: impl FnOnce(&mut LotteryEvent)) {
+        let mut record = (*self.events[index].record).clone();
+        change(&mut record.event);
+        self.events[index].record = Arc::new(record);
+    }
+
+    fn find(&self, is_it: impl Fn(&LotteryEvent) -> bool) -> usize {
+        self.events
+            .iter()
+            .position(|event| is_it(&event.record.event))
+            .unwrap()
+    }
+
+    fn audit(&self) -> Audit {
+        let mut audit = Audit::new(&config(), 1);
+        for event in &self.events {
+            let sender = event.record.event.ended_round().map(|_| operator());
+            audit.take(event, sender);
+        }
+        audit.close(&config());
+        audit
+    }
+}
+
+fn three_rounds() -> Chain {
+    Chain::play(&[
+        (vec![(1, 100), (2, 200)], true),
+        (vec![(1, 50), (1, 60)], false),
+        (vec![(3, 1_000), (1, 10), (2, 15)], true),
+    ])
+}
+
+fn problems(audit: &Audit) -> Vec<String> {
+    let told = audit.findings().iter();
+    told.map(|finding| format!("{:?} {}", finding.round_id, finding.problem))
+        .collect()
+}
+
+#[test]
+fn an_honest_lottery_adds_up_to_the_wei() {
+    let audit = three_rounds().audit();
+    assert_eq!(problems(&audit), Vec::<String>::new());
+    let account = audit.summary();
+    assert_eq!(
+        (
+            account.rounds,
+            account.drawn,
+            account.refunded,
+            account.bets,
+            account.players
+        ),
+        (3, 2, 1, 7, 3)
+    );
+    // 300 and 1025 drawn, 110 refunded; 7 and 25 commission.
+    assert_eq!(account.bet_wei, U256::from(1_435));
+    assert_eq!(account.refunded_wei, U256::from(110));
+    assert_eq!(account.commission_wei, U256::from(32));
+    assert_eq!(account.prizes_wei, U256::from(1_293));
+    assert_eq!(
+        (audit.balance_wei(), audit.pending_wei()),
+        (U256::from(32), U256::from(32))
+    );
+    assert_eq!((account.verified, account.first_block_draws), (3, 2));
+    assert_eq!(account.ended_by, BTreeMap::from([(operator(), 3)]));
+    assert_eq!(account.uniformity.unwrap().samples, 2);
+    let held: Vec<u64> = audit
+        .balances()
+        .iter()
+        .map(|(_, wei)| wei.as_u64())
+        .collect();
+    assert_eq!(held, [7, 7, 32]);
+}
+
+#[test]
+fn what_was_changed_is_named() {
+    let is_draw = |event: &LotteryEvent| matches!(event, LotteryEvent::RoundCompleted { .. });
+    let is_bet = |event: &LotteryEvent| matches!(event, LotteryEvent::BetPlaced { .. });
+    let named = |chain: Chain, named: &str| {
+        let problems = problems(&chain.audit());
+        assert!(
+            problems.iter().any(|problem| problem.contains(named)),
+            "{named}: {problems:?}"
+        );
+    };
+    let changed = |index: usize, change: fn(&mut LotteryEvent)| {
+        let mut chain = three_rounds();
+        chain.change(index, change);
+        chain
+    };
+    let draw = three_rounds().find(is_draw);
+    let commission = changed(draw, |event| {
+        if let LotteryEvent::RoundCompleted {
+            publisher_commission_wei,
+            winner_prize_wei,
+            ..
+        } = event
+        {
+            *publisher_commission_wei += U256::one();
+            *winner_prize_wei -= U256::one();
+        }
+    });
+    named(
+        commission,
+        "Some(1) the commission is 8 wei, 7 wei were due",
+    );
+    let seed = changed(draw, |event| {
+        if let LotteryEvent::RoundCompleted { random_seed, .. } = event {
+            *random_seed ^= U256::one();
+        }
+    });
+    named(
+        seed,
+        "Some(1) unverifiable: the state of the draw's block is out of reach",
+    );
+    let bet = three_rounds().find(is_bet);
+    let mut missing = three_rounds();
+    missing.events.remove(bet);
+    named(
+        missing,
+        "Some(1) unverifiable: the known bets add up to 200 wei, the pot is 300 wei",
+    );
+    let small = changed(bet, |event| {
+        if let LotteryEvent::BetPlaced { amount_wei, .. } = event {
+            *amount_wei = U256::from(9);
+        }
+    });
+    named(small, "Some(1) a bet of 9 wei, while 10 wei were the least");
+    let refund = three_rounds().find(|event| matches!(event, LotteryEvent::RoundRefunded { .. }));
+    let mut skipped = three_rounds();
+    skipped.events.remove(refund);
+    named(skipped, "Some(3) it ended where round 2 had to end next");
+    let mut twice = three_rounds();
+    let again = twice.events[refund].clone();
+    twice.events.insert(refund, again);
+    named(twice, "Some(2) it ended where round 3 had to end next");
+
+    let mut audit = Audit::new(&config(), 1);
+    for event in &three_rounds().events {
+        audit.take(event, Some(Address::from_low_u64_be(0xbad)));
+    }
+    audit.close(&config());
+    assert!(
+        problems(&audit)[0].contains("sent a draw, while"),
+        "{:?}",
+        problems(&audit)
+    );
+}
+
+proptest! {
+    /// However it is played, it adds up, and an audit that is put down and taken up again ends the same.
+    #[test]
+    fn random_rounds_add_up_and_an_audit_can_be_resumed(
+        plays in proptest::collection::vec(
+            (proptest::collection::vec((1..9u64, 10..1_000u64), 1..8), any::<bool>()), 1..12),
+        cut in any::<usize>(),
+    ) {
+        let chain = Chain::play(&plays);
+        let whole = chain.audit();
+        prop_assert_eq!(problems(&whole), Vec::<String>::new());
+        prop_assert_eq!(whole.rows().len(), plays.len());
+        prop_assert_eq!(whole.balance_wei(), whole.pending_wei());
+
+        let mut audit = Audit::new(&config(), 1);
+        for (index, event) in chain.events.iter().enumerate() {
+            if index == cut % chain.events.len() {
+                let text = serde_json::to_string(&audit).unwrap();
+                audit = serde_json::from_str(&text).unwrap();
+            }
+            audit.take(event, event.record.event.ended_round().map(|_| operator()));
+        }
+        audit.close(&config());
+        prop_assert_eq!(problems(&audit), Vec::<String>::new());
+        prop_assert_eq!(audit.rows(), whole.rows());
+        let (resumed, expected) = (audit.summary(), whole.summary());
+        prop_assert_eq!(resumed.balance_wei, expected.balance_wei);
+        prop_assert_eq!(&resumed.ended_by, &expected.ended_by);
+        let distance = |account: &Account| account.uniformity.map_or(0.0, |found| found.distance);
+        prop_assert!((distance(&resumed) - distance(&expected)).abs() < 1e-9);
+    }
+}
