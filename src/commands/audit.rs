@@ -133,7 +133,10 @@ fn run(arguments: &Arguments) -> Exit {
         config: &config,
         clock: &clock,
         endpoints: &endpoints,
-        reader: Reader::new(config.blockchain.contract_address),
+        reader: Reader::new(
+            config.blockchain.contract_address,
+            config.blockchain.chain_id,
+        ),
     };
     let request = Request {
         from,

@@ -320,3 +320,51 @@ fn an_audit_goes_on_from_what_it_kept_and_reads_anew_on_another_chain() {
     assert!(said.contains("reading anew"), "{said}");
     assert_eq!(anew["account"]["drawn"], 1, "{anew}");
 }
+
+/// The README's script, which knows none of our code, comes to the same results.
+#[test]
+#[ignore = "needs python with pycryptodome"]
+fn a_script_in_another_language_agrees() {
+    for family in [Family::Ethereum, Family::Difficulty, Family::Orbit] {
+        let chain = chain(family);
+        let lottery = chain.deploy(Timing::default());
+        played(&lottery);
+        for round_id in 1..=3 {
+            let (code, said) = check_with_script(&chain, &lottery, round_id);
+            assert_eq!(code, Some(0), "{family:?} {round_id}: {said}");
+            let (_, round, _) = verify(&chain, &lottery, round_id);
+            assert_eq!(round["verdict"], "verified");
+            if let Some(winner) = lottery.winner_of(round_id) {
+                let winner = hex_address(winner);
+                assert!(
+                    said.contains(&format!("winner {winner}, announced {winner}")),
+                    "{said}"
+                );
+            }
+        }
+        let faults = &chain.dev().endpoints()[0].faults;
+        let forged = change_word(&lottery, "RoundCompleted", 4);
+        faults.add(Fault::Distort(forged), Some("eth_getLogs"), None);
+        assert_eq!(
+            check_with_script(&chain, &lottery, 1).0,
+            Some(3),
+            "{family:?}"
+        );
+    }
+}
+
+fn check_with_script(chain: &Chain, lottery: &Lottery, round_id: u64) -> (Option<i32>, String) {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packaging/check_draw.py");
+    let output = std::process::Command::new(python)
+        .args([
+            script,
+            &chain.dev().endpoints()[0].url(),
+            &hex_address(lottery.address),
+        ])
+        .arg(round_id.to_string())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
