@@ -18,8 +18,8 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
-use crate::chain::node::CallRequest;
-use crate::chain::types::{to_checksum, Address, BlockId, Header, H256};
+use crate::chain::method::Method;
+use crate::chain::types::{to_checksum, Address, BlockId, CallRequest, Header, H256};
 use crate::commands::arguments::{Arguments, CommandSpec, OptionSpec, JSON};
 use crate::commands::exit::Exit;
 use crate::commands::load;
@@ -182,7 +182,9 @@ type Sent = (LoggedEvent, Option<Address>, Option<String>);
 
 impl Auditor<'_> {
     fn audit(&self, request: &Request) -> Result<Audit, RpcError> {
-        let head = self.endpoints.with_endpoint(|endpoint| endpoint.head())?;
+        let head = self
+            .endpoints
+            .with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.head())?;
         let config = self.config_at(&head)?;
         let kept = request.state.and_then(|path| self.kept(path, request.from));
         let (mut audit, next) = match kept {
@@ -202,9 +204,9 @@ impl Auditor<'_> {
 
     fn config_at(&self, head: &Header) -> Result<ContractConfig, RpcError> {
         let request = CallRequest::to(self.reader.contract(), contract::get_config_calldata());
-        let answer = self
-            .endpoints
-            .with_endpoint(|endpoint| endpoint.call(&request, exactly(head), None))?;
+        let answer = self.endpoints.with_endpoint(&[Method::Call], |endpoint| {
+            endpoint.call(&request, exactly(head), None)
+        })?;
         contract::decode_config(&answer)
             .map_err(|error| RpcError::invalid_answer(error.to_string()))
     }
@@ -248,7 +250,9 @@ impl Auditor<'_> {
         let (number, hash) = kept.block;
         let header = self
             .endpoints
-            .with_endpoint(|endpoint| endpoint.header(BlockId::Number(number)));
+            .with_endpoint(&[Method::BlockByNumber], |endpoint| {
+                endpoint.header(BlockId::Number(number))
+            });
         match header {
             Ok(header) if header.hash == hash => Some(kept),
             _ => {
@@ -341,24 +345,25 @@ impl Auditor<'_> {
     fn with_sender(&self, event: LoggedEvent) -> Result<Sent, RpcError> {
         let position = &event.record.position;
         let hash = position.transaction_hash;
-        let told = self
+        let receipt = self
             .endpoints
-            .with_endpoint(|endpoint| endpoint.sent_by(hash))?;
-        let (sender, problem) = match told {
-            None => (
-                None,
-                Some("the transaction that ended it has no receipt".to_owned()),
-            ),
-            Some((receipt, _)) if !receipt.succeeded => (
-                None,
-                Some("the receipt says that what ended it failed".to_owned()),
-            ),
-            Some((receipt, _)) if receipt.block_hash != position.block_hash => (
-                None,
-                Some("the receipt names another block than the log".to_owned()),
-            ),
-            Some((_, sender)) => (Some(sender), None),
-        };
+            .with_endpoint(&[Method::TransactionReceipt], |endpoint| {
+                endpoint.receipt(hash)
+            })?;
+        let problem = match &receipt {
+            None => Some("the transaction that ended it has no receipt"),
+            Some(receipt) if !receipt.succeeded => {
+                Some("the receipt says that what ended it failed")
+            }
+            Some(receipt) if receipt.block_hash != position.block_hash => {
+                Some("the receipt names another block than the log")
+            }
+            Some(_) => None,
+        }
+        .map(str::to_owned);
+        let sender = receipt
+            .filter(|_| problem.is_none())
+            .and_then(|receipt| receipt.sender);
         Ok((event, sender, problem))
     }
 
@@ -368,7 +373,8 @@ impl Auditor<'_> {
         loop {
             match ask() {
                 Err(_) if tries < TRIES => {
-                    let wait = Duration::from_millis(100 << tries).max(self.endpoints.ready_in());
+                    let wait = Duration::from_millis(100 << tries)
+                        .max(self.endpoints.ready_in(&[Method::GetLogs]));
                     self.clock.wait_any(&[], Some(self.clock.now() + wait));
                     tries += 1;
                 }
@@ -395,7 +401,7 @@ impl Auditor<'_> {
             let block = BlockId::Number(last);
             let header = self
                 .endpoints
-                .with_endpoint(|endpoint| endpoint.header(block))?;
+                .with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.header(block))?;
             self.save(audit, (last, header.hash), request);
         }
         Ok(())
@@ -429,9 +435,11 @@ impl Auditor<'_> {
         let address = self.reader.contract();
         let balance_at = |block| {
             self.endpoints
-                .with_endpoint(|endpoint| endpoint.balance(address, block))
+                .with_endpoint(&[Method::GetBalance], |endpoint| {
+                    endpoint.balance(address, block)
+                })
         };
-        let pending = self.endpoints.with_endpoint(|endpoint| {
+        let pending = self.endpoints.with_endpoint(&[Method::Call], |endpoint| {
             let data = contract::pending_withdrawals_calldata(config.publisher);
             let answer = endpoint.call(&CallRequest::to(address, data), exactly(head), None)?;
             contract::decode_pending_withdrawals(&answer)
