@@ -211,17 +211,18 @@ impl Operator {
             Broadcast::Rejected(NodeError::NonceTooLow, _) => None,
             Broadcast::Rejected(class, why) => {
                 log::warn!("{label} was refused: {why}");
+                let told = words(class);
                 let is_blocking = matches!(
                     class,
                     NodeError::InsufficientFunds | NodeError::GasAllowance | NodeError::FatalConfig
                 );
                 if is_blocking {
                     let (code, round_id) = (AlertCode::ActionBlocked, flight.record.round_id);
-                    let told = format!("{label} is refused: {class:?}");
+                    let text = format!("{label} is refused: {told}");
                     self.reporter
-                        .alert(code, Severity::Critical, round_id, told);
+                        .alert(code, Severity::Critical, round_id, text);
                 }
-                Some(why)
+                Some(told.to_owned())
             }
         };
     }
@@ -332,5 +333,26 @@ impl Operator {
             self.broadcast(moment);
         }
         None
+    }
+}
+
+/// What a pool's verdict means, in words of our own: a node's text is for the log alone, since it may echo what nobody
+/// should read.
+fn words(class: NodeError) -> &'static str {
+    match class {
+        NodeError::AlreadyKnown => "the pool has it already",
+        NodeError::ReplacementUnderpriced => "something pending at this nonce offers more",
+        NodeError::TransientPool => "the pool takes nothing just now",
+        NodeError::Underpriced => "the pool wants a higher fee",
+        NodeError::NonceTooLow => "the nonce is used",
+        NodeError::NonceTooHigh => "the pool waits for an earlier nonce",
+        NodeError::InsufficientFunds => "the balance does not suffice",
+        NodeError::GasAllowance => "the balance does not pay the gas",
+        NodeError::GasTooLow => "the pool wants more gas",
+        NodeError::GasTooHigh => "it uses more gas than the chain allows",
+        NodeError::TypeNotSupported => "the chain takes no such transactions",
+        NodeError::NodeFeeCap => "the node takes no fee as high",
+        NodeError::FatalConfig => "the key or the chain id is wrong for this chain",
+        NodeError::Other => "the pool refuses it",
     }
 }

@@ -1,0 +1,156 @@
+//! What is told over a round: phases, alerts with their begin and end, and who cannot be paid.
+
+use super::*;
+
+#[test]
+fn a_rehearsal_names_fees_and_settings_when_the_caps_are_too_low() {
+    let mut stage = Stage::new(|node| node.base_fee_wei = U256::exp10(9) * 612);
+    stage.until(MIN - 30);
+    let rehearsal = stage.operator.reporter.status.rehearsal.clone().unwrap();
+    let told = rehearsal.problems.join("; ");
+    for part in ["612 gwei", "max_fee_gwei is 500", "max_tx_fee_ether is 1"] {
+        assert!(told.contains(part), "{told}");
+    }
+    // It gets cheaper: the alert ends before the window opens.
+    stage.node.with(|node| node.base_fee_wei = U256::exp10(9));
+    stage.until(MIN - 8);
+    assert_eq!(
+        stage.alert_codes(),
+        ["rehearsal firing", "rehearsal resolved"]
+    );
+}
+
+#[test]
+fn a_draw_that_no_block_can_make_pass_is_not_sent_and_the_round_is_stuck() {
+    let mut stage = Stage::new(|node| {
+        for id in 1..=3 {
+            node.unpayable.push(Address::repeat_byte(id));
+        }
+    });
+    stage.until(MAX + 200);
+    let sent = stage.sent();
+    assert!(sent.is_empty(), "{sent:?}");
+    assert!(stage.phase().starts_with("stuck: "), "{}", stage.phase());
+    let codes = stage.alert_codes();
+    let count = |code: &str| codes.iter().filter(|told| *told == code).count();
+    assert_eq!(count("unpayable_player firing"), 3);
+    assert_eq!(count("stuck_round firing"), 1);
+    assert!(
+        stage.records().len() < 12,
+        "one record serves all tries: {}",
+        stage.records().len()
+    );
+    // They begin to take ether: the refund passes, at the latest an hour after.
+    stage.node.with(|node| node.unpayable.clear());
+    stage.until(MAX + 200 + 1_500);
+    assert_eq!(stage.mined(), [(ActionKind::RefundExpired, true)]);
+}
+
+#[test]
+fn where_a_share_can_be_paid_each_block_is_tried_and_the_cost_is_told() {
+    let player = Address::repeat_byte(2);
+    let mut stage = Stage::new(|node| {
+        node.unpayable.push(player);
+        node.draw_reverts = 4;
+    });
+    stage.until(MIN + 14);
+    let reverted = [(ActionKind::Draw, false); 4];
+    assert_eq!(stage.mined()[..4], reverted);
+    assert_eq!(stage.mined()[4..], [(ActionKind::Draw, true)]);
+    let accused = stage
+        .alerts()
+        .into_iter()
+        .filter(|alert| alert.code == AlertCode::UnpayablePlayer);
+    let accused: Vec<_> = accused.map(|alert| alert.subject.clone()).collect();
+    assert_eq!(accused[..1], [Subject::Player(player)]);
+    assert!(
+        accused
+            .iter()
+            .all(|subject| *subject == Subject::Player(player)),
+        "{accused:?}"
+    );
+}
+
+#[test]
+fn an_action_that_is_refused_in_each_block_has_one_phase_and_one_alert() {
+    let mut stage = Stage::new(|node| {
+        node.reason = Some("Only operator can call this function".to_owned());
+    });
+    stage.until(MIN);
+    let mut phases = std::collections::BTreeSet::new();
+    while stage.node.with(|node| node.head().timestamp) < MIN + 60 {
+        stage.block();
+        phases.insert(stage.phase().split('(').next().unwrap().to_owned());
+    }
+    assert_eq!(phases.len(), 1, "{phases:?}");
+    let codes = stage.alert_codes();
+    assert_eq!(
+        codes
+            .iter()
+            .filter(|told| *told == "action_blocked firing")
+            .count(),
+        1,
+        "{codes:?}"
+    );
+}
+
+#[test]
+fn the_contracts_other_operator_is_a_condition_from_the_start() {
+    let mut stage = Stage::new(|node| node.operator = Address::repeat_byte(9));
+    let told = |stage: &Stage| {
+        let codes = stage.alert_codes().into_iter();
+        let told: Vec<String> = codes
+            .filter(|told| told.starts_with("operator_changed"))
+            .collect();
+        told
+    };
+    stage.players.clear();
+    stage.block();
+    assert_eq!(told(&stage), ["operator_changed firing"]);
+    let ours = stage.operator.reporter.status.address.unwrap();
+    stage.node.with(|node| node.operator = ours);
+    stage.block();
+    assert_eq!(
+        told(&stage),
+        ["operator_changed firing", "operator_changed resolved"]
+    );
+}
+
+#[test]
+fn silence_over_a_window_is_told_and_so_is_its_end() {
+    let mut stage = Stage::new(|_| {});
+    stage.until(MIN - 10);
+    stage.node.with(|node| node.is_silent = true);
+    let unix_ms = stage.clock.unix_ms();
+    stage.connection(false, unix_ms);
+    stage.pass(150);
+    let codes = stage.alert_codes();
+    for code in ["chain_unreachable firing", "draw_overdue firing"] {
+        assert_eq!(
+            codes.iter().filter(|told| *told == code).count(),
+            1,
+            "{codes:?}"
+        );
+    }
+    stage.node.with(|node| node.is_silent = false);
+    stage.connection(true, stage.clock.unix_ms());
+    stage
+        .node
+        .with(|node| node.mine(MAX + 10 - node.head().timestamp));
+    stage.turn();
+    stage.until(MAX + 20);
+    let codes = stage.alert_codes();
+    for code in [
+        "chain_unreachable resolved",
+        "draw_missed firing",
+        "refund_sent firing",
+        "draw_missed resolved",
+    ] {
+        assert_eq!(
+            codes.iter().filter(|told| *told == code).count(),
+            1,
+            "{code}: {codes:?}"
+        );
+    }
+    assert_eq!(stage.mined(), [(ActionKind::RefundExpired, true)]);
+}
