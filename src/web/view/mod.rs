@@ -120,6 +120,7 @@ pub fn snapshot(snapshot: &Snapshot, of: &Deployment) -> Value {
         "config": snapshot.config.as_deref().map(contract_config),
         "connection": connection(&snapshot.connection),
         "finality": finality(&snapshot.finality),
+        "liveFeed": [],
     });
     let mut bytes_left = SNAPSHOT_BYTES_MAX.saturating_sub(body.to_string().len());
     body["liveFeed"] = newest_items(&snapshot.live_feed)
