@@ -174,6 +174,7 @@ mod tests {
             block_hash: H256::zero(),
             block_timestamp: 0,
             transaction_hash: H256::zero(),
+            transaction_index: 0,
             log_index: 0,
         };
         LoggedEvent {

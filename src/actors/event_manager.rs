@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{never, Receiver, TryRecvError};
 
 use crate::actors::event_manager::jobs::Jobs;
-use crate::actors::event_manager::looks::{Look, Looks};
+use crate::actors::event_manager::looks::{Look, Looks, LIVE};
 use crate::actors::event_manager::marks::{Marks, MarksRead};
 use crate::actors::event_manager::older::{Older, Step};
 use crate::actors::memory_store::UpdateSender;
@@ -276,7 +276,11 @@ impl EventManager {
             }
             // The other one may still succeed.
             Err(_) if !self.following.looks.is_empty() => return Ok(()),
-            Err(error) => return self.note_failure(Connection::Down, error.to_string(), now),
+            Err(error) => {
+                log::debug!("a look failed: {error}");
+                let problem = format!("the last endpoint asked {}", error.public());
+                return self.note_failure(Connection::Down, problem, now);
+            }
         };
         if ended.tip != self.following.tip_hash() {
             self.following.look_due = now;
@@ -315,12 +319,11 @@ impl EventManager {
     ) -> Result<(), String> {
         let failures = self.following.failures.saturating_add(1);
         self.following.failures = failures;
-        log::debug!("a reading failed: {problem}");
         // A single lost packet is not an outage.
         if failures >= 2 || self.connection != Some(Connection::Up) {
             self.note_connection(connection, Some(problem))?;
         }
-        let wait = backoff(failures, &self.clock).max(self.endpoints.ready_in(looks::READING));
+        let wait = backoff(failures, &self.clock).max(self.endpoints.ready_in(LIVE));
         self.following.look_due = now + wait.min(self.until_deadline(now));
         Ok(())
     }

@@ -12,8 +12,10 @@ use crate::actors::reader::blooms::{Blooms, Evidence};
 use crate::chain::cursor::{Cursor, Relation};
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::logs::HASHES_MAX;
-use crate::chain::node::{CallRequest, Endpoint};
-use crate::chain::types::{to_checksum, Address, BlockId, BlockRef, Header, Log, H256};
+use crate::chain::node::Endpoint;
+use crate::chain::types::{
+    to_checksum, Address, BlockId, BlockRef, CallRequest, Header, Log, H256,
+};
 use crate::lottery::abi::DecodeError;
 use crate::lottery::continuity::{follow, Tally};
 use crate::lottery::contract;
@@ -26,7 +28,6 @@ mod blooms;
 mod events;
 mod players;
 
-pub use ancestry::is_of_the_wire;
 pub use events::states_kept_at;
 
 /// Up to this many missed blocks are linked header by header and read at once; the logs of more are replayed.
@@ -217,7 +218,7 @@ impl Reader {
         };
         let config = self.config_at(endpoint, at_head);
         let lowest = head.number.saturating_sub(HEADERS_AT_START);
-        let older = self.linked_headers(endpoint, lowest, &head);
+        let older = endpoint.ancestry(&head, lowest);
         let genesis = match &older {
             // A node that shows no older headers will not show the oldest either.
             Ok(_) if lowest > 0 => endpoint.header(BlockId::Number(0)).ok(),
@@ -270,7 +271,7 @@ impl Reader {
         let lowest =
             (span.base.number + 1).max(span.head.number.saturating_sub(LINKED_BLOCKS_MAX - 1));
         let headers = match span.headers.is_empty() {
-            true => self.linked_headers(endpoint, lowest, &span.head)?,
+            true => endpoint.ancestry(&span.head, lowest)?,
             false => span.headers,
         };
         let parent_hash = headers.first().map(|first| first.parent_hash);

@@ -2,7 +2,7 @@
 //! one batch with another that shows the endpoint to have the block; a range is linked to its neighbours by the headers
 //! at its ends, and is as long as the endpoint lets it be.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use serde_json::{json, Value};
@@ -154,21 +154,21 @@ impl Endpoint {
     pub fn ancestry(&self, head: &Header, lowest: u64) -> Result<Vec<Header>, RpcError> {
         let mut together = self.together();
         let tickets: Vec<_> = (lowest..head.number)
-            .map(|number| (number, together.add(query::header(BlockId::Number(number)))))
+            .map(|number| together.add(query::header(BlockId::Number(number))))
             .collect();
         let mut answers = together.send()?;
-        let (mut known, mut holes) = (HashMap::new(), HashSet::new());
-        for (number, ticket) in tickets {
+        let mut known = HashMap::new();
+        for ticket in tickets {
             match answers.take(ticket) {
                 Ok(header) => drop(known.insert(header.hash, header)),
                 Err(error) if error.is_passing() => return Err(error),
-                Err(_) => drop(holes.insert(number)),
+                // A number without a block, or a node that shows old blocks by hash alone.
+                Err(_) => {}
             }
         }
         let mut headers = vec![head.clone()];
         let mut newest = head.clone();
-        // Where nothing but holes is left above `lowest` the parent lies below it.
-        while (lowest..newest.number).any(|number| !holes.contains(&number)) {
+        while newest.number > lowest {
             let parent: Header = match known.remove(&newest.parent_hash) {
                 Some(parent) => parent,
                 None => self.header(BlockId::Hash(newest.parent_hash))?,
@@ -178,9 +178,11 @@ impl Endpoint {
                     "a parent that is not below its child",
                 ));
             }
-            if parent.number >= lowest {
-                headers.push(parent.clone());
+            // The numbers between have no block.
+            if parent.number < lowest {
+                break;
             }
+            headers.push(parent.clone());
             newest = parent;
         }
         headers.reverse();

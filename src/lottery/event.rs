@@ -8,7 +8,8 @@ use crate::lottery::abi::{self, AbiValue, DecodeError, Fields};
 use crate::lottery::round::RoundState;
 use crate::lottery::words::{ether, short};
 
-/// Where in the chain an item was logged; (block_hash, log_index) is its identity.
+/// Where in the chain an item was logged. Block hash, transaction hash and log index are its identity; its order is
+/// (block, transaction, log), since some chains count the logs anew in each transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct LogPosition {
     pub block_number: u64,
@@ -16,7 +17,15 @@ pub struct LogPosition {
     /// The block's timestamp, unix seconds: the contract stamps every event with it.
     pub block_timestamp: u64,
     pub transaction_hash: H256,
+    pub transaction_index: u64,
     pub log_index: u64,
+}
+
+impl LogPosition {
+    /// What logs are ordered by: number of the block, transaction in it, log.
+    pub fn order(&self) -> (u64, u64, u64) {
+        (self.block_number, self.transaction_index, self.log_index)
+    }
 }
 
 /// A decoded event with its position in the chain.
@@ -219,6 +228,7 @@ impl EventRecord {
             block_hash: log.block_hash,
             block_timestamp: fields.take("timestamp")?,
             transaction_hash: log.transaction_hash,
+            transaction_index: log.transaction_index,
             log_index: log.log_index,
         };
         Ok(Some(EventRecord { event, position }))

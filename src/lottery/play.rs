@@ -51,7 +51,9 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
                 block_hash: hash(block, number),
                 block_timestamp: 100 + number,
                 transaction_hash: H256::from_low_u64_be(number),
-                log_index: events.len() as u64,
+                // As on chains that count the logs anew in each transaction: of these each act is one.
+                transaction_index: events.len() as u64,
+                log_index: 0,
             };
             events.push(LoggedEvent {
                 record: Arc::new(EventRecord { event, position }),

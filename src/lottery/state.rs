@@ -36,15 +36,6 @@ pub struct Limits {
     pub round_history_max: usize,
 }
 
-impl LoggedEvent {
-    pub(super) fn order(&self) -> (u64, u64) {
-        (
-            self.record.position.block_number,
-            self.record.position.log_index,
-        )
-    }
-}
-
 /// What has to be taken back before an update applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rollback {
@@ -214,7 +205,8 @@ impl State {
         }
         let mut changed = Vec::new();
         for event in advance.events {
-            let is_known = |last: &LoggedEvent| last.order() >= event.order();
+            let is_known =
+                |last: &LoggedEvent| last.record.position.order() >= event.record.position.order();
             if !self.events.last().is_some_and(is_known) {
                 self.take_event(event, &mut changed, applied);
             }
@@ -347,7 +339,7 @@ impl State {
 
     fn backfill(&mut self, mut older: Vec<LoggedEvent>, complete: bool, applied: &mut Applied) {
         if let Some(first) = self.events.first() {
-            older.retain(|event| event.order() < first.order());
+            older.retain(|event| event.record.position.order() < first.record.position.order());
         }
         if !older.is_empty() {
             let feed: Vec<LiveFeedItem> = older
@@ -387,7 +379,10 @@ impl State {
     /// Shows `round_history_max` rounds. Older ones are forgotten, with their events, once no reorg that is followed
     /// block by block can reach them any more.
     fn forget_old_rounds(&mut self) {
-        let newest_block = self.events.last().map_or(0, |event| event.order().0);
+        let newest_block = self
+            .events
+            .last()
+            .map_or(0, |event| event.record.position.block_number);
         let mut forgotten = None;
         while self.history.len() > self.limits.round_history_max {
             let out_of_reach = |round: &Arc<FinishedRound>| {
@@ -396,11 +391,12 @@ impl State {
             let Some(oldest) = self.history.last().filter(|round| out_of_reach(round)) else {
                 break;
             };
-            forgotten = Some((oldest.position.block_number, oldest.position.log_index));
+            forgotten = Some(oldest.position.order());
             self.history.pop();
         }
-        if let Some(last_place) = forgotten {
-            self.events.retain(|event| event.order() > last_place);
+        if let Some(last_order) = forgotten {
+            self.events
+                .retain(|event| event.record.position.order() > last_order);
         }
         let shown = self
             .history

@@ -159,6 +159,7 @@ pub fn position(block_number: u64, log_index: u64) -> LogPosition {
         block_hash: H256::from_low_u64_be(0xb10c_0000 + block_number),
         block_timestamp: HEAD_TIME - 1_000 + block_number,
         transaction_hash: H256::from_low_u64_be(block_number * 100 + log_index),
+        transaction_index: 0,
         log_index,
     }
 }

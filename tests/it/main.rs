@@ -13,6 +13,7 @@ mod matrix;
 mod page;
 mod page_check;
 mod page_wallet;
+mod poller;
 mod port;
 mod proofs;
 mod rounds;

@@ -13,6 +13,9 @@ use crate::chain::node::Endpoint;
 use crate::chain::types::H256;
 use crate::lottery::round::{Phase, Round};
 
+/// What a look cannot do without, where it brings logs and where it does not.
+const WITH_LOGS: &[Method] = &[Method::BlockByNumber, Method::Call, Method::GetLogs];
+pub(super) const LIVE: &[Method] = &[Method::BlockByNumber, Method::Call];
 /// Every change of round and configuration is logged, so reading them anew only bounds what a lying bloom could hide.
 const REFRESH_EVERY_MIN: Duration = Duration::from_secs(120);
 /// A configuration that could not be read is asked for again after this.
@@ -185,10 +188,8 @@ impl EventManager {
     }
 }
 
-/// What a look cannot do without; logs may be owed.
-pub(super) const READING: &[Method] = &[Method::BlockByNumber, Method::Call];
-
-/// Looks through the best endpoint, and through another where that shows less than there should be.
+/// Looks through the best endpoint, and through another where that shows less than there should be. Where nobody can
+/// bring the logs too, the live state is looked for alone.
 fn look(
     endpoints: &Endpoints,
     reader: &Arc<Reader>,
@@ -197,12 +198,24 @@ fn look(
     second_opinion: bool,
 ) -> Result<Look, RpcError> {
     let is_announced = question.announced.is_some();
-    let reader = reader.clone();
-    let read = move |endpoint: &Endpoint| {
-        let reading = reader.read(endpoint, &question);
-        reading.map_err(RpcError::of_this_endpoint)
+    let read = |methods: &'static [Method], question: Question| {
+        let reader = reader.clone();
+        let read = move |endpoint: &Endpoint| {
+            let reading = reader.read(endpoint, &question);
+            reading.map_err(RpcError::of_this_endpoint)
+        };
+        let answer = endpoints.hedged(methods, patience, read.clone());
+        answer.map(|(endpoint, reading)| (endpoint, reading, read, methods))
     };
-    let (endpoint, reading) = endpoints.hedged(READING, patience, read.clone())?;
+    let live = Question {
+        live_only: true,
+        ..question.clone()
+    };
+    let answer = match question.live_only {
+        true => read(LIVE, live),
+        false => read(WITH_LOGS, question).or_else(|_| read(LIVE, live)),
+    };
+    let (endpoint, reading, read, methods) = answer?;
     let asks_another = match &reading {
         Reading::Advanced(_) => false,
         Reading::Lagging { .. } => !is_announced,
@@ -210,7 +223,7 @@ fn look(
         Reading::Unchanged => second_opinion && !is_announced,
     };
     if asks_another {
-        let other = endpoints.hedged_without(&endpoint, READING, patience, read);
+        let other = endpoints.hedged_without(&endpoint, methods, patience, read);
         if let Some(Ok((other, Reading::Advanced(advanced)))) = other {
             if !advanced.blocks.is_empty() {
                 endpoints.set_back(&endpoint);

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use crate::actors::event_manager::{EventManager, Input};
-use crate::actors::reader::is_of_the_wire;
 use crate::chain::error::RpcError;
 use crate::chain::types::BlockId;
 use crate::lottery::snapshot::Finality;
@@ -44,7 +43,7 @@ impl EventManager {
             let number = |tag| match endpoint.header(tag) {
                 Ok(header) => Ok(Some(header.number)),
                 // No such tag, or no such block yet.
-                Err(error) if !is_of_the_wire(&error) => Ok(None),
+                Err(error) if !error.is_passing() => Ok(None),
                 Err(error) => Err(error),
             };
             Ok(MarksRead {

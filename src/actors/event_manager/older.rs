@@ -19,6 +19,8 @@ use crate::lottery::participants::PlayersRead;
 use crate::lottery::snapshot::Owed;
 use crate::lottery::state::Update;
 
+/// What a step through logs cannot do without.
+const LOGS: &[Method] = &[Method::GetLogs, Method::BlockByNumber];
 /// After so many failed steps in a row logs that do not lead to each other are taken as they are.
 const STRICT_STEPS: u32 = 3;
 /// So many failed steps in a row are told in the log.
@@ -134,7 +136,10 @@ impl Older {
         self.not_before = Some(now + wait);
         log::debug!("older logs: {error}");
         if self.failures >= TOLD_AFTER {
-            self.problem = Some(format!("eth_getLogs {}", "fails on every endpoint"));
+            self.problem = Some(format!(
+                "the last endpoint asked for logs {}",
+                error.public()
+            ));
         }
         if self.failures == TOLD_AFTER {
             let above = self.replay.as_ref().map(|replay| replay.done().0);
@@ -348,9 +353,6 @@ impl EventManager {
     }
 }
 
-/// What a step cannot do without.
-const HISTORY: &[Method] = &[Method::GetLogs, Method::BlockByNumber];
-
 /// One step; that there are no logs is believed when a second endpoint, where there is one, says so too.
 fn take_step(
     endpoints: &Endpoints,
@@ -368,11 +370,11 @@ fn take_step(
         let events = events.map_err(RpcError::of_this_endpoint)?;
         Ok((endpoint.clone(), Step { work, events }))
     };
-    let (endpoint, first) = endpoints.with_endpoint(HISTORY, &step)?;
+    let (endpoint, first) = endpoints.with_endpoint(LOGS, &step)?;
     if !first.events.is_empty() {
         return Ok(first);
     }
-    match endpoints.with_another(&endpoint, HISTORY, step) {
+    match endpoints.with_another(&endpoint, LOGS, step) {
         Some((_, second)) if !second.events.is_empty() => {
             endpoints.set_back(&endpoint);
             Ok(second)

@@ -1,12 +1,12 @@
-//! How what an endpoint shows hangs together with what is known: headers linked parent by parent, the common ancestor of
-//! two branches, and what proves that a lower head is another chain and not an endpoint that trails.
+//! How what an endpoint shows hangs together with what is known: the common ancestor of two branches, and what proves
+//! that a lower head is another chain and not an endpoint that trails.
 //!
 //! Blocks are asked for by number in one batch. Where that fails (some chains have numbers without a block, some nodes
 //! give old blocks only by hash) the walk goes from parent to parent.
 
 use crate::actors::reader::{lagging, Question, Reader, Reading, Span, LINKED_BLOCKS_MAX};
 use crate::chain::cursor::Cursor;
-use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{BlockId, BlockRef, Header};
 use crate::lottery::state::Rollback;
@@ -28,14 +28,14 @@ impl Reader {
             span.headers = vec![span.head.clone()];
             true
         } else if span.len() <= LINKED_BLOCKS_MAX {
-            let headers = self.linked_headers(endpoint, tip.number + 1, &span.head)?;
+            let headers = endpoint.ancestry(&span.head, tip.number + 1)?;
             let parent_hash = headers.first().map(|first| first.parent_hash);
             span.headers = headers;
             parent_hash == Some(tip.hash)
         } else {
             match endpoint.header(BlockId::Number(tip.number)) {
                 Ok(header) => header.hash == tip.hash,
-                Err(error) if is_of_the_wire(&error) => return Err(error),
+                Err(error) if error.is_passing() => return Err(error),
                 // That the block exists is no proof that it is still on the chain; the logs of what came after it are
                 // linked to it one by one, and will tell.
                 Err(error) => match endpoint.header(BlockId::Hash(tip.hash)) {
@@ -73,7 +73,7 @@ impl Reader {
                 self.read_first(endpoint, head, Some(Rollback::Everything))
             }
             Ok(_) => Ok(lagging(&head)),
-            Err(error) if is_of_the_wire(&error) => Err(error),
+            Err(error) if error.is_passing() => Err(error),
             Err(_) => Ok(lagging(&head)),
         }
     }
@@ -97,7 +97,7 @@ impl Reader {
                     None => newest_shared(endpoint, far)?,
                 }
             }
-            Err(error) if is_of_the_wire(&error) => return Err(error),
+            Err(error) if error.is_passing() => return Err(error),
             Err(_) => ancestor_by_parent(endpoint, &question.cursor, &head)?,
         };
         let Some(ancestor) = ancestor else {
@@ -115,58 +115,6 @@ impl Reader {
         span.rollback = (!is_tip).then_some(Rollback::To(ancestor.number));
         self.read_after(endpoint, question, span)
     }
-
-    /// Headers from `lowest` (or the first number above it that has a block) to `head`, each the parent of the next.
-    pub(super) fn linked_headers(
-        &self,
-        endpoint: &Endpoint,
-        lowest: u64,
-        head: &Header,
-    ) -> Result<Vec<Header>, RpcError> {
-        let numbers: Vec<u64> = (lowest..head.number).collect();
-        let by_number = match numbers.is_empty() {
-            true => Ok(Vec::new()),
-            false => endpoint.headers(&numbers),
-        };
-        let linked = by_number.and_then(|mut headers| {
-            headers.push(head.clone());
-            match headers
-                .windows(2)
-                .all(|pair| pair[0].hash == pair[1].parent_hash)
-            {
-                true => Ok(headers),
-                false => Err(RpcError::behind(
-                    "the chain moved while its headers were read",
-                )),
-            }
-        });
-        match linked {
-            Err(error) if !is_of_the_wire(&error) => {
-                headers_by_parent(endpoint, lowest, head).map_err(|_| error)
-            }
-            linked => linked,
-        }
-    }
-}
-
-/// From `head` down to `lowest`, parent by parent; the answer rises.
-fn headers_by_parent(
-    endpoint: &Endpoint,
-    lowest: u64,
-    head: &Header,
-) -> Result<Vec<Header>, RpcError> {
-    let mut headers = vec![head.clone()];
-    let mut newest = head.clone();
-    while newest.number > lowest && headers.len() <= LINKED_BLOCKS_MAX as usize {
-        let parent = parent_of(endpoint, &newest)?;
-        if parent.number < lowest {
-            break;
-        }
-        headers.push(parent.clone());
-        newest = parent;
-    }
-    headers.reverse();
-    Ok(headers)
 }
 
 /// The newest remembered block among the ancestors of `head`, as far as they are walked.
@@ -207,7 +155,7 @@ fn newest_shared(endpoint: &Endpoint, blocks: &[BlockRef]) -> Result<Option<Bloc
         let block = &blocks[middle];
         let is_shared = match endpoint.header(BlockId::Number(block.number)) {
             Ok(header) => header.hash == block.hash,
-            Err(error) if is_of_the_wire(&error) => return Err(error),
+            Err(error) if error.is_passing() => return Err(error),
             Err(_) => false,
         };
         match is_shared {
@@ -216,9 +164,4 @@ fn newest_shared(endpoint: &Endpoint, blocks: &[BlockRef]) -> Result<Option<Bloc
         }
     }
     Ok(blocks.get(from).copied())
-}
-
-/// True when no answer came, so that asking in another way would not help.
-pub fn is_of_the_wire(error: &RpcError) -> bool {
-    error.is_passing() || error.kind == ErrorKind::Parked
 }

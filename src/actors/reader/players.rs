@@ -3,8 +3,8 @@
 
 use crate::actors::reader::{invalid, Reader};
 use crate::chain::error::RpcError;
-use crate::chain::node::{CallRequest, Endpoint};
-use crate::chain::types::{BlockId, BlockRef, U256};
+use crate::chain::node::Endpoint;
+use crate::chain::types::{BlockId, BlockRef, CallRequest, U256};
 use crate::lottery::contract;
 use crate::lottery::participants::PlayersRead;
 

@@ -64,6 +64,7 @@ impl Chain {
             block_hash: H256::from_low_u64_be(number),
             block_timestamp: 1_000 + number,
             transaction_hash: H256::from_low_u64_be(number),
+            transaction_index: 0,
             log_index: 0,
         };
         self.events.push(LoggedEvent {

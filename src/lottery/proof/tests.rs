@@ -22,6 +22,7 @@ fn bets(amounts: &[(u64, u64)]) -> Vec<Bet> {
                 block_hash: H256::zero(),
                 block_timestamp: 1,
                 transaction_hash: H256::zero(),
+                transaction_index: 0,
                 log_index: 0,
             },
         }

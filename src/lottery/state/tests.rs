@@ -158,7 +158,10 @@ fn rounds_are_forgotten_when_no_reorg_can_reach_them() {
         (state.history.len(), state.snapshot().history.len()),
         (3, 3)
     );
-    assert_eq!(state.events.first().unwrap().order().0, 3);
+    assert_eq!(
+        state.events.first().unwrap().record.position.block_number,
+        3
+    );
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub fn bet(number: u64, player: u64) -> LoggedEvent {
         block_hash: hash("block", number),
         block_timestamp: START + number,
         transaction_hash: hash("transaction", number),
+        transaction_index: 0,
         log_index: 0,
     };
     LoggedEvent {
