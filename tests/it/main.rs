@@ -3,6 +3,7 @@
 
 mod attacks;
 mod browser;
+mod commands;
 mod conformance;
 mod contract;
 mod failover;

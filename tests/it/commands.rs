@@ -1,0 +1,368 @@
+//! The command line of the real binary: what `check` finds on odd endpoints, what the environment may hold, and what
+//! happens to stdout and signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
+
+use devchain::{Config, Fault, Mining};
+use serde_json::{json, Value};
+use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID, OPERATOR_KEY};
+use support::daemon::{lottery_in, Daemon, Options, TOKEN};
+use support::BET_WEI;
+use tempfile::TempDir;
+
+/// `lottery check --json` of one endpoint.
+fn check(lottery: &Lottery, url: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let dir = TempDir::new().unwrap();
+    let output = lottery_in(&dir)
+        .args(["check", "--json"])
+        .args(settings(lottery, url))
+        .args(more)
+        .env("LOTTERY_OPERATOR_PRIVATE_KEY", OPERATOR_KEY)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{told}"));
+    (output.status.code(), value)
+}
+
+fn settings(lottery: &Lottery, url: &str) -> Vec<String> {
+    let contract = hex_address(lottery.address);
+    [
+        format!("blockchain.rpc_url={url}"),
+        format!("blockchain.chain_id={CHAIN_ID}"),
+        format!("blockchain.contract_address={contract}"),
+    ]
+    .map(|set| format!("--set={set}"))
+    .to_vec()
+}
+
+/// The checks of this level.
+fn named(report: &Value, level: &str) -> Vec<String> {
+    let rows = report["checks"].as_array().unwrap().iter();
+    rows.filter(|row| row["level"] == level)
+        .map(|row| row["check"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn check_fails_on_what_would_stop_a_draw_and_warns_of_the_rest() {
+    let config = Config {
+        mining: Mining::IntervalMs(1_000),
+        ..Config::default()
+    };
+    let chain = Chain::devchain_on(config, 1);
+    let lottery = chain.deploy(Timing::default());
+    lottery.bet(2, BET_WEI);
+    let endpoint = &chain.dev().endpoints()[0];
+    let url = endpoint.url();
+    let (code, report) = check(&lottery, &url, &[]);
+    assert_eq!(
+        (code, &report["passed"]),
+        (Some(0), &json!(true)),
+        "{report:#}"
+    );
+    assert_eq!(named(&report, "failed"), [""; 0], "{report:#}");
+    let refused = |method: &str| {
+        endpoint.faults.clear();
+        endpoint
+            .faults
+            .add(Fault::Status(403, None), Some(method), None);
+        check(&lottery, &url, &[])
+    };
+    for (method, failed) in [
+        ("eth_chainId", "chain id"),
+        ("eth_getBlockByNumber", "head"),
+        ("eth_getBlockByHash", "block by hash"),
+        ("eth_getCode", "code at the address"),
+        ("eth_call", "getRound"),
+        ("eth_getTransactionCount", "nonce"),
+        ("eth_getBalance", "balance"),
+        ("eth_sendRawTransaction", "sending"),
+    ] {
+        let (code, report) = refused(method);
+        assert_eq!(
+            (code, &report["passed"]),
+            (Some(3), &json!(false)),
+            "{method}: {report:#}"
+        );
+        assert!(
+            named(&report, "failed").contains(&failed.to_owned()),
+            "{method}: {report:#}"
+        );
+        let rows = report["checks"].as_array().unwrap();
+        let has_way_out =
+            |row: &Value| row["level"] != "failed" || row["advice"].as_str().is_some();
+        assert!(rows.iter().all(has_way_out), "{report:#}");
+    }
+    for (method, warned) in [
+        ("eth_estimateGas", "eth_estimateGas"),
+        ("eth_getTransactionReceipt", "receipts"),
+        ("eth_getLogs", "eth_getLogs"),
+    ] {
+        let (code, report) = refused(method);
+        assert_eq!(code, Some(0), "{method}: {report:#}");
+        assert!(
+            named(&report, "warning").contains(&warned.to_owned()),
+            "{method}: {report:#}"
+        );
+    }
+    for method in [
+        "eth_feeHistory",
+        "eth_maxPriorityFeePerGas",
+        "eth_gasPrice",
+        "web3_clientVersion",
+    ] {
+        let (code, report) = refused(method);
+        assert_eq!(code, Some(0), "{method}: {report:#}");
+    }
+}
+
+#[test]
+fn check_compares_prices_delays_and_addresses_with_the_configuration() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    for (set, failed, told) in [
+        (
+            "blockchain.max_fee_gwei=0.000000001",
+            "price",
+            "blockchain.max_fee_gwei",
+        ),
+        (
+            "blockchain.max_tx_fee_ether=0.000000000000000001",
+            "price",
+            "blockchain.max_tx_fee_ether",
+        ),
+        (
+            "operator.standby_delay=86400",
+            "standby_delay",
+            "operator.standby_delay",
+        ),
+        (
+            "blockchain.chain_id=5",
+            "chain id",
+            "blockchain.chain_id is 5",
+        ),
+        (
+            "blockchain.contract_address=0x00000000000000000000000000000000000000aa",
+            "code at the address",
+            "no contract at 0x",
+        ),
+    ] {
+        let (code, report) = check(&lottery, &chain.url, &["--set", set]);
+        assert_eq!(code, Some(3), "{set}: {report:#}");
+        assert_eq!(named(&report, "failed"), [failed], "{set}");
+        assert!(report.to_string().contains(told), "{set}: {report:#}");
+    }
+    let dir = TempDir::new().unwrap();
+    let table = lottery_in(&dir)
+        .arg("check")
+        .args(settings(&lottery, &chain.url))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(table.stdout).unwrap();
+    assert!(text.contains("none: the daemon will not draw"), "{text}");
+    assert!(text.contains("ok    "), "{text}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault_and_a_full_disk_is_told() {
+    let dir = TempDir::new().unwrap();
+    for arguments in [
+        &["--help"][..],
+        &["--help", "settings"],
+        &["--version"],
+        &["draw", "-h"],
+    ] {
+        let mut child = lottery_in(&dir)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut told = String::new();
+        let mut stderr = child.stderr.take().unwrap();
+        stderr.read_to_string(&mut told).unwrap();
+        assert_eq!((child.wait().unwrap().code(), told.as_str()), (Some(0), ""));
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = lottery_in(&dir)
+            .args(arguments)
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let told = stderr_of(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(
+            told.starts_with("stdout cannot be written: No space left"),
+            "{told}"
+        );
+    }
+    let full = || {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let mute = lottery_in(&dir).arg("fly").stderr(full()).status().unwrap();
+    assert_eq!(mute.code(), Some(2));
+}
+
+fn stderr_of(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The daemon behind a shell that ignores these signals, as nohup does.
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let dir = TempDir::new().unwrap();
+    let program = lottery_in(&dir).get_program().to_owned();
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' HUP; exec \"$0\" \"$@\""])
+        .arg(program)
+        .args(["run", "--set=server.port=0"])
+        .args(settings(&lottery, &chain.url))
+        .current_dir(dir.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut wait_for = |part: &str| {
+        let line = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.contains(part));
+        assert!(line.is_some(), "the log ended without {part:?}");
+    };
+    wait_for("serving on");
+    let signal = |signal| {
+        let pid = i32::try_from(child.id()).unwrap();
+        // SAFETY: kill takes any two numbers; the process is our own child, not waited for yet.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    };
+    signal(libc::SIGHUP);
+    signal(libc::SIGTERM);
+    // A handled SIGHUP would have been the first signal, and SIGTERM then ends the process at once with 130.
+    wait_for("stopped");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn asking_the_daemon_takes_its_port_and_token_alone() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = Daemon::start(&lottery, Options::default());
+    daemon.wait_ready();
+    let dir = TempDir::new().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, format!("\u{feff}{TOKEN}\n")).unwrap();
+    let restricted = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&token, restricted).unwrap();
+    let ask = |command: &str, port: &str| {
+        let config = json!({
+            "server": {"port": port.parse::<u16>().unwrap(), "api_token_file": token},
+            "operator": {"key_file": "/nowhere/readable/for/this/person"},
+        });
+        std::fs::write(dir.path().join("lottery.conf"), config.to_string()).unwrap();
+        let output = lottery_in(&dir).arg(command).output().unwrap();
+        (output.status.code(), stderr_of(&output))
+    };
+    let port = daemon.url.rsplit(':').next().unwrap();
+    for command in ["draw", "refund"] {
+        let (code, told) = ask(command, port);
+        assert_eq!(code, Some(3), "{told}");
+        assert!(told.contains("round 1") && !told.contains("key"), "{told}");
+        let (code, told) = ask(command, "1");
+        assert_eq!(code, Some(1), "{told}");
+        assert!(
+            told.contains("no daemon answers at http://127.0.0.1:1"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_cluster_may_inject_what_it_likes() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let injected = [
+        ("LOTTERY_SERVICE_HOST", "10.0.0.1"),
+        ("LOTTERY_PORT", "tcp://10.0.0.1:80"),
+        ("LOTTERY_PORT_80_TCP_PROTO", "tcp"),
+        ("LOTTERY_SERVER_PORT", "tcp://10.0.0.1:80"),
+        ("LOTTERY_OPERATOR_KEY_FILE", ""),
+        ("RUST_LOG", ""),
+    ];
+    let daemon = Daemon::start(
+        &lottery,
+        Options {
+            env: injected
+                .map(|(name, value)| (name, value.to_owned()))
+                .to_vec(),
+            ..Options::default()
+        },
+    );
+    daemon.wait_ready();
+    let dir = TempDir::new().unwrap();
+    let output = lottery_in(&dir)
+        .args(settings(&lottery, &chain.url))
+        .env("LOTTERY_SERVER_PROT", "1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr_of(&output).contains("did you mean LOTTERY_SERVER_PORT?"),
+        "{output:?}"
+    );
+}
+
+/// On a mount as orchestrators make for secrets; left out where this process may not mount.
+#[test]
+fn a_key_that_all_may_read_is_used_on_a_read_only_mount_alone() {
+    let dir = TempDir::new().unwrap();
+    let program = lottery_in(&dir).get_program().to_owned();
+    let run = |after: &str| {
+        let script = format!(
+            "mkdir -p m && mount -t tmpfs tmpfs m && cd m && cp /dev/stdin key && chmod 444 key && {after} \
+             exec \"$0\" check --set operator.key_file=$PWD/key --set blockchain.rpc_url=http://127.0.0.1:1 \
+             --set blockchain.chain_id=1 \
+             --set blockchain.contract_address=0x00000000000000000000000000000000000000aa"
+        );
+        let key = dir.path().with_extension("key");
+        std::fs::write(&key, OPERATOR_KEY).unwrap();
+        let output = Command::new("unshare")
+            .args(["-rm", "sh", "-c", &script])
+            .arg(&program)
+            .current_dir(dir.path())
+            .stdin(std::fs::File::open(&key).unwrap())
+            .output()
+            .unwrap();
+        std::fs::remove_file(key).unwrap();
+        output
+    };
+    let may_mount = Command::new("unshare")
+        .args(["-rm", "sh", "-c", "mount -t tmpfs tmpfs ."])
+        .current_dir(dir.path())
+        .status();
+    if !may_mount.is_ok_and(|status| status.success()) {
+        eprintln!("left out: this process may not mount");
+        return;
+    }
+    let writable = run("");
+    assert_eq!(writable.status.code(), Some(2));
+    assert!(stderr_of(&writable).contains("has mode 444, allowed is access for its owner alone"));
+    let read_only = run("mount -o remount,ro $PWD &&");
+    let told = stderr_of(&read_only);
+    assert_eq!(read_only.status.code(), Some(3), "{told}");
+    assert!(
+        told.contains("has mode 444: others on this machine may read it"),
+        "{told}"
+    );
+}
