@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// As it must be.
     Good,
     /// Worth knowing, but neither right nor wrong.
@@ -45,7 +45,7 @@ impl Verdict {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(crate) struct Finding {
     /// The endpoint's host, or what else was looked at.
     pub subject: String,
     pub check: &'static str,
@@ -56,7 +56,7 @@ pub(super) struct Finding {
 }
 
 /// The findings on one subject.
-pub(super) struct Findings {
+pub(crate) struct Findings {
     subject: String,
     pub list: Vec<Finding>,
 }

@@ -33,7 +33,7 @@ struct Examined<'a> {
 }
 
 /// Asks everything that still makes sense after the answers so far.
-pub(super) fn ask_all(
+pub(crate) fn ask_all(
     endpoint: &Endpoint,
     config: &Config,
     key: Option<Address>,

@@ -16,13 +16,13 @@ const DRAWS_AT_HAND_MIN: u64 = 3;
 
 /// The caps of the configuration.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Caps {
+pub(crate) struct Caps {
     pub max_fee_wei: U256,
     pub max_tx_fee_wei: U256,
 }
 
 /// The price of a unit of gas against both caps. A base fee above a cap keeps every transaction out of every block.
-pub(super) fn price(findings: &mut Findings, price_wei: U256, caps: Caps, players: u64) {
+pub(crate) fn price(findings: &mut Findings, price_wei: U256, caps: Caps, players: u64) {
     const CHECK: &str = "price";
     let gas = U256::from(draw_gas(players));
     let affordable_wei = caps.max_tx_fee_wei / gas;
@@ -58,7 +58,7 @@ pub(super) fn price(findings: &mut Findings, price_wei: U256, caps: Caps, player
 }
 
 /// The key's money against the price of a draw.
-pub(super) fn balance(findings: &mut Findings, balance_wei: U256, price_wei: U256, players: u64) {
+pub(crate) fn balance(findings: &mut Findings, balance_wei: U256, price_wei: U256, players: u64) {
     const CHECK: &str = "balance";
     let draw_wei = price_wei.saturating_mul(U256::from(draw_gas(players)));
     let found = format!(
@@ -78,7 +78,7 @@ pub(super) fn balance(findings: &mut Findings, balance_wei: U256, price_wei: U25
 }
 
 /// The draw window, and whether a standby that sleeps so long could still draw in it.
-pub(super) fn window(findings: &mut Findings, found: &ContractConfig, standby_secs: u64) {
+pub(crate) fn window(findings: &mut Findings, found: &ContractConfig, standby_secs: u64) {
     let window_secs = found
         .max_draw_delay_secs
         .saturating_sub(found.min_draw_delay_secs);
@@ -100,7 +100,7 @@ pub(super) fn window(findings: &mut Findings, found: &ContractConfig, standby_se
 }
 
 /// An action tried as the operator: a named revert is an answer as good as success, since the round may not be there yet.
-pub(super) fn tried(
+pub(crate) fn tried(
     findings: &mut Findings,
     check: &'static str,
     answer: Result<Vec<u8>, RpcError>,
@@ -123,7 +123,7 @@ pub(super) fn tried(
 }
 
 /// What became of a transaction that no pool may take: only a pool's verdict shows that a good one would be looked at.
-pub(super) fn sending<T>(findings: &mut Findings, answer: Result<T, RpcError>) {
+pub(crate) fn sending<T>(findings: &mut Findings, answer: Result<T, RpcError>) {
     const CHECK: &str = "sending";
     let Err(error) = answer else {
         return findings.good(CHECK, "takes transactions without looking at them");
