@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, never};
 use thiserror::Error;
@@ -453,6 +453,11 @@ impl Daemon {
 
     pub fn snapshot(&self) -> &SharedSnapshot {
         &self.core.snapshot
+    }
+
+    /// True while every supervised thread turns.
+    pub fn is_turning(&self, now: Instant) -> bool {
+        self.core.starter.health.all_turning(now)
     }
 
     /// Waits until the token is tripped, then stops every thread in order.

@@ -13,6 +13,7 @@ const DEFAULT_FILE: &str = "lottery.conf";
 /// Everything, the operator's key included.
 pub(crate) fn whole(arguments: &Arguments) -> Result<Config, Exit> {
     let config = load(arguments, config::load)?;
+    logging::hide(config.hidden_texts());
     warn(&config.warnings);
     Ok(config)
 }
@@ -20,6 +21,7 @@ pub(crate) fn whole(arguments: &Arguments) -> Result<Config, Exit> {
 /// What reading the chain takes: no key, no token.
 pub(crate) fn to_read(arguments: &Arguments) -> Result<Config, Exit> {
     let config = load(arguments, config::load_to_read)?;
+    logging::hide(config.hidden_texts());
     warn(&config.warnings);
     Ok(config)
 }

@@ -13,6 +13,8 @@ mod logging;
 mod output;
 mod run;
 mod signals;
+mod status;
+mod systemd;
 mod verify;
 
 use std::ffi::OsString;
@@ -26,6 +28,7 @@ use crate::config;
 static COMMANDS: &[&CommandSpec] = &[
     &run::COMMAND,
     &check::COMMAND,
+    &status::COMMAND,
     &verify::COMMAND,
     &audit::COMMAND,
     &act::DRAW,

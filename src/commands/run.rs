@@ -1,5 +1,7 @@
 //! `lottery run`: the daemon, until a signal or a failure that it cannot live with.
 
+use std::time::Instant;
+
 use crate::app::Daemon;
 use crate::base::shutdown::{Shutdown, StopReason};
 use crate::commands::arguments::{Arguments, CommandSpec};
@@ -7,6 +9,7 @@ use crate::commands::exit::{Exit, ENDED_AT_ONCE};
 use crate::commands::load;
 use crate::commands::output::tell;
 use crate::commands::signals;
+use crate::commands::systemd::{status_line, Notifier};
 
 pub(super) static COMMAND: CommandSpec = CommandSpec {
     name: "run",
@@ -42,7 +45,7 @@ fn run(arguments: &Arguments) -> Exit {
         tell(&format!("signals cannot be handled: {error}"));
         return Exit::Failed;
     }
-    let daemon = match Daemon::start(&config, shutdown) {
+    let daemon = match Daemon::start(&config, shutdown.clone()) {
         Ok(daemon) => daemon,
         Err(error) => {
             tell(&error.to_string());
@@ -59,6 +62,9 @@ fn run(arguments: &Arguments) -> Exit {
     if let Some(address) = daemon.private_addr() {
         log::info!("metrics on http://{address}/metrics");
     }
+    if let Some(notifier) = Notifier::from_env(&arguments.env) {
+        keep_systemd_informed(notifier, &daemon, &shutdown);
+    }
     match daemon.wait() {
         StopReason::Requested => {
             log::info!("stopped");
@@ -67,6 +73,19 @@ fn run(arguments: &Arguments) -> Exit {
         StopReason::Failed(why) => {
             log::error!("stopped: {why}");
             Exit::Failed
+        }
+    }
+}
+
+/// Until the daemon is told to stop.
+fn keep_systemd_informed(mut notifier: Notifier, daemon: &Daemon, shutdown: &Shutdown) {
+    notifier.ready();
+    loop {
+        let now = Instant::now();
+        let status = status_line(&daemon.snapshot().load(), now);
+        notifier.tick(daemon.is_turning(now), status);
+        if shutdown.wait_timeout(notifier.period()) {
+            return notifier.stopping();
         }
     }
 }

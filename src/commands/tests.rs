@@ -120,7 +120,10 @@ fn what_is_wrong_is_named() {
         ("draw --force=yes", "--force takes no value"),
         ("check --round 1", "--round goes with draw and refund"),
         ("run --direct", "--direct goes with draw and refund"),
-        ("--json", "--json goes with check, verify, draw and refund"),
+        (
+            "--json",
+            "--json goes with check, status, verify, draw and refund",
+        ),
     ] {
         let problem = parsed(line).err().unwrap_or_default();
         assert!(problem.contains(named), "{line}: {problem}");

@@ -17,16 +17,21 @@ use std::time::Duration;
 
 pub use ipnet::IpNet as Network;
 
+use zeroize::Zeroizing;
+
 use crate::chain::types::{Address, U256};
 use crate::config::raw::Raw;
 pub use crate::config::render::settings_help;
 pub use crate::config::secret::Secret;
 use crate::config::secrets::Environment;
 pub use crate::config::secrets::KeyMaterial;
-use crate::config::source::shown_url;
+use crate::config::source::{hidden_in_url, shown_url};
 pub use crate::config::source::{ConfigError, Sources};
 use crate::config::table::{self as settings, Described};
 pub use crate::config::table::{AlertFormat, EventSource};
+
+/// Shorter parts of URLs ("v3", "rpc") are words, not secrets.
+const HIDDEN_LEN_MIN: usize = 6;
 
 /// Everything the daemon is told from outside.
 #[derive(Clone, Debug)]
@@ -95,6 +100,29 @@ pub struct EventManagerConfig {
     pub history_max_blocks: u64,
     pub live_feed_max_entries: usize,
     pub round_history_max: usize,
+}
+
+impl Config {
+    /// Every text of the configuration that must not appear anywhere: keys, passwords, tokens, and what URLs hide.
+    pub fn hidden_texts(&self) -> Vec<Zeroizing<String>> {
+        let blockchain = &self.blockchain;
+        let urls = blockchain.rpc_urls.iter().chain(&blockchain.subscribe_urls);
+        let urls = urls
+            .chain(&blockchain.proxy_url)
+            .chain(&self.operator.alert_webhook);
+        let mut texts: Vec<Zeroizing<String>> = urls.flat_map(hidden_in_url).collect();
+        let key = match &self.operator.key {
+            Some(KeyMaterial::Hex(key)) => Some(key),
+            Some(KeyMaterial::Keystore { password, .. }) => Some(password),
+            None => None,
+        };
+        for secret in key.into_iter().chain(&self.server.api_token) {
+            let bare = secret.expose().trim_start_matches("0x");
+            texts.push(Zeroizing::new(bare.to_owned()));
+        }
+        texts.retain(|text| text.len() >= HIDDEN_LEN_MIN);
+        texts
+    }
 }
 
 /// What a client of the running daemon has to know.

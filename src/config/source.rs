@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use ureq::http::Uri;
+use zeroize::Zeroizing;
+
+use crate::config::secret::Secret;
 
 /// Where the configuration comes from; injected, so that tests need no process environment.
 pub struct Sources<'a> {
@@ -69,6 +72,23 @@ fn shown_char(char: char) -> Box<dyn Iterator<Item = char>> {
         true => Box::new(char.escape_default()),
         false => Box::new(std::iter::once(char)),
     }
+}
+
+/// The parts of a URL that may be secrets: userinfo as a whole and its password, and each part of path and query.
+pub(crate) fn hidden_in_url(url: &Secret) -> Vec<Zeroizing<String>> {
+    let rest = url.expose().split_once("://").map_or("", |(_, rest)| rest);
+    let (authority, path) = match rest.find(['/', '?', '#']) {
+        Some(end) => rest.split_at(end),
+        None => (rest, ""),
+    };
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    let password = user.split_once(':').map_or("", |(_, password)| password);
+    let parts = path.split(['/', '?', '#', '&', '=']);
+    let parts = parts.chain([user, password]);
+    parts
+        .filter(|part| !part.is_empty())
+        .map(|part| Zeroizing::new(part.to_owned()))
+        .collect()
 }
 
 /// A URL cut down to scheme, host and port: userinfo, path and query may hold keys.

@@ -1,14 +1,16 @@
 //! The other end of the API: the running daemon asked by our own commands. What they read of its answers is spelled here,
 //! beside the room that writes them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{json, Value};
 use thiserror::Error;
 
+use crate::chain::types::U256;
 use crate::config::Secret;
 use crate::lottery::command::CommandKind;
 
@@ -50,10 +52,70 @@ impl ActionAnswer {
     }
 }
 
-#[derive(Deserialize)]
+/// How the daemon is, as far as a person has to hear of it.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct RoundAnswer {
-    round_id: Option<u64>,
+pub struct StatusAnswer {
+    pub as_of: AsOfAnswer,
+    pub round: RoundAnswer,
+    pub operator: OperatorAnswer,
+    /// The failing checks of /readyz by name, and why.
+    #[serde(default)]
+    pub failing: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AsOfAnswer {
+    pub block_number: Option<u64>,
+    pub syncing: bool,
+}
+
+/// Times are unix seconds of the chain.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoundAnswer {
+    pub round_id: Option<u64>,
+    pub phase: Option<String>,
+    pub participant_count: Option<u64>,
+    #[serde(default, deserialize_with = "decimal")]
+    pub total_pot_wei: Option<U256>,
+    pub min_draw_time: Option<u64>,
+    pub max_draw_time: Option<u64>,
+    pub chain_time: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperatorAnswer {
+    pub phase: String,
+    pub in_flight: Option<FlightAnswer>,
+    #[serde(default, deserialize_with = "decimal")]
+    pub balance_wei: Option<U256>,
+    pub alerts: Vec<AlertAnswer>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlightAnswer {
+    pub action: String,
+    pub round_id: u64,
+    pub nonce: u64,
+    pub attempts: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct AlertAnswer {
+    pub code: String,
+    pub severity: String,
+    pub message: String,
+}
+
+/// 256-bit quantities travel as decimal strings.
+fn decimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<U256>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| U256::from_dec_str(&text).map_err(serde::de::Error::custom))
+        .transpose()
 }
 
 #[derive(Deserialize)]
@@ -143,6 +205,22 @@ impl ApiClient {
         self.get(&format!("/api/operator/actions/{id}"))
     }
 
+    /// The daemon's status with the failing checks of its readiness, in JSON and as far as it was understood.
+    ///
+    /// # Errors
+    /// That nobody, somebody else, or an error answered.
+    pub fn status(&self) -> Result<(Value, StatusAnswer), ClientError> {
+        let (mut status, _) = self.get::<StatusAnswer>("/api/status")?;
+        // A probe that fails answers 503 with the same shape.
+        let (_, probe) = self.read(self.agent.get(format!("{}/readyz", self.base)).call())?;
+        status["failing"] = probe["failing"].clone();
+        let foreign = |_| ClientError::Foreign {
+            base: self.base.clone(),
+        };
+        let read = StatusAnswer::deserialize(&status).map_err(foreign)?;
+        Ok((status, read))
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<(Value, T), ClientError> {
         self.answer(self.agent.get(format!("{}{path}", self.base)).call())
     }
@@ -151,6 +229,26 @@ impl ApiClient {
         &self,
         result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<(Value, T), ClientError> {
+        let foreign = |_| ClientError::Foreign {
+            base: self.base.clone(),
+        };
+        let (status, value) = self.read(result)?;
+        if !(200..300).contains(&status) {
+            let refusal = Refusal::deserialize(&value).map_err(foreign)?;
+            return Err(ClientError::Refused {
+                status,
+                message: refusal.error.message,
+            });
+        }
+        let read = T::deserialize(&value).map_err(foreign)?;
+        Ok((value, read))
+    }
+
+    /// Any answer in JSON, with its status.
+    fn read(
+        &self,
+        result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<(u16, Value), ClientError> {
         let base = || self.base.clone();
         let unreachable = |cause| ClientError::Unreachable {
             base: base(),
@@ -159,17 +257,8 @@ impl ApiClient {
         let mut response = result.map_err(unreachable)?;
         let text = response.body_mut().read_to_string().map_err(unreachable)?;
         let foreign = |_| ClientError::Foreign { base: base() };
-        let value: Value = serde_json::from_str(&text).map_err(foreign)?;
-        let status = response.status();
-        if !status.is_success() {
-            let refusal = Refusal::deserialize(&value).map_err(foreign)?;
-            return Err(ClientError::Refused {
-                status: status.as_u16(),
-                message: refusal.error.message,
-            });
-        }
-        let read = T::deserialize(&value).map_err(foreign)?;
-        Ok((value, read))
+        let value = serde_json::from_str(&text).map_err(foreign)?;
+        Ok((response.status().as_u16(), value))
     }
 }
 
@@ -199,6 +288,25 @@ mod tests {
         let answer = read(&record);
         assert!(answer.has_ended() && !answer.is_done());
         assert_eq!(answer.error.as_deref(), Some("why"));
+    }
+
+    #[test]
+    fn a_status_is_read_as_it_was_written() {
+        let snapshot = crate::web::fixture::snapshot();
+        let written = view::status(&snapshot, std::time::Instant::now(), 0);
+        let read = StatusAnswer::deserialize(&written).unwrap();
+        assert_eq!(
+            read.as_of.block_number,
+            snapshot.head.map(|head| head.number)
+        );
+        let round = snapshot.round.as_ref();
+        assert_eq!(
+            read.round.total_pot_wei,
+            round.map(|round| round.total_pot_wei)
+        );
+        assert_eq!(read.operator.balance_wei, snapshot.operator.balance_wei);
+        assert_eq!(read.operator.phase, snapshot.operator.phase);
+        assert_eq!(read.operator.alerts.len(), snapshot.operator.alerts.len());
     }
 
     #[test]
