@@ -71,9 +71,29 @@ pub(crate) enum Request {
     Run(Arguments),
     /// None: the overview.
     Help(Option<&'static CommandSpec>),
-    HelpOnSettings,
+    /// One of `TOPICS`.
+    Topic(Topic),
     Version,
 }
+
+/// What `help` shows beside commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    Settings,
+    Man,
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The topics by name; all but the first are for packagers.
+const TOPICS: &[(&str, Topic)] = &[
+    ("settings", Topic::Settings),
+    ("man", Topic::Man),
+    ("bash", Topic::Bash),
+    ("zsh", Topic::Zsh),
+    ("fish", Topic::Fish),
+];
 
 /// A command with everything that was given to it.
 pub(crate) struct Arguments {
@@ -187,8 +207,8 @@ fn help_on(topic: Option<&String>, commands: &[&'static CommandSpec]) -> Result<
     let Some(topic) = topic else {
         return Ok(Request::Help(None));
     };
-    if topic == "settings" {
-        return Ok(Request::HelpOnSettings);
+    if let Some((_, topic)) = TOPICS.iter().find(|(name, _)| name == topic) {
+        return Ok(Request::Topic(*topic));
     }
     let command = commands.iter().find(|command| command.name == topic);
     command

@@ -11,6 +11,7 @@ mod load;
 mod locate;
 mod logging;
 mod output;
+mod pages;
 mod run;
 mod signals;
 mod status;
@@ -19,7 +20,7 @@ mod verify;
 
 use std::ffi::OsString;
 
-use crate::commands::arguments::{CommandSpec, Request};
+use crate::commands::arguments::{CommandSpec, Request, Topic};
 pub use crate::commands::exit::Exit;
 use crate::commands::output::{print, tell};
 use crate::config;
@@ -47,12 +48,22 @@ pub fn main(
         Ok(Request::Run(arguments)) => (arguments.command.run)(&arguments),
         Ok(Request::Help(None)) => print(&help::overview(COMMANDS), Exit::Done),
         Ok(Request::Help(Some(command))) => print(&help::of_command(command), Exit::Done),
-        Ok(Request::HelpOnSettings) => print(&config::settings_help(), Exit::Done),
+        Ok(Request::Topic(topic)) => print(&text_on(topic), Exit::Done),
         Ok(Request::Version) => print(&version(), Exit::Done),
         Err(problem) => {
             tell(&format!("{problem}\nlottery --help shows what is possible"));
             Exit::Usage
         }
+    }
+}
+
+fn text_on(topic: Topic) -> String {
+    match topic {
+        Topic::Settings => config::settings_help(),
+        Topic::Man => pages::man(COMMANDS),
+        Topic::Bash => pages::bash(COMMANDS),
+        Topic::Zsh => pages::zsh(COMMANDS),
+        Topic::Fish => pages::fish(COMMANDS),
     }
 }
 

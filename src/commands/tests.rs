@@ -84,7 +84,7 @@ fn help_comes_for_the_whole_for_each_command_and_for_the_settings() {
     }
     for line in ["--help settings", "help settings"] {
         assert!(
-            matches!(parsed(line), Ok(Request::HelpOnSettings)),
+            matches!(parsed(line), Ok(Request::Topic(Topic::Settings))),
             "{line}"
         );
     }

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::chain::types::{Address, U256};
 use crate::config::raw::Raw;
-pub use crate::config::render::settings_help;
+pub use crate::config::render::{setting_names, settings_help};
 pub use crate::config::secret::Secret;
 use crate::config::secrets::Environment;
 pub use crate::config::secrets::KeyMaterial;

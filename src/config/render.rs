@@ -22,6 +22,11 @@ pub fn settings_help() -> String {
     text
 }
 
+/// Every setting as section.key.
+pub fn setting_names() -> Vec<String> {
+    TABLE.iter().map(|setting| setting.path()).collect()
+}
+
 fn default_of(setting: &dyn Described) -> &'static str {
     match setting.fallback() {
         Fallback::Value(text) | Fallback::Nothing(text) => text,

@@ -11,6 +11,7 @@ mod following;
 mod foreign;
 mod frames;
 mod matrix;
+mod operating;
 mod page;
 mod page_check;
 mod page_wallet;

@@ -1,0 +1,215 @@
+//! The package for Debian and its kin: that it holds what it should, installs, upgrades and goes away cleanly, and that
+//! systemd finds its unit right and safe. Tests that need dpkg or systemd are marked so.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packaging")
+}
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(program)
+        .args(arguments)
+        .env("SOURCE_DATE_EPOCH", "1700000000")
+        .output();
+    output.unwrap_or_else(|error| panic!("{program} cannot be started: {error}"))
+}
+
+/// What a program says when it succeeds.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = run(program, arguments);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program} {arguments:?}: {told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn build_deb(dir: &TempDir, name: &str) -> String {
+    let deb = dir.path().join(name).display().to_string();
+    let script = here().join("build-deb").display().to_string();
+    said(&script, &[env!("CARGO_BIN_EXE_lottery"), &deb]);
+    deb
+}
+
+#[test]
+#[ignore = "needs dpkg"]
+fn the_package_installs_upgrades_and_goes_away() {
+    let dir = TempDir::new().unwrap();
+    let deb = build_deb(&dir, "lottery.deb");
+    let listed = said("dpkg-deb", &["--contents", &deb]);
+    for file in [
+        "./usr/bin/lottery",
+        "./usr/lib/systemd/system/lottery.service",
+        "./etc/lottery/lottery.conf",
+        "./usr/share/man/man1/lottery.1.gz",
+        "./usr/share/bash-completion/completions/lottery",
+        "./usr/share/zsh/vendor-completions/_lottery",
+        "./usr/share/fish/vendor_completions.d/lottery.fish",
+        "./usr/share/doc/lottery/copyright",
+    ] {
+        assert!(listed.contains(file), "{file} is not in\n{listed}");
+    }
+    assert!(
+        !listed.contains("root/root") || !listed.contains("ubuntu/"),
+        "{listed}"
+    );
+    let root = dir.path().join("root");
+    std::fs::create_dir_all(root.join("var/lib/dpkg/updates")).unwrap();
+    std::fs::create_dir_all(root.join("var/lib/dpkg/info")).unwrap();
+    std::fs::write(root.join("var/lib/dpkg/status"), "").unwrap();
+    let root_flag = format!("--root={}", root.display());
+    let dpkg = |arguments: &[&str]| {
+        let mut all = vec![
+            root_flag.as_str(),
+            "--force-script-chrootless",
+            "--force-not-root",
+        ];
+        all.push("--force-confold");
+        all.extend(arguments);
+        said("dpkg", &all)
+    };
+    dpkg(&["--install", &deb]);
+    let installed = root.join("usr/bin/lottery");
+    assert!(said(installed.to_str().unwrap(), &["--version"]).starts_with("lottery "));
+    let conf = root.join("etc/lottery/lottery.conf");
+    std::fs::write(&conf, "{\"server\": {\"port\": 7}}").unwrap();
+    dpkg(&["--install", &deb]);
+    let kept = std::fs::read_to_string(&conf).unwrap();
+    assert_eq!(
+        kept, "{\"server\": {\"port\": 7}}",
+        "an upgrade keeps the configuration"
+    );
+    dpkg(&["--remove", "lottery"]);
+    assert!(!installed.exists() && conf.exists());
+    dpkg(&["--purge", "lottery"]);
+    assert!(!conf.exists());
+}
+
+#[test]
+#[ignore = "needs dpkg"]
+fn the_same_input_makes_the_same_bytes() {
+    let dir = TempDir::new().unwrap();
+    let (one, other) = (build_deb(&dir, "one.deb"), build_deb(&dir, "other.deb"));
+    let (one, other) = (std::fs::read(one).unwrap(), std::fs::read(other).unwrap());
+    assert!(one == other, "two packages of the same binary differ");
+}
+
+/// The unit with a program that is there, since systemd looks.
+fn unit_in(dir: &TempDir) -> String {
+    let unit = std::fs::read_to_string(here().join("lottery.service")).unwrap();
+    let unit = unit.replace("/usr/bin/lottery", env!("CARGO_BIN_EXE_lottery"));
+    let path = dir.path().join("lottery.service");
+    std::fs::write(&path, unit.replace("Documentation=man:lottery(1)\n", "")).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+#[ignore = "needs systemd"]
+fn systemd_finds_nothing_wrong_and_little_exposed() {
+    let dir = TempDir::new().unwrap();
+    let unit = unit_in(&dir);
+    let verified = run("systemd-analyze", &["verify", "--man=no", &unit]);
+    let told = String::from_utf8_lossy(&verified.stderr).into_owned();
+    let of_ours = told.lines().filter(|line| line.contains("lottery"));
+    assert_eq!(of_ours.collect::<Vec<_>>(), [""; 0], "{told}");
+    let report = said(
+        "systemd-analyze",
+        &["security", "--offline=true", "--threshold=20", &unit],
+    );
+    let overall = report
+        .lines()
+        .find(|line| line.contains("Overall exposure level"));
+    let score = overall.and_then(|line| {
+        line.split_whitespace()
+            .find_map(|word| word.parse::<f64>().ok())
+    });
+    assert!(score.is_some_and(|score| score <= 1.5), "{overall:?}");
+}
+
+#[test]
+fn every_line_of_the_unit_has_its_reason() {
+    let unit = std::fs::read_to_string(here().join("lottery.service")).unwrap();
+    let mut has_reason = false;
+    let service = unit.split_once("[Service]").unwrap().1;
+    let service = service.split_once("[Install]").unwrap().0;
+    for line in service.lines() {
+        match line {
+            "" => has_reason = false,
+            line if line.starts_with('#') => has_reason = true,
+            line => assert!(has_reason, "no reason stands above {line}"),
+        }
+    }
+    for needed in [
+        "Type=notify",
+        "WatchdogSec=",
+        "RestartPreventExitStatus=2",
+        "LoadCredential=operator_key\n",
+        "NoNewPrivileges=yes",
+    ] {
+        assert!(unit.contains(needed), "{needed}");
+    }
+}
+
+#[test]
+fn completions_name_every_command_and_the_man_page_every_setting() {
+    let help = |topic: &str| said(env!("CARGO_BIN_EXE_lottery"), &["help", topic]);
+    let overview = said(env!("CARGO_BIN_EXE_lottery"), &["--help"]);
+    let commands: Vec<&str> = overview
+        .split_once("Commands:\n")
+        .and_then(|(_, rest)| rest.split_once("\n\n"))
+        .map(|(commands, _)| {
+            commands
+                .lines()
+                .filter_map(|line| line.split_whitespace().next())
+                .collect()
+        })
+        .unwrap();
+    assert!(commands.len() >= 6, "{overview}");
+    for shell in ["bash", "zsh", "fish", "man"] {
+        let text = help(shell);
+        for command in &commands {
+            assert!(text.contains(command), "{shell}: {command}");
+        }
+    }
+    let names = help("settings");
+    let (man, bash) = (help("man").replace("\\-", "-"), help("bash"));
+    let settings = names
+        .lines()
+        .filter_map(|line| line.split_once(" ("))
+        .map(|(name, _)| name);
+    let settings: Vec<&str> = settings
+        .filter(|name| !name.starts_with(' ') && name.contains('.'))
+        .collect();
+    assert!(settings.len() > 30, "{names}");
+    for setting in settings {
+        assert!(
+            man.contains(setting) && bash.contains(&format!("{setting}=")),
+            "{setting}"
+        );
+    }
+}
+
+#[test]
+fn bash_completes_commands_options_and_settings() {
+    let dir = TempDir::new().unwrap();
+    let script = dir.path().join("lottery.bash");
+    std::fs::write(
+        &script,
+        said(env!("CARGO_BIN_EXE_lottery"), &["help", "bash"]),
+    )
+    .unwrap();
+    let complete = |words: &str, index: usize| {
+        let line = format!(
+            "compopt() {{ :; }}; source {}; COMP_WORDS=({words}); COMP_CWORD={index}; _lottery; echo \"${{COMPREPLY[*]}}\"",
+            script.display()
+        );
+        said("bash", &["-c", &line]).trim().to_owned()
+    };
+    assert_eq!(complete("lottery ver", 1), "verify");
+    assert_eq!(complete("lottery refund --fo", 2), "--force");
+    assert_eq!(complete("lottery run --fo", 2), "");
+    assert_eq!(complete("lottery --set server.po", 2), "server.port=");
+    assert_eq!(complete("lottery help sett", 2), "settings");
+}
