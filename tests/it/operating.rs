@@ -226,6 +226,16 @@ fn echo(mut stream: std::net::TcpStream) -> Option<()> {
     }
 }
 
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 const PASSWORD: &str = "correct-horse-battery";
 const PATH_KEY: &str = "9f8e7d6c5b4a39281706";
 const QUERY_KEY: &str = "q1w2e3r4t5y6u7i8";
@@ -260,18 +270,21 @@ fn nothing_secret_is_said_anywhere_even_at_trace() {
         },
     });
     let file = private("lottery.conf", &config.to_string());
-    let mut child: Child = lottery_in(&dir)
-        .arg("--config")
-        .arg(file)
-        .env(
-            "RUST_LOG",
-            "trace,ureq::unversioned=trace,tungstenite::protocol=trace",
-        )
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = Killed(
+        lottery_in(&dir)
+            .arg("--config")
+            .arg(file)
+            .env(
+                "RUST_LOG",
+                "trace,ureq::unversioned=trace,tungstenite::protocol=trace",
+            )
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
     let (sender, lines) = unbounded();
-    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let stderr = BufReader::new(child.0.stderr.take().unwrap());
     std::thread::spawn(move || {
         for line in stderr.lines().map_while(Result::ok) {
             let _ = sender.send(line);
@@ -291,7 +304,7 @@ fn nothing_secret_is_said_anywhere_even_at_trace() {
         }
     };
     a_round_with_a_manual_refund(&lottery, &url, &mut said);
-    stop(&mut child);
+    stop(&mut child.0);
     said.extend(lines.iter());
     assert!(said.len() > 30, "{said:#?}");
     let hidden = [

@@ -305,16 +305,13 @@ impl Examined<'_> {
     fn abilities(&mut self) {
         let overrides = self.endpoint.block_overrides();
         let cost = "a draw cannot be tried out at the next block's time: it waits for the head's, a block later";
-        match overrides {
-            Ok(overrides) if overrides.call => {
+        match overrides.call {
+            true => {
                 let estimate = if overrides.estimate { "yes" } else { "no" };
                 let found = format!("eth_call yes, eth_estimateGas {estimate}");
                 self.findings.good("block overrides", found);
             }
-            Ok(_) => self.findings.costs("block overrides", "eth_call no", cost),
-            Err(error) => self
-                .findings
-                .costs("block overrides", error.to_string(), cost),
+            false => self.findings.costs("block overrides", "eth_call no", cost),
         }
         let pending = self.endpoint.pending_timestamp();
         let cost = "while the head stands still, the next block's time is guessed";

@@ -340,7 +340,7 @@ mod tests {
         for (answer, verdict) in [
             (Ok(()), Verdict::Good),
             (
-                node(NodeError::GasLimit, "intrinsic gas too low"),
+                node(NodeError::GasTooLow, "intrinsic gas too low"),
                 Verdict::Good,
             ),
             (
