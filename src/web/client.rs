@@ -293,7 +293,9 @@ mod tests {
     #[test]
     fn a_status_is_read_as_it_was_written() {
         let snapshot = crate::web::fixture::snapshot();
-        let written = view::status(&snapshot, std::time::Instant::now(), 0);
+        let deployment = crate::web::fixture::deployment();
+        let now = std::time::Instant::now();
+        let written = view::status(&snapshot, &deployment, now, 0);
         let read = StatusAnswer::deserialize(&written).unwrap();
         assert_eq!(
             read.as_of.block_number,
