@@ -92,8 +92,10 @@ function speak(moment, words, { round }) {
   const said = {
     betting: `${words.kicker}. Betting closes in ${duration((round?.endTime ?? 0) - (round?.startTime ?? 0))}.`,
     closed: `${words.kicker}. The draw comes next.`,
+    draw_window: `${words.kicker}.`,
+    overdue: `${words.kicker}. Nobody can win it any more: every bet goes back.`,
     drawn: `${words.kicker}. ${words.big} takes it: ${pot}`,
-  }[moment.kind] ?? `${words.kicker}. ${words.big ?? ""} ${words.line}`;
+  }[moment.kind] ?? `${words.kicker}. ${words.big}. ${words.line}`;
   setText(byId("spoken"), isFirst && moment.kind === "unknown" ? "" : said.replace(/\s+/g, " "));
 }
 
