@@ -1,6 +1,7 @@
 //! Rounds on simulated time, from a seed: `cargo bench --profile sim --bench sim -- --rounds N [--seed S]` plays campaigns of six
 //! rounds on all processors until N rounds are played, and ends with an error at the first violation, with its story.
-//! `-- --seed S --replay` plays that one campaign again, and tells it whatever becomes of it.
+//! `-- --seed S --replay` plays that one campaign again, and tells it whatever becomes of it. `-- --answers` plays the table
+//! of every JSON-RPC method in every way to fail.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -21,6 +22,9 @@ fn main() {
         sim::log::tell();
         let plan = Plan::of(seed);
         return tell(&plan, &play(&plan));
+    }
+    if arguments.iter().any(|argument| argument == "--answers") {
+        return answers();
     }
     let rounds = number("--rounds").unwrap_or(10_000);
     let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
@@ -69,6 +73,15 @@ fn run(seed: u64, rounds: u64, keep_going: bool) -> bool {
         played as f64 / secs
     );
     !failed.load(Ordering::Relaxed)
+}
+
+fn answers() {
+    let (missed, cells) = sim::answers::missed();
+    missed.iter().for_each(|cell| println!("{cell}"));
+    println!("{} of {cells} cells missed", missed.len());
+    if !missed.is_empty() {
+        std::process::exit(1);
+    }
 }
 
 fn tell(plan: &Plan, outcome: &Outcome) {

@@ -35,6 +35,8 @@ const LONGEST: Duration = Duration::from_secs(6 * 3_600);
 #[derive(Debug)]
 pub struct Outcome {
     pub violations: Vec<Violation>,
+    /// How long after its window had opened each round was drawn.
+    pub drawn: Vec<(u64, Duration)>,
     pub rounds: usize,
     pub blocks: usize,
     pub calls: u64,
@@ -145,7 +147,7 @@ impl<'a> Campaign<'a> {
         let mut sky = Sky {
             endpoints: endpoints.collect(),
             world,
-            active: Vec::new(),
+            active: plan.standing.iter().map(Active::of).collect(),
             next_timestamp: GENESIS,
             calls: Default::default(),
             story: Vec::new(),
@@ -238,6 +240,9 @@ impl<'a> Campaign<'a> {
             }
             self.look();
             let is_over = self.is_over();
+            if !self.plan.standing.is_empty() && (is_over || self.is_missed()) {
+                break;
+            }
             let since = *over_since.get_or_insert(now);
             match is_over {
                 false => over_since = None,
@@ -266,6 +271,13 @@ impl<'a> Campaign<'a> {
             && waiting
             && self.bets.is_empty()
             && self.edges.is_empty()
+    }
+
+    /// The running round's window is over.
+    fn is_missed(&self) -> bool {
+        let head = self.sky().world.head().clone();
+        let lottery = &head.ledger.lottery;
+        lottery.is_betting && head.timestamp > lottery.max_draw_time
     }
 
     fn next_event(&self) -> Option<Duration> {
@@ -492,6 +504,7 @@ impl<'a> Campaign<'a> {
         drop(sky);
         Outcome {
             violations: self.oracle.violations,
+            drawn: self.oracle.drawn,
             rounds: self.rounds_begun,
             blocks,
             calls,

@@ -38,10 +38,14 @@ struct Bad {
 
 pub struct Oracle {
     pub violations: Vec<Violation>,
+    /// How long after its window had opened each round was drawn.
+    pub drawn: Vec<(u64, Duration)>,
     endpoints: usize,
     blocks: Blocks,
     latency: Duration,
     is_plain: bool,
+    /// Something is wrong all the time: how soon a draw is due then is not for this to say.
+    has_standing: bool,
     bad: Vec<Bad>,
     /// The newest head that was published.
     published: Option<H256>,
@@ -66,10 +70,12 @@ impl Oracle {
         let latencies = plan.endpoints.iter().map(|(_, latency)| *latency);
         Oracle {
             violations: Vec::new(),
+            drawn: Vec::new(),
             endpoints: plan.endpoints.len(),
             blocks: plan.blocks,
             latency: latencies.max().unwrap_or_default(),
-            is_plain: plan.troubles.is_empty(),
+            is_plain: plan.troubles.is_empty() && plan.standing.is_empty(),
+            has_standing: !plan.standing.is_empty(),
             bad: Vec::new(),
             published: None,
             window: None,
@@ -223,7 +229,7 @@ impl Oracle {
         let head = world.head();
         let due = self.due(window);
         if head.ledger.lottery.round_id == window.round_id {
-            if now > due && due < window.closes {
+            if now > due && due < window.closes && !self.has_standing {
                 let late = (now - window.opens).as_secs_f64();
                 let what = format!(
                     "round {} of {} wei, {late:.1} s after its window opened",
@@ -237,7 +243,15 @@ impl Oracle {
             .mined
             .iter()
             .any(|mined| function_of(&mined.tx.data) == Some("drawWinner") && mined.succeeded);
-        if !drawn && due < window.closes && head.ledger.lottery.round_id == window.round_id + 1 {
+        if drawn {
+            self.drawn
+                .push((window.round_id, now.saturating_sub(window.opens)));
+        }
+        if !drawn
+            && !self.has_standing
+            && due < window.closes
+            && head.ledger.lottery.round_id == window.round_id + 1
+        {
             let what = format!(
                 "round {} was not drawn, due {due:?}, closes {:?}",
                 window.round_id, window.closes

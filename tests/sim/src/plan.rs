@@ -18,6 +18,8 @@ pub struct Plan {
     pub endpoints: Vec<(Character, Duration)>,
     pub rounds: Vec<RoundPlan>,
     pub troubles: Vec<Planned>,
+    /// What is wrong from the beginning to the end, by endpoint.
+    pub standing: Vec<(usize, Trouble)>,
     pub host_clock_off_secs: i64,
 }
 
@@ -99,6 +101,26 @@ const REFUSALS: [&str; 9] = [
 ];
 
 impl Plan {
+    /// Sound nodes, blocks of a second, two players in each round, and nothing that goes wrong.
+    pub fn plain(endpoints: usize, rounds: usize) -> Plan {
+        let round = RoundPlan {
+            players: 2,
+            with_unpayable: false,
+        };
+        Plan {
+            seed: 1,
+            blocks: Blocks::Every(Duration::from_secs(1)),
+            betting_secs: 20,
+            min_draw_delay_secs: 5,
+            window_secs: 60,
+            endpoints: vec![(Character::default(), Duration::from_millis(20)); endpoints],
+            rounds: vec![round; rounds],
+            troubles: Vec::new(),
+            standing: Vec::new(),
+            host_clock_off_secs: 0,
+        }
+    }
+
     pub fn of(seed: u64) -> Plan {
         let mut random = Random::new(seed ^ 0x5157_1a7e);
         let random = &mut random;
@@ -133,6 +155,7 @@ impl Plan {
             endpoints,
             rounds,
             troubles,
+            standing: Vec::new(),
             host_clock_off_secs: *random.pick(&[0, 0, 0, -600, 600]),
         }
     }

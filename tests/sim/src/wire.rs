@@ -92,6 +92,15 @@ pub struct Active {
     pub trouble: Trouble,
 }
 
+impl Active {
+    pub fn of((endpoint, trouble): &(usize, Trouble)) -> Active {
+        Active {
+            endpoint: *endpoint,
+            trouble: trouble.clone(),
+        }
+    }
+}
+
 pub struct Endpoint {
     pub character: Character,
     pub latency: Duration,
