@@ -21,11 +21,6 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "src/actors/",
         "parts that call back into their whole",
     ),
-    (
-        "circles",
-        "src/chain/",
-        "parts that call back into their whole",
-    ),
     ("docs", "src/", "a line where a paragraph belongs"),
     ("long files", "src/", "to be cut by concern"),
     ("long files", "tests/", "to be cut by concern"),

@@ -223,7 +223,7 @@ fn a_pending_transaction_is_found_by_sender_and_nonce() {
     let item = |from: Address, nonce: u64| {
         json!({
             "from": format!("{from:#x}"), "nonce": format!("0x{nonce:x}"), "to": null, "input": "0x0102",
-            "gasPrice": "0x9",
+            "gasPrice": "0x9", "hash": hash(nonce),
         })
     };
     let mut dynamic = item(sender, 8);
@@ -235,8 +235,8 @@ fn a_pending_transaction_is_found_by_sender_and_nonce() {
         gas_price_wei: U256::from(9),
     };
     assert_eq!(
-        found(7).map(|it| (it.fee, it.data)),
-        Some((legacy, vec![1, 2]))
+        found(7).map(|it| (it.fee, it.data, it.hash)),
+        Some((legacy, vec![1, 2], H256::from_low_u64_be(7)))
     );
     let dynamic = Fee::Dynamic {
         cap_wei: U256::from(7),
