@@ -218,10 +218,14 @@ fn ancestors_are_found_by_parent_where_numbers_have_holes() {
         },
     ));
     let head = parse::header(&header_json(20, 18)).unwrap();
-    let found = endpoint.ancestry(&head, 12).unwrap();
+    let found = endpoint.ancestry(&head, 13).unwrap();
     let numbers: Vec<u64> = found.iter().map(|header| header.number).collect();
     assert_eq!(numbers, [13, 14, 17, 18, 20]);
     assert_eq!(script.asked().len(), 1, "one batch is enough");
+    // What lies below a hole at the end is known only from the parent itself.
+    let found = endpoint.ancestry(&head, 12).unwrap();
+    assert_eq!(found.first().map(|header| header.number), Some(13));
+    assert_eq!(script.asked().len(), 3);
     assert_eq!(
         endpoint.ancestry(&head, 20).unwrap(),
         std::slice::from_ref(&head)
