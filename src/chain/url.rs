@@ -40,16 +40,18 @@ pub fn without_login(url: &str) -> (String, Option<String>) {
         return (url.to_owned(), None);
     };
     let (login, host, path) = split_rest(rest);
-    let authorization = login.map(|login| {
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
-        let account = [decoded(user), b":".to_vec(), decoded(password)].concat();
-        format!("Basic {}", BASE64_STANDARD.encode(account))
-    });
+    let authorization = login.map(|login| format!("Basic {}", basic(login)));
     (format!("{scheme}://{host}{path}"), authorization)
 }
 
-/// Everything in a URL that may be a secret, as written and decoded; longest first.
+/// A URL's account as basic authentication carries it.
+fn basic(login: &str) -> String {
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
+    BASE64_STANDARD.encode([decoded(user), b":".to_vec(), decoded(password)].concat())
+}
+
+/// Everything in a URL that may be a secret, as written, decoded, and as it is sent; longest first.
 pub fn secrets(url: &str) -> Vec<String> {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let (login, _, path) = split_rest(rest);
@@ -64,6 +66,7 @@ pub fn secrets(url: &str) -> Vec<String> {
     };
     if let Some(login) = login {
         add(login, LOGIN_CHARS_MIN);
+        add(basic(login).trim_end_matches('='), LOGIN_CHARS_MIN);
         login.split(':').for_each(|part| add(part, LOGIN_CHARS_MIN));
     }
     for part in path.split(['/', '?', '#', '&', '=']) {

@@ -122,7 +122,7 @@ fn what_is_wrong_is_named() {
         ("run --direct", "--direct goes with draw and refund"),
         (
             "--json",
-            "--json goes with check, status, verify, draw and refund",
+            "--json goes with check, status, verify, audit, draw and refund",
         ),
     ] {
         let problem = parsed(line).err().unwrap_or_default();

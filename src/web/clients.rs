@@ -193,6 +193,12 @@ impl Clients {
         })
     }
 
+    /// True when one of a port's connections cannot be evicted yet, but soon will be.
+    pub fn has_newcomer(&self, port: Port, now: Instant) -> bool {
+        let mut clients = self.slots.iter().flatten();
+        clients.any(|client| client.port == port && client.machine.is_newcomer(now))
+    }
+
     /// The same among those whose input is held.
     pub fn evictable_holders(&self, count: usize, now: Instant) -> Vec<usize> {
         let holds = |client: &Client| client.held_bytes > 0;

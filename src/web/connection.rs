@@ -133,8 +133,12 @@ impl Connection {
             State::Writing { .. } => (true, self.since),
             State::Working | State::Closed => return None,
         };
-        let is_newcomer = now.saturating_duration_since(self.waiting_since) < NEWCOMER_TIME;
-        (!is_newcomer).then_some((is_open, since))
+        (!self.is_newcomer(now)).then_some((is_open, since))
+    }
+
+    /// True while its request may still be on the way.
+    pub fn is_newcomer(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.waiting_since) < NEWCOMER_TIME
     }
 
     /// Takes bytes that were read, and answers with the event they complete, if any.

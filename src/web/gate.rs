@@ -52,6 +52,8 @@ const ACCEPTED_AT_ONCE: usize = 256;
 const TURNED_AWAY_MAX: usize = 256;
 /// How long nothing is accepted after the descriptors ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long nothing is accepted while everybody has just come: then some are newcomers no longer.
+const CROWD_PAUSE: Duration = Duration::from_millis(20);
 const TURN: Duration = Duration::from_millis(500);
 /// How often connections are looked at whose time may be over.
 const EXPIRE_EVERY: Duration = Duration::from_millis(100);
@@ -164,8 +166,11 @@ impl Gate {
         while !shutdown.is_tripped() {
             beat.turn();
             events.clear();
+            let turn = self.accept_again_at.map_or(TURN, |at| {
+                at.saturating_duration_since(Instant::now()).min(TURN)
+            });
             self.poller
-                .wait(&mut events, Some(TURN))
+                .wait(&mut events, Some(turn))
                 .map_err(|error| format!("poll: {error}"))?;
             let now = Instant::now();
             self.ready.refresh(now);
@@ -215,6 +220,11 @@ impl Gate {
 
     fn accept(&mut self, index: usize, now: Instant) -> Result<(), String> {
         for _ in 0..ACCEPTED_AT_ONCE {
+            if !self.makes_room(index, now) {
+                // Who comes now waits in the backlog: better than to be sent away, and it is not for long.
+                self.accept_again_at = Some(now + CROWD_PAUSE);
+                return Ok(());
+            }
             let Some(listener) = self.listeners.get(index) else {
                 return Ok(());
             };
@@ -233,7 +243,7 @@ impl Gate {
                         let port = listener.port;
                         self.evict(port, DROPPED_AT_ONCE, now);
                         self.accept_again_at = Some(now + ACCEPT_PAUSE);
-                        break;
+                        return Ok(());
                     }
                 },
             }
@@ -247,6 +257,16 @@ impl Gate {
             .map_err(|error| format!("listener: {error}"))
     }
 
+    /// Evicts where a port is full; false when that has to wait until those who have just come had their time.
+    fn makes_room(&mut self, index: usize, now: Instant) -> bool {
+        let Some(listener) = self.listeners.get(index) else {
+            return true;
+        };
+        let (port, is_full) = (listener.port, listener.occupancy.is_full());
+        let count = (listener.occupancy.cap() / EVICTED_PART).max(1);
+        !is_full || self.evict(port, count, now) > 0 || !self.clients.has_newcomer(port, now)
+    }
+
     fn admit(&mut self, index: usize, stream: TcpStream, peer: IpAddr, now: Instant) {
         if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
             return;
@@ -256,11 +276,8 @@ impl Gate {
             (listener.port, listener.occupancy.clone())
         };
         if occupancy.is_full() {
-            let count = (occupancy.cap() / EVICTED_PART).max(1);
-            if self.evict(port, count, now) == 0 {
-                let busy = too_many("connections are open", "5");
-                return self.turn_away(&occupancy, stream, (port, peer), busy, now);
-            }
+            let busy = too_many("connections are open", "5");
+            return self.turn_away(&occupancy, stream, (port, peer), busy, now);
         }
         let is_counted = port == Port::Public && !self.is_trusted(peer);
         let Some(admission) = occupancy.enter(is_counted.then_some(peer)) else {

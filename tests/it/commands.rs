@@ -64,15 +64,17 @@ fn check_fails_on_what_would_stop_a_draw_and_warns_of_the_rest() {
         "{report:#}"
     );
     assert_eq!(named(&report, "failed"), [""; 0], "{report:#}");
-    let refused = |method: &str| {
+    let refused = |methods: &str| {
         endpoint.faults.clear();
-        endpoint
-            .faults
-            .add(Fault::Status(403, None), Some(method), None);
+        for method in methods.split(' ') {
+            endpoint
+                .faults
+                .add(Fault::Status(403, None), Some(method), None);
+        }
         check(&lottery, &url, &[])
     };
     for (method, failed) in [
-        ("eth_chainId", "chain id"),
+        ("eth_chainId net_version", "chain id"),
         ("eth_getBlockByNumber", "head"),
         ("eth_getBlockByHash", "block by hash"),
         ("eth_getCode", "code at the address"),

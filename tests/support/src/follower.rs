@@ -41,6 +41,10 @@ impl Follower {
         for name in OF_THE_CHAIN {
             part[name] = self.held[name].clone();
         }
+        // Alerts are what one daemon lived through; the chain does not tell them.
+        if let Some(feed) = part["liveFeed"].as_array_mut() {
+            feed.retain(|item| item["type"] != "operator_alert");
+        }
         part
     }
 
