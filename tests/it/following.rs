@@ -482,8 +482,8 @@ fn transport() -> Vec<Row> {
             it.faults(0).set(|it| it.lag_blocks = 2);
             struck(it, Fault::Reset, None, 1);
             wait_for("the wrong chain to be noticed", || {
-                let (_, health) = it.daemon.get("/api/health");
-                health
+                let (_, status) = it.daemon.get("/api/operator/status");
+                status["alerts"]
                     .to_string()
                     .contains("serves chain 999")
                     .then_some(())
