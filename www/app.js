@@ -332,7 +332,7 @@ function actionsFor({ moment, phase }) {
 
 function leave() {
   if (pinned) history.pushState(null, "", serverUrl("./").href);
-  else dismissedId = state.history.rounds[0]?.roundId ?? null;
+  dismissedId = state.history.rounds[0]?.roundId ?? null;
   pinned = null;
   byId("round").focus({ preventScroll: true });
   draw();

@@ -56,7 +56,7 @@ impl Script<'_> {
         let call = json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params});
         let mut answer = self.chain.post(&call).unwrap();
         let raw = answer.clone();
-        comparable(&mut answer);
+        comparable(&mut answer, asked(method));
         self.answers.push((format!("{label}: {method}"), answer));
         raw["result"].clone()
     }
@@ -75,12 +75,20 @@ impl Script<'_> {
     }
 }
 
-fn comparable(answer: &mut Value) {
+/// Refusals are read as the daemon reads those of this kind of question: about a transaction, or about anything else.
+fn asked(method: &str) -> Method {
+    match method {
+        "eth_sendRawTransaction" | "eth_sendTransaction" => Method::SendRawTransaction,
+        _ => Method::Call,
+    }
+}
+
+fn comparable(answer: &mut Value, method: Method) {
     match answer {
-        Value::Array(items) => items.iter_mut().for_each(comparable),
+        Value::Array(items) => items.iter_mut().for_each(|item| comparable(item, method)),
         Value::Object(fields) => {
             if let Some(error) = fields.get_mut("error") {
-                *error = meaning(error);
+                *error = meaning(error, method);
                 return;
             }
             if fields.contains_key("parentHash") {
@@ -93,17 +101,17 @@ fn comparable(answer: &mut Value) {
                 let name = name.as_str();
                 !INCOMPARABLE.contains(&name) && !EXTRA.contains(&name)
             });
-            fields.values_mut().for_each(comparable);
+            fields
+                .values_mut()
+                .for_each(|field| comparable(field, method));
         }
         _ => {}
     }
 }
 
 /// What the daemon makes of a refusal; a revert also with its words and data.
-fn meaning(error: &Value) -> Value {
-    let known = |method| classify(method, error, "").kind;
-    let (called, sent) = (known(Method::Call), known(Method::SendRawTransaction));
-    json!(format!("{called:?} {sent:?}"))
+fn meaning(error: &Value, method: Method) -> Value {
+    json!(format!("{:?}", classify(method, error, "").kind))
 }
 
 fn calldata(function: &str, arguments: &[Token]) -> String {
@@ -416,7 +424,7 @@ fn refusals(script: &mut Script, accounts: &[Address], lottery: Address) {
         {"jsonrpc": "2.0", "id": 1, "method": "eth_getTransactionReceipt", "params": [format!("0x{}", "77".repeat(32))]},
     ]);
     let mut answer = script.chain.post(&batch).unwrap();
-    comparable(&mut answer);
+    comparable(&mut answer, Method::Call);
     script.answers.push(("batch".to_owned(), answer));
 }
 

@@ -195,6 +195,9 @@ pub fn answer(node: &mut Node, character: &Character, method: &str, params: &Val
                     return Err(fail(-32_000, message));
                 }
             }
+            if node.config.as_anvil && Transaction::decode(&raw).is_err() {
+                return Err(fail(-32_602, "failed to decode signed transaction"));
+            }
             node.submit(&raw)
                 .map(text)
                 .map_err(|message| fail(-32_000, message))
