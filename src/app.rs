@@ -75,7 +75,7 @@ pub enum StartError {
 
 impl StartError {
     /// True when other settings would help.
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         !matches!(self, StartError::Bind(_) | StartError::Thread(_))
     }
 }
@@ -144,7 +144,7 @@ impl Starter {
 }
 
 /// The key as configured, checked against `operator_address`.
-pub fn load_key(config: &Config) -> Result<Option<OperatorKey>, StartError> {
+pub(crate) fn load_key(config: &Config) -> Result<Option<OperatorKey>, StartError> {
     let key = match &config.operator.key {
         None => return Ok(None),
         Some(KeyMaterial::Hex(hex)) => OperatorKey::from_hex(hex.expose())?,
@@ -447,7 +447,7 @@ impl Daemon {
         self.local_addr
     }
 
-    pub fn private_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn private_addr(&self) -> Option<SocketAddr> {
         self.private_addr
     }
 
@@ -456,7 +456,7 @@ impl Daemon {
     }
 
     /// True while every supervised thread turns.
-    pub fn is_turning(&self, now: Instant) -> bool {
+    pub(crate) fn is_turning(&self, now: Instant) -> bool {
         self.core.starter.health.all_turning(now)
     }
 

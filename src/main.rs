@@ -1,4 +1,5 @@
-//! Arguments in, exit code out.
+//! Arguments in, exit code out: all else is the library's, so that tests, benches and the demo can use it. What the
+//! arguments mean stands in `commands`.
 
 use std::process::ExitCode;
 

@@ -33,7 +33,7 @@ impl Alerts {
     }
 
     /// Holds from now on, until it is cleared; new words replace the old.
-    pub fn raise(&mut self, condition: Condition) {
+    pub(crate) fn raise(&mut self, condition: Condition) {
         let key = (condition.code, condition.subject.clone());
         self.raised.insert(key, condition);
     }
@@ -59,7 +59,7 @@ impl Alerts {
     }
 
     /// Another round runs: what was wrong with earlier ones, and with their players, has ended with them.
-    pub fn enter_round(&mut self, round_id: u64) {
+    pub(crate) fn enter_round(&mut self, round_id: u64) {
         self.raised.retain(|(_, subject), _| match subject {
             Subject::Round(known) => *known == round_id,
             Subject::Player(_) => false,
@@ -83,7 +83,7 @@ impl Alerts {
     }
 
     /// What holds now.
-    pub fn firing(&self) -> Vec<Arc<Alert>> {
+    pub(crate) fn firing(&self) -> Vec<Arc<Alert>> {
         self.book.firing()
     }
 

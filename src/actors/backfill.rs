@@ -59,7 +59,7 @@ impl Backfill {
         }
     }
 
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.unread_below == 0
             || self.blocks_left == 0
             || self.first_round_seen
@@ -67,12 +67,12 @@ impl Backfill {
     }
 
     /// False while the running round's start may still be found.
-    pub fn has_round_start(&self) -> bool {
+    pub(crate) fn has_round_start(&self) -> bool {
         self.round_start_seen || self.is_complete()
     }
 
     /// After a reorg: what lies above the common ancestor has been read anew by the poller.
-    pub fn lower_to(&mut self, ancestor: u64, ancestor_hash: H256) {
+    pub(crate) fn lower_to(&mut self, ancestor: u64, ancestor_hash: H256) {
         if ancestor + 1 < self.unread_below {
             self.unread_below = ancestor + 1;
             self.next_hash = ancestor_hash;

@@ -216,7 +216,7 @@ impl EventManager {
     }
 
     /// What has come, oldest first.
-    pub fn next_input(&mut self) -> Option<Input> {
+    fn next_input(&mut self) -> Option<Input> {
         if let Ok(answer) = self.following.jobs.answers().try_recv() {
             return Some(answer);
         }

@@ -18,9 +18,9 @@ use crate::lottery::snapshot::Publication;
 use crate::lottery::state::{Limits, State, Update};
 
 /// Updates that may wait for the store; whoever sends more waits (the poller) or tries again (the operator).
-pub const UPDATES_MAX: usize = 1_024;
+const UPDATES_MAX: usize = 1_024;
 /// Publications that may wait for one listener.
-pub const PUBLICATIONS_MAX: usize = 1_024;
+const PUBLICATIONS_MAX: usize = 1_024;
 const IDLE_TURN: Duration = Duration::from_secs(5);
 
 /// The store before its thread runs: listeners are added here.
@@ -69,7 +69,7 @@ impl MemoryStore {
     }
 
     /// A listener that is woken after each publication, and then takes what the channel holds.
-    pub fn add_listener_with(&mut self, waker: Waker) -> PublicationReceiver {
+    pub(crate) fn add_listener_with(&mut self, waker: Waker) -> PublicationReceiver {
         self.listen(Some(waker))
     }
 

@@ -55,7 +55,7 @@ impl Pace {
     }
 
     /// The head was looked at and had moved.
-    pub fn moved(&mut self, now: Instant, cursor: &Cursor) {
+    pub(crate) fn moved(&mut self, now: Instant, cursor: &Cursor) {
         self.spacing = cursor.regular_spacing_secs().map(Duration::from_secs);
         self.note_gap(now, cursor);
         self.mean = cursor
@@ -95,7 +95,7 @@ impl Pace {
     }
 
     /// The head was looked at and had not moved.
-    pub fn unchanged(&mut self, now: Instant) {
+    pub(crate) fn unchanged(&mut self, now: Instant) {
         self.misses = self.misses.saturating_add(1);
         self.last_look_at = Some(now);
     }
@@ -119,7 +119,7 @@ impl Pace {
     }
 
     /// How long to wait where heads are announced: until the next is overdue.
-    pub fn wait_for_news(&self, now: Instant) -> Duration {
+    pub(crate) fn wait_for_news(&self, now: Instant) -> Duration {
         let (Some(_), Some(came_at)) = (self.spacing, self.came_at) else {
             return WAIT_MAX;
         };
@@ -132,7 +132,7 @@ impl Pace {
     }
 
     /// How long after the newest block the next one is overdue.
-    pub fn overdue_after(&self) -> Duration {
+    pub(crate) fn overdue_after(&self) -> Duration {
         // Timestamps may jump (a chain that was stopped, a test that moves time); what was seen to come did not.
         let mut gaps: Vec<Duration> = self.gaps.iter().copied().collect();
         gaps.sort_unstable();

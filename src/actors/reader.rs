@@ -28,10 +28,10 @@ mod blooms;
 mod events;
 mod players;
 
-pub use events::states_kept_at;
+pub(crate) use events::states_kept_at;
 
 /// Up to this many missed blocks are linked header by header and read at once; the logs of more are replayed.
-pub const LINKED_BLOCKS_MAX: u64 = 64;
+pub(crate) const LINKED_BLOCKS_MAX: u64 = 64;
 /// So many headers before the first head make the chain's rhythm and small reorgs known from the start.
 const HEADERS_AT_START: u64 = 32;
 
@@ -147,12 +147,12 @@ impl Reader {
     }
 
     /// Keeps what a reading showed of the blooms.
-    pub fn learn(&self, advanced: &Advanced) {
+    pub(crate) fn learn(&self, advanced: &Advanced) {
         self.blooms.learn(advanced.evidence);
     }
 
     /// Looks at the blooms of the blocks of `events`, of some of them where there are many.
-    pub fn learn_of_blooms(&self, endpoint: &Endpoint, events: &[LoggedEvent]) {
+    pub(crate) fn learn_of_blooms(&self, endpoint: &Endpoint, events: &[LoggedEvent]) {
         if self.blooms.have_lied() {
             return;
         }

@@ -29,19 +29,19 @@ impl Replay {
     }
 
     /// The head moved on, or its round was read anew.
-    pub fn extend_to(&mut self, tip: Sound) {
+    pub(crate) fn extend_to(&mut self, tip: Sound) {
         self.tip = tip;
     }
 
     /// After a reorg: what lies above the common ancestor has to be taken again.
-    pub fn lower_to(&mut self, ancestor: u64, ancestor_hash: H256) {
+    pub(crate) fn lower_to(&mut self, ancestor: u64, ancestor_hash: H256) {
         if ancestor < self.done.0 {
             self.done = (ancestor, ancestor_hash);
             self.tally = None;
         }
     }
 
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.done.0 >= self.tip.block.number
     }
 
@@ -55,7 +55,7 @@ impl Replay {
     }
 
     /// Takes over how far a step led, keeping the newer tip.
-    pub fn advance_to(&mut self, stepped: &Replay) {
+    pub(crate) fn advance_to(&mut self, stepped: &Replay) {
         self.done = stepped.done;
         self.tally = stepped.tally;
     }

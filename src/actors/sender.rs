@@ -25,10 +25,9 @@ use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::round::Round;
 use crate::lottery::send_state::{SendState, Variant};
 
-pub use broadcast::Broadcast;
-pub use inquiry::RevertCause;
-pub use reads::Seen;
-pub use warnings::Note;
+pub(crate) use broadcast::Broadcast;
+pub(crate) use inquiry::RevertCause;
+pub(crate) use warnings::Note;
 
 /// Measured on the contract, with a margin.
 const DRAW_GAS: GasFormula = GasFormula {
@@ -121,7 +120,7 @@ pub enum NotSigned {
 
 impl NotSigned {
     /// Only a person can help, or a change on the chain.
-    pub fn is_blocking(&self) -> bool {
+    pub(crate) fn is_blocking(&self) -> bool {
         matches!(
             self,
             NotSigned::Reverts {

@@ -13,7 +13,7 @@ use crate::chain::subscription::{Notice, Subscription};
 use crate::chain::types::Address;
 
 /// News that may wait for the poller; what finds no room is old by the time the poller looks.
-pub const NOTICES_MAX: usize = 64;
+pub(crate) const NOTICES_MAX: usize = 64;
 /// How long a wait for news keeps a stop waiting.
 const TICK: Duration = Duration::from_millis(200);
 /// How long the poller may take to hear that the socket is up or down.

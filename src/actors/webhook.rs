@@ -74,7 +74,7 @@ enum Outcome {
 ///
 /// # Errors
 /// What went wrong, without the URL, which may hold a token.
-pub fn send_test_alert(url: &str, format: AlertFormat, clock: &Clock) -> Result<(), String> {
+pub(crate) fn send_test_alert(url: &str, format: AlertFormat, clock: &Clock) -> Result<(), String> {
     let unix_ms = clock.unix_ms();
     let alert = Alert {
         id: format!("alert-{unix_ms}-1"),

@@ -140,7 +140,7 @@ impl Clock {
         }
     }
 
-    pub fn unix_secs(&self) -> u64 {
+    pub(crate) fn unix_secs(&self) -> u64 {
         self.unix_ms() / 1000
     }
 
@@ -209,7 +209,7 @@ impl Clock {
     }
 
     /// A random number below `ceiling` (0 for a ceiling of 0): spreads retries, good for nothing secret.
-    pub fn jitter(&self, ceiling: u64) -> u64 {
+    pub(crate) fn jitter(&self, ceiling: u64) -> u64 {
         let random = match &self.0 {
             Source::System => {
                 use std::hash::{BuildHasher, Hasher};
@@ -275,7 +275,7 @@ impl ChainTime {
     }
 
     /// The instant at which carried-forward chain time reaches `timestamp`; now or earlier if it already has.
-    pub fn instant_of(&self, timestamp: u64) -> Instant {
+    pub(crate) fn instant_of(&self, timestamp: u64) -> Instant {
         // A thousand years is later than any wait and cannot overflow an Instant.
         let wait_secs = timestamp
             .saturating_sub(self.head_timestamp)

@@ -95,7 +95,7 @@ impl Metrics {
     }
 
     /// A copy of everything recorded, by name.
-    pub fn families(&self) -> BTreeMap<&'static str, Family> {
+    pub(crate) fn families(&self) -> BTreeMap<&'static str, Family> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -71,7 +71,7 @@ impl Shutdown {
     }
 
     /// `wake` is called when the token is tripped, at once where it already is.
-    pub fn on_trip(&self, wake: Waker) {
+    pub(crate) fn on_trip(&self, wake: Waker) {
         let mut shared = self.lock();
         if shared.reason.is_none() {
             shared.wakers.push(wake);

@@ -41,7 +41,7 @@ pub struct Component {
 }
 
 impl Component {
-    pub fn is_turning(&self, now: Instant) -> bool {
+    pub(crate) fn is_turning(&self, now: Instant) -> bool {
         self.running && now.saturating_duration_since(self.last_turn) < stuck_after() / 2
     }
 }
@@ -97,7 +97,7 @@ impl Health {
     }
 
     /// True while every thread runs and turns.
-    pub fn all_turning(&self, now: Instant) -> bool {
+    pub(crate) fn all_turning(&self, now: Instant) -> bool {
         self.components()
             .iter()
             .all(|component| component.is_turning(now))
@@ -191,7 +191,10 @@ where
 }
 
 /// Ends the process when a supervised thread has not turned for a minute: a stuck thread is never duplicated.
-pub fn spawn_watchdog(health: &Health, shutdown: &Shutdown) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn spawn_watchdog(
+    health: &Health,
+    shutdown: &Shutdown,
+) -> std::io::Result<JoinHandle<()>> {
     let health = health.clone();
     let shutdown = shutdown.clone();
     Builder::new().name("watchdog".to_owned()).spawn(move || {
@@ -249,7 +252,7 @@ fn stuck_after() -> Duration {
 
 /// A point inside a turn at which tests of debug builds let a thread panic, once: PANIC_ONCE_AT=point. It does nothing in
 /// a release build.
-pub fn panic_point(point: &'static str) {
+pub(crate) fn panic_point(point: &'static str) {
     #[cfg(debug_assertions)]
     injected::strike_at(point);
     let _ = point;
@@ -290,7 +293,7 @@ mod injected {
     }
 
     /// Panics at the first passage of the point that PANIC_ONCE_AT names.
-    pub fn strike_at(point: &'static str) {
+    pub(super) fn strike_at(point: &'static str) {
         if !std::env::var("PANIC_ONCE_AT").is_ok_and(|wanted| wanted == point) {
             return;
         }
@@ -303,7 +306,7 @@ mod injected {
         assert!(!is_first, "the failure that PANIC_ONCE_AT asked for");
     }
 
-    pub fn stuck_after_secs() -> Option<u64> {
+    pub(super) fn stuck_after_secs() -> Option<u64> {
         std::env::var("STUCK_AFTER_SECS").ok()?.parse().ok()
     }
 }
@@ -317,7 +320,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
 }
 
 /// Joins `handle`, waiting at most `deadline`; false when it still runs then (the process ends anyway).
-pub fn join_deadline(handle: JoinHandle<()>, deadline: Duration) -> bool {
+pub(crate) fn join_deadline(handle: JoinHandle<()>, deadline: Duration) -> bool {
     let until = Instant::now() + deadline;
     while !handle.is_finished() {
         if Instant::now() >= until {

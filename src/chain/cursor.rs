@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use crate::chain::types::{BlockRef, H256};
 
 /// How many blocks are remembered: a reorg deeper than this rebuilds everything as at start.
-pub const RING_LEN: usize = 256;
+pub(crate) const RING_LEN: usize = 256;
 /// How many anchors are kept; of more, every second one goes.
 const ANCHORS_MAX: usize = 64;
 /// Over how many heads the rhythm of the chain is measured.
@@ -19,7 +19,7 @@ const NEW_RHYTHM_HEADS: usize = 3;
 
 /// What a head says, judged by the ring alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
+pub(crate) enum Relation {
     /// Nothing is known yet.
     First,
     /// The head is the tip.
@@ -48,7 +48,7 @@ impl Cursor {
         self.ring.back()
     }
 
-    pub fn relation(&self, head: &BlockRef) -> Relation {
+    pub(crate) fn relation(&self, head: &BlockRef) -> Relation {
         let Some(tip) = self.tip() else {
             return Relation::First;
         };
@@ -79,7 +79,7 @@ impl Cursor {
     }
 
     /// The remembered blocks from the newest at or below `number`, newest first: where to look for a common ancestor.
-    pub fn from_newest(&self, number: u64) -> impl Iterator<Item = &BlockRef> {
+    pub(crate) fn newest_from(&self, number: u64) -> impl Iterator<Item = &BlockRef> {
         self.ring
             .iter()
             .rev()
@@ -108,7 +108,7 @@ impl Cursor {
     }
 
     /// The highest block at or below `number` that is remembered below the ring.
-    pub fn anchor_below(&self, number: u64) -> Option<(u64, H256)> {
+    pub(crate) fn anchor_below(&self, number: u64) -> Option<(u64, H256)> {
         let place = self
             .anchors
             .partition_point(|(anchor, _)| *anchor <= number);
@@ -116,7 +116,7 @@ impl Cursor {
     }
 
     /// Remembers a block below the ring and above the other anchors.
-    pub fn push_anchor(&mut self, number: u64, hash: H256) {
+    pub(crate) fn push_anchor(&mut self, number: u64, hash: H256) {
         debug_assert!(self.anchors.last().is_none_or(|last| last.0 < number));
         if self.anchors.len() == ANCHORS_MAX {
             let mut place = 0;
@@ -147,7 +147,7 @@ impl Cursor {
     }
 
     /// Mean seconds between the last blocks; None until two are known.
-    pub fn mean_spacing_secs(&self) -> Option<f64> {
+    pub(crate) fn mean_spacing_secs(&self) -> Option<f64> {
         self.mean_spacing_secs_over(SPACING_HEADS)
     }
 
@@ -163,13 +163,13 @@ impl Cursor {
     }
 
     /// The smallest difference between consecutive blocks' timestamps; None until two neighbours are known.
-    pub fn min_spacing_secs(&self) -> Option<u64> {
+    pub(crate) fn min_spacing_secs(&self) -> Option<u64> {
         self.min_spacing_secs_over(SPACING_HEADS)
     }
 
     /// Seconds between blocks that come at regular times, apart from a missed one now and then; None on other chains,
     /// and where blocks come faster than timestamps can tell. A change of the rhythm is believed after a few blocks.
-    pub fn regular_spacing_secs(&self) -> Option<u64> {
+    pub(crate) fn regular_spacing_secs(&self) -> Option<u64> {
         [SPACING_HEADS, NEW_RHYTHM_HEADS]
             .into_iter()
             .find_map(|spacings| {
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(cursor.tip().unwrap().number, 17);
         assert_eq!(cursor.rewind(17), []);
         let newest: Vec<u64> = cursor
-            .from_newest(15)
+            .newest_from(15)
             .map(|block| block.number)
             .take(3)
             .collect();
@@ -325,7 +325,7 @@ mod tests {
         fn the_ring_is_bounded_and_finds_what_it_holds(length in 1..600u64) {
             let cursor = cursor(0..length);
             let held = length.min(RING_LEN as u64);
-            prop_assert_eq!(cursor.from_newest(u64::MAX).count() as u64, held);
+            prop_assert_eq!(cursor.newest_from(u64::MAX).count() as u64, held);
             prop_assert_eq!(cursor.at(length - held).map(|block| block.number), Some(length - held));
             prop_assert!(cursor.at(length).is_none());
         }

@@ -5,7 +5,7 @@ use crate::chain::types::U256;
 
 /// The least that a refusal asks for, a unit of gas.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeastFee {
+pub(crate) struct LeastFee {
     pub tip_wei: Option<U256>,
     /// The whole price: base fee and tip.
     pub price_wei: Option<U256>,
@@ -38,7 +38,7 @@ const LEAST_PHRASES: [&str; 10] = [
 const BASE_FEE_PHRASES: [&str; 3] = ["basefee", "base fee", "baseFeePerGas"];
 
 /// What the refusal says would have been enough.
-pub fn least_fee(refusal: &str) -> LeastFee {
+pub(crate) fn least_fee(refusal: &str) -> LeastFee {
     let text = refusal.to_lowercase();
     let named = |phrases: &[&str]| {
         phrases

@@ -40,7 +40,7 @@ pub fn block(block: BlockId) -> Value {
 }
 
 /// A message call.
-pub fn call_request(request: &CallRequest) -> Value {
+fn call_request(request: &CallRequest) -> Value {
     let mut value = json!({"to": address(request.to), "data": encode_hex(&request.data)});
     if let Some(from) = request.from {
         value["from"] = address(from);
@@ -55,7 +55,7 @@ pub fn call_request(request: &CallRequest) -> Value {
 }
 
 /// The parameters of eth_call and eth_estimateGas; `time` overrides the block's timestamp.
-pub fn call_params(request: &CallRequest, at: Value, time: Option<u64>) -> Value {
+pub(crate) fn call_params(request: &CallRequest, at: Value, time: Option<u64>) -> Value {
     match time {
         Some(time) => json!([call_request(request), at, {}, {"time": number(time)}]),
         None => json!([call_request(request), at]),

@@ -44,7 +44,7 @@ pub struct Endpoints {
 }
 
 /// What came back of one endpoint.
-pub type Arrival<T> = (Endpoint, Result<T, RpcError>);
+pub(crate) type Arrival<T> = (Endpoint, Result<T, RpcError>);
 
 /// One endpoint as the API and `check` show it.
 #[derive(Clone, Debug)]
@@ -102,7 +102,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// A final one, or the last endpoint's.
-    pub fn with_endpoint<T>(
+    pub(crate) fn with_endpoint<T>(
         &self,
         methods: &[Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
@@ -118,7 +118,7 @@ impl Endpoints {
     }
 
     /// A second opinion: the answer of the first endpoint other than `first` that has one.
-    pub fn with_another<T>(
+    pub(crate) fn with_another<T>(
         &self,
         first: &Endpoint,
         methods: &[Method],
@@ -134,7 +134,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// As `with_endpoint`.
-    pub fn hedged<T: Send + 'static>(
+    pub(crate) fn hedged<T: Send + 'static>(
         &self,
         methods: &'static [Method],
         patience: Duration,
@@ -146,7 +146,7 @@ impl Endpoints {
 
     /// As `hedged`, but passing over `first` and waiting no longer than `patience` for the last: a second opinion. None
     /// when there is nobody else to ask.
-    pub fn hedged_without<T: Send + 'static>(
+    pub(crate) fn hedged_without<T: Send + 'static>(
         &self,
         first: &Endpoint,
         methods: &'static [Method],
@@ -219,7 +219,7 @@ impl Endpoints {
 
     /// Asks every usable endpoint at once, each on a thread of its own, and hands over the answers as they come; the
     /// stream ends when all have answered. A hanging endpoint holds nobody up, and is not asked again before it is done.
-    pub fn ask_each<T: Send + 'static>(
+    pub(crate) fn ask_each<T: Send + 'static>(
         &self,
         methods: &'static [Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
@@ -239,7 +239,7 @@ impl Endpoints {
     }
 
     /// The next answer of a stream that `ask_each` has begun, waited for until `deadline`; None when it does not come.
-    pub fn next_answer<T: Send + 'static>(
+    pub(crate) fn next_answer<T: Send + 'static>(
         &self,
         answers: &Receiver<Arrival<T>>,
         deadline: Option<Instant>,
@@ -297,14 +297,14 @@ impl Endpoints {
 
     /// Takes down what a failure says of the endpoint: of the method that it names, else of all of `methods`. What is
     /// final says nothing.
-    pub fn note_failure(&self, endpoint: &Endpoint, methods: &[Method], error: &RpcError) {
+    pub(crate) fn note_failure(&self, endpoint: &Endpoint, methods: &[Method], error: &RpcError) {
         let (now, chance) = (self.clock.now(), self.clock.jitter(u64::MAX));
         endpoint.with_health(|health| health.note_failure(methods, error, chance, now));
         log::debug!("{}: {error}", endpoint.host());
     }
 
     /// Takes down a head, and sets back every endpoint whose own, read at the same time, trails it.
-    pub fn note_head(&self, endpoint: &Endpoint, number: u64, timestamp: u64) {
+    pub(crate) fn note_head(&self, endpoint: &Endpoint, number: u64, timestamp: u64) {
         let now = self.clock.now();
         endpoint.with_health(|health| health.note_head(number, timestamp, now));
         let margin_secs = self.block_times_secs(2).max(TRAILING_SECS_MIN);
@@ -316,7 +316,7 @@ impl Endpoints {
     }
 
     /// The endpoint answers, but late or with an old head: the others are asked before it for a while.
-    pub fn set_back(&self, endpoint: &Endpoint) {
+    pub(crate) fn set_back(&self, endpoint: &Endpoint) {
         if self.list.len() == 1 {
             return;
         }
@@ -327,7 +327,7 @@ impl Endpoints {
 
     /// Asks the endpoint a harmless question with each method that it failed and is not asked to be left alone with; one
     /// that is answered is used again.
-    pub fn try_failing_methods(&self, endpoint: &Endpoint) {
+    pub(crate) fn try_failing_methods(&self, endpoint: &Endpoint) {
         let failing: Vec<Method> = endpoint.with_health(|health| health.failing().collect());
         for method in failing {
             let now = self.clock.now();
@@ -343,7 +343,7 @@ impl Endpoints {
     }
 
     /// The measured block time, by which heads are judged.
-    pub fn note_block_time(&self, mean_spacing_secs: f64) {
+    pub(crate) fn note_block_time(&self, mean_spacing_secs: f64) {
         let ms = (mean_spacing_secs * 1_000.0).clamp(0.0, 1_200_000.0) as u64;
         self.block_time_ms.store(ms, Ordering::Relaxed);
     }
@@ -353,7 +353,7 @@ impl Endpoints {
     }
 
     /// How long until an endpoint may be asked again for these methods; zero when one may be now.
-    pub fn ready_in(&self, methods: &[Method]) -> Duration {
+    pub(crate) fn ready_in(&self, methods: &[Method]) -> Duration {
         let now = self.clock.now();
         let waits = self
             .list
@@ -362,7 +362,7 @@ impl Endpoints {
         waits.min().unwrap_or_default()
     }
 
-    pub fn reports(&self) -> Vec<EndpointReport> {
+    pub(crate) fn reports(&self) -> Vec<EndpointReport> {
         let (now, fresh_from) = (self.clock.now(), self.oldest_fresh_timestamp());
         let report = |endpoint: &Endpoint| {
             let health = endpoint.with_health(|health| health.clone());

@@ -12,7 +12,8 @@ use crate::chain::method::Method;
 
 mod words;
 
-pub use words::{classify, retry_hint, says_rate_limit};
+pub use words::classify;
+pub(crate) use words::{retry_hint, says_rate_limit};
 
 /// The longest text of a server that is kept.
 const TEXT_MAX_CHARS: usize = 300;
@@ -106,7 +107,7 @@ impl RpcError {
         RpcError::new(ErrorKind::Transport, text)
     }
 
-    pub fn invalid_answer(text: impl Into<String>) -> RpcError {
+    pub(crate) fn invalid_answer(text: impl Into<String>) -> RpcError {
         RpcError::new(ErrorKind::InvalidAnswer, text)
     }
 
@@ -121,13 +122,13 @@ impl RpcError {
     }
 
     /// The same error, of several calls together.
-    pub fn of_no_method(mut self) -> RpcError {
+    pub(crate) fn of_no_method(mut self) -> RpcError {
         self.method = None;
         self
     }
 
     /// The same error with all words of the server's replaced.
-    pub fn with_words(mut self, replace: impl Fn(&str) -> String) -> RpcError {
+    pub(crate) fn with_words(mut self, replace: impl Fn(&str) -> String) -> RpcError {
         self.text = replace(&self.text);
         if let ErrorKind::Reverted { reason, .. } = &mut self.kind {
             *reason = reason.take().map(|reason| replace(&reason));
@@ -136,13 +137,13 @@ impl RpcError {
     }
 
     /// The same error, told to the public in these words.
-    pub fn told_as(mut self, public: &'static str) -> RpcError {
+    pub(crate) fn told_as(mut self, public: &'static str) -> RpcError {
         self.public = public;
         self
     }
 
     /// For questions that the contract cannot refuse: even a revert may be this endpoint's own, so another is asked.
-    pub fn of_this_endpoint(mut self) -> RpcError {
+    pub(crate) fn of_this_endpoint(mut self) -> RpcError {
         self.is_of_this_endpoint = true;
         self
     }
@@ -153,19 +154,19 @@ impl RpcError {
     }
 
     /// True when asking another endpoint would not help: our call reverts, or a pool judged our transaction.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         let is_verdict = matches!(self.kind, ErrorKind::Node(_) | ErrorKind::Reverted { .. });
         is_verdict && !self.is_of_this_endpoint
     }
 
     /// True when the same question may well be answered a moment later: silence, a rate limit, a server in trouble. What a
     /// server refuses in other ways it most likely cannot do.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         self.is_silent_or_limited() || self.kind == ErrorKind::Unavailable
     }
 
     /// True when asking the same endpoint something else at once would most likely end in the same way.
-    pub fn is_silent_or_limited(&self) -> bool {
+    pub(crate) fn is_silent_or_limited(&self) -> bool {
         matches!(
             self.kind,
             ErrorKind::Transport | ErrorKind::RateLimited { .. }
@@ -173,14 +174,14 @@ impl RpcError {
     }
 
     /// True where the words of the error could be read.
-    pub fn is_definite(&self) -> bool {
+    pub(crate) fn is_definite(&self) -> bool {
         !matches!(
             self.kind,
             ErrorKind::Refused | ErrorKind::Node(NodeError::Other)
         )
     }
 
-    pub fn node_error(&self) -> Option<NodeError> {
+    pub(crate) fn node_error(&self) -> Option<NodeError> {
         match self.kind {
             ErrorKind::Node(class) => Some(class),
             _ => None,
@@ -188,13 +189,13 @@ impl RpcError {
     }
 
     /// How many blocks the server would let a question for logs span, where its words name a number.
-    pub fn log_range_hint_blocks(&self) -> Option<u64> {
+    pub(crate) fn log_range_hint_blocks(&self) -> Option<u64> {
         words::range_hint(&self.text.to_lowercase())
     }
 }
 
 /// No hint is followed for longer than an hour.
-pub fn bounded_wait(secs: f64) -> Duration {
+pub(crate) fn bounded_wait(secs: f64) -> Duration {
     Duration::from_secs_f64(if secs.is_nan() {
         0.0
     } else {
@@ -203,7 +204,7 @@ pub fn bounded_wait(secs: f64) -> Duration {
 }
 
 /// What a server wrote, fit for one line of a log.
-pub fn one_line(text: &str) -> String {
+fn one_line(text: &str) -> String {
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(TEXT_MAX_CHARS).map(printable).collect()
 }

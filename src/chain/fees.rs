@@ -10,7 +10,7 @@ use crate::chain::demanded::LeastFee;
 use crate::chain::types::U256;
 
 /// EIP-7825: no transaction may use more gas than this where it is in force.
-pub const EIP_7825_GAS_MAX: u64 = 16_777_216;
+pub(crate) const EIP_7825_GAS_MAX: u64 = 16_777_216;
 
 /// What a transaction offers a unit of gas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +33,14 @@ impl Fee {
 
 /// What the node says about prices now; what it does not say is unknown, never an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prices {
+pub(crate) enum Prices {
     Dynamic { next_base_fee_wei: U256, tips: Tips },
     Legacy { gas_price_wei: U256 },
 }
 
 /// Where a tip can be learned from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tips {
+pub(crate) struct Tips {
     /// The median of what recent blocks' median transactions paid.
     pub median_reward_wei: Option<U256>,
     /// The same of their 90th percentile; None where recent blocks were empty.
@@ -85,7 +85,7 @@ impl Tips {
 
 impl Prices {
     /// The least a unit of gas can cost in the next block.
-    pub fn least_wei(&self) -> U256 {
+    pub(crate) fn least_wei(&self) -> U256 {
         match self {
             Prices::Dynamic {
                 next_base_fee_wei, ..
@@ -110,7 +110,7 @@ pub struct Quote {
 }
 
 /// The limit for one transaction of `gas_limit`: per gas, per transaction, and what the account holds.
-pub fn ceiling_wei(limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>) -> U256 {
+pub(crate) fn ceiling_wei(limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>) -> U256 {
     let gas = U256::from(gas_limit.max(1));
     let mut ceiling = limits.max_fee_wei.min(limits.max_tx_fee_wei / gas);
     if let Some(balance_wei) = balance_wei {
@@ -121,7 +121,7 @@ pub fn ceiling_wei(limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>
 
 impl Fee {
     /// The fee raised to what a refusal named as the least.
-    pub fn raised_to(self, least: LeastFee, base_fee_wei: U256) -> Fee {
+    pub(crate) fn raised_to(self, least: LeastFee, base_fee_wei: U256) -> Fee {
         let price = least.price_wei.unwrap_or_default();
         match self {
             Fee::Dynamic { cap_wei, tip_wei } => {
@@ -147,7 +147,7 @@ impl Fee {
 
     /// The next lower offer for an account that is refused for its funds though they seem to suffice; None once the
     /// fee is down at what the next block costs at the least.
-    pub fn lowered(self, least_wei: U256) -> Option<Fee> {
+    pub(crate) fn lowered(self, least_wei: U256) -> Option<Fee> {
         let cap_wei = self.cap_wei();
         let lower = (cap_wei / U256::from(4) * U256::from(3))
             .max(least_wei)
@@ -156,7 +156,7 @@ impl Fee {
     }
 
     /// Whether every pool would let this take the place of `previous`.
-    pub fn outbids(&self, previous: &Fee) -> bool {
+    pub(crate) fn outbids(&self, previous: &Fee) -> bool {
         let is_tenth_more = |new: U256, old: U256| {
             new.saturating_mul(U256::from(10)) >= old.saturating_mul(U256::from(11)) && new > old
         };
@@ -184,7 +184,7 @@ impl Quote {
 }
 
 /// The fee for a first transaction.
-pub fn quote(
+pub(crate) fn quote(
     prices: &Prices,
     limits: &FeeLimits,
     gas_limit: u64,
@@ -197,7 +197,7 @@ pub fn quote(
 }
 
 /// The fee for a replacement of `previous` at the same nonce.
-pub fn bump(
+pub(crate) fn bump(
     previous: Fee,
     prices: &Prices,
     limits: &FeeLimits,

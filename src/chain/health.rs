@@ -119,7 +119,7 @@ impl Record {
 
 impl Health {
     /// These methods were answered.
-    pub fn note_success(&mut self, methods: &[Method]) {
+    pub(crate) fn note_success(&mut self, methods: &[Method]) {
         for method in methods {
             self.methods[*method as usize] = Record::default();
         }
@@ -131,7 +131,7 @@ impl Health {
 
     /// A harmless question with this method was answered: the method is asked for again, but when it then fails it counts
     /// as failing once more.
-    pub fn note_recovered(&mut self, method: Method) {
+    pub(crate) fn note_recovered(&mut self, method: Method) {
         let record = &mut self.methods[method as usize];
         record.not_before = None;
         record.doubted_until = None;
@@ -140,7 +140,7 @@ impl Health {
 
     /// A question with these methods failed: counted against the method that the error names, else against all of them.
     /// What the contract or a pool refused says nothing of the endpoint. `chance` is any random number.
-    pub fn note_failure(
+    pub(crate) fn note_failure(
         &mut self,
         methods: &[Method],
         error: &RpcError,
@@ -174,7 +174,7 @@ impl Health {
     }
 
     /// Its head, as just read.
-    pub fn note_head(&mut self, number: u64, timestamp: u64, now: Instant) {
+    pub(crate) fn note_head(&mut self, number: u64, timestamp: u64, now: Instant) {
         self.head = Some(Head {
             number,
             timestamp,
@@ -182,7 +182,7 @@ impl Health {
         });
     }
 
-    pub fn note_latency(&mut self, latency: Duration) {
+    pub(crate) fn note_latency(&mut self, latency: Duration) {
         self.latency = Some(latency);
     }
 
@@ -195,7 +195,7 @@ impl Health {
     }
 
     /// It answers, but late or with an old head: the others are asked before it for a while.
-    pub fn set_back(&mut self, now: Instant) {
+    pub(crate) fn set_back(&mut self, now: Instant) {
         if self.is_set_back(now) {
             return;
         }
@@ -212,7 +212,7 @@ impl Health {
     }
 
     /// The chain id was asked for and told; true when that is news.
-    pub fn note_chain(&mut self, found: u64, expected: u64, now: Instant) -> bool {
+    pub(crate) fn note_chain(&mut self, found: u64, expected: u64, now: Instant) -> bool {
         let chain = match found == expected {
             true => Chain::Right,
             false => Chain::Wrong(found),
@@ -226,7 +226,7 @@ impl Health {
 
     /// The chain id was asked for in vain. True when the endpoint is to be used all the same: it refuses to say, or it
     /// was silent about this twice, and a draw can do without the answer.
-    pub fn note_chain_untold(&mut self, error: &RpcError, now: Instant) -> bool {
+    pub(crate) fn note_chain_untold(&mut self, error: &RpcError, now: Instant) -> bool {
         self.chain_checks_silent = self.chain_checks_silent.saturating_add(1);
         if error.is_passing() && self.chain_checks_silent < 2 {
             return false;
@@ -244,7 +244,7 @@ impl Health {
     }
 
     /// Before the first use, after any silence, and every ten minutes.
-    pub fn is_chain_check_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_chain_check_due(&self, now: Instant) -> bool {
         let every = match self.chain {
             Chain::Right => CHAIN_ID_EVERY,
             _ => CHAIN_ID_AGAIN,
@@ -272,7 +272,7 @@ impl Health {
     }
 
     /// How long until it may be asked a question with these methods; zero when it may be now.
-    pub fn ready_in(&self, methods: &[Method], now: Instant) -> Duration {
+    pub(crate) fn ready_in(&self, methods: &[Method], now: Instant) -> Duration {
         let records = methods.iter().map(|method| &self.methods[*method as usize]);
         records
             .chain([&self.silence])
@@ -282,7 +282,7 @@ impl Health {
             .unwrap_or_default()
     }
 
-    pub fn is_healthy(&self, fresh_from: u64, now: Instant) -> bool {
+    pub(crate) fn is_healthy(&self, fresh_from: u64, now: Instant) -> bool {
         self.rank(&Method::ALL, fresh_from, now)
             .is_some_and(|rank| {
                 rank == Rank {
@@ -307,7 +307,7 @@ impl Health {
         self.head.map(|head| (head.number, head.timestamp))
     }
 
-    pub fn last_error(&self) -> Option<&'static str> {
+    pub(crate) fn last_error(&self) -> Option<&'static str> {
         match self.chain {
             Chain::Wrong(_) => Some("serves another chain"),
             _ => self.last_error,
@@ -359,11 +359,11 @@ impl<T: Copy> Learned<T> {
             .map(|(value, _)| value)
     }
 
-    pub fn learn(&mut self, value: T, until: Instant) {
+    pub(crate) fn learn(&mut self, value: T, until: Instant) {
         self.0 = Some((value, until));
     }
 
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.0 = None;
     }
 }

@@ -164,7 +164,7 @@ fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ure
 ///
 /// # Errors
 /// What is wrong with the text, in words.
-pub fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, String> {
+pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, String> {
     let mut found = Vec::new();
     for item in ureq::tls::parse_pem(pem) {
         match item {

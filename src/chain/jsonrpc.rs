@@ -18,7 +18,7 @@ use crate::chain::method::Method;
 use crate::chain::transport::{Answer, Body, Transport};
 
 /// Items in one batch; more is sent as several.
-pub const BATCH_MAX: usize = 10;
+pub(crate) const BATCH_MAX: usize = 10;
 /// How long a server is spared larger batches once it failed one.
 const SMALLER_FOR: Duration = Duration::from_secs(600);
 /// So many batches in a row without an answer, or told off as too many calls, are the batches' fault.
@@ -107,16 +107,16 @@ impl JsonRpc {
     }
 
     /// Remembers what the server calls itself.
-    pub fn note_client(&self, version: &str) {
+    pub(crate) fn note_client(&self, version: &str) {
         let _ = self.client.set(version.to_lowercase());
     }
 
-    pub fn knows_client(&self) -> bool {
+    pub(crate) fn knows_client(&self) -> bool {
         self.client.get().is_some()
     }
 
     /// How many calls are sent in one batch just now.
-    pub fn batch_size(&self) -> usize {
+    pub(crate) fn batch_size(&self) -> usize {
         self.batching().size_at(self.clock.now())
     }
 

@@ -63,7 +63,7 @@ impl OperatorKey {
         OperatorKey::from_bytes(&bytes)
     }
 
-    pub fn from_bytes(bytes: &[u8; 32]) -> Result<OperatorKey, KeyError> {
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Result<OperatorKey, KeyError> {
         let signing = SigningKey::from_slice(bytes).map_err(|_| KeyError::Range)?;
         let point = signing.verifying_key().to_encoded_point(false);
         let hash = Keccak256::digest(&point.as_bytes()[1..]);

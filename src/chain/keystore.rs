@@ -33,7 +33,7 @@ pub enum KeystoreError {
     Key(#[from] KeyError),
 }
 
-pub fn decrypt(json: &str, password: &str) -> Result<OperatorKey, KeystoreError> {
+pub(crate) fn decrypt(json: &str, password: &str) -> Result<OperatorKey, KeystoreError> {
     let file: Value = serde_json::from_str(json).map_err(|_| KeystoreError::Field {
         field: "the JSON object",
     })?;

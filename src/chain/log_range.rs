@@ -1,8 +1,8 @@
 //! How many blocks an endpoint answers for in one eth_getLogs, as far as is known. Pure. Whatever a longer range was refused
 //! with, a shorter one is tried: the words of a refusal only tell how much shorter.
 
-pub const RANGE_BLOCKS_START: u64 = 500;
-pub const RANGE_BLOCKS_MAX: u64 = 10_000;
+const RANGE_BLOCKS_START: u64 = 500;
+const RANGE_BLOCKS_MAX: u64 = 10_000;
 /// After so many answers in a row a limit that was named is tried anew.
 const NAMED_LIMIT_FOR: u32 = 200;
 
@@ -31,7 +31,7 @@ impl LogRange {
     }
 
     /// A range of this length was answered: the next may be longer.
-    pub fn grow_after(&mut self, blocks: u64) {
+    pub(crate) fn grow_after(&mut self, blocks: u64) {
         self.answers += 1;
         if self.answers >= NAMED_LIMIT_FOR {
             *self = LogRange {
@@ -45,7 +45,7 @@ impl LogRange {
     }
 
     /// A range of this length failed; `named` is what the failure's words allow. False when it cannot be any shorter.
-    pub fn shrink_after(&mut self, blocks: u64, named: Option<u64>) -> bool {
+    pub(crate) fn shrink_after(&mut self, blocks: u64, named: Option<u64>) -> bool {
         if blocks <= 1 {
             return false;
         }

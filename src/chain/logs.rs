@@ -18,7 +18,7 @@ use crate::chain::query::{self, Query};
 use crate::chain::types::{Address, BlockId, CallRequest, Header, Log, H256};
 
 /// So many blocks can be asked by hash beside the call that goes with them.
-pub const HASHES_MAX: usize = BATCH_MAX - 1;
+pub(crate) const HASHES_MAX: usize = BATCH_MAX - 1;
 
 /// So many numbers without blocks are passed over at the end of a range.
 const HOLES_MAX: usize = 8;
@@ -34,7 +34,7 @@ pub struct LogChunk {
 
 impl Endpoint {
     /// How many blocks a chunk has best.
-    pub fn log_range_blocks(&self) -> u64 {
+    pub(crate) fn log_range_blocks(&self) -> u64 {
         self.with_log_range(|range| range.blocks())
     }
 
@@ -151,7 +151,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When a parent is not to be had.
-    pub fn ancestry(&self, head: &Header, lowest: u64) -> Result<Vec<Header>, RpcError> {
+    pub(crate) fn ancestry(&self, head: &Header, lowest: u64) -> Result<Vec<Header>, RpcError> {
         let mut together = self.together();
         let tickets: Vec<_> = (lowest..head.number)
             .map(|number| together.add(query::header(BlockId::Number(number))))
@@ -191,7 +191,7 @@ impl Endpoint {
 
     /// The address's logs of these blocks (at most `HASHES_MAX`), in chain order, and the answer of a call at `block`, in
     /// one batch: that the call is answered shows that the endpoint has the block.
-    pub fn logs_and_call(
+    pub(crate) fn logs_and_call(
         &self,
         address: Address,
         headers: &[&Header],

@@ -64,7 +64,7 @@ impl Method {
     }
 
     /// True where the node runs the contract to answer, so that the contract itself can say no.
-    pub fn runs_code(self) -> bool {
+    pub(crate) fn runs_code(self) -> bool {
         // Nodes that mine at once run what they are sent before they answer.
         matches!(
             self,

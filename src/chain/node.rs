@@ -24,7 +24,7 @@ pub use crate::chain::types::CallRequest;
 
 /// Which calls of an endpoint honour an overridden block time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockOverrides {
+pub(crate) struct BlockOverrides {
     pub call: bool,
     pub estimate: bool,
 }
@@ -73,13 +73,13 @@ struct Asides {
 
 /// Why an endpoint is asked on a thread of its own; a question of one purpose never keeps the other waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     Follow,
     Act,
 }
 
 /// An endpoint that is asked on a thread of its own; another may be asked in its stead when this is dropped.
-pub struct Aside(Endpoint, Purpose);
+pub(crate) struct Aside(Endpoint, Purpose);
 
 impl std::ops::Deref for Aside {
     type Target = Endpoint;
@@ -130,13 +130,13 @@ impl Endpoint {
     }
 
     /// Looks at or changes what is known of its health.
-    pub fn with_health<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
+    pub(crate) fn with_health<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
         change(&mut locked(&self.shared.health))
     }
 
     /// Claims the right to ask on a thread of its own; None while an earlier question of this purpose has not waited
     /// long for its answer, or too many wait.
-    pub fn claim_aside(&self, purpose: Purpose) -> Option<Aside> {
+    pub(crate) fn claim_aside(&self, purpose: Purpose) -> Option<Aside> {
         let (mut asides, now) = (self.asides(purpose), self.shared.clock.now());
         let is_patient = asides
             .newest_at
@@ -162,19 +162,14 @@ impl Endpoint {
     }
 
     /// What the node calls itself; some error codes can be read only when that is known.
-    pub fn client_version(&self) -> Result<String, RpcError> {
+    pub(crate) fn client_version(&self) -> Result<String, RpcError> {
         let version = self.ask(&query::client_version())?;
         self.shared.rpc.note_client(&version);
         Ok(version)
     }
 
-    pub fn knows_client(&self) -> bool {
+    pub(crate) fn knows_client(&self) -> bool {
         self.shared.rpc.knows_client()
-    }
-
-    /// How many calls it is sent in one batch just now; 1 where it takes none.
-    pub fn batch_size(&self) -> usize {
-        self.shared.rpc.batch_size()
     }
 
     pub fn head(&self) -> Result<Header, RpcError> {
@@ -195,7 +190,7 @@ impl Endpoint {
         twice_if_behind(|| self.ask(&query::call(request, block, time)))
     }
 
-    pub fn estimate_gas(
+    pub(crate) fn estimate_gas(
         &self,
         request: &CallRequest,
         block: BlockId,
@@ -204,7 +199,11 @@ impl Endpoint {
         self.ask(&query::estimate_gas(request, block, time))
     }
 
-    pub fn transaction_count(&self, address: Address, block: BlockId) -> Result<u64, RpcError> {
+    pub(crate) fn transaction_count(
+        &self,
+        address: Address,
+        block: BlockId,
+    ) -> Result<u64, RpcError> {
         self.ask(&query::transaction_count(address, block))
     }
 
@@ -221,16 +220,11 @@ impl Endpoint {
         self.hint(&query::fee_history())
     }
 
-    /// The tip that the node suggests; a hint, as `fee_history`.
-    pub fn max_priority_fee_wei(&self) -> Option<U256> {
-        self.hint(&query::max_priority_fee_wei())
-    }
-
     pub fn gas_price_wei(&self) -> Result<U256, RpcError> {
         self.ask(&query::gas_price_wei())
     }
 
-    pub fn send_raw_transaction(&self, raw: &[u8]) -> Result<H256, RpcError> {
+    pub(crate) fn send_raw_transaction(&self, raw: &[u8]) -> Result<H256, RpcError> {
         self.ask(&query::send_raw_transaction(raw))
     }
 
@@ -240,7 +234,7 @@ impl Endpoint {
     }
 
     /// What the pool holds of this account at this nonce, as far as the node's pending block shows it.
-    pub fn pending_transaction(
+    pub(crate) fn pending_transaction(
         &self,
         sender: Address,
         nonce: u64,
@@ -249,18 +243,18 @@ impl Endpoint {
     }
 
     /// The timestamp that the node gives its pending block.
-    pub fn pending_timestamp(&self) -> Result<u64, RpcError> {
+    pub(crate) fn pending_timestamp(&self) -> Result<u64, RpcError> {
         self.ask(&query::timestamp(BlockId::Pending))
     }
 
     /// PREVRANDAO, NUMBER and TIMESTAMP as code in that block sees them.
-    pub fn block_opcodes(&self, block: BlockId) -> Result<Opcodes, RpcError> {
+    pub(crate) fn block_opcodes(&self, block: BlockId) -> Result<Opcodes, RpcError> {
         self.ask(&query::block_opcodes(block))
     }
 
     /// Which calls honour an overridden time. Found out by trying, which costs two calls; an ability that is missing is
     /// looked for again after some minutes, one that met silence sooner.
-    pub fn block_overrides(&self) -> BlockOverrides {
+    pub(crate) fn block_overrides(&self) -> BlockOverrides {
         let now = self.shared.clock.now();
         if let Some(known) = self.abilities().overrides.at(now) {
             return known;
@@ -365,7 +359,7 @@ impl Endpoint {
     }
 
     /// After asking by number: the number must still mean the same block.
-    pub(super) fn check_still_there(&self, block: BlockId) -> Result<(), RpcError> {
+    fn check_still_there(&self, block: BlockId) -> Result<(), RpcError> {
         match block {
             BlockId::Exactly { number, hash } if self.refuses_hashes() => {
                 match self.header(BlockId::Number(number))?.hash == hash {

@@ -123,7 +123,7 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
 }
 
 /// The transaction of this sender and nonce among a pending block's; None where the node shows none, or only hashes.
-pub fn pending_transaction(
+pub(crate) fn pending_transaction(
     block: &Value,
     sender: Address,
     nonce: u64,
@@ -237,7 +237,7 @@ fn address(value: &Value, field: &str) -> Result<Address, RpcError> {
     Ok(Address::from_slice(&bytes_of(value, field, 20)?))
 }
 
-pub fn fixed_hash(value: &Value, field: &str) -> Result<H256, RpcError> {
+pub(crate) fn fixed_hash(value: &Value, field: &str) -> Result<H256, RpcError> {
     Ok(H256::from_slice(&bytes_of(value, field, 32)?))
 }
 

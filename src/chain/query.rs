@@ -79,7 +79,7 @@ pub fn net_version() -> Query<u64> {
     })
 }
 
-pub fn client_version() -> Query<String> {
+pub(crate) fn client_version() -> Query<String> {
     Query::new(Method::ClientVersion, json!([]), |answer| {
         let name = answer.as_str().unwrap_or("unknown");
         Ok(name.chars().take(200).collect())
@@ -122,7 +122,7 @@ pub fn call(request: &CallRequest, block: BlockId, time: Option<u64>) -> Query<V
     )
 }
 
-pub fn estimate_gas(request: &CallRequest, block: BlockId, time: Option<u64>) -> Query<u64> {
+pub(crate) fn estimate_gas(request: &CallRequest, block: BlockId, time: Option<u64>) -> Query<u64> {
     let request = request.clone();
     Query::on_state(
         Method::EstimateGas,
@@ -132,7 +132,7 @@ pub fn estimate_gas(request: &CallRequest, block: BlockId, time: Option<u64>) ->
     )
 }
 
-pub fn transaction_count(address: Address, block: BlockId) -> Query<u64> {
+pub(crate) fn transaction_count(address: Address, block: BlockId) -> Query<u64> {
     of_account(Method::TransactionCount, address, block, |answer| {
         parse::number(answer, "eth_getTransactionCount")
     })
@@ -168,7 +168,7 @@ pub fn fee_history() -> Query<FeeHistory> {
     })
 }
 
-pub fn max_priority_fee_wei() -> Query<U256> {
+pub(crate) fn max_priority_fee_wei() -> Query<U256> {
     Query::new(Method::MaxPriorityFee, json!([]), |answer| {
         parse::quantity(answer, "eth_maxPriorityFeePerGas")
     })
@@ -180,7 +180,7 @@ pub fn gas_price_wei() -> Query<U256> {
     })
 }
 
-pub fn send_raw_transaction(raw: &[u8]) -> Query<H256> {
+pub(crate) fn send_raw_transaction(raw: &[u8]) -> Query<H256> {
     let params = json!([encode::encode_hex(raw)]);
     Query::new(Method::SendRawTransaction, params, |answer| {
         parse::fixed_hash(answer, "eth_sendRawTransaction")
@@ -203,7 +203,10 @@ pub fn receipt(hash: H256) -> Query<Option<Receipt>> {
 }
 
 /// What the pool holds of this account at this nonce, as far as the node's pending block shows it.
-pub fn pending_transaction(sender: Address, nonce: u64) -> Query<Option<PendingTransaction>> {
+pub(crate) fn pending_transaction(
+    sender: Address,
+    nonce: u64,
+) -> Query<Option<PendingTransaction>> {
     Query::new(
         Method::BlockByNumber,
         json!(["pending", true]),
@@ -221,13 +224,13 @@ pub fn timestamp(block: BlockId) -> Query<u64> {
 }
 
 /// What a block's code sees of its own block.
-pub fn block_opcodes(block: BlockId) -> Query<Opcodes> {
+pub(crate) fn block_opcodes(block: BlockId) -> Query<Opcodes> {
     let params = |at| json!([{"data": OPCODES_PROBE}, at]);
     Query::on_state(Method::Call, block, params, parse::opcodes)
 }
 
 /// A harmless question by which a method shows that it works; None where there is none.
-pub fn probe(method: Method) -> Option<Query<()>> {
+pub(crate) fn probe(method: Method) -> Option<Query<()>> {
     let account = encode::address(Address::zero());
     let nothing = encode::hash(H256::zero());
     let params = match method {

@@ -19,7 +19,7 @@ pub struct Script {
 
 impl Script {
     /// A server that decides about each request as a whole: its status, its body, or that there is no answer.
-    pub fn of_requests(
+    pub(crate) fn of_requests(
         host: &str,
         respond: impl Fn(&Value) -> Result<Answer, RpcError> + Send + Sync + 'static,
     ) -> Script {
@@ -48,17 +48,6 @@ impl Script {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-
-    /// The methods of every call so far, those in batches included, in order.
-    pub fn methods_asked(&self) -> Vec<String> {
-        let calls = self.asked().into_iter().flat_map(|request| match request {
-            Value::Array(calls) => calls,
-            call => vec![call],
-        });
-        calls
-            .map(|call| call["method"].as_str().unwrap_or_default().to_owned())
-            .collect()
-    }
 }
 
 impl Transport for Script {
@@ -77,7 +66,7 @@ impl Transport for Script {
 
 /// The whole answer to a request, a batch or a single call, made of the answers to its calls: `respond` is given method
 /// and params, and answers with a result or with what stands under `error`.
-pub fn answer_calls(
+pub(crate) fn answer_calls(
     request: &Value,
     respond: impl Fn(&str, &Value) -> Result<Value, Value>,
 ) -> Value {

@@ -12,7 +12,7 @@ use crate::chain::types::{BlockId, CallRequest, Header};
 
 impl Endpoint {
     /// Begins a set of questions that go out together: one round trip, where the endpoint takes batches.
-    pub fn together(&self) -> Together<'_> {
+    pub(crate) fn together(&self) -> Together<'_> {
         Together {
             endpoint: self,
             asked: Vec::new(),

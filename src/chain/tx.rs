@@ -26,7 +26,7 @@ pub struct SignedTransaction {
 
 /// A transaction that waits in a node's pool, as far as it bears on outbidding it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingTransaction {
+pub(crate) struct PendingTransaction {
     pub hash: H256,
     /// None for a contract creation.
     pub to: Option<Address>,

@@ -106,13 +106,13 @@ pub struct Receipt {
 
 impl Receipt {
     /// What the sender paid in all.
-    pub fn cost_wei(&self) -> U256 {
+    pub(crate) fn cost_wei(&self) -> U256 {
         cost_wei(self.gas_used, self.effective_gas_price_wei, self.l1_fee_wei)
     }
 }
 
 /// Gas at its price, and what publishing cost on the chain below.
-pub fn cost_wei(gas_used: u64, price_wei: U256, l1_fee_wei: U256) -> U256 {
+pub(crate) fn cost_wei(gas_used: u64, price_wei: U256, l1_fee_wei: U256) -> U256 {
     let gas_wei = price_wei.saturating_mul(U256::from(gas_used));
     gas_wei.saturating_add(l1_fee_wei)
 }
@@ -143,13 +143,13 @@ impl CallRequest {
     }
 
     /// Sends `value_wei` along.
-    pub fn with_value(mut self, value_wei: U256) -> CallRequest {
+    pub(crate) fn with_value(mut self, value_wei: U256) -> CallRequest {
         self.value_wei = value_wei;
         self
     }
 
     /// Gives the call no more than this to run with.
-    pub fn with_gas(mut self, gas: u64) -> CallRequest {
+    pub(crate) fn with_gas(mut self, gas: u64) -> CallRequest {
         self.gas = Some(gas);
         self
     }

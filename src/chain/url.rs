@@ -15,7 +15,7 @@ const LOGIN_CHARS_MIN: usize = 4;
 ///
 /// # Errors
 /// When the URL has another form; the text names the forms that are allowed.
-pub fn shown_host(url: &str, schemes: &[&str]) -> Result<String, RpcError> {
+pub(crate) fn shown_host(url: &str, schemes: &[&str]) -> Result<String, RpcError> {
     let bad = || {
         let allowed: Vec<String> = schemes
             .iter()
@@ -35,7 +35,7 @@ pub fn shown_host(url: &str, schemes: &[&str]) -> Result<String, RpcError> {
 }
 
 /// The URL without its account, and the value of the Authorization header that the account makes, decoded as URLs ask.
-pub fn without_login(url: &str) -> (String, Option<String>) {
+pub(crate) fn without_login(url: &str) -> (String, Option<String>) {
     let Some((scheme, rest)) = url.split_once("://") else {
         return (url.to_owned(), None);
     };
@@ -52,7 +52,7 @@ fn basic(login: &str) -> String {
 }
 
 /// Everything in a URL that may be a secret, as written, decoded, and as it is sent; longest first.
-pub fn secrets(url: &str) -> Vec<String> {
+pub(crate) fn secrets(url: &str) -> Vec<String> {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let (login, _, path) = split_rest(rest);
     let mut secrets = Vec::new();
@@ -78,7 +78,7 @@ pub fn secrets(url: &str) -> Vec<String> {
 }
 
 /// A text without these secrets.
-pub fn redacted(text: &str, secrets: &[String]) -> String {
+pub(crate) fn redacted(text: &str, secrets: &[String]) -> String {
     let mut text = text.to_owned();
     for secret in secrets {
         if text.contains(secret.as_str()) {

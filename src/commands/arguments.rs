@@ -32,13 +32,13 @@ pub(crate) struct OptionSpec {
     pub meaning: &'static str,
 }
 
-pub(crate) const CONFIG: OptionSpec = OptionSpec {
+const CONFIG: OptionSpec = OptionSpec {
     long: "config",
     short: Some('c'),
     value: Some("FILE"),
     meaning: "the configuration (default: lottery.conf, if it is there)",
 };
-pub(crate) const SET: OptionSpec = OptionSpec {
+const SET: OptionSpec = OptionSpec {
     long: "set",
     short: None,
     value: Some("SECTION.KEY=VALUE"),

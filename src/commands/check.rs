@@ -8,18 +8,27 @@ mod rules;
 
 use serde_json::json;
 
+use crate::actors::webhook;
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::subscription::Subscription;
 use crate::chain::types::to_checksum;
 use crate::chain::url::shown_host;
-use crate::commands::arguments::{CommandSpec, JSON};
+use crate::commands::arguments::{CommandSpec, OptionSpec, JSON};
 use crate::commands::check::findings::{Finding, Findings, Verdict};
 use crate::commands::exit::Exit;
 use crate::commands::load;
 use crate::commands::output::{print, tell};
 use crate::config::Config;
+
+/// `--alert`.
+const ALERT: OptionSpec = OptionSpec {
+    long: "alert",
+    short: None,
+    value: None,
+    meaning: "also post a test alert to operator.alert_webhook",
+};
 
 pub(super) static COMMAND: CommandSpec = CommandSpec {
     name: "check",
@@ -29,17 +38,20 @@ pub(super) static COMMAND: CommandSpec = CommandSpec {
 Each endpoint is asked alone. A line with NO is something that would stop a draw or a refund,
 and ends the command with exit code 3; the next line says the way out. A line with \"warn\" is
 something that both can do without, with what that costs. No transaction is made: an endpoint
-is only tried with one that no pool may take.
+is only tried with one that no pool may take. With --alert the receiver of alerts is tried too.
 ",
-    options: &[JSON],
-    examples: &["lottery check --config /etc/lottery/lottery.conf"],
+    options: &[ALERT, JSON],
+    examples: &[
+        "lottery check --config /etc/lottery/lottery.conf",
+        "lottery check --config /etc/lottery/lottery.conf --alert",
+    ],
     run: |arguments| match load::whole(arguments) {
-        Ok(config) => run(&config, arguments.has(&JSON)),
+        Ok(config) => run(&config, arguments.has(&ALERT), arguments.has(&JSON)),
         Err(exit) => exit,
     },
 };
 
-fn run(config: &Config, as_json: bool) -> Exit {
+fn run(config: &Config, with_alert: bool, as_json: bool) -> Exit {
     let started = app::load_key(config).and_then(|key| {
         let endpoints = app::endpoints(config, &Clock::system(), &Metrics::default())?;
         Ok((key.map(|key| key.address()), endpoints))
@@ -71,6 +83,9 @@ fn run(config: &Config, as_json: bool) -> Exit {
     for url in &config.blockchain.subscribe_urls {
         findings.push(subscription(url.expose(), config));
     }
+    if with_alert {
+        findings.push(alert(config));
+    }
     let passed = findings
         .iter()
         .all(|finding| finding.verdict != Verdict::Bad);
@@ -93,6 +108,30 @@ fn subscription(url: &str, config: &Config) -> Finding {
     Finding {
         subject: shown_host(url, &["ws", "wss"]).unwrap_or_default(),
         check: "subscription",
+        verdict,
+        found,
+        advice: (verdict == Verdict::Bad).then(|| advice.to_owned()),
+    }
+}
+
+/// A test alert, posted once: what does not arrive now would not arrive in the night.
+fn alert(config: &Config) -> Finding {
+    let operator = &config.operator;
+    let posted = match &operator.alert_webhook {
+        None => Err("operator.alert_webhook is not set: nobody would be told".to_owned()),
+        Some(url) => {
+            webhook::send_test_alert(url.expose(), operator.alert_format, &Clock::system())
+        }
+    };
+    let (verdict, found) = match posted {
+        Ok(()) => (Verdict::Good, "a test alert was taken".to_owned()),
+        Err(problem) => (Verdict::Bad, problem),
+    };
+    let advice =
+        "set operator.alert_webhook, and operator.alert_format to what its receiver expects";
+    Finding {
+        subject: "alerts".to_owned(),
+        check: "test alert",
         verdict,
         found,
         advice: (verdict == Verdict::Bad).then(|| advice.to_owned()),

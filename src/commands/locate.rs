@@ -33,7 +33,7 @@ pub enum Found {
 ///
 /// # Errors
 /// No endpoint answers what every node can: the head, its state, or logs.
-pub fn locate(
+pub(crate) fn locate(
     endpoints: &Endpoints,
     reader: &Reader,
     round_id: u64,

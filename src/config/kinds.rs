@@ -329,7 +329,7 @@ pub(crate) fn split_list(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// True for a URL of one of these schemes with a host, and a port that exists if it names one.
-pub(crate) fn is_url_of(text: &str, schemes: &[&str]) -> bool {
+fn is_url_of(text: &str, schemes: &[&str]) -> bool {
     let Ok(uri) = text.parse::<Uri>() else {
         return false;
     };

@@ -15,20 +15,20 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use ipnet::IpNet as Network;
+pub(crate) use ipnet::IpNet as Network;
 
 use zeroize::Zeroizing;
 
 use crate::chain::types::{Address, U256};
 use crate::config::raw::Raw;
-pub use crate::config::render::{setting_names, settings_help};
-pub use crate::config::secret::Secret;
+pub(crate) use crate::config::render::{setting_names, settings_help};
+pub(crate) use crate::config::secret::Secret;
 use crate::config::secrets::Environment;
-pub use crate::config::secrets::KeyMaterial;
+pub(crate) use crate::config::secrets::KeyMaterial;
 use crate::config::source::{hidden_in_url, shown_url};
 pub use crate::config::source::{ConfigError, Sources};
 use crate::config::table::{self as settings, Described};
-pub use crate::config::table::{AlertFormat, EventSource};
+pub(crate) use crate::config::table::{AlertFormat, EventSource};
 
 /// Shorter parts of URLs ("v3", "rpc") are words, not secrets.
 const HIDDEN_LEN_MIN: usize = 6;
@@ -104,7 +104,7 @@ pub struct EventManagerConfig {
 
 impl Config {
     /// Every text of the configuration that must not appear anywhere: keys, passwords, tokens, and what URLs hide.
-    pub fn hidden_texts(&self) -> Vec<Zeroizing<String>> {
+    pub(crate) fn hidden_texts(&self) -> Vec<Zeroizing<String>> {
         let blockchain = &self.blockchain;
         let urls = blockchain.rpc_urls.iter().chain(&blockchain.subscribe_urls);
         let urls = urls
@@ -127,7 +127,7 @@ impl Config {
 
 /// What a client of the running daemon has to know.
 #[derive(Clone, Debug)]
-pub struct ClientConfig {
+pub(crate) struct ClientConfig {
     /// Where the daemon listens.
     pub server: SocketAddr,
     pub api_token: Option<Secret>,
@@ -155,7 +155,7 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// All problems of all sources at once.
-pub fn load_to_read(sources: Sources) -> Result<Config, ConfigError> {
+pub(crate) fn load_to_read(sources: Sources) -> Result<Config, ConfigError> {
     typed(Raw::gather(&sources)?, None, None)
 }
 
@@ -163,7 +163,7 @@ pub fn load_to_read(sources: Sources) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// All problems of all sources at once.
-pub fn load_to_ask(sources: Sources) -> Result<ClientConfig, ConfigError> {
+pub(crate) fn load_to_ask(sources: Sources) -> Result<ClientConfig, ConfigError> {
     let environment = Environment::of(&sources.env);
     let mut raw = Raw::gather(&sources)?;
     let server = listen(&mut raw);

@@ -4,7 +4,7 @@ use crate::config::kinds::Form;
 use crate::config::table::{Described, Fallback, TABLE};
 
 /// Every setting with its default, what is allowed, and what it means.
-pub fn settings_help() -> String {
+pub(crate) fn settings_help() -> String {
     let mut text = String::from(
         "Settings of lottery.conf, a JSON file of sections. Each can also be set by a variable or\n\
          with --set SECTION.KEY=VALUE; a list is comma separated there.\n",
@@ -23,7 +23,7 @@ pub fn settings_help() -> String {
 }
 
 /// Every setting as section.key.
-pub fn setting_names() -> Vec<String> {
+pub(crate) fn setting_names() -> Vec<String> {
     TABLE.iter().map(|setting| setting.path()).collect()
 }
 

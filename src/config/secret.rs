@@ -12,7 +12,7 @@ impl Secret {
         Secret(Zeroizing::new(text))
     }
 
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

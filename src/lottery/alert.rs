@@ -126,7 +126,11 @@ impl Condition {
         }
     }
 
-    pub fn critical(code: AlertCode, subject: Subject, message: impl Into<String>) -> Condition {
+    pub(crate) fn critical(
+        code: AlertCode,
+        subject: Subject,
+        message: impl Into<String>,
+    ) -> Condition {
         Condition::new(code, subject, Severity::Critical, message)
     }
 
@@ -235,7 +239,7 @@ impl AlertBook {
     }
 
     /// What holds, in a stable order.
-    pub fn firing(&self) -> Vec<Arc<Alert>> {
+    pub(crate) fn firing(&self) -> Vec<Arc<Alert>> {
         self.firing.values().cloned().collect()
     }
 

@@ -23,11 +23,13 @@ mod decimal {
     use super::U256;
     use serde::{de::Error, Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(wei: &U256, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(wei: &U256, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(wei)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<U256, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<U256, D::Error> {
         let text = String::deserialize(deserializer)?;
         U256::from_dec_str(&text).map_err(|error| D::Error::custom(format!("{text}: {error}")))
     }
@@ -210,7 +212,7 @@ impl Audit {
     }
 
     /// True when read since the first round, so that all ether is accounted for.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.first_round == 1
     }
 
@@ -222,7 +224,7 @@ impl Audit {
     }
 
     /// What must wait for the publisher to be withdrawn.
-    pub fn pending_wei(&self) -> U256 {
+    pub(crate) fn pending_wei(&self) -> U256 {
         self.commission_wei.saturating_sub(self.withdrawn_wei)
     }
 

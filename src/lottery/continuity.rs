@@ -52,7 +52,7 @@ pub fn follow(tally: Option<Tally>, events: &[LoggedEvent]) -> Result<Option<Tal
 }
 
 /// Where the game was before the first of `events` that tells.
-pub fn tally_before(events: &[LoggedEvent]) -> Option<Tally> {
+pub(crate) fn tally_before(events: &[LoggedEvent]) -> Option<Tally> {
     let mut told = events
         .iter()
         .filter_map(|event| around(&event.record.event));

@@ -11,7 +11,7 @@ use crate::lottery::round::{ContractConfig, Round, RoundState};
 pub use crate::lottery::abi::{DecodeError, ABI_JSON};
 
 /// Calldata of an action; a cancel is an empty transfer.
-pub fn action_calldata(action: ActionKind) -> Vec<u8> {
+pub(crate) fn action_calldata(action: ActionKind) -> Vec<u8> {
     match action {
         ActionKind::Draw => encode("drawWinner", &[]),
         ActionKind::RefundExpired => encode("refundExpiredRound", &[]),
@@ -32,15 +32,15 @@ pub fn get_config_calldata() -> Vec<u8> {
     encode("getConfig", &[])
 }
 
-pub fn get_participants_calldata() -> Vec<u8> {
+pub(crate) fn get_participants_calldata() -> Vec<u8> {
     encode("getParticipants", &[])
 }
 
-pub fn get_bet_amount_calldata(player: Address) -> Vec<u8> {
+pub(crate) fn get_bet_amount_calldata(player: Address) -> Vec<u8> {
     encode("getBetAmount", &[Token::Address(player)])
 }
 
-pub fn pending_withdrawals_calldata(account: Address) -> Vec<u8> {
+pub(crate) fn pending_withdrawals_calldata(account: Address) -> Vec<u8> {
     encode("pendingWithdrawals", &[Token::Address(account)])
 }
 
@@ -73,7 +73,7 @@ pub fn decode_round(answer: &[u8]) -> Result<Round, DecodeError> {
 
 /// # Errors
 /// An answer that is no configuration: too short, or a number out of range.
-pub fn decode_config(answer: &[u8]) -> Result<ContractConfig, DecodeError> {
+pub(crate) fn decode_config(answer: &[u8]) -> Result<ContractConfig, DecodeError> {
     let mut fields = decode_output("getConfig", answer)?;
     Ok(ContractConfig {
         publisher: fields.take("publisherAddr")?,
@@ -90,19 +90,19 @@ pub fn decode_config(answer: &[u8]) -> Result<ContractConfig, DecodeError> {
 
 /// # Errors
 /// An answer that is no list of addresses.
-pub fn decode_participants(answer: &[u8]) -> Result<Vec<Address>, DecodeError> {
+pub(crate) fn decode_participants(answer: &[u8]) -> Result<Vec<Address>, DecodeError> {
     decode_output("getParticipants", answer)?.take("participants")
 }
 
 /// # Errors
 /// An answer that is no number.
-pub fn decode_pending_withdrawals(answer: &[u8]) -> Result<U256, DecodeError> {
+pub(crate) fn decode_pending_withdrawals(answer: &[u8]) -> Result<U256, DecodeError> {
     decode_output("pendingWithdrawals", answer)?.take("amount")
 }
 
 /// # Errors
 /// An answer that is no number.
-pub fn decode_bet_amount(answer: &[u8]) -> Result<U256, DecodeError> {
+pub(crate) fn decode_bet_amount(answer: &[u8]) -> Result<U256, DecodeError> {
     decode_output("getBetAmount", answer)?.take("amount")
 }
 
@@ -124,7 +124,7 @@ pub enum RevertMeaning {
 }
 
 /// The action that calldata to the contract asks for, as far as it is one of the operator's.
-pub fn action_of_calldata(data: &[u8]) -> Option<ActionKind> {
+pub(crate) fn action_of_calldata(data: &[u8]) -> Option<ActionKind> {
     let plain = [
         ActionKind::Draw,
         ActionKind::RefundExpired,
@@ -143,7 +143,7 @@ pub fn action_of_calldata(data: &[u8]) -> Option<ActionKind> {
 }
 
 /// Sorts a revert of drawWinner, refundExpiredRound, refundRound or extendBettingTime.
-pub fn revert_meaning(reason: Option<&str>, data: &[u8]) -> RevertMeaning {
+pub(crate) fn revert_meaning(reason: Option<&str>, data: &[u8]) -> RevertMeaning {
     match reason {
         Some("Min draw time not reached" | "Max draw time not expired") => RevertMeaning::NotYet,
         Some("Draw time expired, refund required") => RevertMeaning::WindowOver,

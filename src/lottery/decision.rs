@@ -37,14 +37,14 @@ pub struct Policy {
 
 /// What went wrong so far with the round's draw or refund.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Failures {
+pub(crate) struct Failures {
     pub count: u32,
     pub last_at: Option<Instant>,
 }
 
 /// Everything a decision rests on.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     pub round: &'a Round,
     pub config: Option<&'a ContractConfig>,
     pub chain_time: ChainTime,
@@ -72,7 +72,7 @@ pub struct Facts<'a> {
 
 /// What a node gives the block after a head that stands still.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PendingTime {
+pub(crate) enum PendingTime {
     #[default]
     Unasked,
     /// Unix seconds.
@@ -82,7 +82,7 @@ pub enum PendingTime {
 }
 
 /// The earliest time that the block after the newest head can be expected to have.
-pub fn next_block_time(
+pub(crate) fn next_block_time(
     chain_time: ChainTime,
     schedule: &BlockSchedule,
     pending: PendingTime,
@@ -108,7 +108,7 @@ pub struct Unanswered {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Nothing to do before `wake` (or a new head, whichever comes first).
     Wait {
         why: Why,
@@ -153,7 +153,7 @@ pub enum Trouble {
     TooManyExtensions,
 }
 
-pub fn decide(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
+pub(crate) fn decide(facts: &Facts, policy: &Policy, now: Instant) -> Decision {
     let round = facts.round;
     if round.state != RoundState::Betting {
         return Decision::Wait {
@@ -211,7 +211,7 @@ impl Facts<'_> {
 }
 
 /// How long a head may stand before the node is asked for its pending time.
-pub fn still_after(schedule: &BlockSchedule) -> Duration {
+pub(crate) fn still_after(schedule: &BlockSchedule) -> Duration {
     let three_blocks = 3.0 * schedule.mean_spacing_secs.unwrap_or(0.0).clamp(0.0, 600.0);
     Duration::from_secs_f64(three_blocks).clamp(STILL_HEAD, STILL_HEAD_MAX)
 }

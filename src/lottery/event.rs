@@ -47,7 +47,7 @@ pub struct Bet {
 
 /// The value of an event's argument, as what it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Argument<'a> {
+pub(crate) enum Argument<'a> {
     /// A time, a duration, a count or an id: it fits a JSON number.
     Number(u64),
     /// 256 bits: wei, or a seed.
@@ -81,7 +81,7 @@ macro_rules! events {
             }
 
             /// The arguments under their names in the ABI, in its order, but for the timestamp.
-            pub fn arguments(&self) -> Vec<(&'static str, Argument<'_>)> {
+            pub(crate) fn arguments(&self) -> Vec<(&'static str, Argument<'_>)> {
                 match self {
                     $( LotteryEvent::$name { $($field,)* } => vec![$(($abi_name, $field.as_argument()),)*], )*
                 }
@@ -218,7 +218,7 @@ impl EventRecord {
     ///
     /// # Errors
     /// A log that has the signature of one of the events but not its arguments, or one of them out of range.
-    pub fn from_log(log: &Log) -> Result<Option<EventRecord>, DecodeError> {
+    pub(crate) fn from_log(log: &Log) -> Result<Option<EventRecord>, DecodeError> {
         let Some((name, mut fields)) = abi::decode_log(log)? else {
             return Ok(None);
         };

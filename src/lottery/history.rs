@@ -78,7 +78,7 @@ pub struct FinishedRound {
 
 /// Totals over all kept rounds of the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HistorySummary {
+pub(crate) struct HistorySummary {
     pub total_rounds: u64,
     pub completed_rounds: u64,
     pub refunded_rounds: u64,
@@ -97,7 +97,7 @@ pub struct Running {
 
 impl Running {
     /// What was logged of that round's bets, so far as it is the one that has not ended.
-    pub fn bets_of(&self, round_id: u64) -> &[Bet] {
+    pub(crate) fn bets_of(&self, round_id: u64) -> &[Bet] {
         match self.round_id == round_id {
             true => &self.bets,
             false => &[],
@@ -105,7 +105,7 @@ impl Running {
     }
 
     /// Takes the next event in chain order; the finished round when the event ended it.
-    pub fn absorb(&mut self, event: &LoggedEvent) -> Option<FinishedRound> {
+    pub(crate) fn absorb(&mut self, event: &LoggedEvent) -> Option<FinishedRound> {
         let position = &event.record.position;
         match &event.record.event {
             LotteryEvent::BetPlaced {
@@ -249,7 +249,7 @@ impl Running {
 }
 
 /// The round as its logs tell it; None when its end is not among them. `events` come in chain order, with all of its bets.
-pub fn finished_round(events: &[LoggedEvent], round_id: u64) -> Option<FinishedRound> {
+pub(crate) fn finished_round(events: &[LoggedEvent], round_id: u64) -> Option<FinishedRound> {
     let mut running = Running::default();
     let mut ends = events.iter().filter_map(|event| running.absorb(event));
     ends.find(|round| round.round_id == round_id)

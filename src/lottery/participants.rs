@@ -66,7 +66,7 @@ impl Participants {
         self.total_amount_wei
     }
 
-    pub fn first_page(&self) -> &[Participant] {
+    pub(crate) fn first_page(&self) -> &[Participant] {
         &self.first_page
     }
 
@@ -115,7 +115,7 @@ pub struct ParticipantsLedger {
 
 impl ParticipantsLedger {
     /// The ledger after these (player, amount) pairs, in bet order.
-    pub fn from_bets(bets: impl IntoIterator<Item = (Address, U256)>) -> ParticipantsLedger {
+    pub(crate) fn from_bets(bets: impl IntoIterator<Item = (Address, U256)>) -> ParticipantsLedger {
         let mut ledger = ParticipantsLedger::default();
         for (player, amount_wei) in bets {
             ledger.record(player, amount_wei);

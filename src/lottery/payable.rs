@@ -35,7 +35,7 @@ struct Probe {
 
 /// Whether a draw can pass.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outlook {
+pub(crate) enum Outlook {
     /// Nobody is known to be unpayable.
     Fine,
     /// It passes only in a block that draws somebody who can be paid: the share of the pot that these hold, 0 to 1.
@@ -77,7 +77,7 @@ impl Payability {
     }
 
     /// What a draw among these bettors can come to; below `min_participants` it pays everybody back.
-    pub fn outlook(
+    pub(crate) fn outlook(
         &self,
         bettors: impl Iterator<Item = (Address, U256)>,
         min_participants: u64,

@@ -178,7 +178,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-pub fn branch(branch: u64) -> impl Strategy<Value = Vec<Block>> {
+pub(crate) fn branch(branch: u64) -> impl Strategy<Value = Vec<Block>> {
     proptest::collection::vec(proptest::collection::vec(act(), 0..3), 1..14).prop_map(
         move |blocks| {
             blocks

@@ -21,7 +21,7 @@ impl Players {
     }
 
     #[cfg(test)]
-    pub fn are_of_the_contract(&self) -> bool {
+    pub(crate) fn are_of_the_contract(&self) -> bool {
         self.read_at.is_some()
     }
 
@@ -30,7 +30,7 @@ impl Players {
     }
 
     /// The round at the head is this one; true when it was another before.
-    pub fn turn_to(&mut self, round_id: u64, bets: &[Bet]) -> bool {
+    pub(crate) fn turn_to(&mut self, round_id: u64, bets: &[Bet]) -> bool {
         let is_another = self.round_id != round_id;
         if is_another {
             self.round_id = round_id;
@@ -40,14 +40,14 @@ impl Players {
     }
 
     /// Only what the logs tell counts.
-    pub fn begin_anew(&mut self, bets: &[Bet]) {
+    pub(crate) fn begin_anew(&mut self, bets: &[Bet]) {
         let bets = bets.iter().map(|bet| (bet.player, bet.amount_wei));
         self.ledger = ParticipantsLedger::from_bets(bets);
         self.read_at = None;
     }
 
     /// Adds a bet of the running round; the answer lists the entries that changed.
-    pub fn take_bet(&mut self, record: &EventRecord) -> Vec<Participant> {
+    pub(crate) fn take_bet(&mut self, record: &EventRecord) -> Vec<Participant> {
         let is_new = |block: u64| self.read_at.is_none_or(|read_at| block > read_at);
         match record.event {
             LotteryEvent::BetPlaced {
@@ -63,7 +63,7 @@ impl Players {
     }
 
     /// Takes what the contract told, with the bets logged since; false when it is of another round.
-    pub fn take_reading(&mut self, read: PlayersRead, bets: &[Bet]) -> bool {
+    pub(crate) fn take_reading(&mut self, read: PlayersRead, bets: &[Bet]) -> bool {
         if read.round_id != self.round_id {
             return false;
         }
@@ -77,7 +77,7 @@ impl Players {
     }
 
     /// What the contract told is let go once the logs explain the whole pot; true when that changed anything.
-    pub fn adopt_logs_if_whole(&mut self, round: &Round, bets: &[Bet]) -> bool {
+    pub(crate) fn adopt_logs_if_whole(&mut self, round: &Round, bets: &[Bet]) -> bool {
         if self.read_at.is_none() {
             return false;
         }
@@ -92,7 +92,7 @@ impl Players {
     }
 
     /// After older bets have become known.
-    pub fn adopt_older_logs(&mut self, round: &Round, bets: &[Bet]) {
+    pub(crate) fn adopt_older_logs(&mut self, round: &Round, bets: &[Bet]) {
         match self.read_at {
             Some(_) => {
                 self.adopt_logs_if_whole(round, bets);

@@ -183,7 +183,7 @@ pub struct Proof {
 
 impl Proof {
     /// A refund draws nothing: it has a verdict alone.
-    pub fn of_refund(verdict: Verdict) -> Proof {
+    pub(crate) fn of_refund(verdict: Verdict) -> Proof {
         Proof {
             verdict,
             inputs: None,
@@ -296,7 +296,7 @@ pub fn winner_among(
 }
 
 /// Where in the pot the seed points: seed mod pot. None of an empty pot.
-pub fn draw_point(seed: U256, total_pot_wei: U256) -> Option<U256> {
+pub(crate) fn draw_point(seed: U256, total_pot_wei: U256) -> Option<U256> {
     seed.checked_rem(total_pot_wei)
 }
 
@@ -316,7 +316,7 @@ pub fn totals(bets: &[Bet]) -> Vec<(Address, U256)> {
 
 /// Checks a refund: every bet is in what was paid back, and the reason that the contract names could be the reason.
 /// `before` is the round as it stood before, with its times.
-pub fn verify_refund(
+pub(crate) fn verify_refund(
     bets: &[Bet],
     total_refunded_wei: U256,
     participant_count: u64,

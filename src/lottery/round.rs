@@ -22,7 +22,7 @@ impl RoundState {
         RoundState::Refunded,
     ];
 
-    pub fn from_number(number: u64) -> Option<RoundState> {
+    pub(crate) fn from_number(number: u64) -> Option<RoundState> {
         usize::try_from(number)
             .ok()
             .and_then(|index| Self::ALL.get(index).copied())

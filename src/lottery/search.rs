@@ -6,7 +6,7 @@
 ///
 /// # Errors
 /// The first one that `holds` gives.
-pub fn first_where<E>(
+pub(crate) fn first_where<E>(
     low: u64,
     high: u64,
     step: u64,

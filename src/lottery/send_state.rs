@@ -48,7 +48,7 @@ pub struct Included {
 }
 
 impl Included {
-    pub fn cost_wei(&self) -> U256 {
+    pub(crate) fn cost_wei(&self) -> U256 {
         cost_wei(self.gas_used, self.effective_gas_price_wei, self.l1_fee_wei)
     }
 }
@@ -189,7 +189,7 @@ impl SendState {
         self.variants.last()
     }
 
-    pub fn variants(&self) -> &[Variant] {
+    pub(crate) fn variants(&self) -> &[Variant] {
         &self.variants
     }
 
@@ -198,11 +198,11 @@ impl SendState {
     }
 
     /// What the variant of this hash does.
-    pub fn kind_of(&self, hash: &H256) -> Option<ActionKind> {
+    pub(crate) fn kind_of(&self, hash: &H256) -> Option<ActionKind> {
         self.find(hash).map(|variant| variant.kind)
     }
 
-    pub fn gas_limit_of(&self, hash: &H256) -> Option<u64> {
+    pub(crate) fn gas_limit_of(&self, hash: &H256) -> Option<u64> {
         self.find(hash).map(|variant| variant.gas_limit)
     }
 
@@ -222,41 +222,41 @@ impl SendState {
     }
 
     /// The time for a replacement has come, but it would equal what is out: the next one is due as late as after it.
-    pub fn note_signing(&mut self, head: BlockRef, now: Instant) {
+    pub(crate) fn note_signing(&mut self, head: BlockRef, now: Instant) {
         self.signed_at_block = head.number;
         self.signed_at = now;
         self.sent_at_head = head.hash;
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.variants.len() >= VARIANTS_MAX
     }
 
-    pub fn note_sent(&mut self, head: BlockRef) {
+    pub(crate) fn note_sent(&mut self, head: BlockRef) {
         self.sent_at_head = head.hash;
     }
 
-    pub fn note_accepted(&mut self) {
+    pub(crate) fn note_accepted(&mut self) {
         self.accepted = true;
         self.maybe_out = true;
         self.outbid = false;
     }
 
     /// No node said no, and none said yes.
-    pub fn note_maybe_sent(&mut self) {
+    pub(crate) fn note_maybe_sent(&mut self) {
         self.maybe_out = true;
     }
 
-    pub fn note_outbid(&mut self) {
+    pub(crate) fn note_outbid(&mut self) {
         self.outbid = true;
     }
 
-    pub fn was_accepted(&self) -> bool {
+    pub(crate) fn was_accepted(&self) -> bool {
         self.accepted
     }
 
     /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
-    pub fn begin_again_after_reorg(&mut self, head: BlockRef, now: Instant) {
+    pub(crate) fn begin_again_after_reorg(&mut self, head: BlockRef, now: Instant) {
         self.first_sent_at = now;
         self.note_signing(head, now);
         self.used_up_heads = 0;
@@ -264,7 +264,7 @@ impl SendState {
     }
 
     /// A failed attempt was counted and its delay has passed: the time-out starts anew.
-    pub fn begin_again(&mut self, now: Instant) {
+    pub(crate) fn begin_again(&mut self, now: Instant) {
         self.first_sent_at = now;
     }
 
@@ -333,7 +333,12 @@ impl SendState {
     }
 
     /// What the round's own times demand of a pending action: None while it may still be mined as it is.
-    pub fn at_window(&self, round: &Round, timestamp: u64, next_block_time: u64) -> Option<Step> {
+    pub(crate) fn at_window(
+        &self,
+        round: &Round,
+        timestamp: u64,
+        next_block_time: u64,
+    ) -> Option<Step> {
         let kind = self.newest()?.kind;
         if self.is_over(round) {
             if !self.maybe_out {

@@ -148,11 +148,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Chain time at `now`; 0 before the first block.
-    pub fn chain_time_at(&self, now: Instant) -> u64 {
+    pub(crate) fn chain_time_at(&self, now: Instant) -> u64 {
         self.chain_time.map_or(0, |time| time.at(now))
     }
 
-    pub fn history_summary(&self) -> HistorySummary {
+    pub(crate) fn history_summary(&self) -> HistorySummary {
         let mut summary = HistorySummary::default();
         for round in self.history.iter() {
             summary.total_rounds += 1;

@@ -24,7 +24,7 @@ const REFUND_TOLD_SECS: u64 = 3_600;
 const TOO_FEW_PLAYERS: &str = "Insufficient participants";
 
 /// What is looked at.
-pub struct Sights<'a> {
+pub(crate) struct Sights<'a> {
     pub snapshot: &'a Snapshot,
     /// What the operator has out now, which the snapshot may not show yet.
     pub in_flight: Option<&'a InFlight>,
@@ -38,14 +38,14 @@ pub struct Sights<'a> {
 
 /// What is known of one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointSight {
+pub(crate) struct EndpointSight {
     pub host: String,
     /// The chain that it serves, where that is another one than configured.
     pub wrong_chain: Option<u64>,
 }
 
 /// Everything that holds now.
-pub fn conditions(sights: &Sights) -> Vec<Condition> {
+pub(crate) fn conditions(sights: &Sights) -> Vec<Condition> {
     let mut holding = Vec::new();
     holding.extend(chain_unreachable(sights));
     holding.extend(head_stale(sights));

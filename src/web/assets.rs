@@ -100,7 +100,7 @@ pub fn find(path: &str) -> Option<Asset> {
 }
 
 /// A script that the page is to load beside its own; it lives as long as the process.
-pub fn added_script(source: &str) -> &'static Packed {
+pub(crate) fn added_script(source: &str) -> &'static Packed {
     Box::leak(Box::new(script(source)))
 }
 

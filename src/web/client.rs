@@ -43,11 +43,11 @@ pub struct ActionAnswer {
 }
 
 impl ActionAnswer {
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.state == "done"
     }
 
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.is_done() || self.state == "failed"
     }
 }

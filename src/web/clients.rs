@@ -94,7 +94,7 @@ pub struct Clients {
 
 impl Clients {
     /// The key that the next connection gets.
-    pub fn next_key(&self) -> usize {
+    pub(crate) fn next_key(&self) -> usize {
         self.free.last().copied().unwrap_or(self.slots.len())
     }
 
@@ -130,7 +130,7 @@ impl Clients {
         self.slots.get_mut(key)?.as_deref_mut()
     }
 
-    pub fn get_with_id(&mut self, key: usize) -> Option<(&mut Client, ClientId)> {
+    pub(crate) fn get_with_id(&mut self, key: usize) -> Option<(&mut Client, ClientId)> {
         let client = self.get_mut(key)?;
         let generation = client.generation;
         Some((client, ClientId { key, generation }))
@@ -156,7 +156,7 @@ impl Clients {
     }
 
     /// The answer that is written next.
-    pub fn set_output(&mut self, key: usize, output: Option<Output>) {
+    pub(crate) fn set_output(&mut self, key: usize, output: Option<Output>) {
         let Some(client) = self.slots.get_mut(key).and_then(Option::as_mut) else {
             return;
         };
@@ -176,7 +176,7 @@ impl Clients {
     }
 
     /// Answers that are not taken yet, but for those that are shared.
-    pub fn pending_bytes(&self) -> usize {
+    pub(crate) fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
 
@@ -186,7 +186,7 @@ impl Clients {
     }
 
     /// Up to `count` connections of a port that go first when there is no room: who has sent the least for the longest.
-    pub fn evictable(&self, port: Port, count: usize, now: Instant) -> Vec<usize> {
+    pub(crate) fn evictable(&self, port: Port, count: usize, now: Instant) -> Vec<usize> {
         let is_evictable = |client: &Client| client.port == port;
         self.first_by(count, is_evictable, |client| {
             client.machine.eviction_rank(now)
@@ -194,19 +194,19 @@ impl Clients {
     }
 
     /// True when one of a port's connections cannot be evicted yet, but soon will be.
-    pub fn has_newcomer(&self, port: Port, now: Instant) -> bool {
+    pub(crate) fn has_newcomer(&self, port: Port, now: Instant) -> bool {
         let mut clients = self.slots.iter().flatten();
         clients.any(|client| client.port == port && client.machine.is_newcomer(now))
     }
 
     /// The same among those whose input is held.
-    pub fn evictable_holders(&self, count: usize, now: Instant) -> Vec<usize> {
+    pub(crate) fn evictable_holders(&self, count: usize, now: Instant) -> Vec<usize> {
         let holds = |client: &Client| client.held_bytes > 0;
         self.first_by(count, holds, |client| client.machine.eviction_rank(now))
     }
 
     /// Those whose answers have been waiting longest.
-    pub fn slowest_readers(&self, count: usize) -> Vec<usize> {
+    pub(crate) fn slowest_readers(&self, count: usize) -> Vec<usize> {
         let waits = |client: &Client| client.output.is_some();
         self.first_by(count, waits, |client| Some(client.machine.since()))
     }

@@ -35,7 +35,7 @@ pub fn takes_body(request: &Request, token: Option<&Secret>) -> bool {
 }
 
 /// Lets the holder of the token pass.
-pub fn authorize(request: &Request, token: Option<&Secret>) -> Result<(), Refusal> {
+pub(crate) fn authorize(request: &Request, token: Option<&Secret>) -> Result<(), Refusal> {
     let Some(token) = token else {
         let message = "manual actions are off: set server.api_token_file to a file with a token";
         return Err(refusal(403, "no_token_configured", message.to_owned()));
@@ -62,13 +62,13 @@ pub fn authorize(request: &Request, token: Option<&Secret>) -> Result<(), Refusa
     })
 }
 
-pub fn parse_draw(body: &[u8]) -> Result<Asked, Refusal> {
+pub(crate) fn parse_draw(body: &[u8]) -> Result<Asked, Refusal> {
     let (round_id, _) = parse(body, "{\"roundId\": N}", false)?;
     let kind = CommandKind::Draw;
     Ok(Asked { round_id, kind })
 }
 
-pub fn parse_refund(body: &[u8]) -> Result<Asked, Refusal> {
+pub(crate) fn parse_refund(body: &[u8]) -> Result<Asked, Refusal> {
     let (round_id, force) = parse(body, "{\"roundId\": N, \"force\": true or false}", true)?;
     let kind = CommandKind::Refund { force };
     Ok(Asked { round_id, kind })

@@ -122,7 +122,7 @@ impl Connection {
 
     /// Who goes first when there is no room: the smallest. None for whoever must not go: a request is being answered, or
     /// its time to send one has only begun.
-    pub fn eviction_rank(&self, now: Instant) -> Option<(bool, Instant)> {
+    pub(crate) fn eviction_rank(&self, now: Instant) -> Option<(bool, Instant)> {
         let credit_bytes = self.heard_bytes.min(CREDIT_BYTES_MAX);
         let (is_open, since) = match self.state {
             State::Lingering { .. } => return Some((false, self.since)),
@@ -137,7 +137,7 @@ impl Connection {
     }
 
     /// True while its request may still be on the way.
-    pub fn is_newcomer(&self, now: Instant) -> bool {
+    pub(crate) fn is_newcomer(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.waiting_since) < NEWCOMER_TIME
     }
 
@@ -158,7 +158,7 @@ impl Connection {
     }
 
     /// Some of the answer was taken by the socket.
-    pub fn note_progress(&mut self, now: Instant) {
+    pub(crate) fn note_progress(&mut self, now: Instant) {
         self.since = now;
     }
 
@@ -180,13 +180,13 @@ impl Connection {
     }
 
     /// Nothing more will be answered; what still comes is thrown away for a while.
-    pub fn linger(&mut self, now: Instant) {
+    pub(crate) fn linger(&mut self, now: Instant) {
         self.input = Vec::new();
         let bytes_left = self.rules.limits.linger_bytes;
         self.enter(State::Lingering { bytes_left }, now);
     }
 
-    pub fn is_lingering(&self) -> bool {
+    pub(crate) fn is_lingering(&self) -> bool {
         matches!(self.state, State::Lingering { .. })
     }
 

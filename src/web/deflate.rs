@@ -8,7 +8,7 @@
 use flate2::{Compress, Compression, FlushCompress};
 
 /// The answer to an offer that is agreed to.
-pub const EXTENSION: &str = "permessage-deflate";
+pub(crate) const EXTENSION: &str = "permessage-deflate";
 /// The bit of a frame's first byte that marks a compressed message (6).
 pub const RSV1: u8 = 0x40;
 /// The end of a flushed block, which a message leaves out (7.2.1).
@@ -18,7 +18,7 @@ const SLACK: usize = 256;
 
 /// Whether one of the offers can be agreed to: not those that ask the server for a smaller window, or for none from one
 /// message to the next.
-pub fn agrees<'a>(mut offers: impl Iterator<Item = &'a [u8]>) -> bool {
+pub(crate) fn agrees<'a>(mut offers: impl Iterator<Item = &'a [u8]>) -> bool {
     offers.any(|offer| std::str::from_utf8(offer).is_ok_and(is_acceptable))
 }
 

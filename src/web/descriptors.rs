@@ -5,7 +5,7 @@
 const RESERVE: u64 = 96;
 
 /// Raises RLIMIT_NOFILE to its hard limit; how many connections fit below it.
-pub fn connections_that_fit() -> usize {
+pub(crate) fn connections_that_fit() -> usize {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

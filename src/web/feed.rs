@@ -71,7 +71,7 @@ impl FeedHandle {
         }
     }
 
-    pub fn client_count(&self) -> usize {
+    pub(crate) fn client_count(&self) -> usize {
         self.occupancy.websockets()
     }
 }

@@ -9,7 +9,11 @@ use crate::web::http::Fields;
 /// what somebody trusted has written may be invented: the first address that is no trusted proxy's counts. Where one
 /// cannot be read, the peer itself counts, and all such requests are one client. None when only proxies are named, or
 /// nobody: then it is one of our own who asks.
-pub fn counted_address(fields: &Fields, peer: IpAddr, trusted: &[Network]) -> Option<IpAddr> {
+pub(crate) fn counted_address(
+    fields: &Fields,
+    peer: IpAddr,
+    trusted: &[Network],
+) -> Option<IpAddr> {
     for item in fields.list("x-forwarded-for").rev() {
         let Some(address) = read(item) else {
             return Some(peer);

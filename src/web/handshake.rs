@@ -4,7 +4,7 @@ use crate::web::deflate;
 use crate::web::http::Request;
 
 /// What the feed has to know of a handshake that was good.
-pub struct Handshake {
+pub(crate) struct Handshake {
     /// The answer, to be written before anything else.
     pub answer: Vec<u8>,
     /// The client agreed to compression.
@@ -14,7 +14,7 @@ pub struct Handshake {
 }
 
 /// `key` is the request's Sec-WebSocket-Key.
-pub fn shake(request: &Request, key: &str) -> Handshake {
+pub(crate) fn shake(request: &Request, key: &str) -> Handshake {
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     let deflates = deflate::agrees(request.fields.list("sec-websocket-extensions"));
     let mut answer = format!(

@@ -35,7 +35,7 @@ pub struct Request {
 
 impl Request {
     /// Whether it only asks for something.
-    pub fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         matches!(self.method.as_str(), "GET" | "HEAD")
     }
 }

@@ -12,7 +12,7 @@ use crate::web::deflate::RSV1;
 
 /// The longest message, and the longest frame.
 pub const MESSAGE_BYTES_MAX: usize = 1024;
-pub const FRAMES_PER_SEC_MAX: u32 = 5;
+const FRAMES_PER_SEC_MAX: u32 = 5;
 
 /// Close codes of RFC 6455, 7.4.1.
 const PROTOCOL_ERROR: u16 = 1002;

@@ -12,14 +12,14 @@ const CALM: Duration = Duration::from_secs(5);
 
 /// Watches the load and says when memory can go back.
 #[derive(Debug, Default)]
-pub struct MemoryWatch {
+pub(crate) struct MemoryWatch {
     peak: usize,
     calm_since: Option<Instant>,
 }
 
 impl MemoryWatch {
     /// True once after each time that the load fell to half of its peak, or below, and stayed there.
-    pub fn is_due(&mut self, connections: usize, bytes: usize, now: Instant) -> bool {
+    pub(crate) fn is_due(&mut self, connections: usize, bytes: usize, now: Instant) -> bool {
         let load = connections + bytes / BYTES_PER_UNIT;
         self.peak = self.peak.max(load);
         if self.peak < PEAK_MIN || load * 2 > self.peak {
@@ -38,14 +38,14 @@ impl MemoryWatch {
 
 /// Gives what is free back to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub fn give_back() {
+pub(crate) fn give_back() {
     // SAFETY: malloc_trim only looks at the allocator's own lists, under its locks.
     unsafe { libc::malloc_trim(0) };
 }
 
 /// Other allocators do it by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub fn give_back() {}
+pub(crate) fn give_back() {}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use crate::lottery::round::RoundState;
 use crate::lottery::snapshot::Snapshot;
 
 /// Counts answers by their status, whoever gave them.
-pub fn count_answers(metrics: &Metrics, status: u16, count: u32) {
+pub(crate) fn count_answers(metrics: &Metrics, status: u16, count: u32) {
     metrics.add(
         "lottery_http_requests_total",
         "HTTP answers.",
@@ -18,7 +18,7 @@ pub fn count_answers(metrics: &Metrics, status: u16, count: u32) {
     );
 }
 
-pub fn render(metrics: &Metrics, snapshot: &Snapshot, websocket_clients: usize) -> String {
+pub(crate) fn render(metrics: &Metrics, snapshot: &Snapshot, websocket_clients: usize) -> String {
     let mut text = String::with_capacity(8 * 1024);
     let version = [
         ("version", env!("CARGO_PKG_VERSION")),

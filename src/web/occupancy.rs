@@ -44,7 +44,7 @@ impl Occupancy {
         }
     }
 
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.connections() >= self.caps.connections
     }
 

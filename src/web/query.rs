@@ -45,7 +45,12 @@ impl Query {
         Some(value)
     }
 
-    pub fn optional_number(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, BadQuery> {
+    pub(crate) fn optional_number(
+        &self,
+        name: &str,
+        min: u64,
+        max: u64,
+    ) -> Result<Option<u64>, BadQuery> {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };
@@ -81,7 +86,7 @@ impl Query {
 }
 
 /// None for a broken escape or bytes that are not UTF-8.
-pub fn percent_decode(text: &str) -> Option<String> {
+fn percent_decode(text: &str) -> Option<String> {
     let is_escape = |after: &str| {
         let digits = after.as_bytes();
         digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
@@ -95,7 +100,7 @@ pub fn percent_decode(text: &str) -> Option<String> {
 }
 
 /// A path with its escapes resolved, but for that of the slash: it is a part of a name there, and no separator.
-pub fn decode_path(path: &str) -> Option<String> {
+pub(crate) fn decode_path(path: &str) -> Option<String> {
     if !path.contains('%') {
         return Some(path.to_owned());
     }

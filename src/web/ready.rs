@@ -123,12 +123,12 @@ impl ReadyAnswers {
         }
     }
 
-    pub fn stamp(&self) -> &Stamp {
+    pub(crate) fn stamp(&self) -> &Stamp {
         &self.stamp
     }
 
     /// Forgets everything when its time is over.
-    pub fn refresh(&mut self, now: Instant) {
+    pub(crate) fn refresh(&mut self, now: Instant) {
         let stamp = Stamp::of(&self.snapshot, now);
         if stamp != self.stamp {
             self.stamp = stamp;
@@ -144,7 +144,7 @@ impl ReadyAnswers {
     }
 
     /// What the answers of earlier times take that are still being read.
-    pub fn outgoing_bytes(&self) -> usize {
+    pub(crate) fn outgoing_bytes(&self) -> usize {
         let read = self.outgoing.iter();
         read.filter(|(bytes, _)| bytes.strong_count() > 0)
             .map(|(_, length)| length)
@@ -163,7 +163,7 @@ impl ReadyAnswers {
     }
 
     /// True when the answer is already being made, and the client will get it then; otherwise the caller has it made.
-    pub fn joins(&mut self, key: &AnswerKey, client: ClientId, now: Instant) -> bool {
+    pub(crate) fn joins(&mut self, key: &AnswerKey, client: ClientId, now: Instant) -> bool {
         match self.making.get_mut(key) {
             Some(making) if now.saturating_duration_since(making.begun) < MAKING_MAX => {
                 making.waiting.push(client);
@@ -186,14 +186,14 @@ impl ReadyAnswers {
     }
 
     /// Nobody makes it after all; those who waited.
-    pub fn give_up(&mut self, key: &AnswerKey) -> Vec<ClientId> {
+    pub(crate) fn give_up(&mut self, key: &AnswerKey) -> Vec<ClientId> {
         self.making
             .remove(key)
             .map_or(Vec::new(), |made| made.waiting)
     }
 
     /// The answer is made; those who waited for it. It is kept if it is of the current stamp and there is room.
-    pub fn made(
+    pub(crate) fn made(
         &mut self,
         key: AnswerKey,
         stamp: Option<&Stamp>,

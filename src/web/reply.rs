@@ -19,11 +19,11 @@ const FOR_EVER: &str = "public, max-age=31536000, immutable";
 const NO_STORE: &str = "no-store";
 /// Below this a compressed answer is hardly smaller: it fits in one packet anyway.
 const GZIP_FROM_BYTES: usize = 1_025;
-pub const READ_METHODS: &str = "GET, HEAD, OPTIONS";
-pub const COMMAND_METHODS: &str = "POST, OPTIONS";
-pub const FEED_METHODS: &str = "GET, OPTIONS";
+pub(crate) const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+pub(crate) const COMMAND_METHODS: &str = "POST, OPTIONS";
+pub(crate) const FEED_METHODS: &str = "GET, OPTIONS";
 /// Of the server as a whole.
-pub const ALL_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+pub(crate) const ALL_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// What a route makes of a request.
 pub enum Body {
@@ -113,7 +113,7 @@ pub fn write(request: &Request, answer: Answer) -> Reply {
 }
 
 /// The answer to a request that did not come as far as the API; `method` as far as it is known.
-pub fn write_refusal(port: Port, method: Option<&str>, refusal: Refusal) -> Reply {
+pub(crate) fn write_refusal(port: Port, method: Option<&str>, refusal: Refusal) -> Reply {
     let is_read = matches!(method, Some("GET" | "HEAD"));
     let draft = dress(port, is_read, draft(Err(refusal)));
     Reply {
@@ -294,7 +294,7 @@ fn lists_tag(fields: &Fields, tag: &str) -> bool {
 }
 
 /// Accept-Encoding (RFC 9110, 12.5.3): gzip by name, else what is said of all others; a weight of 0 means no.
-pub fn accepts_gzip(fields: &Fields) -> bool {
+pub(crate) fn accepts_gzip(fields: &Fields) -> bool {
     let mut others = false;
     for item in fields.list("accept-encoding") {
         // What is not UTF-8 is no coding that is known here.

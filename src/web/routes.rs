@@ -53,12 +53,12 @@ pub enum ParameterKind {
 
 impl Route {
     /// Manual actions are the only routes that change anything.
-    pub fn is_command(&self) -> bool {
+    pub(crate) fn is_command(&self) -> bool {
         matches!(self.endpoint, Endpoint::Draw | Endpoint::Refund)
     }
 
     /// The others look at the daemon itself, or change something.
-    pub fn is_of_snapshot(&self) -> bool {
+    pub(crate) fn is_of_snapshot(&self) -> bool {
         matches!(
             self.endpoint,
             Endpoint::RoundStatus
@@ -77,14 +77,14 @@ impl Route {
     }
 
     /// The path's parameter: (text before it, its name).
-    pub fn path_parameter(&self) -> Option<(&'static str, &'static str)> {
+    pub(crate) fn path_parameter(&self) -> Option<(&'static str, &'static str)> {
         let (before, name) = self.path.strip_suffix('}')?.rsplit_once('{')?;
         Some((before, name))
     }
 }
 
 /// Whether the path is the feed's, which is no route: it is asked for by a WebSocket handshake.
-pub fn is_feed(path: &str) -> bool {
+pub(crate) fn is_feed(path: &str) -> bool {
     matches!(path, "/ws/lottery" | "/ws")
 }
 
@@ -126,7 +126,7 @@ const fn limit(meaning: &'static str) -> Parameter {
     }
 }
 
-pub const ROUTES: &[Route] = &[
+pub(crate) const ROUTES: &[Route] = &[
     Route {
         endpoint: Endpoint::Healthz,
         path: "/healthz",

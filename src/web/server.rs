@@ -40,7 +40,7 @@ pub enum BindError {
 }
 
 /// A thread's body.
-pub type ThreadBody = Box<dyn FnMut(&Shutdown, &Beat) -> Result<(), String> + Send>;
+pub(crate) type ThreadBody = Box<dyn FnMut(&Shutdown, &Beat) -> Result<(), String> + Send>;
 
 /// Both ports, bound, and the feed.
 pub struct WebServer {
@@ -127,7 +127,7 @@ impl WebServer {
         self.local_addr
     }
 
-    pub fn private_addr(&self) -> Option<SocketAddr> {
+    pub(crate) fn private_addr(&self) -> Option<SocketAddr> {
         self.private_addr
     }
 
@@ -136,7 +136,7 @@ impl WebServer {
     }
 
     /// The threads that serve, by name; all of them end soon after `stop` is tripped.
-    pub fn into_threads(self, api: Api, stop: &Shutdown) -> Vec<(&'static str, ThreadBody)> {
+    pub(crate) fn into_threads(self, api: Api, stop: &Shutdown) -> Vec<(&'static str, ThreadBody)> {
         const WORKER_NAMES: [&str; WORKERS] = ["web-worker-1", "web-worker-2"];
         let (mut hub, mut gate) = (self.hub, self.gate);
         stop.on_trip(self.hub_waker);

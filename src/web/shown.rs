@@ -11,7 +11,7 @@ pub fn shown(text: &str) -> String {
 }
 
 /// The same of opaque bytes; what is not printable comes as escapes.
-pub fn shown_bytes(bytes: &[u8]) -> String {
+pub(crate) fn shown_bytes(bytes: &[u8]) -> String {
     let within = &bytes[..bytes.len().min(4 * LEN_MAX)];
     let printable: String = String::from_utf8_lossy(within)
         .chars()

@@ -118,7 +118,7 @@ impl Stream {
     }
 
     /// What a new client is told: what it missed since `EPOCH:SEQ`, or a snapshot.
-    pub fn greet(&mut self, since: Option<&str>) -> Vec<Message> {
+    pub(crate) fn greet(&mut self, since: Option<&str>) -> Vec<Message> {
         let Some(since) = since else {
             return vec![self.snapshot_message(false)];
         };
@@ -128,7 +128,7 @@ impl Stream {
         }
     }
 
-    pub fn heartbeat(&self) -> Message {
+    pub(crate) fn heartbeat(&self) -> Message {
         self.notice("heartbeat")
     }
 
@@ -224,12 +224,12 @@ const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 
-pub fn ping_frame() -> Vec<u8> {
+pub(crate) fn ping_frame() -> Vec<u8> {
     frame(PING, b"")
 }
 
 /// `reason` is at most 123 bytes.
-pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
+pub(crate) fn close_frame(code: u16, reason: &str) -> Vec<u8> {
     frame(
         CLOSE,
         &[&code.to_be_bytes()[..], reason.as_bytes()].concat(),

@@ -18,7 +18,7 @@ use crate::web::reply::{refusal, write_refusal};
 /// Makes the answer to a request.
 pub type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
-pub const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 const IDLE_TURN: Duration = Duration::from_secs(2);
 
 /// A request on its way to a worker.

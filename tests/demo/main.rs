@@ -14,7 +14,8 @@ use lottery::config::{self, Sources};
 use lottery::lottery::contract::decode_round;
 use lottery::lottery::history::{FinishedRound, Outcome};
 use lottery::lottery::round::{Round, RoundState};
-use lottery::web::view::{address, ether};
+use lottery::lottery::words::ether;
+use lottery::web::view::address;
 use serde_json::{json, Value};
 use support::chain::OPERATOR_KEY;
 

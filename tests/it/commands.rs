@@ -1,7 +1,8 @@
 //! The command line of the real binary: what `check` finds on odd endpoints, what the environment may hold, and what
 //! happens to stdout and signals.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use devchain::{Config, Fault, Mining};
@@ -367,4 +368,59 @@ fn a_key_that_all_may_read_is_used_on_a_read_only_mount_alone() {
         told.contains("has mode 444: others on this machine may read it"),
         "{told}"
     );
+}
+
+/// A receiver of webhooks that answers one post, and tells its body.
+fn receiver(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook/s3cret", listener.local_addr().unwrap());
+    let taken = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut got = Vec::new();
+        let mut buffer = [0; 4_096];
+        while !String::from_utf8_lossy(&got).ends_with('}') {
+            let count = stream.read(&mut buffer).unwrap();
+            assert!(count > 0, "{}", String::from_utf8_lossy(&got));
+            got.extend_from_slice(&buffer[..count]);
+        }
+        write!(
+            stream,
+            "{answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        String::from_utf8(got).unwrap()
+    });
+    (url, taken)
+}
+
+#[test]
+fn check_tries_the_receiver_of_alerts_when_asked_to() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let url = chain.dev().endpoints()[0].url();
+    let of_receiver = |answer| {
+        let (hook, taken) = receiver(answer);
+        let set = format!("--set=operator.alert_webhook={hook}");
+        let (code, report) = check(&lottery, &url, &["--alert", &set]);
+        (code, report, taken.join().unwrap())
+    };
+    let (code, report, got) = of_receiver("HTTP/1.1 204 No Content");
+    assert_eq!(code, Some(0), "{report:#}");
+    assert!(named(&report, "ok").contains(&"test alert".to_owned()));
+    assert!(
+        got.contains("a test: alerts of this lottery arrive here"),
+        "{got}"
+    );
+    for answer in [
+        "HTTP/1.1 302 Found\r\nlocation: /",
+        "HTTP/1.1 404 Not Found",
+    ] {
+        let (code, report, _) = of_receiver(answer);
+        assert_eq!(code, Some(3), "{report:#}");
+        assert_eq!(named(&report, "failed"), ["test alert"], "{report:#}");
+        assert!(!report.to_string().contains("s3cret"), "{report:#}");
+    }
+    let (code, report) = check(&lottery, &url, &["--alert"]);
+    assert_eq!(code, Some(3), "{report:#}");
+    assert_eq!(named(&report, "failed"), ["test alert"], "{report:#}");
 }

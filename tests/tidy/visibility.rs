@@ -27,10 +27,13 @@ enum Sight {
 pub fn wide(sources: &[Source]) -> Vec<Refusal> {
     let names: Vec<BTreeSet<String>> = sources.iter().map(|source| names(&source.text)).collect();
     let mut items = Vec::new();
+    let types = public_types(sources);
     for (file, source) in sources.iter().enumerate() {
         if source.is_under_src() && !source.is_test() && source.path != "src/main.rs" {
             let mut declared = Declared {
                 file,
+                types: &types,
+                depth: 0,
                 items: Vec::new(),
             };
             declared.visit_file(&source.syntax);
@@ -102,17 +105,34 @@ fn names(text: &str) -> BTreeSet<String> {
     names
 }
 
-struct Declared {
+/// The structs and enums that are public, wherever they stand: their methods may stand in other files.
+fn public_types(sources: &[Source]) -> BTreeSet<String> {
+    let items = sources.iter().flat_map(|source| &source.syntax.items);
+    let types = items.filter_map(|item| match item {
+        syn::Item::Struct(item) => Some((&item.ident, &item.vis)),
+        syn::Item::Enum(item) => Some((&item.ident, &item.vis)),
+        _ => None,
+    });
+    types
+        .filter(|(_, visibility)| matches!(visibility, syn::Visibility::Public(_)))
+        .map(|(ident, _)| ident.to_string())
+        .collect()
+}
+
+struct Declared<'a> {
     file: usize,
+    types: &'a BTreeSet<String>,
+    /// How many modules within the file are around: what they share, they share with the rest of the file too.
+    depth: usize,
     items: Vec<Item>,
 }
 
-impl Declared {
+impl Declared<'_> {
     fn note(&mut self, ident: &syn::Ident, visibility: &syn::Visibility, shows: BTreeSet<String>) {
         let sight = match visibility {
             syn::Visibility::Public(_) => Sight::Public,
-            syn::Visibility::Restricted(_) => Sight::Crate,
-            syn::Visibility::Inherited => return,
+            syn::Visibility::Restricted(_) if self.depth == 0 => Sight::Crate,
+            syn::Visibility::Restricted(_) | syn::Visibility::Inherited => return,
         };
         self.items.push(Item {
             file: self.file,
@@ -121,11 +141,6 @@ impl Declared {
             sight,
             shows,
         });
-    }
-
-    fn is_public(&self, name: &str) -> bool {
-        let mut items = self.items.iter();
-        items.any(|item| item.name == name && item.sight == Sight::Public)
     }
 }
 
@@ -144,10 +159,12 @@ fn shown(look: impl FnOnce(&mut Shown)) -> BTreeSet<String> {
     shown.0
 }
 
-impl Visit<'_> for Declared {
+impl Visit<'_> for Declared<'_> {
     fn visit_item_mod(&mut self, item: &syn::ItemMod) {
         if !is_for_tests(&item.attrs) {
+            self.depth += 1;
             visit::visit_item_mod(self, item);
+            self.depth -= 1;
         }
     }
 
@@ -162,7 +179,7 @@ impl Visit<'_> for Declared {
     }
 
     fn visit_item_struct(&mut self, item: &syn::ItemStruct) {
-        let open = |field: &&syn::Field| matches!(field.vis, syn::Visibility::Public(_));
+        let open = |field: &&syn::Field| !matches!(field.vis, syn::Visibility::Inherited);
         let shows = shown(|shown| {
             shown.visit_generics(&item.generics);
             item.fields
@@ -206,7 +223,7 @@ impl Visit<'_> for Declared {
         let Some(of) = of.path.segments.last().map(|last| last.ident.to_string()) else {
             return;
         };
-        if item.trait_.is_some() || is_for_tests(&item.attrs) || !self.is_public(&of) {
+        if item.trait_.is_some() || is_for_tests(&item.attrs) || !self.types.contains(&of) {
             return;
         }
         for part in &item.items {

@@ -62,7 +62,7 @@ type Position = (u64, H256);
 
 /// Where a step leads from, and afterwards how far it led.
 #[derive(Clone)]
-pub(super) enum Work {
+enum Work {
     Replay(Replay),
     Backfill(Backfill),
 }

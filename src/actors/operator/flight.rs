@@ -16,7 +16,7 @@ use crate::lottery::round::RoundState;
 use crate::lottery::send_state::{HeadFacts, Included, Receipts, SendState, Step};
 
 /// A head already looked at is looked at again this soon while a transaction is out: receipts can trail the head.
-pub(super) const FLIGHT_LOOK: Duration = Duration::from_millis(1_500);
+const FLIGHT_LOOK: Duration = Duration::from_millis(1_500);
 /// A landed action is remembered this long, to be sent again when a reorg takes it back.
 const LANDED_KEPT_BLOCKS: u64 = 64;
 

@@ -206,7 +206,7 @@ impl Operator {
         }
     }
 
-    pub(super) fn note_unanswered(&mut self) {
+    fn note_unanswered(&mut self) {
         let now = self.reporter.clock.now();
         self.round.unanswered = Some(Unanswered {
             last_at: now,

@@ -85,7 +85,7 @@ impl Reader {
         question: &Question,
         head: Header,
     ) -> Result<Reading, RpcError> {
-        let known: Vec<BlockRef> = question.cursor.from_newest(head.number).copied().collect();
+        let known: Vec<BlockRef> = question.cursor.newest_from(head.number).copied().collect();
         let (near, far) = known.split_at(known.len().min(ANCESTOR_STEP));
         let numbers: Vec<u64> = near.iter().map(|block| block.number).collect();
         let ancestor = match endpoint.headers(&numbers) {
@@ -126,7 +126,7 @@ fn ancestor_by_parent(
     let mut block = head.clone();
     for _ in 0..LINKED_BLOCKS_MAX {
         let remembered = cursor
-            .from_newest(block.number)
+            .newest_from(block.number)
             .find(|known| known.hash == block.parent_hash);
         if let Some(ancestor) = remembered {
             return Ok(Some(*ancestor));

@@ -16,7 +16,7 @@ pub struct Blooms {
 
 /// What blocks with our logs say about the chain's blooms.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// A bloom contained our contract.
     truthful: bool,
     /// A bloom did not.
@@ -33,17 +33,17 @@ impl Blooms {
     }
 
     /// True once a bloom has proven itself, and none has lied.
-    pub fn are_trusted(&self) -> bool {
+    pub(crate) fn are_trusted(&self) -> bool {
         self.trusted.load(Ordering::Relaxed) && !self.have_lied()
     }
 
-    pub fn have_lied(&self) -> bool {
+    pub(crate) fn have_lied(&self) -> bool {
         self.lied.load(Ordering::Relaxed)
     }
 
     /// False where the bloom proves that our contract logged nothing. A bloom of zeros over transactions is no bloom,
     /// until this chain's have shown that they are real.
-    pub fn may_hold_our_logs(&self, header: &Header) -> bool {
+    pub(crate) fn may_hold_our_logs(&self, header: &Header) -> bool {
         if header.logs_bloom.is_some_and(|bloom| bloom.is_zero()) {
             return header.has_transactions && !self.are_trusted();
         }
@@ -51,7 +51,7 @@ impl Blooms {
     }
 
     /// What the blooms of the blocks of `events` show, as far as their headers are among `headers`.
-    pub fn evidence_of(&self, events: &[LoggedEvent], headers: &[Header]) -> Evidence {
+    pub(crate) fn evidence_of(&self, events: &[LoggedEvent], headers: &[Header]) -> Evidence {
         let by_number: HashMap<u64, &Header> = headers
             .iter()
             .map(|header| (header.number, header))
@@ -68,7 +68,7 @@ impl Blooms {
     }
 
     /// One caught lying is the end of trust for good.
-    pub fn learn(&self, evidence: Evidence) {
+    pub(crate) fn learn(&self, evidence: Evidence) {
         if evidence.truthful {
             self.trusted.store(true, Ordering::Relaxed);
         }

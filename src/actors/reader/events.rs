@@ -12,7 +12,7 @@ use crate::lottery::proof::DrawBlock;
 use crate::lottery::search::first_where;
 
 /// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
-pub fn states_kept_at(head: &Header) -> u64 {
+pub(crate) fn states_kept_at(head: &Header) -> u64 {
     const STATES_KEPT: u64 = 100;
     head.number.saturating_sub(STATES_KEPT)
 }
@@ -80,7 +80,7 @@ impl Reader {
 }
 
 /// What the proof needs of the block that mined a draw: the chain's own word where its state is in reach, and the header.
-pub fn draw_block(endpoint: &Endpoint, header: &Header) -> DrawBlock {
+fn draw_block(endpoint: &Endpoint, header: &Header) -> DrawBlock {
     let at = BlockId::Exactly {
         number: header.number,
         hash: header.hash,
@@ -93,7 +93,7 @@ pub fn draw_block(endpoint: &Endpoint, header: &Header) -> DrawBlock {
 
 /// Number and timestamp of the first block at or below `header` whose time is at least `min_draw_time`: mostly that very
 /// block, which one question shows; else in steps that double. None where a header is out of reach.
-pub fn first_allowed(
+pub(crate) fn first_allowed(
     endpoint: &Endpoint,
     header: &Header,
     min_draw_time: u64,

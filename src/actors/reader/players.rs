@@ -11,7 +11,7 @@ use crate::lottery::participants::PlayersRead;
 impl Reader {
     /// # Errors
     /// When a call fails, or the players do not make up the pot.
-    pub fn players_at(
+    pub(crate) fn players_at(
         &self,
         endpoint: &Endpoint,
         block: &BlockRef,

@@ -24,7 +24,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(35);
 
 /// What became of a broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Broadcast {
+pub(crate) enum Broadcast {
     /// At least one node holds it.
     Accepted,
     /// No node said no, none said yes.
@@ -44,7 +44,7 @@ struct Market {
 impl Sender {
     /// Hands the newest variant to every usable endpoint. A refusal that signing anew can cure is cured at once; what is
     /// pending at this nonce and is not ours is outbid by one step a block.
-    pub fn broadcast(
+    pub(crate) fn broadcast(
         &mut self,
         state: &mut SendState,
         head: BlockRef,

@@ -24,7 +24,7 @@ const TRANSFER_GAS: u64 = 21_000 + 2_300;
 
 /// Why a mined transaction reverted, as far as it can be told afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RevertCause {
+pub(crate) enum RevertCause {
     /// Another transaction had ended the round.
     RoundOver,
     /// Its block came too early or too late.
@@ -51,7 +51,7 @@ impl fmt::Display for RevertCause {
 
 impl Sender {
     /// Why the transaction reverted in its block: by that block's time, else by the same call on its parent.
-    pub fn revert_cause(
+    pub(crate) fn revert_cause(
         &self,
         kind: ActionKind,
         included: &Included,
@@ -129,7 +129,7 @@ impl Sender {
     }
 
     /// Whether each of these can be sent that much with the gas that the contract gives.
-    pub fn probe(&self, who: Vec<(Address, U256)>, head: BlockRef) -> Vec<(Address, Found)> {
+    pub(crate) fn probe(&self, who: Vec<(Address, U256)>, head: BlockRef) -> Vec<(Address, Found)> {
         let ask = |endpoint: &Endpoint| self.probe_at(endpoint, &who, head);
         let methods = [Method::GetCode, Method::Call];
         self.endpoints
@@ -182,7 +182,7 @@ impl Sender {
     ///
     /// # Errors
     /// When no endpoint tells what is pending.
-    pub fn found_pending(
+    pub(crate) fn found_pending(
         &self,
         round: &Round,
         head: BlockRef,
@@ -246,7 +246,7 @@ impl Sender {
     ///
     /// # Errors
     /// When their receipts cannot be read.
-    pub fn costs_of_own(&self, hashes: Vec<H256>) -> Result<Vec<(H256, U256)>, RpcError> {
+    pub(crate) fn costs_of_own(&self, hashes: Vec<H256>) -> Result<Vec<(H256, U256)>, RpcError> {
         let address = self.address();
         let ask = |endpoint: &Endpoint| {
             let mut together = endpoint.together();

@@ -43,7 +43,7 @@ pub(super) struct Gathered {
 
 /// What the chain shows of the action in flight; what could not be read is unknown.
 #[derive(Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub latest_nonce: Option<u64>,
     pub receipts: Receipts,
 }
@@ -232,7 +232,7 @@ impl Sender {
 
     /// Nonce and receipts, the nonce at this very head: an endpoint that lags says nothing. While the nonce is open, no
     /// variant can have been mined.
-    pub fn look(&self, state: &SendState, head: BlockRef) -> Seen {
+    pub(crate) fn look(&self, state: &SendState, head: BlockRef) -> Seen {
         let address = self.key.address();
         let count = |endpoint: &Endpoint| endpoint.transaction_count(address, exactly(head));
         let latest_nonce = match self.endpoints.with_endpoint(TO_LOOK, count) {
@@ -285,7 +285,7 @@ impl Sender {
     ///
     /// # Errors
     /// When no endpoint answers.
-    pub fn pending_time(&self) -> Result<Option<u64>, RpcError> {
+    pub(crate) fn pending_time(&self) -> Result<Option<u64>, RpcError> {
         let ask = |endpoint: &Endpoint| match endpoint.pending_timestamp() {
             Err(error) if !error.is_passing() => Ok(None),
             answer => answer.map(Some),

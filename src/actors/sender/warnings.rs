@@ -24,7 +24,7 @@ pub struct Note {
 
 impl Sender {
     /// Looks at everything that a draw will need; one entry a problem.
-    pub fn rehearse(&mut self, snapshot: &Snapshot, round: &Round) -> Vec<String> {
+    pub(crate) fn rehearse(&mut self, snapshot: &Snapshot, round: &Round) -> Vec<String> {
         let mut problems = Vec::new();
         let address = self.key.address();
         match snapshot.config.as_deref() {

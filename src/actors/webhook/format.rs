@@ -43,7 +43,7 @@ pub fn message(alert: &Alert, format: AlertFormat, now_unix_secs: u64) -> Messag
 }
 
 /// What Alertmanager takes: every alert with its labels, its begin, and when it ends unless it is posted again.
-pub fn alertmanager(alerts: &[&Alert], now_unix_secs: u64) -> Message {
+pub(crate) fn alertmanager(alerts: &[&Alert], now_unix_secs: u64) -> Message {
     let of = |alert: &&Alert| {
         let ends_at = match alert.state {
             AlertState::Firing => now_unix_secs + FIRING_FOR_SECS,

@@ -89,8 +89,12 @@ fn status(status: u16, body: &str) -> Result<Answer, RpcError> {
 }
 
 fn asked_of(script: &Script, method: &str) -> usize {
-    let asked = script.methods_asked();
-    asked.iter().filter(|it| *it == method).count()
+    let requests = script.asked();
+    let calls = requests.iter().flat_map(|request| match request {
+        Value::Array(calls) => calls.as_slice(),
+        call => std::slice::from_ref(call),
+    });
+    calls.filter(|call| call["method"] == method).count()
 }
 
 const BALANCE: &[Method] = &[Method::GetBalance];
@@ -323,9 +327,8 @@ fn hints_touch_nobodys_health() {
             let (_, endpoints, _) = over(vec![failing("a", method, fail)]);
             let ask = |endpoint: &Endpoint| {
                 let history = endpoint.fee_history().unwrap_or_default();
-                let known = endpoint
-                    .max_priority_fee_wei()
-                    .or(history.next_base_fee_wei);
+                let tip = endpoint.ask(&query::max_priority_fee_wei());
+                let known = tip.ok().or(history.next_base_fee_wei);
                 assert!(known.is_some(), "{way}");
                 count_of(endpoint)
             };

@@ -209,13 +209,13 @@ const RATE: &[&str] = &[
 const RANGE: &[&str] = &["range", "results", "response size", "blocks"];
 
 /// True for words that ask for fewer calls.
-pub fn says_rate_limit(text: &str) -> bool {
+pub(crate) fn says_rate_limit(text: &str) -> bool {
     let text = text.to_lowercase();
     RATE.iter().any(|part| text.contains(part))
 }
 
 /// How long a rate limit asks to wait, where its text says: "try again in 2s", "retry after 500 ms".
-pub fn retry_hint(text: &str) -> Option<Duration> {
+pub(crate) fn retry_hint(text: &str) -> Option<Duration> {
     const PHRASES: [&str; 5] = [
         "try again in ",
         "retry in ",

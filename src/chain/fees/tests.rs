@@ -1,4 +1,5 @@
-//! Quotes, bumps and limits.
+//! Quotes, replacements and gas limits as tables with their boundaries, and as properties: no price above its caps, no
+//! replacement that a pool would refuse. What nodes answer about prices is tried in the sender's tests.
 
 use super::*;
 use proptest::prelude::*;

@@ -16,7 +16,7 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    pub fn mark(self) -> &'static str {
+    pub(crate) fn mark(self) -> &'static str {
         match self {
             Verdict::Good => "ok",
             Verdict::Plain => "",

@@ -16,7 +16,7 @@ pub struct Uniformity {
 
 /// The test of Kolmogorov and Smirnov against the uniform distribution; None without a sample. The p-value is Stephens'
 /// approximation, good to some thousandths from about 5 samples on.
-pub fn kolmogorov_smirnov(points: &[f64]) -> Option<Uniformity> {
+pub(crate) fn kolmogorov_smirnov(points: &[f64]) -> Option<Uniformity> {
     let mut sorted = points.to_vec();
     sorted.sort_by(f64::total_cmp);
     let samples = sorted.len();
@@ -52,7 +52,7 @@ fn kolmogorov_tail(value: f64) -> f64 {
 }
 
 /// The chance of `count` or more events where `mean` are expected, if they are rare and independent.
-pub fn poisson_tail(count: u64, mean: f64) -> f64 {
+pub(crate) fn poisson_tail(count: u64, mean: f64) -> f64 {
     if count == 0 || mean <= 0.0 {
         return if count == 0 { 1.0 } else { 0.0 };
     }

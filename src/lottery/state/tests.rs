@@ -1,3 +1,6 @@
+//! The reducer against a model: whatever branches, gaps and backfills come in whatever portions, the state is what a fresh
+//! start on the same chain would hold. How the poller finds those branches is tried in its own tests.
+
 use super::*;
 use crate::chain::types::{Address, U256};
 use crate::lottery::participants::FIRST_PAGE_LEN;

@@ -42,7 +42,7 @@ impl Body {
     ///
     /// # Errors
     /// A chunk with something in it.
-    pub fn extent(self, input: &[u8]) -> Result<Option<(usize, usize)>, Refused> {
+    pub(crate) fn extent(self, input: &[u8]) -> Result<Option<(usize, usize)>, Refused> {
         const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
         match self {
             Body::Length(length) => Ok((input.len() >= length).then_some((length, length))),
@@ -90,7 +90,7 @@ pub fn read(
 }
 
 /// A request line that is too long is refused before its end has come.
-pub fn check_first_line(bytes: &[u8], limits: &Limits) -> Result<(), Refused> {
+pub(crate) fn check_first_line(bytes: &[u8], limits: &Limits) -> Result<(), Refused> {
     match bytes.len() > limits.target_bytes + REQUEST_LINE_SLACK {
         true => Err(target_too_long(limits, method_of(bytes))),
         false => Ok(()),
@@ -98,7 +98,7 @@ pub fn check_first_line(bytes: &[u8], limits: &Limits) -> Result<(), Refused> {
 }
 
 /// For a head that fills all that it may have and is not whole.
-pub fn too_large(bytes: &[u8], limits: &Limits) -> Refused {
+pub(crate) fn too_large(bytes: &[u8], limits: &Limits) -> Refused {
     let message = format!("the head may have {} bytes", limits.head_bytes);
     Refused::new(431, "head_too_large", &message, method_of(bytes))
 }

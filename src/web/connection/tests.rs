@@ -1,3 +1,6 @@
+//! One connection's states on a manual clock: where requests begin and end however the bytes are cut, how long each state
+//! is waited for, and that buffers are bounded. Sockets and crowds are tried on the real binary.
+
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;

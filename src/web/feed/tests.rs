@@ -1,3 +1,6 @@
+//! The hub over real sockets and a manual clock: readers that are slow, deaf or silent, and the last words. What the
+//! messages say is tried in the stream's tests.
+
 use std::net::TcpListener;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use serde_json::{json, Map, Value};
 
-pub const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
+pub(crate) const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
 const HASH: &str = "^0x[0-9a-f]{64}$";
 const DECIMAL: &str = "^[0-9]+$";
 
@@ -27,7 +27,7 @@ pub fn object(fields: Fields) -> Value {
 }
 
 /// The same with one field that may be missing.
-pub fn without_need(mut schema: Value, name: &str) -> Value {
+pub(crate) fn without_need(mut schema: Value, name: &str) -> Value {
     if let Some(required) = schema["required"].as_array_mut() {
         required.retain(|known| known != name);
     }
@@ -38,24 +38,24 @@ pub fn array(items: Value) -> Value {
     json!({"type": "array", "items": items})
 }
 
-pub fn nullable(schema: Value) -> Value {
+pub(crate) fn nullable(schema: Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
 }
 
-pub fn described(mut schema: Value, description: &str) -> Value {
+pub(crate) fn described(mut schema: Value, description: &str) -> Value {
     schema["description"] = json!(description);
     schema
 }
 
-pub fn one_of(values: &[&str]) -> Value {
+pub(crate) fn one_of(values: &[&str]) -> Value {
     json!({"type": "string", "enum": values})
 }
 
-pub fn integer() -> Value {
+pub(crate) fn integer() -> Value {
     json!({"type": "integer", "minimum": 0})
 }
 
-pub fn percent() -> Value {
+pub(crate) fn percent() -> Value {
     json!({"type": "number", "minimum": 0, "maximum": 100, "description": "percent of the pot"})
 }
 
@@ -67,7 +67,7 @@ pub fn text() -> Value {
     json!({"type": "string"})
 }
 
-pub fn decimal() -> Value {
+pub(crate) fn decimal() -> Value {
     json!({"type": "string", "pattern": DECIMAL})
 }
 
@@ -83,7 +83,7 @@ pub fn severity() -> Value {
     one_of(&["info", "warning", "critical"])
 }
 
-pub fn action_kind() -> Value {
+pub(crate) fn action_kind() -> Value {
     one_of(&[
         "draw",
         "refund_expired",
@@ -93,6 +93,6 @@ pub fn action_kind() -> Value {
     ])
 }
 
-pub fn reference(name: &str) -> Value {
+pub(crate) fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }

@@ -1,3 +1,6 @@
+//! The stream's promises by a follower that knows nothing else: after any messages it holds what a new snapshot would say,
+//! compressed or plain, replayed or begun anew. Sockets are tried in the hub's tests.
+
 use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
 

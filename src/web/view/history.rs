@@ -84,7 +84,7 @@ pub fn history(snapshot: &Snapshot, limit: usize, before: Option<u64>) -> Value 
     })
 }
 
-pub fn history_summary(snapshot: &Snapshot) -> Value {
+pub(crate) fn history_summary(snapshot: &Snapshot) -> Value {
     let summary = snapshot.history_summary();
     json!({
         "totalRounds": summary.total_rounds,
@@ -95,7 +95,7 @@ pub fn history_summary(snapshot: &Snapshot) -> Value {
 }
 
 /// GET /api/fairness: figures over the kept rounds.
-pub fn fairness(snapshot: &Snapshot) -> Value {
+pub(crate) fn fairness(snapshot: &Snapshot) -> Value {
     let figures = Fairness::of(snapshot.history.iter().map(|round| &**round));
     json!({
         "asOf": as_of(snapshot),
@@ -113,7 +113,7 @@ pub fn fairness(snapshot: &Snapshot) -> Value {
 }
 
 /// GET /api/history/N: one round with its bets, its draw and its proof, as of no block in particular.
-pub fn finished_round(finality: &Finality, round: &FinishedRound) -> Value {
+pub(crate) fn finished_round(finality: &Finality, round: &FinishedRound) -> Value {
     let row = history_row(round);
     let mut body = with_finality(row, finality, round.position.block_number);
     let bets = round.bets.iter();
@@ -125,7 +125,7 @@ pub fn finished_round(finality: &Finality, round: &FinishedRound) -> Value {
 }
 
 /// What `lottery verify` prints: a round with its proof, as of no block in particular.
-pub fn verified_round(round: &FinishedRound) -> Value {
+pub(crate) fn verified_round(round: &FinishedRound) -> Value {
     let mut body = history_row(round);
     body["bets"] = round.bets.iter().map(bet).collect();
     body["proof"] = proof(round);

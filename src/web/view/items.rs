@@ -7,7 +7,7 @@ use crate::lottery::event::{Argument, EventRecord};
 use crate::lottery::snapshot::{LiveFeedItem, Snapshot};
 use crate::web::view::{address, as_of, place, wei, with_finality};
 
-pub fn feed_item(item: &LiveFeedItem) -> Value {
+pub(crate) fn feed_item(item: &LiveFeedItem) -> Value {
     match item {
         LiveFeedItem::Event(record) => {
             let mut body = json!({
@@ -65,7 +65,7 @@ pub fn activities(snapshot: &Snapshot, limit: usize, before: Option<&str>) -> Op
 }
 
 /// The event's arguments under their names in the ABI.
-pub fn event_args(record: &EventRecord) -> Value {
+pub(crate) fn event_args(record: &EventRecord) -> Value {
     let arguments = record.event.arguments().into_iter();
     let mut args: Map<String, Value> = arguments
         .map(|(name, argument)| (name.to_owned(), argument_json(argument)))

@@ -29,14 +29,14 @@ mod strip;
 mod tests;
 mod words;
 
-pub use crate::lottery::words::ether;
+pub(crate) use crate::lottery::words::ether;
 pub use deployment::{contract_address, deployment, Deployment};
-pub use health::{checks, health, status, Vitals};
-pub use hero::{hero, Hero};
-pub use history::{fairness, finished_round, history, verified_round};
-pub use items::activities;
-pub use operator::{accepted, action, operator_status};
-pub use words::{escape, grouped};
+pub(crate) use health::{checks, health, status, Vitals};
+pub(crate) use hero::{hero, Hero};
+pub(crate) use history::{fairness, finished_round, history, verified_round};
+pub(crate) use items::activities;
+pub(crate) use operator::{accepted, action, operator_status};
+pub(crate) use words::{escape, grouped};
 
 use history::{history_row, history_summary};
 use items::{event_args, feed_item};
@@ -187,7 +187,7 @@ fn round(round: &Round) -> Value {
 
 /// GET /api/round/status: the round with its phase at chain time carried forward to `now`; all null before the first
 /// block.
-pub fn round_status(snapshot: &Snapshot, now: Instant) -> Value {
+pub(crate) fn round_status(snapshot: &Snapshot, now: Instant) -> Value {
     let chain_time = snapshot.chain_time.map(|time| time.at(now));
     let mut status = match &snapshot.round {
         Some(running) => round(running),
@@ -254,7 +254,7 @@ pub fn player(snapshot: &Snapshot, player: Address) -> Value {
 }
 
 /// GET /api/contract/config; None before the configuration was read.
-pub fn contract_config_status(snapshot: &Snapshot) -> Option<Value> {
+pub(crate) fn contract_config_status(snapshot: &Snapshot) -> Option<Value> {
     let mut body = contract_config(snapshot.config.as_deref()?);
     body["asOf"] = as_of(snapshot);
     Some(body)

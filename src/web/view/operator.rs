@@ -9,7 +9,7 @@ use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, wei};
 
 /// GET /api/operator/status.
-pub fn operator_status(snapshot: &Snapshot) -> Value {
+pub(crate) fn operator_status(snapshot: &Snapshot) -> Value {
     let mut body = operator(&snapshot.operator);
     body["asOf"] = as_of(snapshot);
     body

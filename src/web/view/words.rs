@@ -7,7 +7,7 @@ pub use crate::lottery::words::{ether, short};
 const SIGNIFICANT_DIGITS: usize = 6;
 
 /// Ether in at most six significant digits, cut and never rounded up; the whole part is never cut.
-pub fn ether_short(wei: U256) -> String {
+pub(crate) fn ether_short(wei: U256) -> String {
     let exact = ether(wei);
     let (whole, fraction) = exact.split_once('.').unwrap_or((&exact, ""));
     let kept = match whole {
@@ -22,7 +22,7 @@ pub fn ether_short(wei: U256) -> String {
 }
 
 /// Digits in groups of three: 1234567 is 1,234,567.
-pub fn grouped(number: impl ToString) -> String {
+pub(crate) fn grouped(number: impl ToString) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -41,7 +41,7 @@ pub fn counted(count: u64, noun: &str) -> String {
 }
 
 /// `part` of `whole` in millionths; 0 of nothing.
-pub fn millionths(part: U256, whole: U256) -> u64 {
+pub(crate) fn millionths(part: U256, whole: U256) -> u64 {
     part.full_mul(U256::from(1_000_000u64))
         .checked_div(whole.into())
         .and_then(|scaled| u64::try_from(scaled).ok())
@@ -49,7 +49,7 @@ pub fn millionths(part: U256, whole: U256) -> u64 {
 }
 
 /// `part` of `whole` as "12.3 %", with two decimals below ten percent.
-pub fn percent(part: U256, whole: U256) -> String {
+pub(crate) fn percent(part: U256, whole: U256) -> String {
     match millionths(part, whole) {
         0..100 if part.is_zero() => "0 %".to_owned(),
         0..100 => "<0.01 %".to_owned(),
@@ -79,7 +79,7 @@ fn decimals(scaled: u64, count: usize) -> String {
 }
 
 /// A countdown: 161 is "02:41", 3761 is "1:02:41".
-pub fn countdown(secs: u64) -> String {
+pub(crate) fn countdown(secs: u64) -> String {
     let (days, hours) = (secs / 86_400, secs / 3_600 % 24);
     let clock = format!("{:02}:{:02}", secs / 60 % 60, secs % 60);
     match (days, hours) {
@@ -110,7 +110,7 @@ pub fn duration(secs: u64) -> String {
 }
 
 /// Time of day in UTC, "07:47:44 UTC": the server does not know the reader's zone.
-pub fn time_of_day(unix_secs: u64) -> String {
+pub(crate) fn time_of_day(unix_secs: u64) -> String {
     let secs = unix_secs % 86_400;
     format!(
         "{:02}:{:02}:{:02} UTC",
@@ -121,7 +121,7 @@ pub fn time_of_day(unix_secs: u64) -> String {
 }
 
 /// What comes from the chain is text, never HTML.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
