@@ -6,7 +6,12 @@ use crate::chain::types::{Address, BlockId, CallRequest, H256};
 
 /// Bytes of a 0x-prefixed hex string, in whatever case.
 pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
-    hex::decode(text.strip_prefix("0x")?).ok()
+    hex::decode(without_prefix(text)?).ok()
+}
+
+/// The digits behind 0x, or 0X.
+pub(crate) fn without_prefix(text: &str) -> Option<&str> {
+    text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))
 }
 
 /// 0x and lower-case digits.
@@ -74,6 +79,7 @@ mod tests {
         );
         assert_eq!(decode_hex("0x"), Some(vec![]));
         assert_eq!(decode_hex("0xFe"), Some(vec![0xfe]));
+        assert_eq!(decode_hex("0XFE"), Some(vec![0xfe]));
         for bad in ["", "12", "0x1", "0xzz", "0xé"] {
             assert_eq!(decode_hex(bad), None, "{bad}");
         }

@@ -378,8 +378,9 @@ impl Endpoints {
         self.list.iter().map(report).collect()
     }
 
-    /// By `Rank`, among equals as configured. Who asked to be left alone is asked only when nobody else is left, and
-    /// then the one whose wait ends first, so that a lone endpoint in trouble is still asked.
+    /// By `Rank`, among equals as configured. Who asked to be left alone is asked only when nobody else is left or does
+    /// well, after them, and only the one whose wait ends first: so a lone endpoint in trouble is still asked, and no wait
+    /// that one of them names, however long, makes a draw late that it could serve.
     fn best_first(&self, methods: &[Method]) -> Vec<Endpoint> {
         let (now, fresh_from) = (self.clock.now(), self.oldest_fresh_timestamp());
         let mut open = Vec::new();
@@ -395,10 +396,9 @@ impl Endpoints {
             });
         }
         open.sort_unstable();
+        let last_resort = soonest.filter(|_| open.iter().all(|(rank, _)| rank.is_failing()));
         let mut order: Vec<usize> = open.into_iter().map(|(_, index)| index).collect();
-        if order.is_empty() {
-            order.extend(soonest.map(|(_, index)| index));
-        }
+        order.extend(last_resort.map(|(_, index)| index));
         order
             .into_iter()
             .map(|index| self.list[index].clone())

@@ -96,6 +96,11 @@ impl Rank {
     pub fn is_open(&self) -> bool {
         !self.is_parked
     }
+
+    /// True for one that failed when it was last asked.
+    pub fn is_failing(&self) -> bool {
+        self.waits || self.is_doubted
+    }
 }
 
 impl Record {

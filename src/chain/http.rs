@@ -1,10 +1,11 @@
 //! JSON-RPC over HTTP, by ureq: bodies out, bodies back. Redirects are not followed and no proxy is taken from the
 //! environment. No retries, no health: that is the business of `endpoints`.
 
-use std::io::ErrorKind as IoKind;
+use std::io::{ErrorKind as IoKind, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 use ureq::tls::{RootCerts, TlsConfig};
 
@@ -20,6 +21,8 @@ const BODY_MAX_BYTES: u64 = 32 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest body that is not JSON of which more than the start is of use.
 const TEXT_MAX_BYTES: usize = 4_096;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What all HTTP endpoints are reached with.
 #[derive(Clone, Default)]
@@ -83,18 +86,21 @@ impl Http {
             request = request.header("authorization", authorization);
         }
         let mut response = request.send(body)?;
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let header = |name: &str| response.headers().get(name)?.to_str().ok();
+        let retry_after = header("retry-after").and_then(wait_named);
+        let is_packed = header("content-encoding").is_some_and(|coding| coding.contains("gzip"));
         let status = response.status().as_u16();
         let bytes = response
             .body_mut()
             .with_config()
             .limit(BODY_MAX_BYTES)
             .read_to_vec()?;
-        let body = match serde_json::from_slice(&bytes) {
+        let bytes = match is_packed {
+            true => unpacked(&bytes)?,
+            false => bytes,
+        };
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+        let body = match serde_json::from_slice(bytes) {
             Ok(value) => Body::Json(value),
             Err(_) => {
                 let start = &bytes[..bytes.len().min(TEXT_MAX_BYTES)];
@@ -160,6 +166,28 @@ fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ure
         .new_agent()
 }
 
+/// Seconds, or a date of HTTP's.
+fn wait_named(retry_after: &str) -> Option<Duration> {
+    let text = retry_after.trim();
+    if let Ok(secs) = text.parse() {
+        return Some(Duration::from_secs(secs));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    let wait = at.duration_since(SystemTime::now());
+    Some(wait.unwrap_or_default())
+}
+
+/// The body of a server that packs it though nobody asked for that.
+fn unpacked(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let within = BODY_MAX_BYTES + 1;
+    GzDecoder::new(bytes).take(within).read_to_end(&mut body)?;
+    match (body.len() as u64) < within {
+        true => Ok(body),
+        false => Err(IoKind::OutOfMemory.into()),
+    }
+}
+
 /// The certificates in a file of PEM.
 ///
 /// # Errors
@@ -203,6 +231,7 @@ fn describe_io(error: &std::io::Error) -> &'static str {
             "broke the connection off"
         }
         IoKind::UnexpectedEof => "cut its answer off",
+        IoKind::OutOfMemory => "gave an answer that is too large",
         IoKind::TimedOut | IoKind::WouldBlock => "timed out",
         IoKind::HostUnreachable | IoKind::NetworkUnreachable => "is unreachable",
         // A handshake that fails is an error of data with rustls' own inside.
@@ -230,7 +259,7 @@ mod tests {
     use super::*;
     use crate::chain::error::ErrorKind;
     use serde_json::json;
-    use std::io::{BufRead, BufReader, Read, Write};
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
     fn settings() -> HttpSettings {
@@ -242,7 +271,7 @@ mod tests {
     }
 
     /// Serves one canned HTTP answer to one request.
-    fn serve(answer: impl FnOnce(Value) -> String + Send + 'static) -> Http {
+    fn serve<T: Into<Vec<u8>>>(answer: impl FnOnce(Value) -> T + Send + 'static) -> Http {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/v3/secret-key", listener.local_addr().unwrap());
         std::thread::spawn(move || {
@@ -262,8 +291,8 @@ mod tests {
             let mut body = vec![0; length];
             reader.read_exact(&mut body).unwrap();
             let request = serde_json::from_slice(&body).unwrap();
-            let answer = answer(request);
-            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+            let answer: Vec<u8> = answer(request).into();
+            reader.get_mut().write_all(&answer).unwrap();
         });
         Http::new(&url, &settings()).unwrap()
     }
@@ -285,6 +314,59 @@ mod tests {
         let answer = serve(|_| limited).post(&json!({})).unwrap();
         assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(answer.body, Body::Text("slow down".into()));
+    }
+
+    #[test]
+    fn a_wait_is_named_in_seconds_or_by_a_date() {
+        let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(61));
+        let wait = wait_named(&in_a_minute).unwrap();
+        assert!((50..=61).contains(&wait.as_secs()), "{wait:?}");
+        let past = wait_named("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(past, Some(Duration::ZERO));
+        assert_eq!(wait_named(" 7 "), Some(Duration::from_secs(7)));
+        for nonsense in ["", "soon", "-1", "1.5e", "99999999999999999999999"] {
+            assert_eq!(wait_named(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_body_may_be_packed_unasked_or_begin_with_a_mark() {
+        let value = json!({"id": 1, "result": "0x1"});
+        let marked = http("200 OK", "", &format!("\u{feff}{value}"));
+        let answer = serve(|_| marked).post(&json!({})).unwrap();
+        assert_eq!(answer.body, Body::Json(value.clone()));
+        let packed = |text: &[u8]| {
+            let level = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let sent = |body: &[u8]| {
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            [head.as_bytes(), body].concat()
+        };
+        let whole = packed(value.to_string().as_bytes());
+        let answer = serve({
+            let sent = sent(&whole);
+            move |_| sent
+        });
+        assert_eq!(
+            answer.post(&json!({})).unwrap().body,
+            Body::Json(value.clone())
+        );
+        // Cut off, or so large unpacked that nobody wants it: no answer.
+        let huge = packed(&vec![b' '; BODY_MAX_BYTES as usize + 1]);
+        for (body, told) in [
+            (&whole[..whole.len() / 2], "cut its answer off"),
+            (&huge[..], "gave an answer that is too large"),
+        ] {
+            let sent = sent(body);
+            let error = serve(move |_| sent).post(&json!({})).unwrap_err();
+            assert_eq!(error.public(), told);
+        }
     }
 
     #[test]

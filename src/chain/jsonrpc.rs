@@ -134,16 +134,19 @@ impl JsonRpc {
         let request =
             json!({"jsonrpc": "2.0", "id": id, "method": method.name(), "params": params});
         let mut answer = self.post(method, &request)?;
-        // Some proxies make every request a batch of one.
+        // Some proxies make every request a batch.
         if let Value::Array(items) = &mut answer {
-            if let [item] = &mut items[..] {
-                answer = item.take();
+            let own = items.iter().position(|item| is_id(&item["id"], id));
+            if let Some(item) = own.or(items.len().checked_sub(1)) {
+                answer = items.swap_remove(item);
             }
         }
-        if answer.get("result").is_some() && !is_id(&answer["id"], id) {
-            return Err(self.invalid(method, &format!("the answer's id is not {id}")));
+        let is_own = is_id(&answer["id"], id);
+        match self.result_of(method, answer) {
+            // Gateways put any id into their refusals; a result needs its own.
+            Ok(_) if !is_own => Err(self.invalid(method, &format!("the answer's id is not {id}"))),
+            result => result,
         }
-        self.result_of(method, answer)
     }
 
     /// Several calls; each has its own result, in the order of `calls`.
@@ -270,7 +273,12 @@ impl JsonRpc {
     }
 
     fn result_of(&self, method: Method, mut answer: Value) -> Result<Value, RpcError> {
-        if !answer["error"].is_null() {
+        let says_error = match &answer["error"] {
+            Value::Null => false,
+            // Some servers have an error in each answer, and leave it empty beside a result.
+            error => !is_empty(error) || answer["result"].is_null(),
+        };
+        if says_error {
             return Err(self.error_of(method, &answer["error"]));
         }
         match answer.get_mut("result") {
@@ -356,6 +364,18 @@ impl JsonRpc {
             }
             None => RpcError::new(by_status, format!("{}: HTTP status {status}", self.host())),
         }
+    }
+}
+
+/// True for what is a value in form only.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::chain::encode::decode_hex;
+use crate::chain::encode::{decode_hex, without_prefix};
 use crate::chain::error::RpcError;
 use crate::chain::fees::Fee;
 use crate::chain::tx::PendingTransaction;
@@ -15,6 +15,11 @@ const NO_TRANSACTIONS_ROOT: [u8; 32] = [
     0x5b, 0x48, 0xe0, 0x1b, 0x99, 0x6c, 0xad, 0xc0, 0x01, 0x62, 0x2f, 0xb5, 0xe3, 0x63, 0xb4, 0x21,
 ];
 
+/// The year 4147. What is above it is no time in seconds: some nodes give milliseconds, or nanoseconds.
+const TIMESTAMP_MAX: u64 = 1 << 36;
+/// No block that could have taken in a contract has a lower limit: what is below is no limit that binds anybody.
+const GAS_LIMIT_MIN: u64 = 1_000_000;
+
 /// A block's header; `null` means that the endpoint does not have the block.
 pub fn header(value: &Value) -> Result<Header, RpcError> {
     if value.is_null() {
@@ -24,14 +29,17 @@ pub fn header(value: &Value) -> Result<Header, RpcError> {
         number: number(&value["number"], "number")?,
         hash: fixed_hash(&value["hash"], "hash")?,
         parent_hash: fixed_hash(&value["parentHash"], "parentHash")?,
-        timestamp: number(&value["timestamp"], "timestamp")?,
+        timestamp: number(&value["timestamp"], "timestamp")
+            .ok()
+            .filter(|timestamp| *timestamp <= TIMESTAMP_MAX)
+            .ok_or_else(|| missing("timestamp", &value["timestamp"]))?,
         mix_hash: fixed_hash(&value["mixHash"], "mixHash").ok(),
         difficulty: quantity(&value["difficulty"], "difficulty").ok(),
         l1_block_number: number(&value["l1BlockNumber"], "l1BlockNumber").ok(),
         base_fee_wei: quantity(&value["baseFeePerGas"], "baseFeePerGas").ok(),
         gas_limit: number(&value["gasLimit"], "gasLimit")
             .ok()
-            .filter(|limit| *limit > 0),
+            .filter(|limit| *limit >= GAS_LIMIT_MIN),
         logs_bloom: bytes_of(&value["logsBloom"], "logsBloom", 256)
             .ok()
             .map(|bloom| Bloom::from_slice(&bloom)),
@@ -63,17 +71,17 @@ fn log(value: &Value, expected: Address) -> Result<Log, RpcError> {
     if value.get("removed").and_then(Value::as_bool) == Some(true) {
         return Err(RpcError::behind("a log of a removed block"));
     }
-    let address = Address::from_slice(&bytes_of(&value["address"], "address", 20)?);
-    if address != expected {
+    let found = address(&value["address"], "address")?;
+    if found != expected {
         return Err(RpcError::invalid_answer(format!(
-            "a log of {address:#x}, asked was {expected:#x}"
+            "a log of {found:#x}, asked was {expected:#x}"
         )));
     }
     let topics = value["topics"]
         .as_array()
         .ok_or_else(|| missing("topics", &value["topics"]))?;
     Ok(Log {
-        address,
+        address: found,
         topics: topics
             .iter()
             .map(|topic| fixed_hash(topic, "topics"))
@@ -82,8 +90,7 @@ fn log(value: &Value, expected: Address) -> Result<Log, RpcError> {
         block_number: number(&value["blockNumber"], "blockNumber")?,
         block_hash: fixed_hash(&value["blockHash"], "blockHash")?,
         transaction_hash: fixed_hash(&value["transactionHash"], "transactionHash")?,
-        transaction_index: optional(&value["transactionIndex"], "transactionIndex", number)?
-            .unwrap_or(0),
+        transaction_index: number(&value["transactionIndex"], "transactionIndex").unwrap_or(0),
         log_index: number(&value["logIndex"], "logIndex")?,
     })
 }
@@ -93,32 +100,21 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
     if value.is_null() || value["blockHash"].is_null() {
         return Ok(None);
     }
-    let succeeded = match number(&value["status"], "status")? {
-        0 => false,
-        1 => true,
-        other => {
-            return Err(RpcError::invalid_answer(format!(
-                "status is {other}, allowed are 0 and 1"
-            )))
-        }
+    let succeeded = match (&value["status"], number(&value["status"], "status")) {
+        (Value::Bool(succeeded), _) => *succeeded,
+        (_, Ok(0)) => false,
+        (_, Ok(1)) => true,
+        (other, _) => return Err(missing("status", other)),
     };
     Ok(Some(Receipt {
-        sender: address(&value["from"], "from").ok(),
         transaction_hash: fixed_hash(&value["transactionHash"], "transactionHash")?,
         block_number: number(&value["blockNumber"], "blockNumber")?,
         block_hash: fixed_hash(&value["blockHash"], "blockHash")?,
         succeeded,
         gas_used: number(&value["gasUsed"], "gasUsed")?,
-        effective_gas_price_wei: optional(
-            &value["effectiveGasPrice"],
-            "effectiveGasPrice",
-            quantity,
-        )?
-        .unwrap_or_default(),
+        effective_gas_price_wei: quantity(&value["effectiveGasPrice"], "effectiveGasPrice").ok(),
         l1_fee_wei: quantity(&value["l1Fee"], "l1Fee").unwrap_or_default(),
-        from: bytes_of(&value["from"], "from", 20)
-            .ok()
-            .map(|bytes| Address::from_slice(&bytes)),
+        from: address(&value["from"], "from").ok(),
     }))
 }
 
@@ -132,16 +128,14 @@ pub(crate) fn pending_transaction(
         .as_array()
         .map_or(&[][..], Vec::as_slice)
     {
-        if !item.is_object() {
-            continue;
-        }
-        let from = Address::from_slice(&bytes_of(&item["from"], "from", 20)?);
-        if from != sender || number(&item["nonce"], "nonce")? != nonce {
+        // Others' transactions may be of kinds that nobody here has heard of.
+        let is_ours = address(&item["from"], "from") == Ok(sender);
+        if !is_ours || number(&item["nonce"], "nonce") != Ok(nonce) {
             continue;
         }
         let to = match &item["to"] {
             Value::Null => None,
-            to => Some(Address::from_slice(&bytes_of(to, "to", 20)?)),
+            to => Some(address(to, "to")?),
         };
         let fee = match (&item["maxFeePerGas"], &item["maxPriorityFeePerGas"]) {
             (Value::Null, _) | (_, Value::Null) => Fee::Legacy {
@@ -212,11 +206,14 @@ fn optional<T>(
     }
 }
 
-/// A quantity: 0x and hex digits, leading zeros or not, below 2^256.
+/// A quantity: 0x and hex digits, leading zeros or not, below 2^256; or a plain JSON number.
 pub fn quantity(value: &Value, field: &str) -> Result<U256, RpcError> {
+    if let Some(number) = value.as_u64() {
+        return Ok(U256::from(number));
+    }
     value
         .as_str()
-        .and_then(|text| text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")))
+        .and_then(without_prefix)
         .filter(|digits| {
             !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
         })

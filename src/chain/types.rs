@@ -46,7 +46,7 @@ pub struct Header {
     pub number: u64,
     pub hash: H256,
     pub parent_hash: H256,
-    /// Unix seconds.
+    /// Unix seconds; never a number that is no such time.
     pub timestamp: u64,
     /// The block's prevrandao on Ethereum and its kin; None where the node does not tell it.
     pub mix_hash: Option<H256>,
@@ -56,7 +56,7 @@ pub struct Header {
     pub l1_block_number: Option<u64>,
     /// None on chains from before EIP-1559.
     pub base_fee_wei: Option<U256>,
-    /// None where no limit is known; never 0.
+    /// None where no limit is known, or none that could be one.
     pub gas_limit: Option<u64>,
     pub logs_bloom: Option<Bloom>,
     /// True also where the node does not tell.
@@ -90,14 +90,13 @@ pub struct Log {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Who sent the transaction; None where the node does not tell.
-    pub sender: Option<Address>,
     pub transaction_hash: H256,
     pub block_number: u64,
     pub block_hash: H256,
     pub succeeded: bool,
     pub gas_used: u64,
-    pub effective_gas_price_wei: U256,
+    /// None on nodes from before EIP-1559, and on others that do not tell.
+    pub effective_gas_price_wei: Option<U256>,
     /// What publishing it on the chain below cost beside its gas, on chains that tell.
     pub l1_fee_wei: U256,
     /// Who sent it, where the node tells.
@@ -105,9 +104,10 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// What the sender paid in all.
+    /// What the sender paid in all, as far as the receipt tells.
     pub(crate) fn cost_wei(&self) -> U256 {
-        cost_wei(self.gas_used, self.effective_gas_price_wei, self.l1_fee_wei)
+        let price_wei = self.effective_gas_price_wei.unwrap_or_default();
+        cost_wei(self.gas_used, price_wei, self.l1_fee_wei)
     }
 }
 

@@ -364,7 +364,7 @@ impl Auditor<'_> {
         .map(str::to_owned);
         let sender = receipt
             .filter(|_| problem.is_none())
-            .and_then(|receipt| receipt.sender);
+            .and_then(|receipt| receipt.from);
         Ok((event, sender, problem))
     }
 

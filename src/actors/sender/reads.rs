@@ -254,8 +254,12 @@ impl Sender {
 
     /// One endpoint may have lost the receipt, or may not be able to read any: the others are asked before it is believed.
     fn receipts(&self, state: &SendState) -> Receipts {
-        let hashes = state.hashes();
-        let first = |endpoint: &Endpoint| included_at(endpoint, &hashes);
+        let offered: Vec<(H256, U256)> = state
+            .variants()
+            .iter()
+            .map(|variant| (variant.hash, variant.fee.cap_wei()))
+            .collect();
+        let first = |endpoint: &Endpoint| included_at(endpoint, &offered);
         let mut found = match self.endpoints.with_endpoint(TO_FIND_RECEIPTS, first) {
             Ok(Some(included)) => return Receipts::Found(included),
             Ok(None) => Receipts::None,
@@ -269,7 +273,7 @@ impl Sender {
         }
         let deadline = self.endpoints.clock().now() + RECEIPT_SEARCH;
         let answers = self.endpoints.ask_each(TO_FIND_RECEIPTS, move |endpoint| {
-            included_at(endpoint, &hashes)
+            included_at(endpoint, &offered)
         });
         while let Some((_, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             match answer {
@@ -326,17 +330,20 @@ pub(super) fn exactly(head: BlockRef) -> BlockId {
     }
 }
 
-/// Looks for a canonical receipt among all variants, newest first.
-fn included_at(endpoint: &Endpoint, hashes: &[H256]) -> Result<Option<Included>, RpcError> {
+/// Looks for a canonical receipt among all variants, given with the most that each offers a unit of gas; newest first.
+fn included_at(
+    endpoint: &Endpoint,
+    offered: &[(H256, U256)],
+) -> Result<Option<Included>, RpcError> {
     let mut together = endpoint.together();
-    let tickets: Vec<Ticket<Option<Receipt>>> = hashes
+    let tickets: Vec<(Ticket<Option<Receipt>>, U256)> = offered
         .iter()
         .rev()
-        .map(|hash| together.add(query::receipt(*hash)))
+        .map(|(hash, cap_wei)| (together.add(query::receipt(*hash)), *cap_wei))
         .collect();
     let mut answers = together.send()?;
     let mut unread = None;
-    for ticket in tickets {
+    for (ticket, cap_wei) in tickets {
         let receipt = match answers.take(ticket) {
             Ok(Some(receipt)) => receipt,
             Ok(None) => continue,
@@ -355,7 +362,8 @@ fn included_at(endpoint: &Endpoint, hashes: &[H256]) -> Result<Option<Included>,
             block_hash: receipt.block_hash,
             succeeded: receipt.succeeded,
             gas_used: receipt.gas_used,
-            effective_gas_price_wei: receipt.effective_gas_price_wei,
+            // Where the node does not tell, no less is counted than it can have been.
+            effective_gas_price_wei: receipt.effective_gas_price_wei.unwrap_or(cap_wei),
             l1_fee_wei: receipt.l1_fee_wei,
         }));
     }

@@ -477,6 +477,41 @@ fn one_in_backoff_is_asked_when_all_others_fail() {
 }
 
 #[test]
+fn one_that_asks_for_an_hour_is_asked_after_those_that_fail() {
+    let for_an_hour = || {
+        Ok(Answer {
+            retry_after: Some(Duration::from_secs(3_600)),
+            ..status(429, "")?
+        })
+    };
+    let is_broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let broken = is_broken.clone();
+    let fails = Script::of_requests("http://b", move |request| {
+        match broken.load(Ordering::SeqCst) && request["method"] == "eth_getBalance" {
+            true => status(500, ""),
+            false => Ok(Answer::json(answer_calls(request, sound))),
+        }
+    });
+    let limited = failing("a", "eth_getBalance", for_an_hour);
+    let (scripts, endpoints, clock) = over(vec![limited, fails]);
+    let asked = || [0, 1].map(|index: usize| asked_of(&scripts[index], "eth_getBalance"));
+    for turn in 1..4 {
+        endpoints.with_endpoint(BALANCE, balance_of).unwrap();
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(
+            asked(),
+            [1, turn],
+            "its wish is heeded while another serves"
+        );
+    }
+    is_broken.store(true, Ordering::SeqCst);
+    endpoints.with_endpoint(BALANCE, balance_of).unwrap_err();
+    assert_eq!(asked(), [1, 4]);
+    endpoints.with_endpoint(BALANCE, balance_of).unwrap_err();
+    assert_eq!(asked(), [2, 5], "whoever may know is asked");
+}
+
+#[test]
 fn an_endpoint_that_lets_a_question_wait_is_hedged_and_set_back() {
     let (let_go, held) = crossbeam_channel::bounded::<()>(0);
     let slow = Script::of_requests("http://a", move |request| {

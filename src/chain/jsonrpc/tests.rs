@@ -187,10 +187,88 @@ fn ids_compare_by_value() {
 
 #[test]
 fn a_single_answer_may_come_in_a_list() {
+    for others in [json!([]), json!([{"id": 7_000, "result": 6}, null, 7])] {
+        let (_, _, rpc) = over(Script::of_requests("http://node", move |request| {
+            let mut list = others.as_array().unwrap().clone();
+            list.insert(0, answer_calls(request, echo));
+            Ok(Answer::json(Value::Array(list)))
+        }));
+        assert_eq!(rpc.call(Method::ChainId, &json!([5])), Ok(json!(5)));
+    }
+}
+
+#[test]
+fn an_error_that_is_empty_beside_a_result_is_none() {
+    for empty in [
+        json!(null),
+        json!(false),
+        json!(0),
+        json!(""),
+        json!([]),
+        json!({}),
+    ] {
+        let answer = json!({"id": 1, "result": "0x1", "error": empty});
+        let rpc = fixed(200, Body::Json(answer.clone()));
+        let found = rpc.call(Method::ChainId, &json!([]));
+        assert_eq!(found, Ok(json!("0x1")), "{answer}");
+    }
+    // Alone it is one all the same, and one that says something is one beside any result.
+    for error in [
+        json!(0),
+        json!({}),
+        json!([]),
+        json!(""),
+        json!(true),
+        json!([1]),
+    ] {
+        let answer = json!({"id": 1, "error": error});
+        assert_eq!(kind(&fixed(200, Body::Json(answer))), ErrorKind::Refused);
+    }
+    for error in [json!(true), json!([1]), json!("no"), json!({"code": 1})] {
+        let answer = json!({"id": 1, "result": "0x1", "error": error});
+        assert_eq!(kind(&fixed(200, Body::Json(answer))), ErrorKind::Refused);
+    }
+}
+
+#[test]
+fn a_batch_with_odd_items_is_asked_call_by_call() {
+    type Spoil = fn(&mut Vec<Value>);
+    let ways: [(&str, Spoil); 7] = [
+        ("one is missing", |items| drop(items.pop())),
+        ("one is null", |items| items[1] = Value::Null),
+        ("one has no id", |items| items[1]["id"] = Value::Null),
+        ("one has another's id", |items| {
+            items[1]["id"] = json!(1u64 << 40)
+        }),
+        ("all have one id", |items| {
+            let id = items[0]["id"].clone();
+            items.iter_mut().for_each(|item| item["id"] = id.clone());
+        }),
+        ("none is an object", |items| {
+            items.iter_mut().for_each(|item| *item = json!("0x1"));
+        }),
+        ("empty", Vec::clear),
+    ];
+    for (way, spoil) in ways {
+        let (_, _, rpc) = over(Script::of_requests("http://node", move |request| {
+            let mut answer = answer_calls(request, echo);
+            if let Value::Array(items) = &mut answer {
+                spoil(items);
+            }
+            Ok(Answer::json(answer))
+        }));
+        assert_eq!(echoed(&rpc.batch(&calls(3)).unwrap()), [0, 1, 2], "{way}");
+    }
+    // What comes beside what was asked for is nobody's, and the first of two answers counts.
     let (_, _, rpc) = over(Script::of_requests("http://node", |request| {
-        Ok(Answer::json(json!([answer_calls(request, echo)])))
+        let mut answer = answer_calls(request, echo);
+        if let Value::Array(items) = &mut answer {
+            let again = json!({"id": items[0]["id"], "result": 77});
+            items.extend([json!(null), json!({"id": 1u64 << 40, "result": 78}), again]);
+        }
+        Ok(Answer::json(answer))
     }));
-    assert_eq!(rpc.call(Method::ChainId, &json!([5])), Ok(json!(5)));
+    assert_eq!(echoed(&rpc.batch(&calls(3)).unwrap()), [0, 1, 2]);
 }
 
 #[test]

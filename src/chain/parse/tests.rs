@@ -103,7 +103,9 @@ fn a_missing_or_wrong_field_is_named() {
             Value::Null,
             json!("0x"),
             json!("0xzz"),
-            json!(7),
+            json!(7.5),
+            json!(-7),
+            json!(true),
             json!("0x11111111111111111"),
         ] {
             let mut block = block();
@@ -114,6 +116,18 @@ fn a_missing_or_wrong_field_is_named() {
         }
     }
     assert_eq!(header(&Value::Null).unwrap_err().kind, ErrorKind::Behind);
+    // Seconds up to the year 4147; the same in milliseconds is no time.
+    for (timestamp, is_one) in [
+        (1_700_000_000, true),
+        (TIMESTAMP_MAX, true),
+        (TIMESTAMP_MAX + 1, false),
+        (1_700_000_000_000, false),
+        (u64::MAX, false),
+    ] {
+        let mut block = block();
+        block["timestamp"] = json!(format!("0x{timestamp:x}"));
+        assert_eq!(header(&block).is_ok(), is_one, "{timestamp}");
+    }
     let mut bad = a_receipt();
     bad["status"] = json!("0x2");
     assert!(receipt(&bad).is_err());
@@ -122,12 +136,61 @@ fn a_missing_or_wrong_field_is_named() {
 }
 
 #[test]
+fn a_receipt_is_read_as_far_as_it_tells() {
+    for (status, succeeded) in [
+        (json!("0x1"), Some(true)),
+        (json!("0x01"), Some(true)),
+        (json!(1), Some(true)),
+        (json!(true), Some(true)),
+        (json!("0x0"), Some(false)),
+        (json!(0), Some(false)),
+        (json!(false), Some(false)),
+        // Before Byzantium there was none; and what is no status is none.
+        (json!(null), None),
+        (json!("0x"), None),
+        (json!(2), None),
+        (json!("success"), None),
+    ] {
+        let mut odd = a_receipt();
+        odd["status"] = status.clone();
+        let found = receipt(&odd).ok().flatten().map(|it| it.succeeded);
+        assert_eq!(found, succeeded, "{status}");
+    }
+    for price in [json!(null), json!("0x"), json!("much")] {
+        let mut odd = a_receipt();
+        odd["effectiveGasPrice"] = price;
+        let found = receipt(&odd).unwrap().unwrap();
+        assert_eq!(found.effective_gas_price_wei, None);
+    }
+}
+
+#[test]
+fn a_gas_limit_that_nothing_fits_into_is_none() {
+    for (limit, found) in [(0, None), (999_999, None), (1_000_000, Some(1_000_000))] {
+        let mut odd = block();
+        odd["gasLimit"] = json!(format!("0x{limit:x}"));
+        assert_eq!(header(&odd).unwrap().gas_limit, found, "{limit}");
+    }
+}
+
+#[test]
+fn hashes_and_bytes_may_be_written_in_any_case() {
+    let mut loud = block();
+    loud["hash"] = json!(hash(0xabc).to_uppercase());
+    let header = header(&loud).unwrap();
+    assert_eq!(header.hash, H256::from_low_u64_be(0xabc));
+    for odd in ["0xabc", "0xabcg", "abcd", "0x ab"] {
+        assert!(bytes(&json!(odd), "x").is_err(), "{odd}");
+    }
+}
+
+#[test]
 fn an_optional_field_that_cannot_be_used_is_unknown_and_voids_nothing() {
     for bad in [
         Value::Null,
         json!("0x"),
         json!("0xzz"),
-        json!(7),
+        json!(7.5),
         json!({}),
         json!("0x11111111111111111"),
     ] {
@@ -179,6 +242,12 @@ fn numbers_may_have_leading_zeros_and_upper_case() {
         (&long, 255),
     ] {
         assert_eq!(number(&json!(text), "x"), Ok(number_found), "{text}");
+    }
+    // Plain numbers say the same.
+    assert_eq!(number(&json!(0), "x"), Ok(0));
+    assert_eq!(number(&json!(u64::MAX), "x"), Ok(u64::MAX));
+    for bad in [json!(-1), json!(1.5), json!([1]), json!({"hex": "0x1"})] {
+        assert!(quantity(&bad, "x").is_err(), "{bad}");
     }
     for bad in ["", "0x", "ff", "0x-1", "0x+1", "0x 1", "-0x1", "0xg"] {
         assert!(quantity(&json!(bad), "x").is_err(), "{bad}");
@@ -244,6 +313,8 @@ fn a_pending_transaction_is_found_by_sender_and_nonce() {
     };
     assert_eq!(found(8).map(|it| it.fee), Some(dynamic));
     assert_eq!(found(9), None);
+    let strange = json!({"transactions": [{"from": 5}, {"type": "0x7e"}, null, item(sender, 7)]});
+    assert!(pending_transaction(&strange, sender, 7).unwrap().is_some());
     let hashes = json!({"transactions": ["0x01"]});
     assert_eq!(pending_transaction(&hashes, sender, 7), Ok(None));
     assert_eq!(pending_transaction(&Value::Null, sender, 7), Ok(None));
@@ -261,6 +332,13 @@ fn removed_and_foreign_logs_spoil_the_answer() {
     assert_eq!(
         logs(&json!([a_log()]), Address::zero()).unwrap_err().kind,
         ErrorKind::InvalidAnswer
+    );
+    // The order in a block that cannot be read is unknown; the pots that the logs name will prove it.
+    let mut unordered = a_log();
+    unordered["transactionIndex"] = json!("third");
+    assert_eq!(
+        logs(&json!([unordered]), ours).unwrap()[0].transaction_index,
+        0
     );
     let mut pending = a_log();
     pending["blockHash"] = Value::Null;
