@@ -206,7 +206,7 @@ impl EventManager {
         self.start_marks(now);
         self.tell_owed(now)?;
         let wakes = [
-            self.looks_wake_at(now),
+            self.looks_wake_at(),
             self.older_wakes_at(now),
             self.players_wake_at(now),
             self.marks_wake_at(now),
@@ -275,7 +275,11 @@ impl EventManager {
                 return Ok(());
             }
             // The other one may still succeed.
-            Err(_) if !self.following.looks.is_empty() => return Ok(()),
+            Err(_) if !self.following.looks.is_empty() => {
+                let rest = self.patience(now);
+                self.following.looks.rest_until(now + rest);
+                return Ok(());
+            }
             Err(error) => {
                 log::debug!("a look failed: {error}");
                 let problem = format!("the last endpoint asked {}", error.public());

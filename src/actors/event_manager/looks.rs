@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::actors::event_manager::{EventManager, Input};
+use crate::actors::event_manager::{EventManager, Following, Input};
 use crate::actors::reader::{Question, Reader, Reading};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
@@ -39,6 +39,8 @@ pub struct Look {
 pub(super) struct Looks {
     waiting: Vec<Waiting>,
     next_id: u64,
+    /// One that should overtake the first brought nothing: the next one rests until then.
+    overtakes_again: Option<Instant>,
     /// When another endpoint was last asked for a block that is overdue, and how long it is left alone after that.
     pub(super) second_opinion: (Option<Instant>, Duration),
 }
@@ -57,6 +59,7 @@ impl Default for Looks {
         Looks {
             waiting: Vec::new(),
             next_id: 0,
+            overtakes_again: None,
             second_opinion: (None, SECOND_OPINION_MIN),
         }
     }
@@ -77,33 +80,41 @@ impl Looks {
     pub(super) fn overtake_all(&mut self) {
         self.waiting.clear();
     }
+
+    /// One of two has brought nothing, or could not begin. It may have failed at once, as it does when every endpoint is
+    /// still busy with an earlier question: without a rest the next would follow on its heels.
+    pub(super) fn rest_until(&mut self, at: Instant) {
+        self.overtakes_again = Some(at);
+    }
+
+    /// When a look for the live state alone goes out beside the one that is waited for; None where there are two, or where
+    /// it would ask for nothing less. `patience` is what a look that began then is given.
+    fn overtaken_at(&self, patience: impl FnOnce(Instant) -> Duration) -> Option<Instant> {
+        let [look] = &self.waiting[..] else {
+            return None;
+        };
+        let asks_for_logs = !look.live_only && look.tip.is_some();
+        let at = look.since + patience(look.since) * OVERTAKEN_AFTER;
+        asks_for_logs.then(|| self.overtakes_again.map_or(at, |again| again.max(at)))
+    }
 }
 
 impl EventManager {
     pub(super) fn start_looks(&mut self, now: Instant) {
-        let following = &self.following;
-        let live_only = following.older.logs_are_owed();
-        match &following.looks.waiting[..] {
-            [] if now >= following.look_due => self.start_look(live_only, now),
-            [first] if self.overtaken_at(first).is_some_and(|at| now >= at) => {
-                self.start_look(true, now)
-            }
-            _ => {}
+        if self.looks_wake_at().is_some_and(|at| now >= at) {
+            let Following { looks, older, .. } = &self.following;
+            let live_only = older.logs_are_owed() || !looks.is_empty();
+            self.start_look(live_only, now);
         }
     }
 
-    pub(super) fn looks_wake_at(&self, _now: Instant) -> Option<Instant> {
-        match &self.following.looks.waiting[..] {
-            [] => Some(self.following.look_due),
-            [first] => self.overtaken_at(first),
-            _ => None,
+    /// When the next look goes out; None while that waits for an answer.
+    pub(super) fn looks_wake_at(&self) -> Option<Instant> {
+        let looks = &self.following.looks;
+        match looks.is_empty() {
+            true => Some(self.following.look_due),
+            false => looks.overtaken_at(|since| self.patience(since)),
         }
-    }
-
-    /// When a look for the live state alone goes out beside this one; None where it would ask for nothing less.
-    fn overtaken_at(&self, look: &Waiting) -> Option<Instant> {
-        let asks_for_logs = !look.live_only && look.tip.is_some();
-        asks_for_logs.then(|| look.since + self.patience(look.since) * OVERTAKEN_AFTER)
     }
 
     fn start_look(&mut self, live_only: bool, now: Instant) {
@@ -131,6 +142,7 @@ impl EventManager {
             following.looks.waiting.push(waiting);
         } else {
             following.look_due = now + PATIENCE;
+            following.looks.rest_until(now + PATIENCE);
         }
     }
 
@@ -178,7 +190,7 @@ impl EventManager {
         is_due
     }
 
-    fn patience(&self, now: Instant) -> Duration {
+    pub(super) fn patience(&self, now: Instant) -> Duration {
         let snapshot = self.snapshot.load();
         let phase = |round: &Round| round.phase(snapshot.chain_time_at(now));
         match snapshot.round.as_ref().map(phase) {
@@ -235,4 +247,38 @@ fn look(
         }
     }
     Ok(Look { endpoint, reading })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(since: Instant, live_only: bool) -> Waiting {
+        Waiting {
+            id: 0,
+            since,
+            live_only,
+            is_announced: false,
+            tip: Some(H256::repeat_byte(1)),
+        }
+    }
+
+    #[test]
+    fn a_look_that_hangs_is_overtaken_and_one_that_overtakes_in_vain_rests_before_the_next() {
+        let start = Instant::now();
+        let at = |looks: &Looks| looks.overtaken_at(|_| PATIENCE).map(|at| at - start);
+        let mut looks = Looks::default();
+        assert_eq!(at(&looks), None);
+        looks.waiting.push(waiting(start, false));
+        assert_eq!(at(&looks), Some(PATIENCE * OVERTAKEN_AFTER));
+        looks.waiting.push(waiting(start, true));
+        assert_eq!(at(&looks), None, "two are enough");
+        looks.waiting.pop();
+        looks.rest_until(start + PATIENCE);
+        assert_eq!(at(&looks), Some(PATIENCE * OVERTAKEN_AFTER));
+        looks.rest_until(start + PATIENCE * 9);
+        assert_eq!(at(&looks), Some(PATIENCE * 9));
+        looks.waiting[0].live_only = true;
+        assert_eq!(at(&looks), None, "there is nothing less to ask for");
+    }
 }

@@ -33,6 +33,8 @@ const AWAITED_AFTER: Duration = Duration::from_secs(15);
 const PLAYERS_AFTER: Duration = Duration::from_secs(5);
 /// How soon the contract is asked again for players that are still not explained.
 const PLAYERS_AGAIN: Duration = Duration::from_secs(10);
+/// How soon it is looked again whether the store has caught up, without which nothing is known to be missing.
+const STORE_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub(super) struct Older {
@@ -314,7 +316,10 @@ impl EventManager {
         let players = &self.following.older.players;
         let since = players.unexplained_since?;
         let again = players.asked_at.map_or(now, |at| at + PLAYERS_AGAIN);
-        (!players.is_asked).then(|| (since + PLAYERS_AFTER).max(again).max(now))
+        let at = (since + PLAYERS_AFTER).max(again);
+        // What was due and did not begin waits for the store.
+        let at = if at > now { at } else { now + STORE_AGAIN };
+        (!players.is_asked).then_some(at)
     }
 
     pub(super) fn take_players(

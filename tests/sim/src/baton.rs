@@ -1,16 +1,19 @@
 //! Threads that run one at a time: whoever comes to a wait hands the baton to another whose wait is over, and time moves
 //! only when there is none. Which of several goes first is drawn from the seed, so that a run can be repeated exactly.
 //! What the threads do, and what they wait for, is theirs.
+//!
+//! To the operating system all of them are one thread, the world's: each has a stack of its own, and handing the baton
+//! on is a change of stacks. That takes a hundredth of the time that two real threads need to wake each other.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{mpsc, Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::{Builder, Thread};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
 use lottery::base::clock::{Clock, Scheduler};
 use support::random::Random;
 
@@ -19,6 +22,15 @@ pub type Group = u32;
 
 /// What the threads of a killed group unwind with; no panic, so no hook prints it.
 struct Killed;
+
+/// The baton is handed on so often at one instant only by threads that make no progress.
+const TURNS_AT_ONE_INSTANT_MAX: u64 = 10_000;
+/// The last so many of them are counted by thread, so that the guilty are named.
+const TURNS_NAMED: u64 = 2_000;
+/// A thread asks for the time so often without a wait only when it waits for time to pass by itself.
+const TIMES_ASKED_MAX: u64 = 1_000_000;
+/// Of each thread's stack; what is not used costs nothing.
+const STACK_BYTES: usize = 1 << 20;
 
 pub struct Baton {
     itself: Weak<Baton>,
@@ -30,7 +42,7 @@ pub struct Baton {
 struct Shared {
     elapsed: Duration,
     waiting: Vec<Waiting>,
-    /// How many threads a group has, in the baton's hands or waiting for it.
+    /// How many threads a group has.
     alive: BTreeMap<Group, usize>,
     killed: BTreeSet<Group>,
     /// Groups that do not run before that time: their machine is suspended.
@@ -39,6 +51,19 @@ struct Shared {
     /// Chance as the threads draw it; apart from that of the order, so that one more wait does not change it.
     chance: Random,
     turns: u64,
+    instant: AtOneInstant,
+    /// What was found to turn without progress; from then on only the world runs, to end everything.
+    spin: Option<String>,
+}
+
+/// What has happened since time last moved.
+#[derive(Default)]
+struct AtOneInstant {
+    elapsed: Duration,
+    turns: u64,
+    by_thread: BTreeMap<Arc<str>, u64>,
+    /// How often the thread that runs has asked for the time.
+    times_asked: u64,
 }
 
 struct Waiting {
@@ -51,29 +76,31 @@ struct Waiting {
 struct Me {
     baton: Weak<Baton>,
     group: Group,
-    thread: Thread,
-    has_baton: Arc<AtomicBool>,
+    name: Arc<str>,
+    /// Of its stack; None for the world, whose stack is the operating system's thread's.
+    id: Option<u64>,
 }
 
-impl Me {
-    fn here(baton: &Arc<Baton>, group: Group) -> Me {
-        Me {
-            baton: Arc::downgrade(baton),
-            group,
-            thread: std::thread::current(),
-            has_baton: Arc::default(),
-        }
-    }
+/// The simulated threads of this thread of the operating system.
+#[derive(Default)]
+struct Threads {
+    stacks: BTreeMap<u64, Stack>,
+    started: u64,
+    /// Of threads that have ended, for the next.
+    free: Vec<DefaultStack>,
+}
+
+struct Stack {
+    /// Taken out while it runs.
+    coroutine: Option<Coroutine<(), (), (), DefaultStack>>,
+    /// How it hands the baton back; null before it has begun.
+    yielder: *const Yielder<(), ()>,
 }
 
 thread_local! {
     static ME: RefCell<Option<Me>> = const { RefCell::new(None) };
+    static THREADS: RefCell<Threads> = RefCell::default();
 }
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Threads of the operating system that have nothing to do: starting one takes longer than most questions.
-static IDLE: Mutex<Vec<mpsc::Sender<Job>>> = Mutex::new(Vec::new());
 
 impl Baton {
     /// Makes the calling thread the world's, which has the baton.
@@ -92,9 +119,16 @@ impl Baton {
                 chance: Random::new(random.number()),
                 random,
                 turns: 0,
+                instant: AtOneInstant::default(),
+                spin: None,
             }),
         });
-        ME.set(Some(Me::here(&baton, 0)));
+        ME.set(Some(Me {
+            baton: Arc::downgrade(&baton),
+            group: 0,
+            name: Arc::from("world"),
+            id: None,
+        }));
         baton
     }
 
@@ -109,6 +143,11 @@ impl Baton {
     /// How often the baton was handed on so far.
     pub fn turns(&self) -> u64 {
         self.shared().turns
+    }
+
+    /// The threads that turned at one instant until the world was given the baton by force, and how often of late.
+    pub fn spin(&self) -> Option<String> {
+        self.shared().spin.clone()
     }
 
     /// Suspends the calling thread for that long.
@@ -158,20 +197,26 @@ impl Baton {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the baton to the next. The lock is held, so that nobody else decides meanwhile.
-    fn hand_on(shared: &mut Shared) {
-        shared.turns += 1;
-        let next = shared.next();
-        next.me.has_baton.store(true, Ordering::Release);
-        next.me.thread.unpark();
-    }
-
-    fn end(&self, group: Group) {
-        let mut shared = self.shared();
-        if let Some(alive) = shared.alive.get_mut(&group) {
-            *alive -= 1;
+    /// Lets the others run, each in its turn, until it is the world's.
+    fn run_others(&self) {
+        loop {
+            let next = {
+                let mut shared = self.shared();
+                let next = shared.next();
+                shared.note_turn(&next.me);
+                next.me
+            };
+            let (id, group) = (next.id, next.group);
+            ME.set(Some(next));
+            let Some(id) = id else {
+                return;
+            };
+            if has_ended(id) {
+                if let Some(alive) = self.shared().alive.get_mut(&group) {
+                    *alive -= 1;
+                }
+            }
         }
-        Baton::hand_on(&mut shared);
     }
 }
 
@@ -196,9 +241,32 @@ impl Shared {
         }
     }
 
+    fn note_turn(&mut self, me: &Me) {
+        self.turns += 1;
+        let elapsed = self.elapsed;
+        let instant = &mut self.instant;
+        if instant.elapsed != elapsed {
+            *instant = AtOneInstant {
+                elapsed,
+                ..AtOneInstant::default()
+            };
+        }
+        instant.turns += 1;
+        instant.times_asked = 0;
+        if instant.turns + TURNS_NAMED > TURNS_AT_ONE_INSTANT_MAX {
+            *instant.by_thread.entry(me.name.clone()).or_insert(0) += 1;
+        }
+        if instant.turns >= TURNS_AT_ONE_INSTANT_MAX && self.spin.is_none() {
+            self.spin = Some(format!("{elapsed:?}: {:?}", instant.by_thread));
+        }
+    }
+
     fn is_over(&self, waiting: &Waiting) -> bool {
         if self.killed.contains(&waiting.me.group) {
             return true;
+        }
+        if self.spin.is_some() {
+            return waiting.me.group == 0;
         }
         let suspended = self.suspended.get(&waiting.me.group);
         if suspended.is_some_and(|until| self.elapsed < *until) {
@@ -222,7 +290,17 @@ impl Shared {
 
 impl Scheduler for Baton {
     fn now(&self) -> Instant {
-        self.start + self.shared().elapsed
+        let mut shared = self.shared();
+        shared.instant.times_asked += 1;
+        if shared.instant.times_asked > TIMES_ASKED_MAX && !std::thread::panicking() {
+            let elapsed = shared.elapsed;
+            shared.instant.times_asked = 0;
+            let asks = || format!("{elapsed:?}: {} never waits", own().name);
+            shared.spin.get_or_insert_with(asks);
+            drop(shared);
+            resume_unwind(Box::new(Killed));
+        }
+        self.start + shared.elapsed
     }
 
     fn unix_ms(&self) -> u64 {
@@ -236,43 +314,37 @@ impl Scheduler for Baton {
         }
         let me = own();
         let deadline = deadline.map(|at| at.saturating_duration_since(self.start));
-        {
-            let mut shared = self.shared();
-            shared.waiting.push(Waiting {
-                me: me.clone(),
-                is_ready,
-                deadline,
-            });
-            Baton::hand_on(&mut shared);
-        }
-        while !me.has_baton.swap(false, Ordering::Acquire) {
-            std::thread::park();
+        self.shared().waiting.push(Waiting {
+            me: me.clone(),
+            is_ready,
+            deadline,
+        });
+        match me.id {
+            None => self.run_others(),
+            Some(id) => hand_back(id),
         }
         if self.shared().killed.contains(&me.group) {
             resume_unwind(Box::new(Killed));
         }
     }
 
-    fn spawn(&self, _name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         let group = own().group;
-        let baton = self.itself.upgrade();
-        let baton = baton.ok_or_else(|| io::Error::other("the simulation is over"))?;
-        let (to_me, from_thread) = mpsc::channel::<Me>();
-        let job: Job = Box::new(move || {
-            let me = Me::here(&baton, group);
-            ME.set(Some(me.clone()));
-            let _ = to_me.send(me.clone());
-            while !me.has_baton.swap(false, Ordering::Acquire) {
-                std::thread::park();
-            }
-            let is_killed = baton.shared().killed.contains(&group);
+        let baton = self.itself.clone();
+        let body = move || {
+            let is_killed = baton
+                .upgrade()
+                .is_none_or(|baton| baton.shared().killed.contains(&group));
             if !is_killed {
                 let _ = catch_unwind(AssertUnwindSafe(work));
             }
-            baton.end(group);
-        });
-        give(job)?;
-        let me = from_thread.recv().map_err(io::Error::other)?;
+        };
+        let me = Me {
+            baton: self.itself.clone(),
+            group,
+            name: Arc::from(name),
+            id: Some(begin(body)?),
+        };
         let mut shared = self.shared();
         *shared.alive.entry(group).or_insert(0) += 1;
         shared.waiting.push(Waiting {
@@ -285,6 +357,62 @@ impl Scheduler for Baton {
 
     fn random(&self) -> u64 {
         self.shared().chance.number()
+    }
+}
+
+/// A stack on which `body` will run when it is first its turn.
+fn begin(body: impl FnOnce() + 'static) -> io::Result<u64> {
+    THREADS.with_borrow_mut(|threads| {
+        let stack = match threads.free.pop() {
+            Some(stack) => stack,
+            None => DefaultStack::new(STACK_BYTES)?,
+        };
+        let id = threads.started;
+        threads.started += 1;
+        let begun = move |yielder: &Yielder<(), ()>, ()| {
+            THREADS.with_borrow_mut(|threads| {
+                if let Some(stack) = threads.stacks.get_mut(&id) {
+                    stack.yielder = yielder;
+                }
+            });
+            body();
+        };
+        let coroutine = Some(Coroutine::with_stack(stack, begun));
+        let yielder = std::ptr::null();
+        threads.stacks.insert(id, Stack { coroutine, yielder });
+        Ok(id)
+    })
+}
+
+/// Lets a thread run until it waits; true when it has come to its end instead.
+fn has_ended(id: u64) -> bool {
+    let taken = THREADS.with_borrow_mut(|threads| threads.stacks.get_mut(&id)?.coroutine.take());
+    let Some(mut coroutine) = taken else {
+        return true;
+    };
+    let result = coroutine.resume(());
+    THREADS.with_borrow_mut(|threads| match result {
+        CoroutineResult::Yield(()) => {
+            if let Some(stack) = threads.stacks.get_mut(&id) {
+                stack.coroutine = Some(coroutine);
+            }
+            false
+        }
+        CoroutineResult::Return(()) => {
+            threads.stacks.remove(&id);
+            threads.free.push(coroutine.into_stack());
+            true
+        }
+    })
+}
+
+/// Back to the world, which decides whose turn it is.
+fn hand_back(id: u64) {
+    let yielder = THREADS.with_borrow(|threads| threads.stacks.get(&id).map(|stack| stack.yielder));
+    // SAFETY: the calling thread runs on that stack, so its coroutine has begun, which set the pointer, and not ended,
+    // until which the yielder lives.
+    if let Some(yielder) = yielder.and_then(|yielder| unsafe { yielder.as_ref() }) {
+        yielder.suspend(());
     }
 }
 
@@ -306,30 +434,6 @@ fn set_group(group: Group) {
             me.group = group;
         }
     });
-}
-
-/// Has an idle thread of the operating system do the job, or a new one.
-fn give(mut job: Job) -> io::Result<()> {
-    let idle = || IDLE.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let Some(worker) = idle().pop() else {
-            break;
-        };
-        match worker.send(job) {
-            Ok(()) => return Ok(()),
-            Err(unsent) => job = unsent.0,
-        }
-    }
-    let (worker, jobs) = mpsc::channel::<Job>();
-    let again = worker.clone();
-    Builder::new().name("sim".to_owned()).spawn(move || {
-        for job in jobs {
-            job();
-            idle().push(again.clone());
-        }
-    })?;
-    let ended = |_| io::Error::other("the thread has ended");
-    worker.send(job).map_err(ended)
 }
 
 #[cfg(test)]
@@ -376,6 +480,34 @@ mod tests {
             (2..20).any(|seed| notes(seed) != of_seed),
             "the order differs"
         );
+    }
+
+    #[test]
+    fn threads_that_turn_at_one_instant_are_named_and_the_world_goes_on() {
+        let baton = Baton::take(1, 0);
+        let clock = baton.clock();
+        let spinning = clock.clone();
+        let spin = move || loop {
+            spinning.wait_any(&[], Some(spinning.now()));
+        };
+        baton.in_group(1, || clock.spawn("dizzy", spin)).unwrap();
+        baton.pause(Duration::from_secs(1));
+        assert_eq!(baton.spin().unwrap(), "0ns: {\"dizzy\": 2000}");
+        baton.kill(1);
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_time_to_pass_by_itself_is_named() {
+        let baton = Baton::take(1, 0);
+        let clock = baton.clock();
+        let asking = clock.clone();
+        let ask = move || {
+            let start = asking.now();
+            while asking.now() < start + Duration::from_secs(1) {}
+        };
+        baton.in_group(1, || clock.spawn("asker", ask)).unwrap();
+        baton.pause(Duration::from_secs(1));
+        assert_eq!(baton.spin().unwrap(), "0ns: asker never waits");
     }
 
     #[test]

@@ -234,6 +234,11 @@ impl<'a> Campaign<'a> {
         let mut over_since = None;
         while self.oracle.violations.is_empty() {
             let now = self.baton.elapsed();
+            if let Some(threads) = self.baton.spin() {
+                self.oracle
+                    .violate("nothing turns without progress", threads);
+                break;
+            }
             if now > LONGEST {
                 self.oracle
                     .violate("the campaign does not end", String::new());
