@@ -24,7 +24,7 @@ use crate::web::reply::{
     READ_METHODS,
 };
 use crate::web::rounds::PackedRounds;
-use crate::web::routes::{self, Endpoint};
+use crate::web::routes::{self, Endpoint, LEN_MAX, OFFSET_MAX};
 use crate::web::shown::{shown, shown_bytes};
 use crate::web::view::Deployment;
 use crate::web::{metrics, openapi, view};
@@ -34,10 +34,8 @@ mod tests;
 
 /// A head older than this (or three block times) means that the chain is not followed any more.
 const FRESH_SECS_MIN: f64 = 60.0;
-const PARTICIPANTS_LEN_MAX: u64 = 1_000;
 const PARTICIPANTS_LEN: u64 = 200;
 const HISTORY_LEN: u64 = 20;
-const ACTIVITIES_LEN_MAX: u64 = 1_000;
 const ACTIVITIES_LEN: u64 = 50;
 
 static ABI: LazyLock<Packed> =
@@ -183,8 +181,8 @@ impl Api {
             }
             Endpoint::RoundStatus => view::round_status(snapshot, now),
             Endpoint::Participants => {
-                let limit = query.number("limit", PARTICIPANTS_LEN, 1, PARTICIPANTS_LEN_MAX)?;
-                let offset = query.number("offset", 0, 0, u32::MAX.into())?;
+                let limit = query.number("limit", PARTICIPANTS_LEN, 1, LEN_MAX)?;
+                let offset = query.number("offset", 0, 0, OFFSET_MAX)?;
                 view::participants(snapshot, to_len(limit), to_len(offset))
             }
             Endpoint::Player => view::player(snapshot, query.address("player")?),
@@ -202,7 +200,7 @@ impl Api {
             }
             Endpoint::FinishedRound => return self.finished_round(snapshot, value, query),
             Endpoint::Activities => {
-                let limit = query.number("limit", ACTIVITIES_LEN, 1, ACTIVITIES_LEN_MAX)?;
+                let limit = query.number("limit", ACTIVITIES_LEN, 1, LEN_MAX)?;
                 let before = query.text("before");
                 view::activities(snapshot, to_len(limit), before)
                     .ok_or_else(|| self.unknown_item(before.unwrap_or_default()))?

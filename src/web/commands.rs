@@ -83,7 +83,7 @@ fn parse(body: &[u8], shape: &str, takes_force: bool) -> Result<(u64, bool), Ref
     for (key, value) in &fields {
         match (key.as_str(), value) {
             ("roundId", value) => {
-                round_id = value.as_u64().filter(|id| *id > 0);
+                round_id = whole(value).filter(|id| *id > 0);
                 if round_id.is_none() {
                     let value = shown(&value.to_string());
                     let message = format!("roundId is {value}, allowed are whole numbers from 1");
@@ -103,6 +103,16 @@ fn parse(body: &[u8], shape: &str, takes_force: bool) -> Result<(u64, bool), Ref
     }
     let missing = || bad(format!("roundId is missing, the body must be {shape}"));
     Ok((round_id.ok_or_else(missing)?, force))
+}
+
+/// A whole number, however it is written: to JSON 7.0 is one.
+fn whole(value: &Value) -> Option<u64> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+    let float = value
+        .as_f64()
+        .filter(|float| float.fract() == 0.0 && (0.0..=EXACT_MAX).contains(float));
+    // Within these bounds a float is exactly the integer that it names.
+    value.as_u64().or(float.map(|float| float as u64))
 }
 
 /// Whether the command may be handed to the operator, by the rule that the operator itself will ask.

@@ -46,7 +46,7 @@ pub struct Parameter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParameterKind {
-    Number { min: u64 },
+    Number { min: u64, max: u64 },
     Address,
     Text,
 }
@@ -101,6 +101,10 @@ pub fn find(path: &str) -> Option<(&'static Route, &str)> {
         })
 }
 
+/// The longest page of a list.
+pub const LEN_MAX: u64 = 1_000;
+pub const OFFSET_MAX: u64 = u32::MAX as u64;
+
 const NOT_READ_YET: (u16, &str) = (503, "the chain has not been read yet");
 const FAILING: (u16, &str) = (503, "something fails: the answer names it");
 
@@ -117,11 +121,11 @@ const COMMAND_REFUSALS: &[(u16, &str)] = &[
     ),
 ];
 
-const fn limit(meaning: &'static str) -> Parameter {
+const fn limit(max: u64, meaning: &'static str) -> Parameter {
     Parameter {
         name: "limit",
         is_required: false,
-        kind: ParameterKind::Number { min: 1 },
+        kind: ParameterKind::Number { min: 1, max },
         meaning,
     }
 }
@@ -172,11 +176,14 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/round/participants",
         summary: "Participants by amount, descending, then by first bet",
         parameters: &[
-            limit("1 to 1000, 200 unless given"),
+            limit(LEN_MAX, "1 to 1000, 200 unless given"),
             Parameter {
                 name: "offset",
                 is_required: false,
-                kind: ParameterKind::Number { min: 0 },
+                kind: ParameterKind::Number {
+                    min: 0,
+                    max: OFFSET_MAX,
+                },
                 meaning: "how many to pass over, 0 unless given",
             },
         ],
@@ -217,11 +224,14 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/history",
         summary: "Finished rounds, newest first",
         parameters: &[
-            limit("1 to round_history_max, 20 (or that maximum) unless given"),
+            limit(LEN_MAX, "1 to round_history_max, 20 (or that maximum) unless given"),
             Parameter {
                 name: "before",
                 is_required: false,
-                kind: ParameterKind::Number { min: 1 },
+                kind: ParameterKind::Number {
+                    min: 1,
+                    max: u64::MAX,
+                },
                 meaning: "only rounds below this number",
             },
         ],
@@ -250,7 +260,7 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/activities",
         summary: "The live feed, newest first",
         parameters: &[
-            limit("1 to 1000, 50 unless given"),
+            limit(LEN_MAX, "1 to 1000, 50 unless given"),
             Parameter {
                 name: "before",
                 is_required: false,

@@ -9,6 +9,8 @@ use support::BET_WEI;
 fn withstand(assault: &Assault) {
     let chain = Chain::devchain(2);
     let (lottery, daemon) = assault.prepare(&chain);
+    answers(&daemon);
+    let quiet_kib = daemon.allocated_kib();
     let ongoing = assault.begin(&daemon, &lottery);
     answers(&daemon);
     let mut feed = daemon.feed("");
@@ -34,6 +36,11 @@ fn withstand(assault: &Assault) {
         update["totalParticipants"] == 1
     });
     answers(&daemon);
+    if assault.gives_all_back {
+        wait_for("the memory to be given back", || {
+            (daemon.allocated_kib() <= quiet_kib + 2 * 1_024).then_some(())
+        });
+    }
     let (_, health) = daemon.get("/api/health");
     for component in health["components"].as_array().unwrap() {
         assert_eq!(component["restarts"], 0, "{component}");
@@ -87,4 +94,17 @@ fn websocket_clients_that_never_read_or_never_stop_sending() {
 #[test]
 fn a_thousand_websocket_clients_and_random_bytes() {
     withstand_all(&["1,000 WebSocket clients", "random bytes on both ports"]);
+}
+
+#[test]
+fn requests_that_do_not_end() {
+    withstand_all(&[
+        "a crowd whose bodies do not end",
+        "a crowd whose heads do not end",
+    ]);
+}
+
+#[test]
+fn garbage_behind_requests() {
+    withstand_all(&["a crowd that pipelines garbage"]);
 }

@@ -188,6 +188,39 @@ fn two_daemons_behind_nginx_serve_as_one() {
     assert_eq!(answer.unwrap().status().as_u16(), 200);
 }
 
+/// Whoever sends too much is told so, and no other visitor's request is lost with it: a proxy counts a connection that was
+/// reset against the daemon.
+#[test]
+#[ignore = "needs nginx"]
+fn oversized_requests_behind_nginx_cost_nobody_an_answer() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing {
+        betting: 100_000,
+        ..Timing::default()
+    });
+    let daemons = [serving(&lottery, 0, false), serving(&lottery, 0, true)];
+    let dir = TempDir::new().unwrap();
+    let port = free_port();
+    let _nginx = nginx(&dir, port, [&daemons[0], &daemons[1]]);
+    let url = format!("http://127.0.0.1:{port}");
+    wait_for("nginx", || ureq::get(&url).call().ok().map(drop));
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let body = "x".repeat(900_000);
+    for _ in 0..40 {
+        let refused = agent.post(format!("{url}/api/round/draw")).send(&body);
+        assert_eq!(refused.unwrap().status().as_u16(), 413);
+        let wrong = agent.post(format!("{url}/api/status")).send("{}");
+        assert_eq!(wrong.unwrap().status().as_u16(), 405);
+        for path in ["/", "/api/status"] {
+            let answer = agent.get(format!("{url}{path}")).call();
+            assert_eq!(answer.unwrap().status().as_u16(), 200, "{path}");
+        }
+    }
+}
+
 /// `command` is to follow the feed at the address that it gets as its last argument, to come back with what it held, and
 /// to print each message on a line of its own.
 fn follows_through_a_restart(command: &mut Command) {

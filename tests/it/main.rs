@@ -10,6 +10,7 @@ mod failover;
 mod following;
 mod foreign;
 mod frames;
+mod judges;
 mod matrix;
 mod operating;
 mod page;

@@ -361,15 +361,17 @@ fn the_small_print_of_http() {
     let etag = {
         let answer = exchange(
             &daemon,
-            format!("GET /app.js HTTP/1.1\r\n{last}").as_bytes(),
+            format!("GET /api/openapi.json HTTP/1.1\r\n{last}").as_bytes(),
         );
         let tag = answer.split("\r\nETag: ").nth(1).unwrap();
         tag.split("\r\n").next().unwrap().to_owned()
     };
-    let tags =
-        format!("GET /app.js HTTP/1.1\r\nIf-None-Match: \"x\"\r\nIf-None-Match: {etag}\r\n{last}");
-    let packed =
-        format!("GET /app.js HTTP/1.1\r\nAccept-Encoding: br\r\nAccept-Encoding: gzip\r\n{last}");
+    let tags = format!(
+        "GET /api/openapi.json HTTP/1.1\r\nIf-None-Match: \"x\"\r\nIf-None-Match: {etag}\r\n{last}"
+    );
+    let packed = format!(
+        "GET /api/openapi.json HTTP/1.1\r\nAccept-Encoding: br\r\nAccept-Encoding: gzip\r\n{last}"
+    );
     let no_chunks =
         format!("GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{last}0\r\n\r\n");
     let long = format!("GET /{} HTTP/1.1\r\n{last}", "x".repeat(9_000));

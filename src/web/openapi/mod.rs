@@ -10,6 +10,9 @@ mod schemas;
 #[cfg(test)]
 mod tests;
 
+/// The largest round that a manual action can name: JSON has no larger integers that all programs agree on.
+const ROUND_MAX: u64 = (1 << 53) - 1;
+
 pub fn document() -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
@@ -91,7 +94,7 @@ fn response(meaning: &str, schema: &str) -> Value {
 fn path_parameter(route: &Route) -> Option<Value> {
     let (_, name) = route.path_parameter()?;
     let schema = match route.endpoint {
-        Endpoint::FinishedRound => json!({"type": "integer", "minimum": 1}),
+        Endpoint::FinishedRound => json!({"type": "integer", "minimum": 1, "maximum": u64::MAX}),
         _ => json!({"type": "string"}),
     };
     Some(json!({"name": name, "in": "path", "required": true, "schema": schema}))
@@ -99,7 +102,9 @@ fn path_parameter(route: &Route) -> Option<Value> {
 
 fn query_parameter(parameter: &Parameter) -> Value {
     let schema = match parameter.kind {
-        ParameterKind::Number { min } => json!({"type": "integer", "minimum": min}),
+        ParameterKind::Number { min, max } => {
+            json!({"type": "integer", "minimum": min, "maximum": max})
+        }
         ParameterKind::Address => json!({"type": "string", "pattern": kinds::ADDRESS}),
         ParameterKind::Text => json!({"type": "string"}),
     };
@@ -113,7 +118,8 @@ fn query_parameter(parameter: &Parameter) -> Value {
 }
 
 fn request_body(endpoint: Endpoint) -> Value {
-    let mut properties = json!({"roundId": {"type": "integer", "minimum": 1}});
+    let mut properties =
+        json!({"roundId": {"type": "integer", "minimum": 1, "maximum": ROUND_MAX}});
     if endpoint == Endpoint::Refund {
         properties["force"] = json!({
             "type": "boolean", "description": "refund even before the draw window is over",

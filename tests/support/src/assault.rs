@@ -23,9 +23,13 @@ pub struct Assault {
     files_max: Option<u64>,
     /// What it may keep resident.
     pub memory_max_mib: u64,
+    /// Within a minute after its end the daemon holds no more than before.
+    pub gives_all_back: bool,
     /// Bets that its clients have to be told of meanwhile.
     bets: u64,
-    begin: fn(&Target) -> Box<dyn Any>,
+    /// So many connections, where the attack leaves it open.
+    crowd: usize,
+    begin: fn(&Target, usize) -> Box<dyn Any>,
 }
 
 impl Assault {
@@ -52,7 +56,7 @@ impl Assault {
 
     /// Goes on until what this hands back is dropped; its bets are in blocks by then.
     pub fn begin(&self, daemon: &Daemon, lottery: &Lottery) -> Box<dyn Any> {
-        let ongoing = (self.begin)(&Target::of(daemon));
+        let ongoing = (self.begin)(&Target::of(daemon), self.crowd);
         many_bets(lottery, self.bets);
         ongoing
     }
@@ -81,16 +85,22 @@ impl Target {
 }
 
 pub fn all(websockets: usize) -> Vec<Assault> {
+    let crowd = if websockets < 10_000 { 2_000 } else { 11_500 };
     let usual = |name, begin| Assault {
         name,
         files_max: None,
         memory_max_mib: 64,
+        gives_all_back: true,
         bets: 0,
+        crowd,
         begin,
     };
     vec![
         usual("2,000 idle connections", idle),
-        usual("500 clients that send a byte a second", slow),
+        Assault {
+            crowd: 500,
+            ..usual("500 clients that send a byte a second", slow)
+        },
         usual("an endless header", endless),
         usual("100 clients that pipeline and never read", deaf),
         Assault {
@@ -98,6 +108,8 @@ pub fn all(websockets: usize) -> Vec<Assault> {
             ..usual("300 connections on 256 descriptors", crowded)
         },
         Assault {
+            // The live feed and the ring of messages are full afterwards.
+            gives_all_back: false,
             bets: 6_000,
             ..usual("50 WebSocket clients that never read", stalled)
         },
@@ -110,6 +122,10 @@ pub fn all(websockets: usize) -> Vec<Assault> {
         },
         usual("20 WebSocket clients that never stop sending", flood),
         usual("random bytes on both ports", noise),
+        usual("a crowd whose bodies do not end", bodies),
+        usual("a crowd whose heads do not end", heads),
+        usual("a crowd that sends a byte a second", slow),
+        usual("a crowd that pipelines garbage", garbage),
     ]
 }
 
@@ -172,12 +188,12 @@ impl Drop for Ongoing {
     }
 }
 
-fn idle(target: &Target) -> Box<dyn Any> {
+fn idle(target: &Target, _: usize) -> Box<dyn Any> {
     Box::new((0..2_000).map(|_| target.connect()).collect::<Vec<_>>())
 }
 
-fn slow(target: &Target) -> Box<dyn Any> {
-    let mut streams: Vec<TcpStream> = (0..500).map(|_| target.connect()).collect();
+fn slow(target: &Target, crowd: usize) -> Box<dyn Any> {
+    let mut streams: Vec<TcpStream> = (0..crowd).map(|_| target.connect()).collect();
     let address = target.public.clone();
     let bytes = b"GET /api/status HTTP/1.1\r\nHost: example.org\r\nUser-Agent: slow\r\n".iter();
     let mut bytes = bytes.cycle();
@@ -194,7 +210,62 @@ fn slow(target: &Target) -> Box<dyn Any> {
     }))
 }
 
-fn endless(target: &Target) -> Box<dyn Any> {
+/// Each has sent most of the body that it announced.
+fn bodies(target: &Target, crowd: usize) -> Box<dyn Any> {
+    let head = "POST /api/round/draw HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\n";
+    let small = "POST /api/round/draw HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    held(
+        target,
+        crowd,
+        &[
+            &[head, &"x".repeat(64_000)].concat(),
+            &[small, &"x".repeat(999)].concat(),
+        ],
+    )
+}
+
+/// Each has sent as much of a head as it may.
+fn heads(target: &Target, crowd: usize) -> Box<dyn Any> {
+    let head = "GET / HTTP/1.1\r\nHost: x\r\nCookie: ";
+    held(target, crowd, &[&[head, &"x".repeat(32_000)].concat()])
+}
+
+/// A good request, a broken one, and what nobody reads behind it.
+fn garbage(target: &Target, crowd: usize) -> Box<dyn Any> {
+    let good = "GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n";
+    let bytes = [
+        good,
+        good,
+        "\u{1}\u{2} / \r\n\r\n",
+        &"garbage\r\n".repeat(5_000),
+    ]
+    .concat();
+    let (address, mut left) = (target.public.clone(), crowd);
+    Box::new(Ongoing::every(Duration::from_millis(1), move || {
+        let Some(fewer) = left.checked_sub(1) else {
+            return;
+        };
+        left = fewer;
+        if let Ok(mut stream) = TcpStream::connect(&address) {
+            let _ = stream.write_all(bytes.as_bytes());
+        }
+    }))
+}
+
+/// Connections that have sent these texts in turn, as far as they were taken at once, and wait.
+fn held(target: &Target, crowd: usize, texts: &[&str]) -> Box<dyn Any> {
+    let streams = (0..crowd).map(|index| {
+        let mut stream = target.connect();
+        stream
+            .set_nonblocking(true)
+            .expect("a socket can be nonblocking");
+        let _ = stream.write(texts[index % texts.len()].as_bytes());
+        stream
+    });
+    Box::new(streams.collect::<Vec<_>>())
+}
+
+fn endless(target: &Target, _: usize) -> Box<dyn Any> {
     let address = target.public.clone();
     Box::new(Ongoing::every(Duration::from_millis(1), move || {
         let Ok(mut stream) = TcpStream::connect(&address) else {
@@ -205,7 +276,7 @@ fn endless(target: &Target) -> Box<dyn Any> {
     }))
 }
 
-fn deaf(target: &Target) -> Box<dyn Any> {
+fn deaf(target: &Target, _: usize) -> Box<dyn Any> {
     let requests = "GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2_000);
     let streams = (0..100).map(|_| {
         let mut stream = target.connect();
@@ -219,20 +290,20 @@ fn deaf(target: &Target) -> Box<dyn Any> {
     Box::new(streams.collect::<Vec<_>>())
 }
 
-fn crowded(target: &Target) -> Box<dyn Any> {
+fn crowded(target: &Target, _: usize) -> Box<dyn Any> {
     Box::new((0..300).map(|_| target.connect()).collect::<Vec<_>>())
 }
 
-fn stalled(target: &Target) -> Box<dyn Any> {
+fn stalled(target: &Target, _: usize) -> Box<dyn Any> {
     let streams: Vec<TcpStream> = (0..50).map(|_| websocket(target)).collect();
     Box::new(streams)
 }
 
-fn thousand(target: &Target) -> Box<dyn Any> {
+fn thousand(target: &Target, _: usize) -> Box<dyn Any> {
     Box::new(reading(target, 1_000))
 }
 
-fn ten_thousand(target: &Target) -> Box<dyn Any> {
+fn ten_thousand(target: &Target, _: usize) -> Box<dyn Any> {
     Box::new(reading(target, 10_000))
 }
 
@@ -266,7 +337,7 @@ fn websocket(target: &Target) -> TcpStream {
     stream
 }
 
-fn flood(target: &Target) -> Box<dyn Any> {
+fn flood(target: &Target, _: usize) -> Box<dyn Any> {
     let frames = frame(0x81, b"rude").repeat(6_400);
     let floods = (0..20).map(|_| {
         let address = target.public.clone();
@@ -282,7 +353,7 @@ fn flood(target: &Target) -> Box<dyn Any> {
     Box::new(floods.collect::<Vec<_>>())
 }
 
-fn noise(target: &Target) -> Box<dyn Any> {
+fn noise(target: &Target, _: usize) -> Box<dyn Any> {
     let addresses = [target.public.clone(), target.private.clone()];
     let mut random = Random::new(7);
     Box::new(Ongoing::every(Duration::from_millis(2), move || {

@@ -207,11 +207,17 @@ impl Daemon {
     }
 
     pub fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS")
+    }
+
+    /// What is resident of its own making: the program's pages, which are read in one by one, are left out.
+    pub fn allocated_kib(&self) -> u64 {
+        self.status_kib("RssAnon")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS"))
-            .unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
