@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver, Sender};
+use crossbeam_channel::{unbounded, Receiver, Sender};
 use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use crate::actors::messages::PublicationReceiver;
@@ -35,7 +35,6 @@ const TURN: Duration = Duration::from_secs(1);
 /// How long the last words may take when the daemon stops.
 const FAREWELL: Duration = Duration::from_millis(300);
 const SLICES_MAX: usize = 64;
-const WELCOMES_MAX: usize = 1_024;
 
 /// Close codes of RFC 6455, 7.4.1.
 const GOING_AWAY: u16 = 1001;
@@ -64,9 +63,9 @@ pub struct FeedHandle {
 }
 
 impl FeedHandle {
-    /// Hands a client over; when too many are waiting it is dropped, and may come again.
+    /// Hands a client over.
     pub fn welcome(&self, client: NewClient) {
-        if self.welcomes.try_send(client).is_ok() {
+        if self.welcomes.send(client).is_ok() {
             let _ = self.poller.notify();
         }
     }
@@ -132,7 +131,8 @@ impl Hub {
         metrics: Metrics,
     ) -> (Hub, FeedHandle) {
         let HubPoller(poller) = poller;
-        let (welcomes_in, welcomes) = bounded(WELCOMES_MAX);
+        // The cap on connections bounds it: each client in it holds its admission.
+        let (welcomes_in, welcomes) = unbounded();
         let handle = FeedHandle {
             welcomes: welcomes_in,
             poller: poller.clone(),

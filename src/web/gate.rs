@@ -342,6 +342,12 @@ impl Gate {
     }
 
     fn serve(&mut self, key: usize, readable: bool, writable: bool, now: Instant) {
+        let client = self.clients.get_mut(key);
+        if client.is_some_and(|client| client.armed == (false, false)) {
+            // Nothing was waited for: it can only be the end of a connection that was cut off, which is told of until the
+            // connection is closed.
+            return self.close(key);
+        }
         if writable {
             self.write(key, now);
         }
@@ -358,12 +364,9 @@ impl Gate {
     fn read(&mut self, key: usize, buffer: &mut [u8], now: Instant) {
         while let Some(client) = self.clients.get_mut(key) {
             if !client.machine.wants_input() {
-                if client.machine.is_lingering() {
-                    // It has been heard out, and is gone.
-                    self.close(key);
-                }
                 return;
             }
+            let is_heard = !client.machine.is_lingering();
             match client.stream.read(buffer) {
                 Ok(0) => return self.close(key),
                 Ok(count) => {
@@ -374,8 +377,9 @@ impl Gate {
                         let holders = self.clients.evictable_holders(DROPPED_AT_ONCE, now);
                         holders.iter().for_each(|key| self.close(*key));
                     }
-                    if count < buffer.len() {
-                        // The socket was emptied; should more have come meanwhile, the poller tells.
+                    if count < buffer.len() || !is_heard {
+                        // The socket was emptied, or what it holds is thrown away and has time; should there be more, the
+                        // poller tells.
                         return;
                     }
                 }

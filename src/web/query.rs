@@ -21,17 +21,15 @@ impl Query {
     pub fn parse(request: &Request, known: &[Parameter]) -> Result<Query, BadQuery> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         let text = request.query.as_deref().unwrap_or_default();
-        for part in text.split('&').filter(|part| !part.is_empty()) {
+        for part in meaningful(text, known) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let decode = |text: &str| percent_decode(&text.replace('+', " "));
-            let Some(name) = decode(name) else { continue };
-            if known.iter().all(|parameter| parameter.name != name) {
+            let Some(name) = form_decode(name) else {
                 continue;
-            }
+            };
             if parameters.iter().any(|(given, _)| *given == name) {
                 return Err(BadQuery(format!("{name} is given twice")));
             }
-            let Some(value) = decode(value) else {
+            let Some(value) = form_decode(value) else {
                 let part = shown(part);
                 return Err(BadQuery(format!("{part} is not percent-encoded UTF-8")));
             };
@@ -83,6 +81,19 @@ impl Query {
                 BadQuery(format!("{name} is {text}, allowed is 0x and 40 hex digits"))
             })
     }
+}
+
+/// The parts of a query that give a known parameter, as they were sent.
+pub fn meaningful<'a>(query: &'a str, known: &'a [Parameter]) -> impl Iterator<Item = &'a str> {
+    query.split('&').filter(|part| {
+        let name = part.split('=').next().and_then(form_decode);
+        name.is_some_and(|name| known.iter().any(|parameter| parameter.name == name))
+    })
+}
+
+/// In queries a plus sign is a space.
+fn form_decode(text: &str) -> Option<String> {
+    percent_decode(&text.replace('+', " "))
 }
 
 /// None for a broken escape or bytes that are not UTF-8.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::actors::messages::SharedSnapshot;
 use crate::lottery::snapshot::Snapshot;
-use crate::web::assets;
+use crate::web::assets::{self, Asset};
 use crate::web::clients::ClientId;
 use crate::web::http::{find, Persistence, Port, Request};
+use crate::web::query;
 use crate::web::reply::accepts_gzip;
 use crate::web::routes;
 
@@ -55,9 +56,8 @@ impl AnswerKey {
     /// None for a request whose answer is made of more than the snapshot, or has more to say than is worth keeping.
     pub fn of(request: &Request, persistence: Persistence) -> Option<AnswerKey> {
         let is_plain = request.port == Port::Public && request.is_read() && !request.body_is_left;
-        if !is_plain || !is_of_snapshot(&request.path) {
-            return None;
-        }
+        let query = request.query.as_deref().unwrap_or_default();
+        let parameters = parameters_of(&request.path, query).filter(|_| is_plain)?;
         let mut key = Vec::with_capacity(64);
         key.push(persistence as u8);
         key.push(u8::from(accepts_gzip(&request.fields)));
@@ -66,9 +66,9 @@ impl AnswerKey {
             key.extend_from_slice(part.as_bytes());
             key.push(0);
         }
-        if let Some(query) = &request.query {
+        for parameter in parameters {
             key.push(b'?');
-            key.extend_from_slice(query.as_bytes());
+            key.extend_from_slice(parameter.as_bytes());
         }
         for tag in request.fields.list("if-none-match") {
             key.push(0);
@@ -78,11 +78,17 @@ impl AnswerKey {
     }
 }
 
-/// True where nothing but the request, the snapshot and chain time goes into the answer.
-fn is_of_snapshot(path: &str) -> bool {
+/// What of the query goes into the answer, where beside it nothing but the snapshot and chain time does: whatever else is
+/// asked for, the answer is the same.
+fn parameters_of<'a>(path: &str, query: &'a str) -> Option<Vec<&'a str>> {
     match routes::find(path) {
-        Some((route, _)) => route.is_of_snapshot(),
-        None => assets::find(path).is_some(),
+        Some((route, _)) if !route.is_of_snapshot() => None,
+        Some((route, _)) => Some(query::meaningful(query, route.parameters).collect()),
+        None => Some(match assets::find(path)? {
+            // Links to the page come with all kinds of tags.
+            Asset::Page(_) => Vec::new(),
+            _ => vec![query],
+        }),
     }
 }
 
@@ -312,6 +318,15 @@ mod tests {
         ] {
             assert_eq!(key("GET", "/api/history", &same), plain, "{same:?}");
         }
+        for same in ["?", "?utm_source=x", "?_=1&&%zz", "?LIMIT=1"] {
+            let target = format!("/api/history{same}");
+            assert_eq!(key("GET", &target, &[]), plain, "{target}");
+        }
+        assert_eq!(
+            key("GET", "/api/history?a=1&li%6dit=1&b", &[]),
+            key("GET", "/api/history?li%6dit=1", &[])
+        );
+        assert_eq!(key("GET", "/?fbclid=1", &[]), key("GET", "/", &[]));
         let packed = key("GET", "/api/history", &[("accept-encoding", "gzip")]);
         let also = key(
             "GET",
@@ -324,7 +339,9 @@ mod tests {
             packed,
             key("HEAD", "/api/history", &[]),
             key("GET", "/api/history?limit=1", &[]),
-            key("GET", "/api/history?", &[]),
+            key("GET", "/api/history?limit=2", &[]),
+            key("GET", "/api/history?limit=1&before=2", &[]),
+            key("GET", "/style.css?v=1", &[]),
             key("GET", "/api/history", &[("if-none-match", "\"x\"")]),
             key("GET", "/", &[]),
             AnswerKey::of(
@@ -339,7 +356,7 @@ mod tests {
             key("POST", "/", &[]),
             key("GET", "/api/status", &[]),
             key("GET", "/nowhere", &[]),
-            key("GET", &format!("/?{}", "x".repeat(3_000)), &[]),
+            key("GET", &format!("/style.css?{}", "x".repeat(3_000)), &[]),
         ] {
             assert_eq!(none, None);
         }
@@ -370,7 +387,7 @@ mod tests {
         let shared = SharedSnapshot::new(Arc::new(fixture::snapshot()));
         let mut ready = ReadyAnswers::new(shared.clone(), Instant::now());
         let (stamp, time) = (ready.stamp().clone(), SystemTime::now());
-        let numbered = |number: usize| key("GET", &format!("/?{number}"), &[]).unwrap();
+        let numbered = |number: usize| key("GET", &format!("/round/{}", number + 1), &[]).unwrap();
         for number in 0..1_000 {
             ready.made(numbered(number), Some(&stamp), (200, &answer("x")), time);
         }

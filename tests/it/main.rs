@@ -19,6 +19,7 @@ mod page_wallet;
 mod poller;
 mod port;
 mod proofs;
+mod proxies;
 mod rounds;
 mod threads;
 mod web;

@@ -198,7 +198,7 @@ fn split_query(target: &str) -> (&str, Option<&str>) {
 fn frame(mut request: Request, is_http_11: bool, rules: &Rules) -> Result<Head, Refusal> {
     check_host(&request.fields, is_http_11)?;
     let length = content_length(&request.fields, &rules.limits)?;
-    let has_chunks = has_chunks(&request)?;
+    let has_chunks = has_chunks(&request, is_http_11)?;
     if is_http_11 && request.fields.lines("expect").next().is_some() {
         let message = "Expect is not supported: send the body at once";
         return Err(refusal(417, "expectation_failed", message.to_owned()));
@@ -276,7 +276,12 @@ fn content_length(fields: &Fields, limits: &Limits) -> Result<usize, Refusal> {
 }
 
 /// True for a chunked body that may turn out to be empty.
-fn has_chunks(request: &Request) -> Result<bool, Refusal> {
+fn has_chunks(request: &Request, is_http_11: bool) -> Result<bool, Refusal> {
+    if !is_http_11 && request.fields.lines("transfer-encoding").next().is_some() {
+        // RFC 9112, 6.1: whoever passed that on may have framed it in another way.
+        let message = "HTTP/1.0 has no Transfer-Encoding";
+        return Err(refusal(400, "bad_request", message.to_owned()));
+    }
     let mut codings = request.fields.list("transfer-encoding");
     let Some(first) = codings.next() else {
         // A field without a coding is as broken as an unknown one.

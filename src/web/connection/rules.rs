@@ -20,8 +20,10 @@ pub struct Limits {
     pub work_time: Duration,
     /// A client that takes nothing of its answer for so long is dropped.
     pub write_time: Duration,
-    /// After the last answer, what still comes is thrown away up to here, and the connection stays open so long: closed
-    /// at once, it would be reset by the bytes that nobody read, and the answer be lost with it (RFC 9112, 9.6).
+    /// After the last answer the connection stays open so long, and what still comes meanwhile is thrown away up to here
+    /// and not read beyond: closed at once, it would be reset by the bytes that nobody read, and the answer be lost with it
+    /// (RFC 9112, 9.6). A proxy would count the server as dead. What its kind lets through unasked is read, for those who
+    /// do not listen before all is sent.
     pub linger_bytes: usize,
     pub linger_time: Duration,
 }
@@ -37,7 +39,7 @@ impl Default for Limits {
             idle_time: Duration::from_secs(15),
             work_time: Duration::from_secs(60),
             write_time: Duration::from_secs(20),
-            linger_bytes: 64 * 1024,
+            linger_bytes: 1 << 20,
             linger_time: Duration::from_secs(2),
         }
     }

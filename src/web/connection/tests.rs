@@ -279,6 +279,7 @@ fn after_the_last_answer_what_still_comes_is_thrown_away_for_a_while() {
     assert!(connection.wants_input());
     assert_eq!(connection.receive(&half, start), None);
     assert!(!connection.wants_input(), "it has been heard out");
+    assert!(connection.is_lingering(), "and is not cut off for it");
     assert_eq!(
         (connection.waiting_bytes(), connection.held_bytes()),
         (0, 0)

@@ -3,6 +3,8 @@
 
 use std::net::TcpListener;
 
+use crossbeam_channel::bounded;
+
 use super::*;
 use crate::base::clock::Clock;
 use crate::lottery::snapshot::StoreEvent;
