@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{never, Receiver, TryRecvError};
 
+use crate::actors::event_manager::input::Input;
 use crate::actors::event_manager::jobs::Jobs;
 use crate::actors::event_manager::looks::{Look, Looks, LIVE};
-use crate::actors::event_manager::marks::{Marks, MarksRead};
-use crate::actors::event_manager::older::{Older, Step};
+use crate::actors::event_manager::marks::Marks;
+use crate::actors::event_manager::older::Older;
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::SharedSnapshot;
 use crate::actors::pace::Pace;
@@ -31,14 +32,17 @@ use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::node::Endpoint;
 use crate::chain::subscription::Notice;
 use crate::chain::types::{Address, Header, H256};
-use crate::lottery::participants::PlayersRead;
 use crate::lottery::round::Phase;
 use crate::lottery::snapshot::{ConnectionStatus, Owed};
 use crate::lottery::state::Update;
 
 mod advance;
+mod catching_up;
+mod input;
 mod jobs;
+mod looking;
 mod looks;
+mod marking;
 mod marks;
 mod older;
 
@@ -71,27 +75,6 @@ pub struct EventManager {
     connection: Option<Connection>,
     owed_told: Owed,
     following: Following,
-}
-
-/// Everything that can wake the poller, but for the stop and the passing of time.
-pub enum Input {
-    Notice(Notice),
-    /// The subscriber is gone for good.
-    Unsubscribed,
-    Look {
-        id: u64,
-        result: Result<Look, RpcError>,
-    },
-    /// A step through older logs.
-    Older {
-        result: Result<Step, RpcError>,
-    },
-    Players {
-        result: Result<PlayersRead, RpcError>,
-    },
-    Marks {
-        result: Result<MarksRead, RpcError>,
-    },
 }
 
 /// What the world was last told of the connection.

@@ -5,10 +5,12 @@
 //! lies in `lottery::decision`; what to do with a pending transaction lies in `lottery::send_state`. The thread around
 //! `turn` only waits: for the store's news, a command, or the time that the turn named.
 
+mod driving;
 mod ending;
 mod flight;
 mod memory;
 mod moment;
+mod past;
 mod players;
 mod recovery;
 mod rehearsal;
@@ -22,9 +24,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use self::flight::{Flight, Landed};
-use self::memory::{RoundMemory, Spending};
+use self::memory::{Recovery, RoundMemory, Spending};
 use self::moment::Moment;
-use self::recovery::Recovery;
 use self::reporter::{describe, Reporter};
 
 use crate::actors::alerts::Alerts;
@@ -268,7 +269,7 @@ impl Operator {
         let (round, now) = (&moment.round, moment.now);
         let carried_time = moment.carried_time();
         let (extended, extended_in_a_day) =
-            recovery::extensions(&moment.snapshot, round.round_id, carried_time);
+            past::extensions(&moment.snapshot, round.round_id, carried_time);
         let ruled_out = self.round.ruled_out_at(moment.head, now);
         let facts = Facts {
             round,

@@ -5,7 +5,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 
-use crate::actors::event_manager::Input;
+use crate::actors::event_manager::input::Input;
 use crate::base::clock::Clock;
 use crate::chain::error::RpcError;
 

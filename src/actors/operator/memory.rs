@@ -170,6 +170,24 @@ fn is_within_a_day(at: Instant, now: Instant) -> bool {
     now.saturating_duration_since(at) < DAY
 }
 
+/// What is left to be taken over.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    pub(super) pending: bool,
+    pub(super) spending: bool,
+    pub(super) again_at: Option<Instant>,
+}
+
+impl Default for Recovery {
+    fn default() -> Recovery {
+        Recovery {
+            pending: true,
+            spending: true,
+            again_at: None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

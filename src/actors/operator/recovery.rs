@@ -1,40 +1,20 @@
 //! What a start takes over from an earlier life of the daemon: the transaction that is still pending, and what was spent
 //! and extended in the last day, read from the chain.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::actors::operator::flight::Flight;
 use crate::actors::operator::moment::Moment;
+use crate::actors::operator::past::{events, is_of_last_day, is_operators_work};
 use crate::actors::operator::Operator;
 use crate::chain::types::H256;
 use crate::lottery::action::ActionKind;
-use crate::lottery::event::{EventRecord, LotteryEvent};
 use crate::lottery::send_state::SendState;
-use crate::lottery::snapshot::{LiveFeedItem, Snapshot};
 
-const DAY_SECS: u64 = 86_400;
 /// A failed look at the past is repeated after this long; it must not keep a draw waiting.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// So many of the key's transactions are looked at.
 const RECEIPTS_MAX: usize = 60;
-
-/// What is left to be taken over.
-#[derive(Debug)]
-pub(super) struct Recovery {
-    pending: bool,
-    spending: bool,
-    again_at: Option<Instant>,
-}
-
-impl Default for Recovery {
-    fn default() -> Recovery {
-        Recovery {
-            pending: true,
-            spending: true,
-            again_at: None,
-        }
-    }
-}
 
 impl Operator {
     pub(super) fn recover(&mut self, moment: &Moment) {
@@ -104,37 +84,4 @@ impl Operator {
         let record = self.reporter.new_record(id, kind, round_id, false);
         self.flight = Some(Flight::new(state, record, moment));
     }
-}
-
-/// How often the round was extended, and how often any round was in the last day, as far as the feed goes back.
-pub(super) fn extensions(snapshot: &Snapshot, round_id: u64, carried_time: u64) -> (u32, usize) {
-    let mut of_round = 0;
-    let mut in_a_day = 0;
-    for record in events(snapshot) {
-        if let LotteryEvent::EndTimeExtended { round_id: of, .. } = record.event {
-            in_a_day += usize::from(is_of_last_day(record, carried_time));
-            of_round += u32::from(of == round_id);
-        }
-    }
-    (of_round, in_a_day)
-}
-
-fn events(snapshot: &Snapshot) -> impl Iterator<Item = &EventRecord> {
-    snapshot.live_feed.iter().filter_map(|item| match item {
-        LiveFeedItem::Event(record) => Some(record.as_ref()),
-        LiveFeedItem::Alert(_) => None,
-    })
-}
-
-fn is_of_last_day(record: &EventRecord, carried_time: u64) -> bool {
-    record.position.block_timestamp > carried_time.saturating_sub(DAY_SECS)
-}
-
-fn is_operators_work(event: &LotteryEvent) -> bool {
-    matches!(
-        event,
-        LotteryEvent::RoundCompleted { .. }
-            | LotteryEvent::RoundRefunded { .. }
-            | LotteryEvent::EndTimeExtended { .. }
-    )
 }

@@ -1,0 +1,237 @@
+//! Everything that is owed: logs of missed blocks from the bottom up, then history from the top down, one step a job; and
+//! the running round's players, from the contract itself, when the logs do not tell them soon enough. What cannot be had
+//! is said in the log and in the health report, and nobody waits for it for ever.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::actors::backfill::Backfill;
+use crate::actors::event_manager::input::Input;
+use crate::actors::event_manager::older::{Step, Work, AWAITED_AFTER, STALLED_AFTER};
+use crate::actors::event_manager::{backoff, EventManager};
+use crate::actors::reader::Reader;
+use crate::chain::endpoints::Endpoints;
+use crate::chain::error::RpcError;
+use crate::chain::method::Method;
+use crate::chain::node::Endpoint;
+use crate::lottery::participants::PlayersRead;
+use crate::lottery::state::Update;
+
+/// What a step through logs cannot do without.
+const LOGS: &[Method] = &[Method::GetLogs, Method::BlockByNumber];
+/// After so many failed steps in a row logs that do not lead to each other are taken as they are.
+const STRICT_STEPS: u32 = 3;
+/// How long the logs may take to tell the players before the contract is asked.
+const PLAYERS_AFTER: Duration = Duration::from_secs(5);
+/// How soon the contract is asked again for players that are still not explained.
+const PLAYERS_AGAIN: Duration = Duration::from_secs(10);
+/// How soon it is looked again whether the store has caught up, without which nothing is known to be missing.
+const STORE_AGAIN: Duration = Duration::from_millis(50);
+
+impl EventManager {
+    /// Begins a step through older logs, where there is one to take: up to the head first, then down through history.
+    pub(super) fn start_older(&mut self, now: Instant) {
+        let older = &self.following.older;
+        if older.step.is_some() || older.not_before.is_some_and(|at| at > now) {
+            return;
+        }
+        let work = match (&older.replay, &older.backfill) {
+            (Some(replay), _) => Work::Replay(replay.clone()),
+            (None, Some(backfill)) => Work::Backfill(backfill.clone()),
+            (None, None) => return,
+        };
+        let position = work.position();
+        let strict = older.failures < STRICT_STEPS;
+        let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
+        let step = move || take_step(&endpoints, &reader, &work, strict);
+        let as_input = |result| Input::Older { result };
+        let jobs = &self.following.jobs;
+        let is_started = jobs.start(&self.clock, "older-logs", step, as_input);
+        let older = &mut self.following.older;
+        match is_started {
+            true => older.step = Some(position),
+            false => older.not_before = Some(now + PLAYERS_AGAIN),
+        }
+    }
+
+    pub(super) fn older_wakes_at(&self, now: Instant) -> Option<Instant> {
+        let older = &self.following.older;
+        let has_work = older.replay.is_some() || older.backfill.is_some();
+        // Health is told that it stalls, or keeps somebody waiting, when it does and not later.
+        let told = [
+            older.failing_since.map(|since| since + STALLED_AFTER),
+            older.replay_since.map(|since| since + AWAITED_AFTER),
+        ];
+        let next = (has_work && older.step.is_none()).then(|| older.not_before.unwrap_or(now));
+        let told = told.into_iter().flatten().filter(|at| *at > now);
+        next.into_iter().chain(told).min()
+    }
+
+    pub(super) fn take_older(
+        &mut self,
+        result: Result<Step, RpcError>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let wait = backoff(self.following.older.failures + 1, &self.clock);
+        let older = &mut self.following.older;
+        let begun_at = older.step.take();
+        let step = match result {
+            Ok(step) => step,
+            Err(error) => {
+                older.note_failure(&error, wait, now);
+                return Ok(());
+            }
+        };
+        older.note_success();
+        match step.work {
+            Work::Replay(stepped) => {
+                let Some(replay) = &mut older.replay else {
+                    return Ok(());
+                };
+                if Some(replay.done()) != begun_at {
+                    return Ok(());
+                }
+                replay.advance_to(&stepped);
+                if replay.is_complete() {
+                    self.following.sound = Some(replay.tip());
+                    older.replay = None;
+                    older.replay_since = None;
+                    log::debug!("the logs are known up to the head");
+                }
+                self.send_replayed(step.events)
+            }
+            Work::Backfill(stepped) => {
+                let next = older.backfill.as_ref().map(Backfill::next);
+                if next != begun_at {
+                    return Ok(());
+                }
+                let complete = stepped.is_complete();
+                older.backfill = (!complete).then_some(stepped);
+                if complete || !step.events.is_empty() {
+                    self.send(Update::Backfill {
+                        events: step.events,
+                        complete,
+                    })?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks the contract for the players when the store's do not make up the pot and the logs do not tell why.
+    pub(super) fn start_players(&mut self, now: Instant) {
+        let snapshot = self.snapshot.load();
+        let following = &mut self.following;
+        let Some(tip) = following.cursor.tip().copied() else {
+            return;
+        };
+        // Only when the store has caught up with us does it show what is missing.
+        let is_in_step = snapshot.head.is_some_and(|head| head.hash == tip.hash);
+        let missing = snapshot
+            .round
+            .as_ref()
+            .filter(|round| round.total_pot_wei != snapshot.participants.total_amount_wei())
+            .map(|round| (round.round_id, round.total_pot_wei));
+        let searches = following.older.searches_players();
+        let players = &mut following.older.players;
+        let Some(of) = missing.filter(|_| is_in_step) else {
+            if is_in_step {
+                players.unexplained_since = None;
+            }
+            return;
+        };
+        let since = *players.unexplained_since.get_or_insert(now);
+        let is_patient = searches && now < since + PLAYERS_AFTER;
+        let asked_lately =
+            players.of == Some(of) && players.asked_at.is_some_and(|at| now < at + PLAYERS_AGAIN);
+        if is_patient || asked_lately || players.is_asked {
+            return;
+        }
+        let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
+        let work = move || {
+            endpoints.with_endpoint(&[Method::Call], |endpoint| {
+                let players = reader.players_at(endpoint, &tip);
+                players.map_err(RpcError::of_this_endpoint)
+            })
+        };
+        let as_input = |result| Input::Players { result };
+        players.is_asked = following.jobs.start(&self.clock, "players", work, as_input);
+        players.asked_at = Some(now);
+        players.of = Some(of);
+    }
+
+    pub(super) fn players_wake_at(&self, now: Instant) -> Option<Instant> {
+        let players = &self.following.older.players;
+        let since = players.unexplained_since?;
+        let again = players.asked_at.map_or(now, |at| at + PLAYERS_AGAIN);
+        let at = (since + PLAYERS_AFTER).max(again);
+        // What was due and did not begin waits for the store.
+        let at = if at > now { at } else { now + STORE_AGAIN };
+        (!players.is_asked).then_some(at)
+    }
+
+    pub(super) fn take_players(
+        &mut self,
+        result: Result<PlayersRead, RpcError>,
+        _now: Instant,
+    ) -> Result<(), String> {
+        self.following.older.players.is_asked = false;
+        match result {
+            Ok(read) => {
+                log::info!(
+                    "{} players of round {} were read from the contract, since the logs do not tell them",
+                    read.totals.len(),
+                    read.round_id
+                );
+                self.send(Update::Players(read))
+            }
+            Err(error) => {
+                log::debug!("the players cannot be read from the contract: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Health hears what is owed whenever that changes.
+    pub(super) fn tell_owed(&mut self, now: Instant) -> Result<(), String> {
+        if self.following.cursor.tip().is_none() {
+            return Ok(());
+        }
+        let owed = self.following.older.owed(now);
+        if owed != self.owed_told {
+            self.owed_told = owed.clone();
+            self.send(Update::Owed(owed))?;
+        }
+        Ok(())
+    }
+}
+
+/// One step; that there are no logs is believed when a second endpoint, where there is one, says so too.
+fn take_step(
+    endpoints: &Endpoints,
+    reader: &Arc<Reader>,
+    work: &Work,
+    strict: bool,
+) -> Result<Step, RpcError> {
+    let (reader, work) = (reader.clone(), work.clone());
+    let step = move |endpoint: &Endpoint| {
+        let mut work = work.clone();
+        let events = match &mut work {
+            Work::Replay(replay) => replay.step(endpoint, &reader, strict),
+            Work::Backfill(backfill) => backfill.step(endpoint, &reader, strict),
+        };
+        let events = events.map_err(RpcError::of_this_endpoint)?;
+        Ok((endpoint.clone(), Step { work, events }))
+    };
+    let (endpoint, first) = endpoints.with_endpoint(LOGS, &step)?;
+    if !first.events.is_empty() {
+        return Ok(first);
+    }
+    match endpoints.with_another(&endpoint, LOGS, step) {
+        Some((_, second)) if !second.events.is_empty() => {
+            endpoints.set_back(&endpoint);
+            Ok(second)
+        }
+        _ => Ok(first),
+    }
+}

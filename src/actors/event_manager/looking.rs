@@ -1,0 +1,177 @@
+//! Looks at the head: when one is due, what it asks, and when a second one, for the live state alone, runs beside the
+//! first because its logs do not come.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::actors::event_manager::input::Input;
+use crate::actors::event_manager::looks::{Look, Waiting, LIVE};
+use crate::actors::event_manager::{EventManager, Following};
+use crate::actors::reader::{Question, Reader, Reading};
+use crate::chain::endpoints::Endpoints;
+use crate::chain::error::RpcError;
+use crate::chain::method::Method;
+use crate::chain::node::Endpoint;
+use crate::lottery::round::{Phase, Round};
+
+/// What a look that brings logs cannot do without.
+const WITH_LOGS: &[Method] = &[Method::BlockByNumber, Method::Call, Method::GetLogs];
+/// Every change of round and configuration is logged, so reading them anew only bounds what a lying bloom could hide.
+const REFRESH_EVERY_MIN: Duration = Duration::from_secs(120);
+/// A configuration that could not be read is asked for again after this.
+const REFRESH_AGAIN: Duration = Duration::from_secs(10);
+/// How long an endpoint may take before the next is asked as well; shorter while a draw may be due.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE_IN_WINDOW: Duration = Duration::from_millis(400);
+/// The longest that another endpoint is left alone while a block is overdue.
+const SECOND_OPINION_MAX: Duration = Duration::from_secs(15);
+
+impl EventManager {
+    pub(super) fn start_looks(&mut self, now: Instant) {
+        if self.looks_wake_at().is_some_and(|at| now >= at) {
+            let Following { looks, older, .. } = &self.following;
+            let live_only = older.logs_are_owed() || !looks.is_empty();
+            self.start_look(live_only, now);
+        }
+    }
+
+    /// When the next look goes out; None while that waits for an answer.
+    pub(super) fn looks_wake_at(&self) -> Option<Instant> {
+        let looks = &self.following.looks;
+        match looks.is_empty() {
+            true => Some(self.following.look_due),
+            false => looks.overtaken_at(|since| self.patience(since)),
+        }
+    }
+
+    fn start_look(&mut self, live_only: bool, now: Instant) {
+        let question = self.question(live_only, now);
+        let second_opinion = self.second_opinion_is_due(now);
+        let following = &mut self.following;
+        let id = following.looks.next_id;
+        let waiting = Waiting {
+            id,
+            since: now,
+            live_only,
+            is_announced: question.announced.is_some(),
+            tip: following.tip_hash(),
+        };
+        if question.refresh {
+            following.refresh_asked_at = Some(now);
+        }
+        let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
+        let patience = self.patience(now);
+        let work = move || look(&endpoints, &reader, question, patience, second_opinion);
+        let as_input = move |result| Input::Look { id, result };
+        let following = &mut self.following;
+        if following.jobs.start(&self.clock, "look", work, as_input) {
+            following.looks.next_id += 1;
+            following.looks.waiting.push(waiting);
+        } else {
+            following.look_due = now + PATIENCE;
+            following.looks.rest_until(now + PATIENCE);
+        }
+    }
+
+    fn question(&mut self, live_only: bool, now: Instant) -> Question {
+        let interval = self.refresh_interval();
+        let following = &mut self.following;
+        let is_older = |at: Option<Instant>, than: Duration| {
+            at.is_none_or(|at| now.saturating_duration_since(at) >= than)
+        };
+        Question {
+            cursor: following.cursor.clone(),
+            announced: following.announced.take(),
+            refresh: is_older(following.refreshed_at, interval)
+                && is_older(following.refresh_asked_at, REFRESH_AGAIN.min(interval)),
+            sound: following.sound,
+            live_only,
+        }
+    }
+
+    fn refresh_interval(&self) -> Duration {
+        let interval = match self.reader.blooms().are_trusted() {
+            true => {
+                // A third of a round, so that one whose beginning was hidden is found long before its end.
+                let config = self.snapshot.load().config.clone();
+                let third = config.map(|config| config.betting_duration_secs / 3);
+                third.map_or(REFRESH_EVERY_MIN, |secs| {
+                    Duration::from_secs(secs).min(REFRESH_EVERY_MIN)
+                })
+            }
+            // An unproven bloom may hide a log; the state would show it.
+            false => self.settings.round_interval,
+        };
+        interval.max(self.settings.config_interval)
+    }
+
+    /// True when a block is so late that somebody else may know better; each time this says yes the next is further off.
+    fn second_opinion_is_due(&mut self, now: Instant) -> bool {
+        let following = &mut self.following;
+        let is_overdue = now >= following.head_seen_at + following.pace.overdue_after();
+        let (asked_at, every) = following.looks.second_opinion;
+        let is_due = is_overdue && asked_at.is_none_or(|at| now >= at + every);
+        if is_due {
+            following.looks.second_opinion = (Some(now), (every * 2).min(SECOND_OPINION_MAX));
+        }
+        is_due
+    }
+
+    pub(super) fn patience(&self, now: Instant) -> Duration {
+        let snapshot = self.snapshot.load();
+        let phase = |round: &Round| round.phase(snapshot.chain_time_at(now));
+        match snapshot.round.as_ref().map(phase) {
+            Some(Phase::DrawWindow) => PATIENCE_IN_WINDOW,
+            _ => PATIENCE,
+        }
+    }
+}
+
+/// Looks through the best endpoint, and through another where that shows less than there should be. Where nobody can
+/// bring the logs too, the live state is looked for alone.
+fn look(
+    endpoints: &Endpoints,
+    reader: &Arc<Reader>,
+    question: Question,
+    patience: Duration,
+    second_opinion: bool,
+) -> Result<Look, RpcError> {
+    let is_announced = question.announced.is_some();
+    let read = |methods: &'static [Method], question: Question| {
+        let reader = reader.clone();
+        let read = move |endpoint: &Endpoint| {
+            let reading = reader.read(endpoint, &question);
+            reading.map_err(RpcError::of_this_endpoint)
+        };
+        let answer = endpoints.hedged(methods, patience, read.clone());
+        answer.map(|(endpoint, reading)| (endpoint, reading, read, methods))
+    };
+    let live = Question {
+        live_only: true,
+        ..question.clone()
+    };
+    let answer = match question.live_only {
+        true => read(LIVE, live),
+        false => read(WITH_LOGS, question).or_else(|_| read(LIVE, live)),
+    };
+    let (endpoint, reading, read, methods) = answer?;
+    let asks_another = match &reading {
+        Reading::Advanced(_) => false,
+        Reading::Lagging { .. } => !is_announced,
+        Reading::NoLottery { .. } => true,
+        Reading::Unchanged => second_opinion && !is_announced,
+    };
+    if asks_another {
+        let other = endpoints.hedged_without(&endpoint, methods, patience, read);
+        if let Some(Ok((other, Reading::Advanced(advanced)))) = other {
+            if !advanced.blocks.is_empty() {
+                endpoints.set_back(&endpoint);
+                return Ok(Look {
+                    endpoint: other,
+                    reading: Reading::Advanced(advanced),
+                });
+            }
+        }
+    }
+    Ok(Look { endpoint, reading })
+}

@@ -1,0 +1,276 @@
+//! The transaction in flight: looked after at every head until it is mined, replaced or given up. It is changed where it
+//! stands and never taken out while anything else runs, so that a crash in the middle of a turn loses nothing that is
+//! out. What an action's end means for the round lies in `ending`.
+
+use std::time::Instant;
+
+use crate::actors::operator::flight::{Flight, Landed, FLIGHT_LOOK};
+use crate::actors::operator::moment::Moment;
+use crate::actors::operator::Operator;
+use crate::actors::sender::Broadcast;
+use crate::base::thread::panic_point;
+use crate::chain::error::NodeError;
+use crate::lottery::action::{ActionKind, ActionState};
+use crate::lottery::alert::{AlertCode, Severity};
+use crate::lottery::round::RoundState;
+use crate::lottery::send_state::{HeadFacts, Receipts, Step};
+
+/// A landed action is remembered this long, to be sent again when a reorg takes it back.
+const LANDED_KEPT_BLOCKS: u64 = 64;
+
+impl Operator {
+    /// Looks after the transaction in flight; when to look again.
+    pub(super) fn drive(&mut self, moment: &Moment) -> Instant {
+        let (Some(flight), Some(sender)) = (&mut self.flight, &self.sender) else {
+            return moment.now;
+        };
+        self.reporter.status.phase = format!(
+            "{}: {} transactions out",
+            flight.label(),
+            flight.state.variants().len()
+        );
+        if let Some(again) = flight.rests_until(moment.head, moment.now) {
+            return again;
+        }
+        flight.looked = Some((moment.head.hash, moment.now));
+        let seen = sender.look(&flight.state, moment.head);
+        panic_point("operator-looked");
+        let facts = HeadFacts {
+            head: moment.head,
+            next_block_time: moment.next_block_time,
+            round: &moment.round,
+            latest_nonce: seen.latest_nonce,
+            receipts: seen.receipts,
+        };
+        let step = flight.state.step(&facts, &self.settings.rules, moment.now);
+        self.take_step(step, moment);
+        // What has ended may be due once more, for the very next block.
+        match self.flight {
+            Some(_) => moment.now + FLIGHT_LOOK,
+            None => moment.now,
+        }
+    }
+
+    fn take_step(&mut self, step: Step, moment: &Moment) {
+        let Some(flight) = &mut self.flight else {
+            return;
+        };
+        match step {
+            Step::Wait => {}
+            Step::Rebroadcast => self.broadcast(moment),
+            Step::Replace(kind) => {
+                let paused = flight.paused_until.is_some_and(|until| moment.now < until);
+                if !(paused && kind == flight.record.kind) {
+                    self.replace(kind, moment);
+                }
+            }
+            Step::TimedOut => {
+                self.timed_out(moment);
+                self.broadcast(moment);
+            }
+            Step::Done(included) => self.done(included, moment),
+            Step::Reverted(included) => self.reverted(included, moment),
+            Step::EndedUnseen => {
+                let nonce = flight.state.nonce;
+                let text = format!(
+                    "the round is over and nonce {nonce} is used, but no receipt can be read"
+                );
+                log::warn!("{}: {text}", flight.label());
+                self.end_flight(ActionState::Done, Some(text));
+            }
+            Step::LetGo => {
+                let text = "let go: its round is over, and nothing of it was mined".to_owned();
+                log::warn!("{}: {text}", flight.label());
+                self.end_flight(ActionState::Failed, Some(text));
+            }
+            Step::NonceTaken | Step::NonceGap => {
+                let what = match step {
+                    Step::NonceGap => "a reorg gave back a nonce before",
+                    _ => "another transaction of this key took",
+                };
+                let text = format!("{what} nonce {}", flight.state.nonce);
+                log::warn!("{text}");
+                self.end_flight(ActionState::Failed, Some(text));
+            }
+        }
+    }
+
+    /// The flight is over: its record is told, and nothing is out any more.
+    pub(super) fn end_flight(
+        &mut self,
+        state: ActionState,
+        error: Option<String>,
+    ) -> Option<Flight> {
+        let mut flight = self.flight.take()?;
+        flight.news();
+        self.reporter.end_record(&mut flight.record, state, error);
+        Some(flight)
+    }
+
+    /// Hands the newest variant of what is in flight to every endpoint.
+    pub(super) fn broadcast(&mut self, moment: &Moment) {
+        let (Some(flight), Some(sender)) = (&mut self.flight, &mut self.sender) else {
+            return;
+        };
+        let outcome = sender.broadcast(&mut flight.state, moment.head, &moment.round, moment.now);
+        panic_point("operator-sent");
+        flight.state.note_sent(moment.head);
+        let label = flight.label();
+        if outcome == Broadcast::Accepted {
+            self.reporter.alerts.clear(AlertCode::ActionBlocked);
+        }
+        flight.record.error = match outcome {
+            Broadcast::Accepted => None,
+            Broadcast::MaybeSent(why) => {
+                log::warn!("{label}: no node confirmed it: {why}");
+                Some(why)
+            }
+            // The nonce is used up: receipts will tell by whom.
+            Broadcast::Rejected(NodeError::NonceTooLow, _) => None,
+            Broadcast::Rejected(class, why) => {
+                log::warn!("{label} was refused: {why}");
+                let told = words(class);
+                let is_blocking = matches!(
+                    class,
+                    NodeError::InsufficientFunds | NodeError::GasAllowance | NodeError::FatalConfig
+                );
+                if is_blocking {
+                    let (code, round_id) = (AlertCode::ActionBlocked, flight.record.round_id);
+                    let text = format!("{label} is refused: {told}");
+                    self.reporter
+                        .alert(code, Severity::Critical, round_id, text);
+                }
+                Some(told.to_owned())
+            }
+        };
+    }
+
+    fn replace(&mut self, kind: ActionKind, moment: &Moment) {
+        let (Some(flight), Some(sender)) = (&mut self.flight, &mut self.sender) else {
+            return;
+        };
+        let same = kind == flight.record.kind;
+        if same && self.spending.spent_wei(moment.now) >= self.settings.max_spend_wei_per_day {
+            let text =
+                "max_spend_ether_per_day is reached: fees are not raised any more".to_owned();
+            self.reporter.alert(
+                AlertCode::SpendLimit,
+                Severity::Critical,
+                moment.round.round_id,
+                text,
+            );
+            return self.broadcast(moment);
+        }
+        match sender.replacement(&flight.state, kind, &moment.round, moment.head) {
+            Ok(Some(variant)) => {
+                if !same {
+                    log::warn!(
+                        "{} is replaced by {} at nonce {}",
+                        flight.label(),
+                        kind.label(),
+                        flight.state.nonce
+                    );
+                    flight.record.kind = kind;
+                    flight.paused_until = None;
+                }
+                flight.state.add(variant, moment.head, moment.now);
+                panic_point("operator-replaced");
+                self.broadcast(moment);
+            }
+            Ok(None) => {
+                flight.state.note_signing(moment.head, moment.now);
+                self.broadcast(moment);
+            }
+            Err(problem) => {
+                log::warn!("no replacement at nonce {}: {problem}", flight.state.nonce);
+                if problem.is_blocking() {
+                    let (code, round_id) = (AlertCode::ActionBlocked, moment.round.round_id);
+                    let told = format!("{} of round {round_id}: {problem}", kind.label());
+                    self.reporter
+                        .alert(code, Severity::Critical, round_id, told);
+                }
+                if same {
+                    self.broadcast(moment);
+                }
+            }
+        }
+    }
+
+    /// The transaction was not mined in time: one failure, and the same nonce is tried again after the delay.
+    fn timed_out(&mut self, moment: &Moment) {
+        let timeout_secs = self.settings.rules.tx_timeout.as_secs();
+        let Some(flight) = &mut self.flight else {
+            return;
+        };
+        let kind = flight.record.kind;
+        let text = format!("{} was not mined in {timeout_secs} s", flight.label());
+        flight.record.error = Some(text.clone());
+        flight.paused_until = Some(moment.now + self.settings.policy.draw_retry_delay);
+        flight.state.begin_again(moment.now);
+        self.note_failure(kind, moment.now, &text);
+    }
+
+    /// When a reorg has taken back the block of the last draw or refund, the action is in flight again, and its same
+    /// bytes are sent again. Some(when to look again) while that cannot be told yet.
+    pub(super) fn take_up_after_reorg(&mut self, moment: &Moment) -> Option<Instant> {
+        let landed = self.landed.as_ref()?;
+        let (head, round) = (moment.head, &moment.round);
+        let kept_until = landed.included.block_number + LANDED_KEPT_BLOCKS;
+        if self.flight.is_some() || head.number > kept_until {
+            self.landed = None;
+            return None;
+        }
+        let round_id = landed.flight.record.round_id;
+        if round_id != round.round_id || round.state != RoundState::Betting {
+            return None;
+        }
+        // The round runs: after a reorg, or because the store has not come to the block that ended it.
+        let sender = self.sender.as_ref()?;
+        let seen = sender.look(&landed.flight.state, head);
+        let is_open = seen
+            .latest_nonce
+            .is_some_and(|latest| latest <= landed.flight.state.nonce);
+        if !(is_open || seen.receipts == Receipts::None) {
+            return Some(moment.now + FLIGHT_LOOK);
+        }
+        let Landed { flight, .. } = self.landed.take()?;
+        let flight = self.flight.insert(flight);
+        log::warn!(
+            "{} was taken back by a reorg: the same transaction is sent again",
+            flight.label()
+        );
+        flight.record.state = ActionState::Pending;
+        flight.record.block_number = None;
+        flight.record.gas_used = None;
+        flight.looked = None;
+        flight.state.begin_again_after_reorg(head, moment.now);
+        let demanded = flight
+            .state
+            .at_window(round, head.timestamp, moment.next_block_time);
+        if demanded.is_none() {
+            self.broadcast(moment);
+        }
+        None
+    }
+}
+
+/// What a pool's verdict means, in words of our own: a node's text is for the log alone, since it may echo what nobody
+/// should read.
+fn words(class: NodeError) -> &'static str {
+    match class {
+        NodeError::AlreadyKnown => "the pool has it already",
+        NodeError::ReplacementUnderpriced => "something pending at this nonce offers more",
+        NodeError::TransientPool => "the pool takes nothing just now",
+        NodeError::Underpriced => "the pool wants a higher fee",
+        NodeError::NonceTooLow => "the nonce is used",
+        NodeError::NonceTooHigh => "the pool waits for an earlier nonce",
+        NodeError::InsufficientFunds => "the balance does not suffice",
+        NodeError::GasAllowance => "the balance does not pay the gas",
+        NodeError::GasTooLow => "the pool wants more gas",
+        NodeError::GasTooHigh => "it uses more gas than the chain allows",
+        NodeError::TypeNotSupported => "the chain takes no such transactions",
+        NodeError::NodeFeeCap => "the node takes no fee as high",
+        NodeError::FatalConfig => "the key or the chain id is wrong for this chain",
+        NodeError::Other => "the pool refuses it",
+    }
+}

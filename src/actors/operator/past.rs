@@ -1,0 +1,39 @@
+//! PURE: what the feed tells of the operator's own last day: extensions, and the actions that cost something.
+
+use crate::lottery::event::{EventRecord, LotteryEvent};
+use crate::lottery::snapshot::{LiveFeedItem, Snapshot};
+
+const DAY_SECS: u64 = 86_400;
+
+/// How often the round was extended, and how often any round was in the last day, as far as the feed goes back.
+pub(super) fn extensions(snapshot: &Snapshot, round_id: u64, carried_time: u64) -> (u32, usize) {
+    let mut of_round = 0;
+    let mut in_a_day = 0;
+    for record in events(snapshot) {
+        if let LotteryEvent::EndTimeExtended { round_id: of, .. } = record.event {
+            in_a_day += usize::from(is_of_last_day(record, carried_time));
+            of_round += u32::from(of == round_id);
+        }
+    }
+    (of_round, in_a_day)
+}
+
+pub(super) fn events(snapshot: &Snapshot) -> impl Iterator<Item = &EventRecord> {
+    snapshot.live_feed.iter().filter_map(|item| match item {
+        LiveFeedItem::Event(record) => Some(record.as_ref()),
+        LiveFeedItem::Alert(_) => None,
+    })
+}
+
+pub(super) fn is_of_last_day(record: &EventRecord, carried_time: u64) -> bool {
+    record.position.block_timestamp > carried_time.saturating_sub(DAY_SECS)
+}
+
+pub(super) fn is_operators_work(event: &LotteryEvent) -> bool {
+    matches!(
+        event,
+        LotteryEvent::RoundCompleted { .. }
+            | LotteryEvent::RoundRefunded { .. }
+            | LotteryEvent::EndTimeExtended { .. }
+    )
+}
