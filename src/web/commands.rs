@@ -1,7 +1,10 @@
 //! Manual actions: who may ask, what the body must be, and whether the snapshot lets the contract accept it now. Pure.
 
+use std::fmt::Formatter;
 use std::time::{Duration, Instant};
 
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
@@ -74,13 +77,42 @@ pub(crate) fn parse_refund(body: &[u8]) -> Result<Asked, Refusal> {
     Ok(Asked { round_id, kind })
 }
 
+/// An object's members in their order, each as often as it was given.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
+        struct AsGiven;
+        impl<'de> Visitor<'de> for AsGiven {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut Formatter) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(AsGiven)
+    }
+}
+
 fn parse(body: &[u8], shape: &str, takes_force: bool) -> Result<(u64, bool), Refusal> {
     let bad = |message: String| refusal(400, "bad_body", message);
-    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
+    let Ok(Members(members)) = serde_json::from_slice(body) else {
         return Err(bad(format!("the body must be {shape}")));
     };
     let (mut round_id, mut force) = (None, false);
-    for (key, value) in &fields {
+    for (index, (key, value)) in members.iter().enumerate() {
+        if members[..index].iter().any(|(known, _)| known == key) {
+            // Of two numbers nobody knows which one was meant.
+            return Err(bad(format!("{} is given twice", shown(key))));
+        }
         match (key.as_str(), value) {
             ("roundId", value) => {
                 round_id = whole(value).filter(|id| *id > 0);
@@ -211,6 +243,11 @@ mod tests {
             (draw(""), "the body must be {\"roundId\": N}"),
             (draw("[7]"), "the body must be"),
             (draw("{}"), "roundId is missing"),
+            (
+                draw("{\"roundId\":7,\"roundId\":7}"),
+                "roundId is given twice",
+            ),
+            (draw("{\"roundId\":7}{}"), "the body must be"),
             (
                 draw("{\"roundId\":0}"),
                 "roundId is 0, allowed are whole numbers from 1",

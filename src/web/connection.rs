@@ -304,9 +304,9 @@ impl Connection {
         let is_newline = |byte: &u8| *byte == b'\n';
         let last_newline = within.iter().rposition(is_newline);
         let lines_end = last_newline.map_or(0, |last| last + 1);
-        if lines_end == 0 {
-            head::check_first_line(within, limits)?;
-        }
+        // However the network cut it.
+        let first_line = within.split(is_newline).next().unwrap_or_default();
+        head::check_first_line(first_line, limits)?;
         if lines_end == self.lines_end && !is_full {
             return Ok(None);
         }

@@ -12,6 +12,7 @@ mod foreign;
 mod frames;
 mod judges;
 mod matrix;
+mod oddities;
 mod operating;
 mod page;
 mod page_check;

@@ -372,6 +372,7 @@ fn traffic() -> impl Strategy<Value = Vec<u8>> {
         Just(b"GET / HTTP/1.0\r\n\r\n".to_vec()),
         Just(b"Content-Length: 70000\r\n\r\n".to_vec()),
         Just(vec![b'a'; 310]),
+        Just(format!("{} / HTTP/1.1\r\n{HOST}\r\n", "A".repeat(180)).into_bytes()),
         proptest::collection::vec(any::<u8>(), 0..40),
     ];
     proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
@@ -383,7 +384,7 @@ proptest! {
     /// How the network cuts the bytes changes nothing.
     #[test]
     fn cuts_do_not_matter(bytes in traffic(), cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..20)) {
-        let limits = Limits { head_bytes: 300, ..Limits::default() };
+        let limits = Limits { head_bytes: 300, target_bytes: 100, ..Limits::default() };
         let whole = drive(&[&bytes], limits);
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         ends.extend([0, bytes.len()]);
