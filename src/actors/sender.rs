@@ -1,23 +1,27 @@
 //! Signs and sends: everything an action needs is read from one endpoint at one block in one round trip, checked, priced
-//! and signed here; handing it to the nodes and curing their refusals lies in `broadcast`, reading in `reads`, questions
-//! about what has happened in `inquiry`, what the owner should know in `warnings`. It decides nothing about rounds and
-//! remembers nothing but what it learned of the chain (legacy fees, a cap on gas) and the last balance.
+//! and signed here; handing it to the nodes and curing their refusals lies in `broadcast`, reading in `reads`, what can be
+//! done without in `extras`, questions about what has happened in `inquiry`, what the owner should know in `warnings`. It
+//! decides nothing about rounds and remembers nothing but what it learned of the chain (legacy fees, a cap on gas), the
+//! last balance, and whose word the last action rests on.
 
 mod broadcast;
+mod extras;
 mod inquiry;
 mod reads;
 mod warnings;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+use crate::actors::sender::reads::{Gathered, Told, TO_PREPARE_WELL};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::fees::{
-    bump, gas_limit, quote, FeeLimits, GasFormula, Prices, Quote, TooMuchGas, EIP_7825_GAS_MAX,
+    bump, gas_limit, quote, FeeLimits, GasFormula, Quote, TooMuchGas, EIP_7825_GAS_MAX,
 };
 use crate::chain::key::OperatorKey;
+use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::tx::{PendingTransaction, Transaction};
 use crate::chain::types::{Address, BlockRef, U256};
 use crate::lottery::action::ActionKind;
@@ -43,6 +47,10 @@ const EXTEND_GAS: GasFormula = GasFormula {
     per_participant: 0,
 };
 const CANCEL_GAS: u64 = 21_000;
+/// An estimate below such a part of what the action was measured to need is none.
+const ESTIMATE_SHARE_MIN: u64 = 4;
+/// Once one endpoint objects to a transaction, how long another may take to see it otherwise.
+const SECOND_OPINION: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct SenderSettings {
@@ -65,6 +73,16 @@ pub struct Sender {
     node_cap_wei: Option<U256>,
     /// The nonce at which a limit on fees was last logged.
     capped_at_nonce: Option<u64>,
+    /// Whose word the last action rests on.
+    source: Option<Endpoint>,
+}
+
+/// What can be signed, by what one endpoint told.
+struct Offer {
+    gathered: Gathered,
+    gas: u64,
+    gas_max: u64,
+    quote: Quote,
 }
 
 /// One action to prepare.
@@ -178,6 +196,7 @@ impl Sender {
             gas_capped: false,
             node_cap_wei: None,
             capped_at_nonce: None,
+            source: None,
         }
     }
 
@@ -190,14 +209,64 @@ impl Sender {
         self.balance_wei
     }
 
-    /// Checks, prices and signs the action's first transaction.
+    /// Checks, prices and signs the action's first transaction. What one endpoint says against it is believed when none of
+    /// the others has an answer that allows it.
     ///
     /// # Errors
     /// Why nothing was signed.
-    pub fn prepare(&mut self, order: &Order, now: Instant) -> Result<Prepared, NotSigned> {
-        let Order { kind, round, .. } = *order;
-        let gathered = self.gather(order)?;
+    pub(crate) fn prepare(&mut self, order: &Order, now: Instant) -> Result<Prepared, NotSigned> {
+        let (source, told) = self.gather(order)?;
+        let (source, offer) = match self.judge(order, told) {
+            Ok(offer) => (source, offer),
+            // What is pending is not seen by every node.
+            Err(refusal @ NotSigned::TwinPending { .. }) => return Err(refusal),
+            Err(refusal) => {
+                self.second_opinion(order, &source)
+                    .ok_or(refusal)
+                    .inspect(|(other, _)| {
+                        log::info!("{} objects, {} does not", source.host(), other.host());
+                    })?
+            }
+        };
+        self.source = Some(source);
+        let Offer {
+            gathered,
+            gas,
+            gas_max,
+            quote,
+        } = offer;
         self.balance_wei = gathered.balance_wei.or(self.balance_wei);
+        let variant = self.sign(order.kind, gathered.nonce, gas, quote);
+        let round = order.round;
+        let state = SendState::begin(round.round_id, gathered.nonce, variant, gathered.head, now);
+        Ok(Prepared {
+            state,
+            notes: self.notes(&gathered, gas_max, quote, round),
+        })
+    }
+
+    /// What another endpoint than `first` says, where that lets the action be signed.
+    fn second_opinion(&self, order: &Order, first: &Endpoint) -> Option<(Endpoint, Offer)> {
+        if self.endpoints.list().len() == 1 {
+            return None;
+        }
+        let preflight = self.preflight(order);
+        let ask = move |endpoint: &Endpoint| preflight.ask_whole(endpoint);
+        let whom = (Purpose::Prepare, Some(first));
+        let answers = self.endpoints.ask_each(whom, TO_PREPARE_WELL, ask);
+        let deadline = self.endpoints.clock().now() + SECOND_OPINION;
+        while let Some((other, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
+            if let Some(offer) = answer.ok().and_then(|told| self.judge(order, told).ok()) {
+                return Some((other, offer));
+            }
+        }
+        None
+    }
+
+    /// What follows from what one endpoint told: an offer, or why there is none.
+    fn judge(&self, order: &Order, told: Told) -> Result<Offer, NotSigned> {
+        let Order { kind, round, .. } = *order;
+        let gathered = told?;
         if let Check::Unchecked { earliest, latest } = order.check {
             let head_timestamp = gathered.head.timestamp;
             if !(earliest..=latest).contains(&head_timestamp) {
@@ -233,16 +302,23 @@ impl Sender {
             (one, other) => other.or(one),
         };
         let balance_wei = gathered.balance_wei;
-        let offered = match holds {
+        let quote = match holds {
             Some(fee) => bump(fee, &gathered.prices, &limits, gas, balance_wei),
             None => quote(&gathered.prices, &limits, gas, balance_wei),
         };
-        let variant = self.sign(kind, nonce, gas, offered);
-        let state = SendState::begin(round.round_id, nonce, variant, gathered.head, now);
-        Ok(Prepared {
-            state,
-            notes: self.notes(&gathered, gas_max, offered, round),
+        Ok(Offer {
+            gathered,
+            gas,
+            gas_max,
+            quote,
         })
+    }
+
+    /// What the last action rests on has turned out to be doubtful: whoever told it is asked after the others for a while.
+    pub(crate) fn doubt_source(&mut self) {
+        if let Some(source) = self.source.take() {
+            self.endpoints.set_back(&source);
+        }
     }
 
     fn sign(&self, kind: ActionKind, nonce: u64, gas_limit: u64, offered: Quote) -> Variant {
@@ -300,6 +376,10 @@ impl Sender {
             return Ok(wanted.min(gas_max));
         }
         let multiplier = self.settings.gas_multiplier;
+        let least = formula.gas(participants) / ESTIMATE_SHARE_MIN;
+        let fits = |gas: &u64| *gas >= least && *gas <= gas_max;
+        // No node can run the action with less, nor a block take in more than it has room for: that is no estimate.
+        let estimate = estimate.filter(|gas| fits(gas) || formula.gas(participants) > gas_max);
         gas_limit(estimate, multiplier, formula, participants, gas_max).map_err(|too_much| {
             NotSigned::TooMuchGas {
                 too_much,
@@ -315,11 +395,6 @@ impl Sender {
             true => block_max.min(EIP_7825_GAS_MAX),
             false => block_max,
         }
-    }
-
-    /// Prices as this chain takes them.
-    fn prices(&self, asked: &reads::AskedPrices) -> Result<Prices, RpcError> {
-        asked.prices(self.legacy)
     }
 }
 

@@ -136,12 +136,13 @@ impl Endpoints {
     /// As `with_endpoint`.
     pub(crate) fn hedged<T: Send + 'static>(
         &self,
+        purpose: Purpose,
         methods: &'static [Method],
         patience: Duration,
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Result<(Endpoint, T), RpcError> {
         let usable = self.best_first(methods);
-        self.first_answer(usable, methods, (patience, ANSWER_WITHIN), ask)
+        self.first_answer(purpose, usable, methods, (patience, ANSWER_WITHIN), ask)
     }
 
     /// As `hedged`, but passing over `first` and waiting no longer than `patience` for the last: a second opinion. None
@@ -155,11 +156,14 @@ impl Endpoints {
     ) -> Option<Result<(Endpoint, T), RpcError>> {
         let mut usable = self.best_first(methods);
         usable.retain(|endpoint| endpoint != first);
-        (!usable.is_empty()).then(|| self.first_answer(usable, methods, (patience, patience), ask))
+        let patience = (patience, patience);
+        (!usable.is_empty())
+            .then(|| self.first_answer(Purpose::Follow, usable, methods, patience, ask))
     }
 
     fn first_answer<T: Send + 'static>(
         &self,
+        purpose: Purpose,
         usable: Vec<Endpoint>,
         methods: &'static [Method],
         (patience, with_last): (Duration, Duration),
@@ -178,7 +182,7 @@ impl Endpoints {
             let next = rest.next();
             match (&next, &answers) {
                 (Some(endpoint), Some(answers)) => {
-                    if !self.ask_aside(Purpose::Follow, endpoint, methods, ask.clone(), answers) {
+                    if !self.ask_aside(purpose, endpoint, methods, ask.clone(), answers) {
                         continue;
                     }
                     unanswered.push(endpoint.clone());
@@ -217,23 +221,28 @@ impl Endpoints {
         self.clock.recv_deadline(arrivals, deadline)
     }
 
-    /// Asks every usable endpoint at once, each on a thread of its own, and hands over the answers as they come; the
-    /// stream ends when all have answered. A hanging endpoint holds nobody up, and is not asked again before it is done.
+    /// Asks every usable endpoint but that one at once, each on a thread of its own, and hands over the answers as they
+    /// come; the stream ends when all have answered. A hanging endpoint holds nobody up, and is not asked again before it
+    /// is done.
     pub(crate) fn ask_each<T: Send + 'static>(
         &self,
+        (purpose, but): (Purpose, Option<&Endpoint>),
         methods: &'static [Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Receiver<Arrival<T>> {
-        let usable = self.best_first(methods);
+        let mut usable = self.best_first(methods);
+        usable.retain(|endpoint| Some(endpoint) != but);
         let (answers, arrivals) = bounded(usable.len());
-        if let [endpoint] = &usable[..] {
-            let result = self.asked(endpoint, methods, &ask);
-            // The channel has room for one.
-            let _ = answers.send((endpoint.clone(), result));
+        if self.list.len() == 1 {
+            for endpoint in usable {
+                let result = self.asked(&endpoint, methods, &ask);
+                // The channel has room for each.
+                let _ = answers.send((endpoint, result));
+            }
             return arrivals;
         }
         for endpoint in &usable {
-            self.ask_aside(Purpose::Act, endpoint, methods, ask.clone(), &answers);
+            self.ask_aside(purpose, endpoint, methods, ask.clone(), &answers);
         }
         arrivals
     }

@@ -98,7 +98,7 @@ impl Rank {
     }
 
     /// True for one that failed when it was last asked.
-    pub fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.waits || self.is_doubted
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct BlockOverrides {
 const OVERRIDES_FOR: Duration = Duration::from_secs(3_600);
 const NO_OVERRIDES_FOR: Duration = Duration::from_secs(300);
 const SILENT_OVERRIDES_FOR: Duration = Duration::from_secs(30);
+/// How long an endpoint is not asked what it stayed silent on, where that can be done without.
+const LEFT_OUT_FOR: Duration = Duration::from_secs(300);
 /// How long it is believed that an endpoint takes no block hashes in calls on state.
 const NO_HASHES_FOR: Duration = Duration::from_secs(600);
 
@@ -49,7 +51,7 @@ pub(super) struct Shared {
     health: Mutex<Health>,
     abilities: Mutex<Abilities>,
     /// By purpose: threads of `Endpoints` that wait for an answer.
-    asides: [Mutex<Asides>; 2],
+    asides: [Mutex<Asides>; 3],
     pub(super) log_range: Mutex<LogRange>,
 }
 
@@ -59,6 +61,8 @@ struct Abilities {
     overrides: Learned<BlockOverrides>,
     /// It takes no block hashes (EIP-1898) in calls on state.
     hashes_refused: Learned<()>,
+    /// By method: it lets questions that nobody needs an answer to wait for ever.
+    left_out: [Learned<()>; Method::ALL.len()],
 }
 
 /// So many questions of one purpose may wait for an endpoint that hangs; another one only after a while.
@@ -75,6 +79,7 @@ struct Asides {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Follow,
+    Prepare,
     Act,
 }
 
@@ -267,7 +272,7 @@ impl Endpoint {
         let is_passing =
             |answer: &Result<bool, RpcError>| matches!(answer, Err(error) if error.is_passing());
         let believed_for = match (&call, &estimate) {
-            (call, estimate) if is_passing(call) || is_passing(estimate) => SILENT_OVERRIDES_FOR,
+            (call, _) if is_passing(call) => SILENT_OVERRIDES_FOR,
             (Ok(true), Ok(true)) => OVERRIDES_FOR,
             _ => NO_OVERRIDES_FOR,
         };
@@ -343,6 +348,18 @@ impl Endpoint {
                 answer
             }
         }
+    }
+
+    /// It stayed silent on a question with this method that can be done without.
+    pub(crate) fn leave_out(&self, method: Method) {
+        let until = self.shared.clock.now() + LEFT_OUT_FOR;
+        self.abilities().left_out[method as usize].learn((), until);
+    }
+
+    /// True while such questions are better not asked.
+    pub(crate) fn leaves_out(&self, method: Method) -> bool {
+        let now = self.shared.clock.now();
+        self.abilities().left_out[method as usize].at(now).is_some()
     }
 
     pub(super) fn refuses_hashes(&self) -> bool {

@@ -36,6 +36,10 @@ pub struct Query<T> {
 }
 
 impl<T> Query<T> {
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
     pub(super) fn new(
         method: Method,
         params: Value,

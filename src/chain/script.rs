@@ -8,6 +8,9 @@ use serde_json::{json, Value};
 use crate::chain::error::RpcError;
 use crate::chain::transport::{Answer, Transport};
 
+#[cfg(test)]
+pub(crate) mod ways;
+
 type Respond = dyn Fn(&Value) -> Result<Answer, RpcError> + Send + Sync;
 
 /// A server made of a function.

@@ -75,6 +75,8 @@ pub struct SendState {
     maybe_out: bool,
     /// The newest variant was refused for its fee: something pending at this nonce offers more.
     outbid: bool,
+    /// Every node that answered knew the nonce as used.
+    nonce_refused: bool,
     /// It was found pending at a start: until this block it is left alone.
     left_alone_until: Option<u64>,
     /// The block at which the round was first seen to be over.
@@ -154,6 +156,7 @@ impl SendState {
             accepted: false,
             maybe_out: false,
             outbid: false,
+            nonce_refused: false,
             left_alone_until: None,
             round_over_at: None,
         }
@@ -228,6 +231,11 @@ impl SendState {
         self.sent_at_head = head.hash;
     }
 
+    /// What was sent first was not mined in time.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.bumps > 0
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.variants.len() >= VARIANTS_MAX
     }
@@ -245,6 +253,10 @@ impl SendState {
     /// No node said no, and none said yes.
     pub(crate) fn note_maybe_sent(&mut self) {
         self.maybe_out = true;
+    }
+
+    pub(crate) fn note_nonce_refused(&mut self) {
+        self.nonce_refused = true;
     }
 
     pub(crate) fn note_outbid(&mut self) {
@@ -326,6 +338,8 @@ impl SendState {
             self.sent_at_head = facts.head.hash;
         }
         match facts.receipts {
+            // What every node has refused was not mined either: the nonce was never free.
+            _ if self.nonce_refused && !self.maybe_out && !is_over => Step::NonceTaken,
             _ if self.used_up_heads < 2 => Step::Wait,
             Receipts::Unknown if is_over => Step::EndedUnseen,
             _ => Step::NonceTaken,

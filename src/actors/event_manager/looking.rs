@@ -11,7 +11,7 @@ use crate::actors::reader::{Question, Reader, Reading};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
-use crate::chain::node::Endpoint;
+use crate::chain::node::{Endpoint, Purpose};
 use crate::lottery::round::{Phase, Round};
 
 /// What a look that brings logs cannot do without.
@@ -143,7 +143,7 @@ fn look(
             let reading = reader.read(endpoint, &question);
             reading.map_err(RpcError::of_this_endpoint)
         };
-        let answer = endpoints.hedged(methods, patience, read.clone());
+        let answer = endpoints.hedged(Purpose::Follow, methods, patience, read.clone());
         answer.map(|(endpoint, reading)| (endpoint, reading, read, methods))
     };
     let live = Question {

@@ -84,6 +84,9 @@ impl Operator {
                 self.end_flight(ActionState::Failed, Some(text));
             }
             Step::NonceTaken | Step::NonceGap => {
+                if let Some(sender) = &mut self.sender {
+                    sender.doubt_source();
+                }
                 let what = match step {
                     Step::NonceGap => "a reorg gave back a nonce before",
                     _ => "another transaction of this key took",
@@ -125,10 +128,16 @@ impl Operator {
                 log::warn!("{label}: no node confirmed it: {why}");
                 Some(why)
             }
-            // The nonce is used up: receipts will tell by whom.
-            Broadcast::Rejected(NodeError::NonceTooLow, _) => None,
+            // The nonce is used up: receipts will tell by whom, or another endpoint that it never was free.
+            Broadcast::Rejected(NodeError::NonceTooLow, _) => {
+                sender.doubt_source();
+                None
+            }
             Broadcast::Rejected(class, why) => {
                 log::warn!("{label} was refused: {why}");
+                if class == NodeError::NonceTooHigh {
+                    sender.doubt_source();
+                }
                 let told = words(class);
                 let is_blocking = matches!(
                     class,
@@ -150,6 +159,10 @@ impl Operator {
             return;
         };
         let same = kind == flight.record.kind;
+        if same {
+            // It is late: another endpoint may know a nonce or a price that is better.
+            sender.doubt_source();
+        }
         if same && self.spending.spent_wei(moment.now) >= self.settings.max_spend_wei_per_day {
             let text =
                 "max_spend_ether_per_day is reached: fees are not raised any more".to_owned();
@@ -161,7 +174,7 @@ impl Operator {
             );
             return self.broadcast(moment);
         }
-        match sender.replacement(&flight.state, kind, &moment.round, moment.head) {
+        match sender.replacement(&flight.state, kind, &moment.round) {
             Ok(Some(variant)) => {
                 if !same {
                     log::warn!(

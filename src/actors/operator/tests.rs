@@ -2,6 +2,7 @@
 //! becomes of it.
 
 mod node;
+mod odd;
 mod telling;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{bounded, Receiver, Sender as Channel};
 use serde_json::{json, Value};
 
-use self::node::{Node, SharedNode, CONTRACT};
+use self::node::{Node, Quirk, SharedNode, CONTRACT};
 
 use super::*;
 use crate::actors::sender::SenderSettings;
@@ -71,10 +72,19 @@ impl Stage {
     }
 
     fn with(settings: Settings, change: impl FnOnce(&mut Node)) -> Stage {
+        Stage::before(settings, change, vec![None])
+    }
+
+    /// With so many endpoints, each of which shows the node in its own way.
+    fn before(
+        settings: Settings,
+        change: impl FnOnce(&mut Node),
+        quirks: Vec<Option<Quirk>>,
+    ) -> Stage {
         let key = OperatorKey::from_hex(KEY).unwrap();
         let node = SharedNode::new(key.address(), MIN - 60, change);
         let clock = Clock::manual(5_000_000);
-        let endpoints = node.endpoints(&clock);
+        let endpoints = node.endpoints_of(&clock, quirks);
         let (updates_in, updates) = bounded(10_000);
         let (commands, commands_out) = bounded(16);
         let (publish, publications) = bounded(16);

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::actors::sender::reads::{exactly, PriceTickets};
-use crate::actors::sender::{NotSigned, Sender};
+use crate::actors::sender::extras::ExtraQuestions;
+use crate::actors::sender::reads::PATIENCE;
+use crate::actors::sender::{NotSigned, Sender, SECOND_OPINION};
 use crate::chain::demanded::{fee_cap_wei, least_fee};
 use crate::chain::error::{NodeError, RpcError};
 use crate::chain::fees::{bump, quote, Fee, Prices, Quote};
 use crate::chain::method::Method;
-use crate::chain::node::Endpoint;
-use crate::chain::query;
+use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::types::{BlockId, BlockRef, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::round::Round;
@@ -17,8 +17,6 @@ use crate::lottery::send_state::{SendState, Variant};
 
 /// So often at most a refused transaction is signed anew at one head; against a pending one that is not ours, once.
 const SIGNED_ANEW_MAX: usize = 5;
-/// Once a node has refused a transaction, how long another one may take to accept it.
-const SECOND_OPINION: Duration = Duration::from_secs(1);
 /// Even the slowest endpoint has answered, or has run into its own time-out.
 const ANSWER_WITHIN: Duration = Duration::from_secs(35);
 
@@ -60,7 +58,7 @@ impl Sender {
             if *class == NodeError::ReplacementUnderpriced && turn > 0 && !state.was_accepted() {
                 return outcome;
             }
-            match self.cure(*class, why, state, round, head) {
+            match self.cure(*class, why, state, round) {
                 Some(variant) if !state.is_full() => state.add(variant, head, now),
                 _ => return outcome,
             }
@@ -77,7 +75,6 @@ impl Sender {
         why: &str,
         state: &SendState,
         round: &Round,
-        head: BlockRef,
     ) -> Option<Variant> {
         let newest = state.newest()?;
         let (kind, mut gas) = (newest.kind, newest.gas_limit);
@@ -96,7 +93,7 @@ impl Sender {
             | NodeError::InsufficientFunds => {}
             _ => return None,
         }
-        let market = self.market(kind, head).ok()?;
+        let market = self.market(kind).ok()?;
         let Market {
             prices,
             balance_wei,
@@ -162,12 +159,11 @@ impl Sender {
         state: &SendState,
         kind: ActionKind,
         round: &Round,
-        head: BlockRef,
     ) -> Result<Option<Variant>, NotSigned> {
         let Some(previous) = state.newest() else {
             return Ok(None);
         };
-        let market = self.market(kind, head)?;
+        let market = self.market(kind)?;
         self.balance_wei = market.balance_wei.or(self.balance_wei);
         let gas_max = self.gas_max(market.block_gas_limit);
         let is_same = kind == previous.kind;
@@ -203,53 +199,68 @@ impl Sender {
     }
 
     /// Prices, balance, limits and what the action would use, in one round trip.
-    fn market(&self, kind: ActionKind, head: BlockRef) -> Result<Market, RpcError> {
-        let ask = |endpoint: &Endpoint| {
-            let request = self.request(kind);
-            let mut together = endpoint.together();
-            let prices = PriceTickets::add(&mut together, BlockId::Latest);
-            let balance = together.add(query::balance(self.address(), BlockId::Latest));
-            let estimate = together.add(query::estimate_gas(&request, exactly(head), None));
-            let mut answers = together.send()?;
-            let asked = prices.take(&mut answers);
-            let header = asked.header.as_ref().ok();
+    fn market(&self, kind: ActionKind) -> Result<Market, RpcError> {
+        let questions = ExtraQuestions {
+            account: self.address(),
+            request: self.request(kind),
+            at: BlockId::Latest,
+            estimate_at: Some(None),
+        };
+        let is_legacy = self.legacy;
+        let ask = move |endpoint: &Endpoint| {
+            let extras = questions.ask(endpoint);
             Ok(Market {
-                prices: self.prices(&asked)?,
-                balance_wei: answers.take(balance).ok(),
-                block_gas_limit: header.and_then(|header| header.gas_limit),
-                estimate: answers.take(estimate).ok(),
+                prices: extras.prices(is_legacy)?,
+                balance_wei: extras.balance_wei,
+                block_gas_limit: extras.header.and_then(|header| header.gas_limit),
+                estimate: extras.estimate,
             })
         };
-        self.endpoints.with_endpoint(&[], ask)
+        let purpose = Purpose::Prepare;
+        let answer = self.endpoints.hedged(purpose, &[], PATIENCE, ask);
+        answer.map(|(_, market)| market)
     }
 
-    /// One acceptance is enough; a refusal counts only when no endpoint accepts, and silence least.
+    /// One acceptance is enough, and a refusal counts only when no endpoint accepts, silence least. But what was accepted
+    /// and not mined for some blocks may have been swallowed: then who says that the chain takes no such transaction at all
+    /// is heard as well.
     fn send_newest(&self, state: &SendState) -> Broadcast {
         let Some(variant) = state.newest().filter(|newest| !newest.raw.is_empty()) else {
             return Broadcast::MaybeSent("its bytes are not known here".to_owned());
         };
         let (raw, sent_hash) = (variant.raw.clone(), variant.hash);
-        let answers = self
-            .endpoints
-            .ask_each(&[Method::SendRawTransaction], move |endpoint| {
-                endpoint.send_raw_transaction(&raw)
-            });
+        let answers = self.endpoints.ask_each(
+            (Purpose::Act, None),
+            &[Method::SendRawTransaction],
+            move |endpoint| endpoint.send_raw_transaction(&raw),
+        );
         let clock = self.endpoints.clock();
         let mut outcome = Broadcast::MaybeSent("no endpoint is fit to send".to_owned());
         let mut deadline = clock.now() + ANSWER_WITHIN;
         while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
-            let error = match answer {
+            let refusal = match answer {
                 Ok(hash) => {
                     if hash != sent_hash {
                         let host = endpoint.host();
                         log::warn!("{host} answered with hash {hash:#x}, sent was {sent_hash:#x}");
                     }
+                    None
+                }
+                Err(error) if error.node_error() == Some(NodeError::AlreadyKnown) => None,
+                Err(error) => Some(error),
+            };
+            let Some(error) = refusal else {
+                if !state.is_replaced() {
                     return Broadcast::Accepted;
                 }
-                Err(error) => error,
+                if !matches!(outcome, Broadcast::Rejected(class, _) if is_the_chains_own(class)) {
+                    outcome = Broadcast::Accepted;
+                }
+                deadline = deadline.min(clock.now() + SECOND_OPINION);
+                continue;
             };
             match error.node_error() {
-                Some(NodeError::AlreadyKnown) => return Broadcast::Accepted,
+                Some(class) if outcome == Broadcast::Accepted && !is_the_chains_own(class) => {}
                 Some(class) => {
                     outcome = Broadcast::Rejected(class, format!("{}: {error}", endpoint.host()));
                     deadline = deadline.min(clock.now() + SECOND_OPINION);
@@ -269,6 +280,7 @@ fn note_outcome(state: &mut SendState, outcome: &Broadcast) {
         Broadcast::Accepted => state.note_accepted(),
         Broadcast::MaybeSent(_) => state.note_maybe_sent(),
         Broadcast::Rejected(NodeError::ReplacementUnderpriced, _) => state.note_outbid(),
+        Broadcast::Rejected(NodeError::NonceTooLow, _) => state.note_nonce_refused(),
         Broadcast::Rejected(..) => {}
     }
 }
@@ -280,6 +292,11 @@ fn is_short_of_funds(newest: &Variant, balance_wei: Option<U256>) -> bool {
         .cap_wei()
         .saturating_mul(U256::from(newest.gas_limit));
     balance_wei.is_some_and(|balance_wei| balance_wei < worst_wei)
+}
+
+/// A refusal that would hold in every pool of the chain, where it is true.
+fn is_the_chains_own(class: NodeError) -> bool {
+    matches!(class, NodeError::TypeNotSupported | NodeError::GasTooHigh)
 }
 
 fn is_legacy(fee: &Fee) -> bool {

@@ -3,24 +3,32 @@
 
 use std::time::Duration;
 
+use crate::actors::sender::extras::{ExtraQuestions, ExtraTickets, Extras};
 use crate::actors::sender::{Check, Order, Sender};
 use crate::chain::error::{ErrorKind, RpcError};
-use crate::chain::fees::{Prices, Tips};
+use crate::chain::fees::Prices;
 use crate::chain::method::Method;
-use crate::chain::node::{BlockOverrides, Endpoint};
+use crate::chain::node::{BlockOverrides, Endpoint, Purpose};
 use crate::chain::query;
 use crate::chain::together::{Answers, Ticket, Together};
 use crate::chain::tx::PendingTransaction;
-use crate::chain::types::{
-    BlockId, BlockRef, CallRequest, FeeHistory, Header, Receipt, H256, U256,
-};
+use crate::chain::types::{Address, BlockId, BlockRef, CallRequest, Receipt, H256, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::send_state::{Included, Receipts, SendState};
 
+/// How long an endpoint may take before the next is asked as well: a draw may be due.
+pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 /// How long the other endpoints may take to show a receipt that one of them lost.
 const RECEIPT_SEARCH: Duration = Duration::from_secs(2);
-/// What cannot be done without. All else that is asked beside it is asked of another endpoint first, then left out.
+/// What is better with than without. What one endpoint does not tell of it is asked of another first, then left out.
+pub(super) const TO_PREPARE_WELL: &[Method] = &[
+    Method::Call,
+    Method::TransactionCount,
+    Method::GetBalance,
+    Method::BlockByHash,
+];
+/// What cannot be done without.
 const TO_PREPARE: &[Method] = &[Method::Call, Method::TransactionCount];
 const TO_LOOK: &[Method] = &[Method::TransactionCount];
 const TO_FIND_RECEIPTS: &[Method] = &[Method::TransactionReceipt];
@@ -41,78 +49,27 @@ pub(super) struct Gathered {
     pub(super) head: BlockRef,
 }
 
+/// What an endpoint says to an action: a refusal of the contract's is an answer too.
+pub(super) type Told = Result<Gathered, RpcError>;
+
 /// What the chain shows of the action in flight; what could not be read is unknown.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    pub latest_nonce: Option<u64>,
-    pub receipts: Receipts,
+    pub(crate) latest_nonce: Option<u64>,
+    pub(crate) receipts: Receipts,
 }
 
-/// The questions about prices, on their way.
-pub(super) struct PriceTickets {
-    header: Ticket<Header>,
-    history: Ticket<FeeHistory>,
-    suggested_tip_wei: Ticket<U256>,
-    gas_price_wei: Ticket<U256>,
-}
-
-/// The answers to them. The hints among them may be missing; the header is not, or says why.
-pub(super) struct AskedPrices {
-    pub(super) header: Result<Header, RpcError>,
-    history: FeeHistory,
-    suggested_tip_wei: Option<U256>,
-    gas_price_wei: Result<U256, RpcError>,
-}
-
-impl PriceTickets {
-    pub(super) fn add(together: &mut Together, block: BlockId) -> PriceTickets {
-        PriceTickets {
-            header: together.add(query::header(block)),
-            history: together.add(query::fee_history()),
-            suggested_tip_wei: together.add(query::max_priority_fee_wei()),
-            gas_price_wei: together.add(query::gas_price_wei()),
-        }
-    }
-
-    pub(super) fn take(self, answers: &mut Answers) -> AskedPrices {
-        AskedPrices {
-            header: answers.take(self.header),
-            history: answers.take(self.history).unwrap_or_default(),
-            suggested_tip_wei: answers.take(self.suggested_tip_wei).ok(),
-            gas_price_wei: answers.take(self.gas_price_wei),
-        }
-    }
-}
-
-impl AskedPrices {
-    /// Dynamic where a base fee is known and the chain takes such, else legacy.
-    pub(super) fn prices(&self, legacy: bool) -> Result<Prices, RpcError> {
-        let in_header = match &self.header {
-            Ok(header) => header.base_fee_wei,
-            Err(_) => None,
-        };
-        // A chain from before EIP-1559 may answer eth_feeHistory all the same, with base fees of 0.
-        let in_history = self.history.next_base_fee_wei;
-        let base_fee_wei = match in_header {
-            Some(wei) => in_history.or(Some(wei)),
-            None if self.header.is_err() => in_history.filter(|wei| !wei.is_zero()),
-            None => None,
-        };
-        match base_fee_wei.filter(|_| !legacy) {
-            Some(next_base_fee_wei) => Ok(Prices::Dynamic {
-                next_base_fee_wei,
-                tips: Tips {
-                    median_reward_wei: self.history.median_reward_wei,
-                    high_reward_wei: self.history.high_reward_wei,
-                    suggested_wei: self.suggested_tip_wei,
-                    gas_price_wei: self.gas_price_wei.clone().ok(),
-                },
-            }),
-            None => Ok(Prices::Legacy {
-                gas_price_wei: self.gas_price_wei.clone()?,
-            }),
-        }
-    }
+/// Everything that is asked before an action is signed. It owns what it is about, so that several endpoints can be asked
+/// at once.
+#[derive(Clone)]
+pub(super) struct Preflight {
+    kind: ActionKind,
+    account: Address,
+    request: CallRequest,
+    head: BlockRef,
+    next_block_time: u64,
+    is_called: bool,
+    is_legacy: bool,
 }
 
 /// The questions of a preflight, on their way.
@@ -120,105 +77,136 @@ struct CheckTickets {
     call: Ticket<Vec<u8>>,
     /// Where no time can be overridden: the same at the head itself.
     at_head: Option<Ticket<Vec<u8>>>,
-    estimate: Option<Ticket<u64>>,
 }
 
-impl Sender {
-    /// Reads everything that the order needs. What one endpoint does not tell is asked of the next, all of it anew; only
-    /// when none tells it, what an action can do without is left out.
-    pub(super) fn gather(&self, order: &Order) -> Result<Gathered, RpcError> {
-        let whole = |endpoint: &Endpoint| self.gather_from(endpoint, order, true);
-        match self.endpoints.with_endpoint(TO_PREPARE, whole) {
-            Err(error) if !error.is_final() && !error.is_passing() => {
-                self.endpoints.with_endpoint(TO_PREPARE, |endpoint| {
-                    self.gather_from(endpoint, order, false)
-                })
-            }
-            gathered => gathered,
+impl Preflight {
+    /// With the answer to every question, or an error: so that another endpoint is asked which has them all.
+    pub(super) fn ask_whole(&self, endpoint: &Endpoint) -> Result<Told, RpcError> {
+        self.told(self.gather(endpoint, true))
+    }
+
+    /// With what it needs, and whatever else is told.
+    pub(super) fn ask_needed(&self, endpoint: &Endpoint) -> Result<Told, RpcError> {
+        self.told(self.gather(endpoint, false))
+    }
+
+    fn told(&self, gathered: Result<Gathered, RpcError>) -> Result<Told, RpcError> {
+        match gathered {
+            Err(error) if !error.is_final() => Err(error),
+            told => Ok(told),
         }
     }
 
-    fn gather_from(
-        &self,
-        endpoint: &Endpoint,
-        order: &Order,
-        is_whole: bool,
-    ) -> Result<Gathered, RpcError> {
-        let address = self.key.address();
-        let is_called = order.check == Check::Called;
+    fn gather(&self, endpoint: &Endpoint, is_whole: bool) -> Result<Gathered, RpcError> {
         // The head that the store knows may be long gone when nobody has answered for a while.
-        let block = match is_called {
-            true => exactly(order.head),
+        let block = match self.is_called {
+            true => exactly(self.head),
             false => BlockId::Latest,
         };
-        let overrides = match is_called {
-            true => Some(endpoint.block_overrides()),
-            false => None,
+        let overrides = self.is_called.then(|| endpoint.block_overrides());
+        let questions = ExtraQuestions {
+            account: self.account,
+            request: self.request.clone(),
+            at: block,
+            estimate_at: overrides
+                .filter(|overrides| overrides.call && overrides.estimate)
+                .map(|_| Some(self.next_block_time)),
         };
         let mut together = endpoint.together();
-        let check = overrides.map(|overrides| self.ask_check(&mut together, order, overrides));
-        let nonce = together.add(query::transaction_count(address, block));
-        let pending_nonce = together.add(query::transaction_count(address, BlockId::Pending));
-        let balance = together.add(query::balance(address, block));
-        let prices = PriceTickets::add(&mut together, block);
+        let check = overrides.map(|overrides| self.add_check(&mut together, overrides));
+        let nonce = together.add(query::transaction_count(self.account, block));
+        let pending = query::transaction_count(self.account, BlockId::Pending);
+        let pending_nonce = together.add(pending);
+        let beside: Option<ExtraTickets> =
+            is_whole.then(|| questions.add(&mut together, endpoint, |_| true));
         let mut answers = together.send()?;
 
-        let estimate = match check {
-            Some(check) => check.take(&mut answers, order)?,
-            None => None,
+        let is_unpayable = match check {
+            Some(check) => check.take(&mut answers, self.kind)? == Passes::Unpayable,
+            None => false,
         };
         let nonce = answers.take(nonce)?;
         // Nodes without a pending state show no gap.
         let pending_nonce = answers.take(pending_nonce).unwrap_or(nonce);
-        let balance_wei = match answers.take(balance) {
-            Err(error) if is_whole => return Err(error),
-            balance => balance.ok(),
-        };
-        let asked = prices.take(&mut answers);
-        let header = match &asked.header {
-            Err(error) if is_whole || !is_called => return Err(error.clone()),
-            header => header.as_ref().ok(),
-        };
+        let mut extras = Extras::default();
+        match beside {
+            Some(tickets) => extras.take(tickets, &mut answers),
+            None => extras = questions.ask(endpoint),
+        }
+        if let Some(error) = extras.refusal.take() {
+            tolerate_unpayable_draw(error, self.kind)?;
+        }
+        let is_short = extras.header.is_none() || extras.balance_wei.is_none();
+        if is_whole && is_short || !self.is_called && extras.header.is_none() {
+            let unknown = || RpcError::invalid_answer("the head or the balance is not told");
+            return Err(extras.missing.unwrap_or_else(unknown));
+        }
         let rival = match pending_nonce > nonce {
             true => endpoint
-                .pending_transaction(address, nonce)
+                .pending_transaction(self.account, nonce)
                 .unwrap_or_default(),
             false => None,
         };
+        let header = extras.header.as_ref();
         Ok(Gathered {
             nonce,
             pending_nonce,
             rival,
-            balance_wei,
-            prices: self.prices(&asked)?,
-            estimate,
+            balance_wei: extras.balance_wei,
+            prices: extras.prices(self.is_legacy)?,
+            estimate: extras.estimate.filter(|_| !is_unpayable),
             block_gas_limit: header.and_then(|header| header.gas_limit),
-            head: header.map_or(order.head, BlockRef::from),
+            head: header.map_or(self.head, BlockRef::from),
         })
     }
 
-    /// Calls and estimates the action as the next block would run it.
-    fn ask_check(
-        &self,
-        together: &mut Together,
-        order: &Order,
-        overrides: BlockOverrides,
-    ) -> CheckTickets {
-        let request = self.request(order.kind);
-        let (block, time) = (exactly(order.head), Some(order.next_block_time));
+    /// Calls the action as the next block would run it.
+    fn add_check(&self, together: &mut Together, overrides: BlockOverrides) -> CheckTickets {
+        let (request, block) = (&self.request, exactly(self.head));
         if !overrides.call {
             return CheckTickets {
-                call: together.add(query::call(&request, BlockId::Pending, None)),
-                at_head: Some(together.add(query::call(&request, block, None))),
-                estimate: None,
+                call: together.add(query::call(request, BlockId::Pending, None)),
+                at_head: Some(together.add(query::call(request, block, None))),
             };
         }
-        let estimate = || together.add(query::estimate_gas(&request, block, time));
-        let estimate = overrides.estimate.then(estimate);
         CheckTickets {
-            call: together.add(query::call(&request, block, time)),
+            call: together.add(query::call(request, block, Some(self.next_block_time))),
             at_head: None,
-            estimate,
+        }
+    }
+}
+
+impl Sender {
+    /// Asks for all that the order needs, the next endpoint as well where the first lets it wait. What one endpoint does
+    /// not tell is asked of the next, all of it anew; only when none tells it, what an action can do without is left out.
+    ///
+    /// # Errors
+    /// When no endpoint tells what the action needs.
+    pub(super) fn gather(&self, order: &Order) -> Result<(Endpoint, Told), RpcError> {
+        let preflight = self.preflight(order);
+        let whole = {
+            let preflight = preflight.clone();
+            move |endpoint: &Endpoint| preflight.ask_whole(endpoint)
+        };
+        let purpose = Purpose::Prepare;
+        let answer = self
+            .endpoints
+            .hedged(purpose, TO_PREPARE_WELL, PATIENCE, whole);
+        answer.or_else(|_| {
+            let needed = move |endpoint: &Endpoint| preflight.ask_needed(endpoint);
+            self.endpoints.hedged(purpose, TO_PREPARE, PATIENCE, needed)
+        })
+    }
+
+    pub(super) fn preflight(&self, order: &Order) -> Preflight {
+        Preflight {
+            kind: order.kind,
+            account: self.address(),
+            request: self.request(order.kind),
+            head: order.head,
+            next_block_time: order.next_block_time,
+            is_called: order.check == Check::Called,
+            is_legacy: self.legacy,
         }
     }
 
@@ -234,9 +222,12 @@ impl Sender {
     /// variant can have been mined.
     pub(crate) fn look(&self, state: &SendState, head: BlockRef) -> Seen {
         let address = self.key.address();
-        let count = |endpoint: &Endpoint| endpoint.transaction_count(address, exactly(head));
-        let latest_nonce = match self.endpoints.with_endpoint(TO_LOOK, count) {
-            Ok(nonce) => Some(nonce),
+        let count = move |endpoint: &Endpoint| endpoint.transaction_count(address, exactly(head));
+        let counted = self
+            .endpoints
+            .hedged(Purpose::Prepare, TO_LOOK, PATIENCE, count);
+        let latest_nonce = match counted {
+            Ok((_, nonce)) => Some(nonce),
             Err(error) => {
                 log::debug!("the nonce at block {} cannot be read: {error}", head.number);
                 None
@@ -259,10 +250,13 @@ impl Sender {
             .iter()
             .map(|variant| (variant.hash, variant.fee.cap_wei()))
             .collect();
-        let first = |endpoint: &Endpoint| included_at(endpoint, &offered);
-        let mut found = match self.endpoints.with_endpoint(TO_FIND_RECEIPTS, first) {
-            Ok(Some(included)) => return Receipts::Found(included),
-            Ok(None) => Receipts::None,
+        let ask = move |endpoint: &Endpoint| included_at(endpoint, &offered);
+        let first =
+            self.endpoints
+                .hedged(Purpose::Prepare, TO_FIND_RECEIPTS, PATIENCE, ask.clone());
+        let mut found = match first {
+            Ok((_, Some(included))) => return Receipts::Found(included),
+            Ok((_, None)) => Receipts::None,
             Err(error) => {
                 log::debug!("receipts cannot be read: {error}");
                 Receipts::Unknown
@@ -272,9 +266,9 @@ impl Sender {
             return found;
         }
         let deadline = self.endpoints.clock().now() + RECEIPT_SEARCH;
-        let answers = self.endpoints.ask_each(TO_FIND_RECEIPTS, move |endpoint| {
-            included_at(endpoint, &offered)
-        });
+        let answers = self
+            .endpoints
+            .ask_each((Purpose::Act, None), TO_FIND_RECEIPTS, ask);
         while let Some((_, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             match answer {
                 Ok(Some(included)) => return Receipts::Found(included),
@@ -298,27 +292,27 @@ impl Sender {
     }
 }
 
+/// How a call went that does not forbid to send.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    Well,
+    /// It cannot pay this block's winner.
+    Unpayable,
+}
+
 impl CheckTickets {
-    /// The gas where it can be known; an error when the action would revert for a reason that sending cannot change.
-    fn take(self, answers: &mut Answers, order: &Order) -> Result<Option<u64>, RpcError> {
+    /// An error when the action would revert for a reason that sending cannot change.
+    fn take(self, answers: &mut Answers, kind: ActionKind) -> Result<Passes, RpcError> {
         let called = answers.take(self.call);
         let at_head = self.at_head.map(|ticket| answers.take(ticket));
-        let estimated = self.estimate.map(|ticket| answers.take(ticket));
         let called = match (called, at_head) {
             // Without a pending block the head itself serves, where its own time allows the action.
             (Err(error), Some(at_head)) if !error.is_final() => at_head,
             (called, _) => called,
         };
-        if let Err(error) = called {
-            return tolerate_unpayable_draw(error, order.kind).map(|()| None);
-        }
-        match estimated {
-            Some(Ok(gas)) => Ok(Some(gas)),
-            Some(Err(error)) if error.is_final() => {
-                tolerate_unpayable_draw(error, order.kind).map(|()| None)
-            }
-            // An estimate is a hint: the formula does as well.
-            Some(Err(_)) | None => Ok(None),
+        match called {
+            Ok(_) => Ok(Passes::Well),
+            Err(error) => tolerate_unpayable_draw(error, kind).map(|()| Passes::Unpayable),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! What the owner should know before it is too late.
 
-use crate::actors::sender::reads::{Gathered, PriceTickets};
+use crate::actors::sender::extras::ExtraQuestions;
+use crate::actors::sender::reads::Gathered;
 use crate::actors::sender::{Sender, DRAW_GAS, REFUND_GAS};
 use crate::chain::fees::{ceiling_wei, Prices, Quote};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::query;
 use crate::chain::types::{to_checksum, BlockId, U256};
+use crate::lottery::action::ActionKind;
 use crate::lottery::alert::AlertCode;
 use crate::lottery::round::Round;
 use crate::lottery::snapshot::Snapshot;
@@ -37,6 +39,12 @@ impl Sender {
             None => problems.push("the contract's configuration is not known".to_owned()),
         }
         let methods = [Method::TransactionCount, Method::GetBalance];
+        let questions = ExtraQuestions {
+            account: address,
+            request: self.request(ActionKind::Draw),
+            at: BlockId::Latest,
+            estimate_at: Some(None),
+        };
         let read = self
             .endpoints
             .with_endpoint(&methods, |endpoint: &Endpoint| {
@@ -45,23 +53,25 @@ impl Sender {
                 let mut together = endpoint.together();
                 let latest = together.add(query::transaction_count(address, BlockId::Latest));
                 let pending = together.add(query::transaction_count(address, BlockId::Pending));
-                let balance = together.add(query::balance(address, BlockId::Latest));
-                let prices = PriceTickets::add(&mut together, BlockId::Latest);
                 let mut answers = together.send()?;
                 let latest = answers.take(latest)?;
                 let pending = answers.take(pending).unwrap_or(latest);
-                let balance_wei = answers.take(balance)?;
-                let asked = prices.take(&mut answers);
-                Ok((latest, pending, balance_wei, self.prices(&asked)?))
+                let extras = questions.ask(endpoint);
+                let prices = extras.prices(self.legacy)?;
+                match (extras.balance_wei, extras.missing) {
+                    (None, Some(error)) => Err(error),
+                    (balance_wei, _) => Ok((latest, pending, balance_wei, prices)),
+                }
             });
         match read {
             Ok((latest, pending, balance_wei, prices)) => {
-                self.balance_wei = Some(balance_wei);
+                self.balance_wei = balance_wei.or(self.balance_wei);
                 if pending > latest {
                     let count = pending - latest;
                     problems.push(format!("{count} transactions of the key are pending"));
                 }
-                problems.extend(low_balance(balance_wei, &prices, round));
+                let low = |balance_wei| low_balance(balance_wei, &prices, round);
+                problems.extend(balance_wei.and_then(low));
                 problems.extend(self.too_dear(&prices, round));
             }
             Err(error) => {

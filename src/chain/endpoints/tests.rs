@@ -4,8 +4,9 @@
 use super::*;
 use crate::chain::node::CallRequest;
 use crate::chain::query;
+use crate::chain::script::ways::{error_answer, status, ways_to_fail};
 use crate::chain::script::{answer_calls, Script};
-use crate::chain::transport::{Answer, Body};
+use crate::chain::transport::Answer;
 use crate::chain::types::{Address, BlockId, H256};
 use serde_json::{json, Value};
 
@@ -72,20 +73,6 @@ fn over(scripts: Vec<Script>) -> (Vec<Arc<Script>>, Endpoints, Clock) {
     let metrics = Metrics::default();
     let endpoints = Endpoints::over(transports.collect(), CHAIN, clock.clone(), &metrics);
     (scripts, endpoints, clock)
-}
-
-fn error_answer(error: Value) -> Result<Answer, RpcError> {
-    Ok(Answer::json(
-        json!({"jsonrpc": "2.0", "id": 1, "error": error}),
-    ))
-}
-
-fn status(status: u16, body: &str) -> Result<Answer, RpcError> {
-    Ok(Answer {
-        status,
-        retry_after: None,
-        body: Body::Text(body.to_owned()),
-    })
 }
 
 fn asked_of(script: &Script, method: &str) -> usize {
@@ -157,81 +144,6 @@ fn questions() -> Vec<(Method, Ask)> {
     ]
 }
 
-type Fail = fn() -> Result<Answer, RpcError>;
-
-fn ways_to_fail() -> Vec<(&'static str, Fail)> {
-    vec![
-        ("HTTP 400", || status(400, "")),
-        ("HTTP 401", || status(401, "")),
-        ("HTTP 402", || status(402, "pay")),
-        ("HTTP 403", || status(403, "")),
-        ("HTTP 404", || status(404, "not here")),
-        ("HTTP 405", || status(405, "")),
-        ("HTTP 413", || status(413, "")),
-        ("HTTP 418", || status(418, "")),
-        ("HTTP 422", || status(422, "")),
-        ("HTTP 429", || status(429, "")),
-        ("HTTP 500", || status(500, "")),
-        ("HTTP 502", || status(502, "<html>Bad gateway</html>")),
-        ("HTTP 503", || status(503, "")),
-        ("a redirect", || status(302, "")),
-        ("a time-out", || Err(RpcError::transport("timed out"))),
-        ("a body cut off", || {
-            status(200, "{\"jsonrpc\":\"2.0\",\"id\":1,\"res")
-        }),
-        ("an empty body", || status(200, "")),
-        ("a page", || status(200, "<html></html>")),
-        ("an unknown error", || {
-            error_answer(json!({"code": -32_603, "message": "Internal error"}))
-        }),
-        ("an unknown code", || {
-            error_answer(json!({"code": -39_999, "message": "something new"}))
-        }),
-        ("method not found", || {
-            error_answer(json!({"code": -32_601, "message": "no such method"}))
-        }),
-        ("behind", || {
-            error_answer(json!({"code": -32_000, "message": "header not found"}))
-        }),
-        ("indexing", || {
-            error_answer(json!({"code": -32_000, "message": "transaction indexing is in progress"}))
-        }),
-        ("a rate limit", || {
-            error_answer(json!({"code": -32_005, "message": "limit"}))
-        }),
-        ("a string", || error_answer(json!("Internal error"))),
-        ("an empty error", || error_answer(json!({}))),
-        ("a number", || error_answer(json!(5))),
-        ("HTTP 402 with a body", || {
-            Ok(Answer {
-                status: 402,
-                ..error_answer(json!({"code": -32_000, "message": "quota"}))?
-            })
-        }),
-        ("HTTP 503 with a body", || {
-            Ok(Answer {
-                status: 503,
-                ..error_answer(json!("Internal error"))?
-            })
-        }),
-        ("a wrong type", || {
-            Ok(Answer::json(
-                json!({"id": 1, "result": {"what": [1.5, true]}}),
-            ))
-        }),
-        ("null", || Ok(Answer::json(Value::Null))),
-        ("a list", || Ok(Answer::json(json!([1, 2])))),
-        ("an empty list", || Ok(Answer::json(json!([])))),
-        ("a wrong id", || {
-            Ok(Answer::json(json!({"id": 12_345_678, "result": "0x5"})))
-        }),
-        ("no id", || Ok(Answer::json(json!({"result": "0x5"})))),
-        ("neither result nor error", || {
-            Ok(Answer::json(json!({"id": 1})))
-        }),
-    ]
-}
-
 #[test]
 fn every_method_failed_in_every_way_is_answered_by_the_next_endpoint() {
     for (method, ask) in questions() {
@@ -293,7 +205,7 @@ fn hedged_questions_and_second_opinions_fail_over_in_the_same_way() {
     for (way, fail) in ways_to_fail() {
         let (_, endpoints, _) = over(vec![failing("a", "eth_getBalance", fail), node("b")]);
         let patience = Duration::from_secs(1);
-        let answer = endpoints.hedged(BALANCE, patience, balance_of);
+        let answer = endpoints.hedged(Purpose::Follow, BALANCE, patience, balance_of);
         assert_eq!(answer.unwrap().0.host(), "http://b", "{way}");
         let second = &endpoints.list()[1];
         assert_eq!(
@@ -524,7 +436,9 @@ fn an_endpoint_that_lets_a_question_wait_is_hedged_and_set_back() {
     let scripts: Vec<Arc<dyn Transport>> = vec![Arc::new(slow), Arc::new(node("b"))];
     let endpoints = Endpoints::over(scripts, CHAIN, Clock::system(), &Metrics::default());
     let patience = Duration::from_millis(5);
-    let (endpoint, ()) = endpoints.hedged(BALANCE, patience, balance_of).unwrap();
+    let (endpoint, ()) = endpoints
+        .hedged(Purpose::Follow, BALANCE, patience, balance_of)
+        .unwrap();
     assert_eq!(endpoint.host(), "http://b");
     let reports = endpoints.reports();
     assert!(!reports[0].healthy && reports[1].healthy);
@@ -539,9 +453,11 @@ fn all_are_asked_at_once_and_each_answers_for_itself() {
         node("b"),
         failing("c", "eth_sendRawTransaction", || status(500, "")),
     ]);
-    let arrivals = endpoints.ask_each(&[Method::SendRawTransaction], |endpoint| {
-        endpoint.send_raw_transaction(&[1])
-    });
+    let arrivals = endpoints.ask_each(
+        (Purpose::Act, None),
+        &[Method::SendRawTransaction],
+        |endpoint| endpoint.send_raw_transaction(&[1]),
+    );
     let mut outcomes: Vec<(String, bool)> = arrivals
         .iter()
         .map(|(endpoint, answer)| (endpoint.host().to_owned(), answer.is_ok()))

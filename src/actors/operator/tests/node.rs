@@ -13,7 +13,7 @@ use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::fees::Fee;
 use crate::chain::script::{answer_calls, Script};
-use crate::chain::transport::Answer;
+use crate::chain::transport::{Answer, Transport};
 use crate::chain::types::{Address, BlockRef, H256, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::action_of_calldata;
@@ -31,6 +31,11 @@ pub(super) struct Sent {
     pub(super) hash: H256,
     pub(super) data: Vec<u8>,
 }
+
+/// A sound node's answer to a call.
+pub(super) type Sound<'a> = dyn Fn(&str, &Value) -> Result<Value, Value> + 'a;
+/// How an endpoint answers a request, given what a sound one would say to each call.
+pub(super) type Quirk = Box<dyn Fn(&Value, &Sound) -> Result<Answer, RpcError> + Send + Sync>;
 
 type Refuse = dyn Fn(&Sent) -> Option<String> + Send;
 
@@ -121,25 +126,29 @@ impl SharedNode {
     }
 
     pub(super) fn endpoints(&self, clock: &Clock) -> Endpoints {
-        let shared = self.clone();
-        let script = Script::of_requests("http://node.example", move |request| {
-            *shared.trips.lock().unwrap() += 1;
-            shared.with(|node| match node.is_silent {
-                true => Err(RpcError::transport("timed out")),
-                false => {
-                    let node = Mutex::new(node);
-                    Ok(Answer::json(answer_calls(request, |method, params| {
-                        node.lock().unwrap().answer(method, params)
-                    })))
+        self.endpoints_of(clock, vec![None])
+    }
+
+    /// Endpoints that all show this node, each through its quirk.
+    pub(super) fn endpoints_of(&self, clock: &Clock, quirks: Vec<Option<Quirk>>) -> Endpoints {
+        let script = |(index, quirk): (usize, Option<Quirk>)| {
+            let shared = self.clone();
+            let script = Script::of_requests(&format!("http://{index}.example"), move |request| {
+                *shared.trips.lock().unwrap() += 1;
+                if shared.with(|node| node.is_silent) {
+                    return Err(RpcError::transport("timed out"));
                 }
-            })
-        });
-        Endpoints::over(
-            vec![Arc::new(script)],
-            CHAIN_ID,
-            clock.clone(),
-            &Metrics::default(),
-        )
+                let answer =
+                    |method: &str, params: &Value| shared.with(|node| node.answer(method, params));
+                match &quirk {
+                    Some(quirk) => quirk(request, &answer),
+                    None => Ok(Answer::json(answer_calls(request, answer))),
+                }
+            });
+            Arc::new(script) as Arc<dyn Transport>
+        };
+        let transports = quirks.into_iter().enumerate().map(script).collect();
+        Endpoints::over(transports, CHAIN_ID, clock.clone(), &Metrics::default())
     }
 }
 
@@ -327,7 +336,7 @@ impl Node {
             Some(known) if known.hash == sent.hash => {
                 return Err(json!({"code": -32000, "message": "already known"}));
             }
-            Some(known) if !sent.fee.outbids(&known.fee) => {
+            Some(known) if known.nonce == sent.nonce && !sent.fee.outbids(&known.fee) => {
                 return Err(
                     json!({"code": -32000, "message": "replacement transaction underpriced"}),
                 );

@@ -1,0 +1,370 @@
+//! Odd endpoints around a draw: whatever the first of two answers, to whatever it is asked, the draw lands in the first
+//! block that allows it or shortly after, and nobody is accused; and on the only endpoint nothing that a draw can do
+//! without stops it.
+
+use super::*;
+use crate::chain::method::Method;
+use crate::chain::script::answer_calls;
+use crate::chain::script::ways::{ways_to_fail, Fail};
+use crate::chain::transport::Answer;
+
+/// Fails whatever request asks this method.
+fn failing(method: Method, fail: Fail) -> Quirk {
+    Box::new(move |request, sound| {
+        let asked = |call: &Value| call["method"] == method.name();
+        let is_asked = match request {
+            Value::Array(calls) => calls.iter().any(asked),
+            call => asked(call),
+        };
+        match is_asked {
+            true => fail(),
+            false => Ok(Answer::json(answer_calls(request, sound))),
+        }
+    })
+}
+
+/// Answers some calls in its own way; None leaves a call to the sound node.
+fn saying(
+    say: impl Fn(&str, &Value, &node::Sound) -> Option<Result<Value, Value>> + Send + Sync + 'static,
+) -> Quirk {
+    Box::new(move |request, sound| {
+        Ok(Answer::json(answer_calls(request, |method, params| {
+            say(method, params, sound).unwrap_or_else(|| sound(method, params))
+        })))
+    })
+}
+
+/// Waits until what is out has come to the node: once one endpoint has taken it nobody waits for the others.
+fn delivered(stage: &Stage) {
+    let Some(newest) = stage
+        .operator
+        .flight
+        .as_ref()
+        .and_then(|flight| flight.state.newest().map(|newest| newest.hash))
+    else {
+        return;
+    };
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while !stage.sent().iter().any(|sent| sent.hash == newest) {
+        assert!(std::time::Instant::now() < until, "it never comes");
+        std::thread::yield_now();
+    }
+}
+
+/// How many blocks after the first that allowed it the draw was mined; what else is wrong in words.
+fn played(quirks: Vec<Option<Quirk>>) -> Result<u64, String> {
+    let mut stage = Stage::before(settings(), |_| {}, quirks);
+    while stage.node.with(|node| node.head().timestamp) < MIN {
+        delivered(&stage);
+        stage.block();
+    }
+    let mut late = 0;
+    while stage.mined().last() != Some(&(ActionKind::Draw, true)) {
+        if late == 40 {
+            return Err(format!("not drawn: {}", stage.phase()));
+        }
+        late += 1;
+        delivered(&stage);
+        stage.block();
+    }
+    let mined = stage.mined();
+    if mined.len() > 1 {
+        return Err(format!("more than a draw was mined: {mined:?}"));
+    }
+    let codes = stage.alert_codes();
+    let accuses = |code: &String| code.contains("unpayable") || code.contains("operator_changed");
+    match codes.into_iter().find(accuses) {
+        Some(code) => Err(format!("told: {code}")),
+        None => Ok(late),
+    }
+}
+
+/// The cells of a table that are later than allowed, in words.
+fn later_than(most: u64, cells: impl Iterator<Item = (String, Vec<Option<Quirk>>)>) -> Vec<String> {
+    let judged = cells.filter_map(|(cell, quirks)| match played(quirks) {
+        Ok(late) if late <= most => None,
+        Ok(late) => Some(format!("{cell}: {late} blocks late")),
+        Err(why) => Some(format!("{cell}: {why}")),
+    });
+    judged.collect()
+}
+
+#[test]
+fn each_method_failed_in_each_way_by_the_first_of_two_makes_no_draw_late() {
+    let cells = Method::ALL.into_iter().flat_map(|method| {
+        ways_to_fail().into_iter().map(move |(way, fail)| {
+            let cell = format!("{} by {way}", method.name());
+            (cell, vec![Some(failing(method, fail)), None])
+        })
+    });
+    assert_eq!(later_than(0, cells), [""; 0]);
+}
+
+/// What a draw cannot do without, where there is one endpoint.
+const NEEDED: [Method; 3] = [
+    Method::Call,
+    Method::TransactionCount,
+    Method::SendRawTransaction,
+];
+
+#[test]
+fn what_a_draw_can_do_without_may_fail_in_each_way_on_the_only_endpoint() {
+    let methods = Method::ALL
+        .into_iter()
+        .filter(|method| !NEEDED.contains(method));
+    let cells = methods.flat_map(|method| {
+        ways_to_fail().into_iter().map(move |(way, fail)| {
+            let cell = format!("{} by {way}", method.name());
+            (cell, vec![Some(failing(method, fail))])
+        })
+    });
+    assert_eq!(later_than(1, cells), [""; 0]);
+}
+
+type Say = fn(&str, &Value, &node::Sound) -> Option<Result<Value, Value>>;
+
+fn refused(message: &str) -> Option<Result<Value, Value>> {
+    Some(Err(error(-32_000, message)))
+}
+
+fn reverted(reason: &str) -> Option<Result<Value, Value>> {
+    Some(Err(error(3, &format!("execution reverted: {reason}"))))
+}
+
+/// True for a call of the contract.
+fn is_action(method: &str, params: &Value) -> bool {
+    let calls = matches!(method, "eth_call" | "eth_estimateGas");
+    calls && params[0]["to"] == json!(format!("{CONTRACT:#x}"))
+}
+
+/// The sound node's block with fields of its own.
+fn block_with(
+    (method, params, sound): (&str, &Value, &node::Sound),
+    fields: Value,
+) -> Option<Result<Value, Value>> {
+    if !method.starts_with("eth_getBlockBy") || params[0] == "pending" {
+        return None;
+    }
+    let mut block = sound(method, params).ok()?;
+    if let (Some(block), Value::Object(fields)) = (block.as_object_mut(), fields) {
+        block.extend(fields);
+    }
+    Some(Ok(block))
+}
+
+fn receipt_with(
+    (method, params, sound): (&str, &Value, &node::Sound),
+    fields: Value,
+) -> Option<Result<Value, Value>> {
+    if method != "eth_getTransactionReceipt" {
+        return None;
+    }
+    let mut receipt = sound(method, params).ok()?;
+    if let (Some(receipt), Value::Object(fields)) = (receipt.as_object_mut(), fields) {
+        receipt.extend(fields);
+    }
+    Some(Ok(receipt))
+}
+
+fn counting(
+    method: &str,
+    params: &Value,
+    sound: &node::Sound,
+    by: i64,
+) -> Option<Result<Value, Value>> {
+    if method != "eth_getTransactionCount" {
+        return None;
+    }
+    let told = sound(method, params).ok()?;
+    let count = i64::from_str_radix(told.as_str()?.strip_prefix("0x")?, 16).ok()?;
+    Some(Ok(json!(format!("0x{:x}", count + by))))
+}
+
+fn sending(method: &str, answer: Option<Result<Value, Value>>) -> Option<Result<Value, Value>> {
+    answer.filter(|_| method == "eth_sendRawTransaction")
+}
+
+fn answering(method: &str, asked: &str, answer: Value) -> Option<Result<Value, Value>> {
+    (method == asked).then_some(Ok(answer))
+}
+
+/// Answers in good form that are not true, and what they cost at the most, in blocks.
+fn untruths() -> Vec<(&'static str, u64, Say)> {
+    vec![
+        ("nonces far ahead", 4, |m, p, s| counting(m, p, s, 1_000)),
+        ("nonces one ahead", 4, |m, p, s| counting(m, p, s, 1)),
+        ("nonces that are used", 2, |m, p, s| counting(m, p, s, -1)),
+        ("a pending nonce below the latest", 0, |m, p, s| {
+            let is_pending = p[1] == "pending";
+            is_pending.then(|| counting(m, p, s, -3))?
+        }),
+        ("no balance", 0, |m, _, _| {
+            answering(m, "eth_getBalance", json!("0x0"))
+        }),
+        ("a balance of a wei", 0, |m, _, _| {
+            answering(m, "eth_getBalance", json!("0x1"))
+        }),
+        ("a gas limit of nothing", 0, |m, p, s| {
+            block_with((m, p, s), json!({"gasLimit": "0x5208"}))
+        }),
+        ("a gas limit below a draw", 0, |m, p, s| {
+            block_with(
+                (m, p, s),
+                json!({"gasLimit": "0xf4241", "baseFeePerGas": "0x0"}),
+            )
+        }),
+        ("an estimate of nothing", 0, |m, p, _| {
+            (is_action(m, p) && m == "eth_estimateGas").then(|| Ok(json!("0x1")))
+        }),
+        ("an estimate that fits nowhere", 0, |m, p, _| {
+            (is_action(m, p) && m == "eth_estimateGas").then(|| Ok(json!("0x7fffffffffffffff")))
+        }),
+        (
+            "a base fee in the history that nobody pays",
+            0,
+            |m, _, _| {
+                answering(
+                    m,
+                    "eth_feeHistory",
+                    json!({
+                        "baseFeePerGas": ["0xffffffffffffffffffffffff"], "reward": [["0xffffffffffffffffffffff", "0xffffffffffffffffffffff"]],
+                    }),
+                )
+            },
+        ),
+        ("a base fee in the head that nobody pays", 0, |m, p, s| {
+            block_with(
+                (m, p, s),
+                json!({"baseFeePerGas": "0xffffffffffffffffffffffff"}),
+            )
+        }),
+        ("a price that nobody pays", 0, |m, _, _| {
+            answering(m, "eth_gasPrice", json!("0xffffffffffffffffffffffff"))
+        }),
+        ("a tip that nobody pays", 0, |m, _, _| {
+            answering(
+                m,
+                "eth_maxPriorityFeePerGas",
+                json!("0xffffffffffffffffffffffff"),
+            )
+        }),
+        ("no base fee", 0, |m, p, s| {
+            block_with((m, p, s), json!({"baseFeePerGas": null}))
+        }),
+        ("calls of nobody", 0, |m, p, _| {
+            is_action(m, p).then(|| reverted("Only operator can call this function"))?
+        }),
+        ("calls of another block", 0, |m, p, _| {
+            is_action(m, p).then(|| reverted("Round must be in betting state"))?
+        }),
+        ("calls of another time", 0, |m, p, _| {
+            is_action(m, p).then(|| reverted("Min draw time not reached"))?
+        }),
+        ("calls that know no reason", 0, |m, p, _| {
+            is_action(m, p).then(|| Some(Err(error(3, "execution reverted"))))?
+        }),
+        ("calls that run out", 0, |m, p, _| {
+            is_action(m, p).then(|| refused("out of gas"))?
+        }),
+        ("sendings that go nowhere", 0, |m, _, _| {
+            sending(m, Some(Ok(json!(format!("0x{}", "5".repeat(64))))))
+        }),
+        ("sendings known already that are not", 0, |m, _, _| {
+            sending(m, refused("already known"))
+        }),
+        ("sendings as null", 0, |m, _, _| {
+            sending(m, Some(Ok(Value::Null)))
+        }),
+        ("nonce too low", 0, |m, _, _| {
+            sending(m, refused("nonce too low"))
+        }),
+        ("nonce too high", 0, |m, _, _| {
+            sending(m, refused("nonce too high"))
+        }),
+        ("no funds", 0, |m, _, _| {
+            sending(m, refused("insufficient funds for gas * price + value"))
+        }),
+        ("outbid", 0, |m, _, _| {
+            sending(m, refused("replacement transaction underpriced"))
+        }),
+        ("underpriced", 0, |m, _, _| {
+            sending(
+                m,
+                refused("transaction underpriced: tip needed 99999999999999"),
+            )
+        }),
+        ("another type", 0, |m, _, _| {
+            sending(m, refused("transaction type not supported"))
+        }),
+        ("too much gas", 0, |m, _, _| {
+            sending(m, refused("exceeds block gas limit"))
+        }),
+        ("too little gas", 0, |m, _, _| {
+            sending(m, refused("intrinsic gas too low"))
+        }),
+        ("too dear", 0, |m, _, _| {
+            sending(
+                m,
+                refused("tx fee (1.00 ether) exceeds the configured cap (0.000001 ether)"),
+            )
+        }),
+        ("a stranger", 0, |m, _, _| {
+            sending(m, refused("invalid sender"))
+        }),
+        ("a full pool", 0, |m, _, _| {
+            sending(m, refused("txpool is full"))
+        }),
+        ("unknown words", 0, |m, _, _| {
+            sending(m, refused("mercury is in retrograde"))
+        }),
+        ("no receipts", 0, |m, _, _| {
+            answering(m, "eth_getTransactionReceipt", Value::Null)
+        }),
+        ("receipts of others", 0, |m, p, s| {
+            receipt_with(
+                (m, p, s),
+                json!({"transactionHash": format!("0x{}", "5".repeat(64))}),
+            )
+        }),
+        ("receipts without status", 0, |m, p, s| {
+            receipt_with((m, p, s), json!({"status": null}))
+        }),
+        ("receipts of failure", 0, |m, p, s| {
+            receipt_with((m, p, s), json!({"status": "0x0"}))
+        }),
+        ("receipts of another block", 0, |m, p, s| {
+            receipt_with(
+                (m, p, s),
+                json!({"blockHash": format!("0x{}", "5".repeat(64))}),
+            )
+        }),
+        ("another chain", 0, |m, _, _| {
+            answering(m, "eth_chainId", json!("0x1"))
+        }),
+        ("blocks of another hash", 0, |m, p, s| {
+            block_with((m, p, s), json!({"hash": format!("0x{}", "5".repeat(64))}))
+        }),
+        ("blocks of another number", 0, |m, p, s| {
+            block_with((m, p, s), json!({"number": "0x7fffffffffffffff"}))
+        }),
+        ("times in milliseconds", 0, |m, p, s| {
+            block_with((m, p, s), json!({"timestamp": "0x19b76da3c00"}))
+        }),
+        ("one answer to all", 0, |_, _, _| Some(Ok(json!("0x1")))),
+        ("nothing to all", 0, |_, _, _| Some(Ok(json!("0x")))),
+        ("reverts to all", 0, |_, _, _| reverted("no")),
+        ("code at every address", 0, |m, _, _| {
+            answering(m, "eth_getCode", json!("0x60"))
+        }),
+    ]
+}
+
+#[test]
+fn what_is_not_true_of_the_first_of_two_makes_no_draw_late() {
+    let mut wrong = Vec::new();
+    for (what, most, say) in untruths() {
+        let cell = || std::iter::once((what.to_owned(), vec![Some(saying(say)), None]));
+        wrong.extend(later_than(most, cell()));
+    }
+    assert_eq!(wrong, [""; 0]);
+}
