@@ -281,7 +281,7 @@ impl Operator {
             extensions_left: self.extensions_left(extended_in_a_day, now),
             extensions_of_round: extended,
             ruled_out: ruled_out.map(|it| it.kind),
-            ruled_out_until: ruled_out.and_then(|it| it.until),
+            ruled_out_until: ruled_out.map(|it| it.until),
             pending: self.round.pending_at(moment.head, now),
             draw_hopeless: self.outlook(moment) == Outlook::Hopeless,
             stuck_until: self.round.stuck.as_ref().map(|stuck| stuck.again_at),

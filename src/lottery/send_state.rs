@@ -20,6 +20,10 @@ const BUMP_SECS_MIN: u64 = 10;
 const REFUND_BUMP_SECS_MAX: u64 = 120;
 /// An action is let go so many blocks after its round is over: no plausible reorg brings the round back.
 const OUTLIVES_ROUND_BLOCKS: u64 = 64;
+/// On a head that stands, what no pool has taken is sent again after this, and what one has taken, and may have lost,
+/// after that: a chain that makes blocks on demand makes none before it has it.
+const REFUSED_AGAIN: Duration = Duration::from_secs(5);
+const TAKEN_AGAIN: Duration = Duration::from_secs(15);
 /// What a restart finds pending is given so many blocks before it is sent again or outbid.
 const FOUND_PATIENCE_BLOCKS: u64 = 6;
 /// More variants than any ladder of fees has; what is out is sent again from then on.
@@ -67,6 +71,7 @@ pub struct SendState {
     bumps: u32,
     /// The newest head at which the newest variant was sent. A reorg makes a new head without a new height.
     sent_at_head: H256,
+    sent_at: Instant,
     /// Heads in a row at which the nonce was used up without a receipt of ours.
     used_up_heads: u32,
     /// A node took one of the variants. Until then whatever is pending at this nonce is not ours.
@@ -152,6 +157,7 @@ impl SendState {
             signed_at: now,
             bumps: 0,
             sent_at_head: head.hash,
+            sent_at: now,
             used_up_heads: 0,
             accepted: false,
             maybe_out: false,
@@ -228,7 +234,7 @@ impl SendState {
     pub(crate) fn note_signing(&mut self, head: BlockRef, now: Instant) {
         self.signed_at_block = head.number;
         self.signed_at = now;
-        self.sent_at_head = head.hash;
+        self.note_sent(head, now);
     }
 
     /// What was sent first was not mined in time.
@@ -240,8 +246,9 @@ impl SendState {
         self.variants.len() >= VARIANTS_MAX
     }
 
-    pub(crate) fn note_sent(&mut self, head: BlockRef) {
+    pub(crate) fn note_sent(&mut self, head: BlockRef, now: Instant) {
         self.sent_at_head = head.hash;
+        self.sent_at = now;
     }
 
     pub(crate) fn note_accepted(&mut self) {
@@ -399,7 +406,12 @@ impl SendState {
         if is_due && rested >= self.rest_between_bumps(kind) && !self.is_full() {
             return Step::Replace(kind);
         }
-        if new_head {
+        let again_after = if self.accepted {
+            TAKEN_AGAIN
+        } else {
+            REFUSED_AGAIN
+        };
+        if new_head || now.saturating_duration_since(self.sent_at) >= again_after {
             Step::Rebroadcast
         } else {
             Step::Wait

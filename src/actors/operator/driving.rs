@@ -12,6 +12,7 @@ use crate::base::thread::panic_point;
 use crate::chain::error::NodeError;
 use crate::lottery::action::{ActionKind, ActionState};
 use crate::lottery::alert::{AlertCode, Severity};
+use crate::lottery::decision::{still_after, PendingTime, Unanswered};
 use crate::lottery::round::RoundState;
 use crate::lottery::send_state::{HeadFacts, Receipts, Step};
 
@@ -21,7 +22,7 @@ const LANDED_KEPT_BLOCKS: u64 = 64;
 impl Operator {
     /// Looks after the transaction in flight; when to look again.
     pub(super) fn drive(&mut self, moment: &Moment) -> Instant {
-        let (Some(flight), Some(sender)) = (&mut self.flight, &self.sender) else {
+        let Some(flight) = &self.flight else {
             return moment.now;
         };
         self.reporter.status.phase = format!(
@@ -32,6 +33,13 @@ impl Operator {
         if let Some(again) = flight.rests_until(moment.head, moment.now) {
             return again;
         }
+        if self.must_ask_pending_time(moment) {
+            self.ask_pending_time(moment);
+            return moment.now;
+        }
+        let (Some(flight), Some(sender)) = (&mut self.flight, &self.sender) else {
+            return moment.now;
+        };
         flight.looked = Some((moment.head.hash, moment.now));
         let seen = sender.look(&flight.state, moment.head);
         panic_point("operator-looked");
@@ -49,6 +57,17 @@ impl Operator {
             Some(_) => moment.now + FLIGHT_LOOK,
             None => moment.now,
         }
+    }
+
+    /// While the head stands, it does not show that the window closes: a draw sent after that would only revert.
+    fn must_ask_pending_time(&self, moment: &Moment) -> bool {
+        let is_draw = |flight: &Flight| flight.record.kind == ActionKind::Draw;
+        let stands_from = moment.chain_time.seen_at + still_after(&moment.snapshot.schedule);
+        let is_silent = |unanswered: Unanswered| unanswered.again_at > moment.now;
+        self.flight.as_ref().is_some_and(is_draw)
+            && moment.now >= stands_from
+            && self.round.pending_at(moment.head, moment.now) == PendingTime::Unasked
+            && !self.round.unanswered.is_some_and(is_silent)
     }
 
     fn take_step(&mut self, step: Step, moment: &Moment) {
@@ -117,7 +136,7 @@ impl Operator {
         };
         let outcome = sender.broadcast(&mut flight.state, moment.head, &moment.round, moment.now);
         panic_point("operator-sent");
-        flight.state.note_sent(moment.head);
+        flight.state.note_sent(moment.head, moment.now);
         let label = flight.label();
         if outcome == Broadcast::Accepted {
             self.reporter.alerts.clear(AlertCode::ActionBlocked);

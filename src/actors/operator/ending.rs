@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::actors::operator::flight::Landed;
 use crate::actors::operator::moment::Moment;
+use crate::actors::operator::starting::{NOT_YET_RETRY, STANDING_RETRY};
 use crate::actors::operator::Operator;
 use crate::actors::sender::RevertCause;
 use crate::chain::types::{Address, U256};
@@ -60,7 +61,8 @@ impl Operator {
             ActionKind::Extend { .. } | ActionKind::Cancel => {}
         }
         // Until the store has the block that ended the round, the same action must not be thought due again.
-        self.round.rule_out(moment.head, kind, None);
+        self.round
+            .rule_out(moment.head, kind, moment.now + STANDING_RETRY);
         self.reporter.alerts.clear(AlertCode::ActionFailed);
         self.reporter.alerts.clear(AlertCode::ActionBlocked);
         let ends_round = matches!(
@@ -96,17 +98,22 @@ impl Operator {
             included.gas_used,
             included.hash
         );
+        let again_in = match cause {
+            RevertCause::Timing(_) => NOT_YET_RETRY,
+            _ => STANDING_RETRY,
+        };
+        let again_at = moment.now + again_in;
         match cause {
             RevertCause::RoundOver | RevertCause::Timing(_) => {
                 log::warn!("{text}");
-                self.round.rule_out(moment.head, kind, None);
+                self.round.rule_out(moment.head, kind, again_at);
             }
             RevertCause::Unnamed { .. } if kind == ActionKind::Draw => {
                 self.draw_reverted_unnamed(&included, cause, &text, moment);
             }
             _ => {
                 self.note_failure(kind, moment.now, &text);
-                self.round.rule_out(moment.head, kind, None);
+                self.round.rule_out(moment.head, kind, again_at);
             }
         }
         self.end_flight(ActionState::Failed, Some(text));

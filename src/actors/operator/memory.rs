@@ -74,13 +74,15 @@ impl RoundMemory {
         self.pending = None;
     }
 
-    /// What was ruled out at this head, and until when where that may change while the head stands.
+    /// What is ruled out at this head just now.
     pub(super) fn ruled_out_at(&self, head: BlockRef, now: Instant) -> Option<RuledOut> {
         self.ruled_out
-            .filter(|it| it.head == head.hash && it.until.is_none_or(|until| until > now))
+            .filter(|it| it.head == head.hash && it.until > now)
     }
 
-    pub(super) fn rule_out(&mut self, head: BlockRef, kind: ActionKind, until: Option<Instant>) {
+    /// Not at this head again, unless it still stands at `until`: a chain that makes blocks on demand would otherwise
+    /// never see another try.
+    pub(super) fn rule_out(&mut self, head: BlockRef, kind: ActionKind, until: Instant) {
         let head = head.hash;
         self.ruled_out = Some(RuledOut { head, kind, until });
     }
@@ -97,12 +99,12 @@ impl RoundMemory {
     }
 }
 
-/// An action is not tried again at that head.
+/// An action is not tried again at that head before `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RuledOut {
     head: H256,
     pub(super) kind: ActionKind,
-    pub(super) until: Option<Instant>,
+    pub(super) until: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -221,13 +223,14 @@ mod tests {
         };
         let now = Instant::now();
         let mut memory = RoundMemory::of(3);
-        memory.rule_out(head(1), ActionKind::Draw, None);
+        let later = now + DAY;
+        memory.rule_out(head(1), ActionKind::Draw, later);
         memory.note_pending(head(1), PendingTime::Told(104), now);
         let ruled_out = |memory: &RoundMemory, number, at| {
             memory.ruled_out_at(head(number), at).map(|it| it.kind)
         };
-        let later = now + DAY;
-        assert_eq!(ruled_out(&memory, 1, later), Some(ActionKind::Draw));
+        let just_before = later - Duration::from_nanos(1);
+        assert_eq!(ruled_out(&memory, 1, just_before), Some(ActionKind::Draw));
         assert_eq!(memory.pending_at(head(1), now), PendingTime::Told(104));
         assert_eq!(ruled_out(&memory, 2, now), None);
         assert_eq!(memory.pending_at(head(2), now), PendingTime::Unasked);
@@ -236,7 +239,6 @@ mod tests {
             memory.pending_at(head(1), now + PENDING_FOR),
             PendingTime::Unasked
         );
-        memory.rule_out(head(1), ActionKind::Draw, Some(later));
         assert_eq!(ruled_out(&memory, 1, later), None);
     }
 

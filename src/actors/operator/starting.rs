@@ -18,7 +18,9 @@ use crate::lottery::decision::{PendingTime, Unanswered};
 /// When no endpoint answered, the next try comes this much later.
 const UNANSWERED_RETRY: Duration = Duration::from_millis(500);
 /// On a head that stands, what was not yet allowed is tried again after this long.
-const NOT_YET_RETRY: Duration = Duration::from_secs(3);
+pub(super) const NOT_YET_RETRY: Duration = Duration::from_secs(3);
+/// And what was refused for any other reason, or reverted in a block, after this.
+pub(super) const STANDING_RETRY: Duration = Duration::from_secs(12);
 /// A pending transaction of this key that does the same may take this long before it is outbid.
 const TWIN_PATIENCE_BLOCKS: u64 = 6;
 
@@ -138,7 +140,8 @@ impl Operator {
             return self.reporter.end_record(&mut record, state, Some(text));
         }
         self.round.unanswered = None;
-        self.round.rule_out(moment.head, kind, None);
+        let again_at = moment.now + STANDING_RETRY;
+        self.round.rule_out(moment.head, kind, again_at);
         match &why {
             NotSigned::Unreachable(_) => {
                 // The chain did not answer: this says nothing about the head, so the next wake tries again.
@@ -148,8 +151,8 @@ impl Operator {
             }
             NotSigned::Reverts { meaning, .. } => match meaning {
                 RevertMeaning::NotYet => {
-                    let until = moment.now + NOT_YET_RETRY;
-                    self.round.rule_out(moment.head, kind, Some(until));
+                    let again_at = moment.now + NOT_YET_RETRY;
+                    self.round.rule_out(moment.head, kind, again_at);
                 }
                 RevertMeaning::Unpayable => self.unpayable(kind, moment),
                 _ => {}
@@ -221,7 +224,9 @@ impl Operator {
             Ok(told) => {
                 self.round.unanswered = None;
                 let time = told.map_or(PendingTime::Unknown, PendingTime::Told);
-                self.round.note_pending(moment.head, time, moment.now);
+                // Fresh from the answer on: what a slow endpoint says is of use all the same.
+                let now = self.reporter.clock.now();
+                self.round.note_pending(moment.head, time, now);
             }
             Err(_) => self.note_unanswered(),
         }

@@ -204,7 +204,7 @@ impl Driver {
                 Step::Wait => self.flight = Some(state),
                 Step::Rebroadcast => {
                     send(world, &mut state, sends_arrive);
-                    state.note_sent(head);
+                    state.note_sent(head, now);
                     self.flight = Some(state);
                 }
                 Step::Replace(kind) => {

@@ -89,13 +89,40 @@ fn an_unmined_draw_is_rebroadcast_at_each_head_and_replaced_after_two_blocks() {
     let mut draw = pending(ActionKind::Draw);
     assert_eq!(draw.at(10, 100, |_| {}), Step::Wait);
     assert_eq!(draw.at(11, 102, |_| {}), Step::Rebroadcast);
-    draw.state.note_sent(head(11, 102));
+    draw.state.note_sent(head(11, 102), draw.start);
     assert_eq!(draw.at(11, 102, |_| {}), Step::Wait);
     assert_eq!(draw.at(12, 104, |_| {}), Step::Replace(ActionKind::Draw));
     draw.state
         .add(variant(ActionKind::Draw, 2), head(12, 104), draw.start);
     assert_eq!(draw.at(13, 106, |_| {}), Step::Rebroadcast);
     assert_eq!(draw.state.hashes().len(), 2);
+}
+
+#[test]
+fn on_a_head_that_stands_an_unmined_draw_is_sent_again_after_a_while() {
+    let mut draw = pending(ActionKind::Draw);
+    let round = round();
+    let facts = HeadFacts {
+        head: head(10, 100),
+        next_block_time: 102,
+        round: &round,
+        latest_nonce: Some(5),
+        receipts: Receipts::None,
+    };
+    let at = |draw: &mut Pending, ms| {
+        let now = draw.start + Duration::from_millis(ms);
+        let step = draw.state.step(&facts, &RULES, now);
+        if step == Step::Rebroadcast {
+            draw.state.note_sent(facts.head, now);
+        }
+        step
+    };
+    assert_eq!(at(&mut draw, 4_999), Step::Wait);
+    assert_eq!(at(&mut draw, 5_000), Step::Rebroadcast);
+    assert_eq!(at(&mut draw, 9_999), Step::Wait);
+    draw.state.note_accepted();
+    assert_eq!(at(&mut draw, 19_999), Step::Wait);
+    assert_eq!(at(&mut draw, 20_000), Step::Rebroadcast);
 }
 
 #[test]

@@ -28,6 +28,8 @@ use crate::world::World;
 const GENESIS: u64 = 1_790_000_000;
 /// How long everything is left in peace at the end: longer than the longest that an endpoint is left alone.
 const QUIET: Duration = Duration::from_secs(150);
+/// On a chain that makes blocks on demand, others demand one so long after a window has closed.
+const OTHERS_AFTER_SECS: u64 = 30;
 /// No campaign lasts longer, whatever goes wrong in it.
 const LONGEST: Duration = Duration::from_secs(6 * 3_600);
 
@@ -70,7 +72,6 @@ struct Campaign<'a> {
     bets: Vec<(Duration, Address)>,
     /// Troubles of the running round: when, and whether it begins.
     edges: Vec<(Duration, usize, bool)>,
-    round_seen: u64,
     rounds_begun: usize,
     window_seen: u64,
     begun_by_round: Vec<bool>,
@@ -84,6 +85,26 @@ pub fn play(plan: &Plan) -> Outcome {
     campaign.start_daemon();
     campaign.run();
     campaign.end()
+}
+
+/// The times of some blocks before the beginning.
+fn history(blocks: Blocks, random: &mut Random) -> Vec<u64> {
+    let mut before = Duration::ZERO;
+    let mut times = Vec::new();
+    for _ in 0..40 {
+        before += match blocks {
+            Blocks::Every(spacing) => spacing,
+            Blocks::Around(mean) => around(mean, random),
+            Blocks::OnDemand => Duration::from_secs(random.below(9)),
+        };
+        times.push((GENESIS - 1).saturating_sub(before.as_secs()));
+    }
+    times.reverse();
+    times
+}
+
+fn around(mean: Duration, random: &mut Random) -> Duration {
+    mean / 4 + mean.mul_f64(random.below(2_750) as f64 / 1_000.0)
 }
 
 pub fn player(index: usize) -> Address {
@@ -134,10 +155,10 @@ impl<'a> Campaign<'a> {
         let mut lottery = Lottery::new(operator());
         lottery.betting_duration = plan.betting_secs;
         let worlds = Random::new(random.number());
-        let mut world = World::new(terms, contract_address(), lottery, GENESIS - 600, worlds);
-        // Some history before the daemon: its first rhythm.
-        for block in 0..40 {
-            world.mine(GENESIS - 600 + block * 15, true);
+        let mut world = World::new(terms, contract_address(), lottery, GENESIS - 6_000, worlds);
+        // Some history before the daemon, in the chain's own rhythm.
+        for timestamp in history(plan.blocks, &mut random) {
+            world.mine(timestamp, true);
         }
         let endpoints = plan.endpoints.iter().map(|(character, latency)| Endpoint {
             character: character.clone(),
@@ -170,7 +191,6 @@ impl<'a> Campaign<'a> {
             fee_factor: 1,
             bets: Vec::new(),
             edges: Vec::new(),
-            round_seen: 0,
             rounds_begun: 0,
             window_seen: 0,
             begun_by_round: vec![false; plan.rounds.len()],
@@ -331,9 +351,7 @@ impl<'a> Campaign<'a> {
         let now = self.baton.elapsed();
         let spacing = match self.plan.blocks {
             Blocks::Every(spacing) => spacing,
-            Blocks::Around(mean) => {
-                mean / 4 + mean.mul_f64(self.random.below(2_750) as f64 / 1_000.0)
-            }
+            Blocks::Around(mean) => around(mean, &mut self.random),
             Blocks::OnDemand => Duration::from_millis(50),
         };
         self.next_block_at = Some(now + spacing);
@@ -343,7 +361,12 @@ impl<'a> Campaign<'a> {
         let takes_ours = self.held == 0;
         let time = self.chain_time();
         let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_idle = sky.world.wanted.is_empty() && (sky.world.pool.is_empty() || !takes_ours);
+        // Where a window was missed, somebody else's transaction brings the block that shows it, sooner or later.
+        let closed = sky.world.head().ledger.lottery.max_draw_time + OTHERS_AFTER_SECS;
+        let is_missed = sky.world.head().ledger.lottery.is_betting && time > closed;
+        let is_idle = sky.world.wanted.is_empty()
+            && (sky.world.pool.is_empty() || !takes_ours)
+            && !(is_missed && time > sky.world.head().timestamp + OTHERS_AFTER_SECS);
         if self.plan.blocks == Blocks::OnDemand && is_idle {
             sky.next_timestamp = time.max(sky.world.head().timestamp + 1);
             return;
@@ -382,9 +405,14 @@ impl<'a> Campaign<'a> {
     fn follow_round(&mut self) {
         let now = self.baton.elapsed();
         let lottery = self.sky().world.head().ledger.lottery.clone();
-        if lottery.round_id != self.round_seen && !lottery.is_betting {
-            self.round_seen = lottery.round_id;
-            if self.rounds_begun < self.plan.rounds.len() && self.bets.is_empty() {
+        let is_idle = self.bets.is_empty() && self.sky().world.wanted.is_empty();
+        if !lottery.is_betting && is_idle {
+            let newest = self.rounds_begun.checked_sub(1);
+            let is_lost = newest.is_some_and(|index| !self.begun_by_round[index]);
+            if is_lost {
+                // A reorg has taken the round's first bet away for good.
+                self.bets.push((now + Duration::from_secs(1), player(0)));
+            } else if self.rounds_begun < self.plan.rounds.len() {
                 self.begin_round(now);
             }
         }
@@ -394,17 +422,6 @@ impl<'a> Campaign<'a> {
             let opens = Duration::from_secs(lottery.min_draw_time.saturating_sub(GENESIS));
             if !std::mem::replace(&mut self.begun_by_round[index], true) {
                 self.schedule_troubles(index, opens, now);
-            }
-        }
-        // A late reorg may have taken a round's first bet away for good.
-        if !lottery.is_betting
-            && self.bets.is_empty()
-            && self.sky().world.wanted.is_empty()
-            && self.rounds_begun > 0
-        {
-            let index = self.rounds_begun - 1;
-            if !self.begun_by_round[index] {
-                self.bets.push((now + Duration::from_secs(1), player(0)));
             }
         }
     }
@@ -473,6 +490,8 @@ impl<'a> Campaign<'a> {
                 let mut sky = self.sky();
                 sky.world.reorg(*depth, *keeps);
                 sky.show();
+                drop(sky);
+                self.oracle.reorganized(self.baton.elapsed());
             }
             What::PoolForgets if begins => self.sky().world.pool.clear(),
             What::Killed if begins => self.kill_daemon(),
