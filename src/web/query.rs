@@ -84,7 +84,10 @@ impl Query {
 }
 
 /// The parts of a query that give a known parameter, as they were sent.
-pub fn meaningful<'a>(query: &'a str, known: &'a [Parameter]) -> impl Iterator<Item = &'a str> {
+pub(crate) fn meaningful<'a>(
+    query: &'a str,
+    known: &'a [Parameter],
+) -> impl Iterator<Item = &'a str> {
     query.split('&').filter(|part| {
         let name = part.split('=').next().and_then(form_decode);
         name.is_some_and(|name| known.iter().any(|parameter| parameter.name == name))

@@ -102,8 +102,8 @@ pub fn find(path: &str) -> Option<(&'static Route, &str)> {
 }
 
 /// The longest page of a list.
-pub const LEN_MAX: u64 = 1_000;
-pub const OFFSET_MAX: u64 = u32::MAX as u64;
+pub(crate) const LEN_MAX: u64 = 1_000;
+pub(crate) const OFFSET_MAX: u64 = u32::MAX as u64;
 
 const NOT_READ_YET: (u16, &str) = (503, "the chain has not been read yet");
 const FAILING: (u16, &str) = (503, "something fails: the answer names it");
