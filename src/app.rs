@@ -1,21 +1,21 @@
 //! The wiring: from a configuration to running threads, and the order in which they stop (operator, event manager,
 //! web, store). It decides nothing.
 
+mod settings;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, never};
-use thiserror::Error;
+use crossbeam_channel::{bounded, never, Receiver};
 
-use crate::actors::event_manager::{EventManager, Settings as EventManagerSettings};
-use crate::actors::memory_store::MemoryStore;
+use crate::actors::event_manager::EventManager;
+use crate::actors::memory_store::{MemoryStore, UpdateSender};
 use crate::actors::messages::{OperatorHandle, PublicationReceiver, SharedSnapshot};
-use crate::actors::operator::{Operator, Settings as OperatorSettings};
+use crate::actors::operator::Operator;
 use crate::actors::prober;
-use crate::actors::sender::{Sender, SenderSettings};
+use crate::actors::sender::Sender;
 use crate::actors::subscriber::{Subscriber, NOTICES_MAX};
 use crate::actors::webhook::Webhook;
 use crate::base::clock::Clock;
@@ -24,17 +24,11 @@ use crate::base::shutdown::{Shutdown, StopReason, Waker};
 use crate::base::thread::{
     join_deadline, spawn_supervised, spawn_watchdog, Beat, Health, OnFailure, Running,
 };
-use crate::chain::endpoints::{Endpoints, EndpointsConfig};
-use crate::chain::error::RpcError;
-use crate::chain::fees::FeeLimits;
-use crate::chain::http::{self, HttpSettings};
-use crate::chain::key::{KeyError, OperatorKey};
-use crate::chain::keystore::{self, KeystoreError};
+use crate::chain::endpoints::Endpoints;
+use crate::chain::key::OperatorKey;
+use crate::chain::subscription::Notice;
 use crate::chain::types::Address;
-use crate::chain::url;
-use crate::config::{Config, EventSource, KeyMaterial};
-use crate::lottery::decision::Policy;
-use crate::lottery::send_state::Rules;
+use crate::config::{Config, EventSource};
 use crate::lottery::snapshot::ConnectionStatus;
 use crate::lottery::state::State;
 use crate::web::api::{Api, ApiConfig};
@@ -42,43 +36,17 @@ use crate::web::assets;
 use crate::web::feed::HubPoller;
 use crate::web::reply::Packed;
 use crate::web::rounds::PackedRounds;
-use crate::web::server::{BindError, WebServer};
+use crate::web::server::WebServer;
 use crate::web::view::Deployment;
+
+pub use self::settings::StartError;
+pub(crate) use self::settings::{endpoints, load_key};
+use self::settings::{event_manager_settings, operator_settings, sender_settings};
 
 /// Commands that may wait for the operator.
 const COMMANDS_MAX: usize = 16;
 /// How long each group of threads has to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(450);
-
-/// Why the daemon did not start.
-#[derive(Debug, Error)]
-pub enum StartError {
-    #[error("the operator's key: {0}")]
-    Key(#[from] KeyError),
-    #[error("operator.keystore_file: {0}")]
-    Keystore(#[from] KeystoreError),
-    #[error("blockchain.operator_address is {configured:#x}, the key's address is {found:#x}")]
-    OtherKey { configured: Address, found: Address },
-    #[error("{0}")]
-    Endpoints(RpcError),
-    #[error("{setting}: {} cannot be used: {cause}", path.display())]
-    Authorities {
-        setting: &'static str,
-        path: PathBuf,
-        cause: String,
-    },
-    #[error("{0}")]
-    Bind(#[from] BindError),
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
-impl StartError {
-    /// True when other settings would help.
-    pub(crate) fn is_configuration(&self) -> bool {
-        !matches!(self, StartError::Bind(_) | StartError::Thread(_))
-    }
-}
 
 /// The threads that follow and act, without the web.
 pub struct Core {
@@ -141,76 +109,85 @@ impl Starter {
         group.threads.push(running);
         Ok(())
     }
-}
 
-/// The key as configured, checked against `operator_address`.
-pub(crate) fn load_key(config: &Config) -> Result<Option<OperatorKey>, StartError> {
-    let key = match &config.operator.key {
-        None => return Ok(None),
-        Some(KeyMaterial::Hex(hex)) => OperatorKey::from_hex(hex.expose())?,
-        Some(KeyMaterial::Keystore { json, password }) => {
-            keystore::decrypt(json.expose(), password.expose())?
-        }
-    };
-    match config
-        .blockchain
-        .operator_address
-        .filter(|configured| *configured != key.address())
-    {
-        Some(configured) => Err(StartError::OtherKey {
-            configured,
-            found: key.address(),
-        }),
-        None => Ok(Some(key)),
+    fn store(&self, mut store: MemoryStore) -> std::io::Result<Group> {
+        let (mut group, clock) = (Group::default(), self.clock.clone());
+        self.spawn(
+            &mut group,
+            "store",
+            OnFailure::EndProcess,
+            move |stop, beat| store.run(&clock, stop, beat),
+        )?;
+        Ok(group)
     }
-}
 
-pub fn endpoints(
-    config: &Config,
-    clock: &Clock,
-    metrics: &Metrics,
-) -> Result<Endpoints, StartError> {
-    let blockchain = &config.blockchain;
-    let urls = blockchain.rpc_urls.iter();
-    let urls: Vec<String> = urls.map(|url| url.expose().to_owned()).collect();
-    let proxy_url = blockchain.proxy_url.as_ref();
-    let proxy_url = proxy_url.map(|url| url.expose().to_owned());
-    let secrets = urls.iter().chain(&proxy_url);
-    let http = HttpSettings {
-        timeout: blockchain.rpc_timeout,
-        authorities: authorities(config)?,
-        secrets: secrets.flat_map(|url| url::secrets(url)).collect(),
-        proxy_url,
-    };
-    let settings = EndpointsConfig {
-        urls,
-        http,
-        chain_id: blockchain.chain_id,
-    };
-    Endpoints::new(&settings, clock.clone(), metrics).map_err(StartError::Endpoints)
-}
-
-/// The authorities that are trusted beside those compiled in: of `blockchain.ca_file`, and of the variable that other
-/// programs know too.
-fn authorities(config: &Config) -> Result<Vec<http::Certificate>, StartError> {
-    let configured = config.blockchain.ca_file.clone();
-    let of_system = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-    let files = [
-        ("blockchain.ca_file", configured),
-        ("SSL_CERT_FILE", of_system.map(PathBuf::from)),
-    ];
-    let mut found = Vec::new();
-    for (setting, path) in files {
-        let Some(path) = path else { continue };
-        let broken = |cause: String| StartError::Authorities {
-            setting,
-            path: path.clone(),
-            cause,
+    /// All that reads the chain without being asked to.
+    fn followers(
+        &self,
+        config: &Config,
+        endpoints: &Endpoints,
+        updates: UpdateSender,
+        snapshot: &SharedSnapshot,
+    ) -> std::io::Result<Group> {
+        let mut group = Group::default();
+        let notices = match config.event_manager.event_source {
+            EventSource::Subscribe => self.subscriber(&mut group, config)?,
+            EventSource::GetLogs => never(),
         };
-        let pem = std::fs::read(&path).map_err(|error| broken(error.to_string()))?;
-        found.extend(http::authorities(&pem).map_err(broken)?);
+        let mut event_manager = EventManager::new(
+            event_manager_settings(config),
+            endpoints.clone(),
+            notices,
+            updates,
+            snapshot.clone(),
+            self.clock.clone(),
+        );
+        self.spawn(
+            &mut group,
+            "event-manager",
+            OnFailure::Restart,
+            move |stop, beat| event_manager.run(stop, beat),
+        )?;
+        let (probed, clock) = (endpoints.clone(), self.clock.clone());
+        self.spawn(
+            &mut group,
+            "endpoint-prober",
+            OnFailure::Restart,
+            move |stop, beat| prober::run(&probed, &clock, stop, beat),
+        )?;
+        Ok(group)
     }
-    Ok(found)
+
+    fn subscriber(&self, group: &mut Group, config: &Config) -> std::io::Result<Receiver<Notice>> {
+        let blockchain = &config.blockchain;
+        let (notices, told) = bounded(NOTICES_MAX);
+        let urls = blockchain.subscribe_urls.iter();
+        let mut subscriber = Subscriber::new(
+            urls.map(|url| url.expose().to_owned()).collect(),
+            blockchain.chain_id,
+            blockchain.contract_address,
+            notices,
+            self.clock.clone(),
+        );
+        self.spawn(
+            group,
+            "subscriber",
+            OnFailure::Restart,
+            move |stop, beat| subscriber.run(stop, beat),
+        )?;
+        Ok(told)
+    }
+
+    fn operator(&self, mut operator: Operator) -> std::io::Result<Group> {
+        let mut group = Group::default();
+        self.spawn(
+            &mut group,
+            "operator",
+            OnFailure::Restart,
+            move |stop, beat| operator.run(stop, beat),
+        )?;
+        Ok(group)
+    }
 }
 
 impl Core {
@@ -258,8 +235,6 @@ impl Core {
             health: Health::default(),
             process,
         };
-        let (mut store_group, mut manager_group, mut operator_group) =
-            (Group::default(), Group::default(), Group::default());
         let connection = ConnectionStatus {
             reachable: false,
             since_unix_ms: clock.unix_ms(),
@@ -275,85 +250,30 @@ impl Core {
                 None => store.add_listener(),
             })
             .collect();
-        let operator_publications = store.add_listener();
         let (commands, commands_out) = bounded(COMMANDS_MAX);
-
-        let stores_clock = clock.clone();
-        starter.spawn(
-            &mut store_group,
-            "store",
-            OnFailure::EndProcess,
-            move |stop, beat| store.run(&stores_clock, stop, beat),
-        )?;
-        let blockchain = &config.blockchain;
-        let mut notices = never();
-        if config.event_manager.event_source == EventSource::Subscribe {
-            let (notices_in, notices_out) = bounded(NOTICES_MAX);
-            notices = notices_out;
-            let urls = blockchain.subscribe_urls.iter();
-            let mut subscriber = Subscriber::new(
-                urls.map(|url| url.expose().to_owned()).collect(),
-                blockchain.chain_id,
-                blockchain.contract_address,
-                notices_in,
-                clock.clone(),
-            );
-            starter.spawn(
-                &mut manager_group,
-                "subscriber",
-                OnFailure::Restart,
-                move |stop, beat| subscriber.run(stop, beat),
-            )?;
-        }
-        let mut event_manager = EventManager::new(
-            event_manager_settings(config),
-            endpoints.clone(),
-            notices,
-            updates.clone(),
-            snapshot.clone(),
-            clock.clone(),
-        );
-        starter.spawn(
-            &mut manager_group,
-            "event-manager",
-            OnFailure::Restart,
-            move |stop, beat| event_manager.run(stop, beat),
-        )?;
-        let (probed, probers_clock) = (endpoints.clone(), clock.clone());
-        starter.spawn(
-            &mut manager_group,
-            "endpoint-prober",
-            OnFailure::Restart,
-            move |stop, beat| prober::run(&probed, &probers_clock, stop, beat),
-        )?;
-        let mut operator = Operator::new(
+        let operator = Operator::new(
             operator_settings(config, automatic),
             key.map(|key| Sender::new(key, endpoints.clone(), sender_settings(config))),
             endpoints.clone(),
             snapshot.clone(),
-            operator_publications,
+            store.add_listener(),
             commands_out,
-            updates,
+            updates.clone(),
             clock.clone(),
             metrics.clone(),
         );
-        starter.spawn(
-            &mut operator_group,
-            "operator",
-            OnFailure::Restart,
-            move |stop, beat| operator.run(stop, beat),
-        )?;
-        let operator = OperatorHandle::new(commands, clock.clone());
-        let groups = vec![operator_group, manager_group, store_group];
+        let store_group = starter.store(store)?;
+        let manager_group = starter.followers(config, &endpoints, updates, &snapshot)?;
+        let operator_group = starter.operator(operator)?;
         let core = Core {
             snapshot,
-            operator,
+            operator: OperatorHandle::new(commands, clock.clone()),
             endpoints,
             key_address,
             starter,
             clock,
             metrics,
-            groups,
+            groups: vec![operator_group, manager_group, store_group],
         };
         Ok((core, publications))
     }
@@ -524,53 +444,4 @@ fn start_web(
         core.starter.spawn(group, name, OnFailure::Restart, body)?;
     }
     Ok(addresses)
-}
-
-fn event_manager_settings(config: &Config) -> EventManagerSettings {
-    let manager = &config.event_manager;
-    EventManagerSettings {
-        contract: config.blockchain.contract_address,
-        chain_id: config.blockchain.chain_id,
-        poll_interval: manager.poll_interval,
-        round_interval: manager.round_interval,
-        config_interval: manager.config_interval,
-        start_block_offset: manager.start_block_offset,
-        history_max_blocks: manager.history_max_blocks,
-        round_history_max: manager.round_history_max,
-    }
-}
-
-fn sender_settings(config: &Config) -> SenderSettings {
-    let blockchain = &config.blockchain;
-    SenderSettings {
-        contract: blockchain.contract_address,
-        chain_id: blockchain.chain_id,
-        limits: FeeLimits {
-            max_fee_wei: blockchain.max_fee_wei,
-            max_tx_fee_wei: blockchain.max_tx_fee_wei,
-        },
-        gas_multiplier: blockchain.gas_multiplier,
-    }
-}
-
-fn operator_settings(config: &Config, automatic: bool) -> OperatorSettings {
-    let operator = &config.operator;
-    OperatorSettings {
-        automatic,
-        draw_check_interval: operator.draw_check_interval,
-        policy: Policy {
-            draw_retry_delay: operator.draw_retry_delay,
-            max_draw_retries: operator.max_draw_retries,
-            extend_empty_rounds: operator.extend_empty_rounds,
-            standby_delay: operator.standby_delay,
-        },
-        rules: Rules {
-            tx_timeout: operator.tx_timeout,
-            confirmations: operator.confirmations,
-        },
-        max_spend_wei_per_day: operator.max_spend_wei_per_day,
-        max_tx_fee_wei: config.blockchain.max_tx_fee_wei,
-        chain_id: config.blockchain.chain_id,
-        operator_address: config.blockchain.operator_address,
-    }
 }

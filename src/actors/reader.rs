@@ -5,10 +5,10 @@
 //! older headers could not be had. What is missing is named (`Debt`), and left to the poller to have fetched later.
 //! How blocks are linked is in `ancestry`, logs become events in `events`, players are read in `players`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::actors::reader::blooms::{Blooms, Evidence};
+use crate::actors::reader::placement::check_blocks;
 use crate::chain::cursor::{Cursor, Relation};
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::logs::HASHES_MAX;
@@ -26,6 +26,7 @@ use crate::lottery::state::Rollback;
 mod ancestry;
 mod blooms;
 mod events;
+mod placement;
 mod players;
 
 pub(crate) use events::states_kept_at;
@@ -497,28 +498,4 @@ fn exactly(header: &Header) -> BlockId {
 
 fn invalid(error: DecodeError) -> RpcError {
     RpcError::invalid_answer(error.to_string())
-}
-
-/// Every log lies in one of the blocks that were asked for.
-fn check_blocks(logs: &[Log], headers: &[Header]) -> Result<(), RpcError> {
-    let by_number: HashMap<u64, &Header> = headers
-        .iter()
-        .map(|header| (header.number, header))
-        .collect();
-    logs.iter()
-        .try_for_each(|log| match by_number.get(&log.block_number) {
-            Some(header) => check_hash(log, header),
-            None => Err(RpcError::invalid_answer(
-                "a log of a block that was not asked for",
-            )),
-        })
-}
-
-fn check_hash(log: &Log, header: &Header) -> Result<(), RpcError> {
-    match log.block_hash == header.hash {
-        true => Ok(()),
-        false => Err(RpcError::behind(
-            "a log lies in a block that is not on the chain being read",
-        )),
-    }
 }

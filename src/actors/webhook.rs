@@ -2,7 +2,7 @@
 //! form that the receiver takes. It listens to the store like any other listener, so a slow or dead receiver can hold up
 //! nobody. Only an answer of 2xx is a delivery; all else is tried again over minutes, after as long as the receiver asks.
 
-mod format;
+pub(crate) mod format;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

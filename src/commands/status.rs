@@ -5,7 +5,7 @@ use crate::commands::exit::Exit;
 use crate::commands::load;
 use crate::commands::output::{print, tell};
 use crate::lottery::words::ether;
-use crate::web::client::{ApiClient, StatusAnswer};
+use crate::web::client::{ApiClient, OperatorAnswer, StatusAnswer};
 
 pub(super) static COMMAND: CommandSpec = CommandSpec {
     name: "status",
@@ -52,79 +52,80 @@ fn exit_of(status: &StatusAnswer) -> Exit {
     }
 }
 
+const UNKNOWN: &str = "not known yet";
+
 fn describe(status: &StatusAnswer) -> String {
-    const UNKNOWN: &str = "not known yet";
-    let unknown = || UNKNOWN.to_owned();
-    let (round, operator) = (&status.round, &status.operator);
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| text += &format!("{name:<10}  {value}\n");
+    let mut lines = vec![("ready", ready(status)), ("block", block(status))];
+    lines.extend(of_round(status));
+    lines.extend(of_operator(&status.operator));
+    let lines = lines.into_iter();
+    lines
+        .map(|(name, value)| format!("{name:<10}  {value}\n"))
+        .collect()
+}
+
+fn told<T>(value: Option<T>, tell: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), tell)
+}
+
+fn ready(status: &StatusAnswer) -> String {
     let failing: Vec<String> = status
         .failing
         .iter()
         .map(|(name, why)| format!("{name} ({why})"))
         .collect();
-    line(
-        "ready",
-        match failing.is_empty() {
-            true => "yes".to_owned(),
-            false => format!("no: {}", failing.join(", ")),
-        },
-    );
-    let block = status.as_of.block_number;
-    line(
-        "block",
-        block.map_or_else(unknown, |number| match status.as_of.syncing {
+    match failing.is_empty() {
+        true => "yes".to_owned(),
+        false => format!("no: {}", failing.join(", ")),
+    }
+}
+
+fn block(status: &StatusAnswer) -> String {
+    told(status.as_of.block_number, |number| {
+        match status.as_of.syncing {
             true => format!("{number}, still reading"),
             false => number.to_string(),
-        }),
-    );
+        }
+    })
+}
+
+fn of_round(status: &StatusAnswer) -> [(&'static str, String); 4] {
+    let round = &status.round;
     let phase = round.phase.as_deref().unwrap_or(UNKNOWN).replace('_', " ");
-    line(
-        "round",
-        round
-            .round_id
-            .map_or_else(unknown, |id| format!("{id}, {phase}")),
-    );
-    line(
-        "players",
-        round
-            .participant_count
-            .map_or_else(unknown, |players| players.to_string()),
-    );
-    line(
-        "pot",
-        round
-            .total_pot_wei
-            .map_or_else(unknown, |wei| format!("{} ETH", ether(wei))),
-    );
-    line("window", window(status).unwrap_or_else(unknown));
-    line("operator", operator.phase.clone());
-    line(
-        "in flight",
-        match &operator.in_flight {
-            Some(flight) => format!(
-                "{} of round {} at nonce {}, sent {} times",
-                flight.action, flight.round_id, flight.nonce, flight.attempts
-            ),
-            None => "nothing".to_owned(),
-        },
-    );
-    line(
-        "balance",
-        operator
-            .balance_wei
-            .map_or_else(unknown, |wei| format!("{} ETH", ether(wei))),
-    );
+    let number = told(round.round_id, |id| format!("{id}, {phase}"));
+    let players = told(round.participant_count, |players| players.to_string());
+    let pot = told(round.total_pot_wei, |wei| format!("{} ETH", ether(wei)));
+    let window = told(window(status), |window| window);
+    [
+        ("round", number),
+        ("players", players),
+        ("pot", pot),
+        ("window", window),
+    ]
+}
+
+fn of_operator(operator: &OperatorAnswer) -> Vec<(&'static str, String)> {
+    let in_flight = match &operator.in_flight {
+        Some(flight) => format!(
+            "{} of round {} at nonce {}, sent {} times",
+            flight.action, flight.round_id, flight.nonce, flight.attempts
+        ),
+        None => "nothing".to_owned(),
+    };
+    let balance = told(operator.balance_wei, |wei| format!("{} ETH", ether(wei)));
+    let mut lines = vec![
+        ("operator", operator.phase.clone()),
+        ("in flight", in_flight),
+        ("balance", balance),
+    ];
     if operator.alerts.is_empty() {
-        line("alerts", "none".to_owned());
+        lines.push(("alerts", "none".to_owned()));
     }
-    for alert in &operator.alerts {
-        line(
-            "alert",
-            format!("{} ({}): {}", alert.code, alert.severity, alert.message),
-        );
-    }
-    text
+    lines.extend(operator.alerts.iter().map(|alert| {
+        let text = format!("{} ({}): {}", alert.code, alert.severity, alert.message);
+        ("alert", text)
+    }));
+    lines
 }
 
 /// When the round can be drawn, seen from the chain's present time.

@@ -140,6 +140,15 @@ fn write_round(text: &mut String, round: &FinishedRound) -> std::fmt::Result {
     {
         writeln!(text, "    and {more} more: --json lists them all")?;
     }
+    write_outcome(text, round)?;
+    let verdict = &round.proof.verdict;
+    match verdict.why() {
+        Some(why) => line(text, "verdict", format!("{}: {why}", verdict.label())),
+        None => line(text, "verdict", verdict.label()),
+    }
+}
+
+fn write_outcome(text: &mut String, round: &FinishedRound) -> std::fmt::Result {
     match &round.outcome {
         Outcome::Refunded { reason } => {
             line(
@@ -183,11 +192,7 @@ fn write_round(text: &mut String, round: &FinishedRound) -> std::fmt::Result {
             }
         }
     }
-    let verdict = &round.proof.verdict;
-    match verdict.why() {
-        Some(why) => line(text, "verdict", format!("{}: {why}", verdict.label())),
-        None => line(text, "verdict", verdict.label()),
-    }
+    Ok(())
 }
 
 /// The draw, step by step: what went in, the seed, the point in the pot, and whose stretch of the pot it lies in.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::types::{Address, U256};
 use crate::lottery::event::{Bet, EventRecord, LogPosition, LotteryEvent};
-use crate::lottery::proof::{self, ChainHabits, Draw, DrawBlock, Proof, Verdict};
+use crate::lottery::proof::{self, ChainHabits, Draw, DrawBlock, Proof};
 use crate::lottery::round::{Round, RoundState};
 
 /// What is read of the chain beside the log that ends a round; each part is None where it was out of reach.
@@ -158,94 +158,131 @@ impl Running {
         facts: FinishFacts,
         position: &LogPosition,
     ) -> Option<FinishedRound> {
-        let round_id = self.round_id;
+        let bets = std::mem::take(&mut self.bets);
         let before = facts
             .round_before
-            .filter(|round| round.round_id == round_id && round.state == RoundState::Betting);
-        let timestamp = position.block_timestamp;
-        let mut finished = FinishedRound {
-            round_id,
-            start_time: before
-                .as_ref()
-                .map_or(self.start_time, |round| round.start_time),
-            end_time: before.as_ref().map_or(0, |round| round.end_time),
-            min_draw_time: before.as_ref().map_or(0, |round| round.min_draw_time),
-            max_draw_time: before.as_ref().map_or(0, |round| round.max_draw_time),
-            total_pot_wei: U256::zero(),
-            participant_count: 0,
-            outcome: Outcome::Refunded {
-                reason: String::new(),
-            },
-            bets: std::mem::take(&mut self.bets),
-            winner_total_wei: None,
-            proof: Proof::of_refund(Verdict::Verified),
-            draw_delay: None,
-            position: position.clone(),
-        };
-        match end {
-            LotteryEvent::RoundCompleted {
-                winner,
-                total_pot_wei,
-                participant_count,
-                winner_prize_wei,
-                publisher_commission_wei,
-                random_seed,
-                ..
-            } => {
-                let draw = Draw {
-                    round_id,
-                    timestamp,
-                    total_pot_wei: *total_pot_wei,
-                    participant_count: *participant_count,
-                    winner: *winner,
-                    winner_prize_wei: *winner_prize_wei,
-                    publisher_commission_wei: *publisher_commission_wei,
-                    random_seed: *random_seed,
-                    bets: &finished.bets,
-                };
-                finished.proof = proof::verify(&draw, &facts.block, &mut self.habits);
-                finished.winner_total_wei = proof::totals(&finished.bets)
-                    .into_iter()
-                    .find_map(|(player, total)| (player == *winner).then_some(total));
-                finished.draw_delay = facts.first_allowed.and_then(|(number, time)| {
-                    Some(DrawDelay {
-                        blocks: position.block_number.checked_sub(number)?,
-                        secs: timestamp.checked_sub(time)?,
-                    })
-                });
-                finished.total_pot_wei = *total_pot_wei;
-                finished.participant_count = *participant_count;
-                finished.outcome = Outcome::Completed {
-                    winner: *winner,
-                    winner_prize_wei: *winner_prize_wei,
-                    publisher_commission_wei: *publisher_commission_wei,
-                    random_seed: *random_seed,
-                };
-            }
-            LotteryEvent::RoundRefunded {
-                total_refunded_wei,
-                participant_count,
-                reason,
-                ..
-            } => {
-                finished.proof = Proof::of_refund(proof::verify_refund(
-                    &finished.bets,
-                    *total_refunded_wei,
-                    *participant_count,
-                    reason,
-                    timestamp,
-                    before.as_ref(),
-                ));
-                finished.total_pot_wei = *total_refunded_wei;
-                finished.participant_count = *participant_count;
-                finished.outcome = Outcome::Refunded {
-                    reason: reason.clone(),
-                };
-            }
+            .as_ref()
+            .filter(|round| round.round_id == self.round_id && round.state == RoundState::Betting);
+        let end = match end {
+            LotteryEvent::RoundCompleted { .. } => self.drawn(end, &bets, &facts, position)?,
+            LotteryEvent::RoundRefunded { .. } => refunded(end, &bets, before, position)?,
             _ => return None,
-        }
-        Some(finished)
+        };
+        Some(FinishedRound {
+            round_id: self.round_id,
+            start_time: before.map_or(self.start_time, |round| round.start_time),
+            end_time: before.map_or(0, |round| round.end_time),
+            min_draw_time: before.map_or(0, |round| round.min_draw_time),
+            max_draw_time: before.map_or(0, |round| round.max_draw_time),
+            total_pot_wei: end.total_pot_wei,
+            participant_count: end.participant_count,
+            outcome: end.outcome,
+            bets,
+            winner_total_wei: end.winner_total_wei,
+            proof: end.proof,
+            draw_delay: end.draw_delay,
+            position: position.clone(),
+        })
     }
+
+    /// None of another event.
+    fn drawn(
+        &mut self,
+        end: &LotteryEvent,
+        bets: &[Bet],
+        facts: &FinishFacts,
+        position: &LogPosition,
+    ) -> Option<End> {
+        let LotteryEvent::RoundCompleted {
+            winner,
+            total_pot_wei,
+            participant_count,
+            winner_prize_wei,
+            publisher_commission_wei,
+            random_seed,
+            ..
+        } = end
+        else {
+            return None;
+        };
+        let draw = Draw {
+            round_id: self.round_id,
+            timestamp: position.block_timestamp,
+            total_pot_wei: *total_pot_wei,
+            participant_count: *participant_count,
+            winner: *winner,
+            winner_prize_wei: *winner_prize_wei,
+            publisher_commission_wei: *publisher_commission_wei,
+            random_seed: *random_seed,
+            bets,
+        };
+        Some(End {
+            total_pot_wei: *total_pot_wei,
+            participant_count: *participant_count,
+            outcome: Outcome::Completed {
+                winner: *winner,
+                winner_prize_wei: *winner_prize_wei,
+                publisher_commission_wei: *publisher_commission_wei,
+                random_seed: *random_seed,
+            },
+            proof: proof::verify(&draw, &facts.block, &mut self.habits),
+            winner_total_wei: proof::totals(bets)
+                .into_iter()
+                .find_map(|(player, total)| (player == *winner).then_some(total)),
+            draw_delay: facts.first_allowed.and_then(|(number, time)| {
+                Some(DrawDelay {
+                    blocks: position.block_number.checked_sub(number)?,
+                    secs: position.block_timestamp.checked_sub(time)?,
+                })
+            }),
+        })
+    }
+}
+
+/// What a round's last event tells of it.
+struct End {
+    total_pot_wei: U256,
+    participant_count: u64,
+    outcome: Outcome,
+    proof: Proof,
+    winner_total_wei: Option<U256>,
+    draw_delay: Option<DrawDelay>,
+}
+
+/// None of another event.
+fn refunded(
+    end: &LotteryEvent,
+    bets: &[Bet],
+    before: Option<&Round>,
+    position: &LogPosition,
+) -> Option<End> {
+    let LotteryEvent::RoundRefunded {
+        total_refunded_wei,
+        participant_count,
+        reason,
+        ..
+    } = end
+    else {
+        return None;
+    };
+    let verdict = proof::verify_refund(
+        bets,
+        *total_refunded_wei,
+        *participant_count,
+        reason,
+        position.block_timestamp,
+        before,
+    );
+    Some(End {
+        total_pot_wei: *total_refunded_wei,
+        participant_count: *participant_count,
+        outcome: Outcome::Refunded {
+            reason: reason.clone(),
+        },
+        proof: Proof::of_refund(verdict),
+        winner_total_wei: None,
+        draw_delay: None,
+    })
 }
 
 /// The round as its logs tell it; None when its end is not among them. `events` come in chain order, with all of its bets.

@@ -38,96 +38,101 @@ pub fn hash(block: &Block, number: u64) -> H256 {
 
 /// What the contract would log and hold after each block.
 pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
-    let mut round = waiting(1);
-    let mut players: Vec<u64> = Vec::new();
-    let mut out = Vec::new();
-    for (number, block) in blocks.iter().enumerate() {
-        let number = number as u64;
-        let before = round.clone();
+    let mut contract = Contract {
+        round: waiting(1),
+        players: Vec::new(),
+    };
+    let numbered = blocks.iter().zip(0..);
+    let after = numbered.map(|(block, number)| {
+        let before = contract.round.clone();
         let mut events = Vec::new();
-        let mut emit = |event: LotteryEvent, finish: Option<FinishFacts>| {
-            let position = LogPosition {
-                block_number: number,
-                block_hash: hash(block, number),
-                block_timestamp: 100 + number,
-                transaction_hash: H256::from_low_u64_be(number),
-                // As on chains that count the logs anew in each transaction: of these each act is one.
-                transaction_index: events.len() as u64,
-                log_index: 0,
-            };
-            events.push(LoggedEvent {
-                record: Arc::new(EventRecord { event, position }),
-                finish,
-            });
-        };
         for act in &block.acts {
-            let timestamp = 100 + number;
-            let facts = || {
-                Some(FinishFacts {
-                    round_before: Some(before.clone()),
-                    ..FinishFacts::default()
-                })
-            };
-            match act {
-                Act::Bet { player, wei } => {
-                    if round.state == RoundState::Waiting {
-                        round.state = RoundState::Betting;
-                        round.start_time = timestamp;
-                        let (old_state, new_state) = (RoundState::Waiting, RoundState::Betting);
-                        let round_id = round.round_id;
-                        emit(
-                            LotteryEvent::RoundStateChanged {
-                                round_id,
-                                old_state,
-                                new_state,
-                            },
-                            None,
-                        );
-                    }
-                    if !players.contains(player) {
-                        players.push(*player);
-                    }
-                    round.total_pot_wei += U256::from(*wei);
-                    round.participant_count = players.len() as u64;
-                    let bet = LotteryEvent::BetPlaced {
-                        round_id: round.round_id,
-                        player: Address::from_low_u64_be(*player),
-                        amount_wei: U256::from(*wei),
-                        new_total_wei: round.total_pot_wei,
-                    };
-                    emit(bet, None);
-                }
-                Act::Draw | Act::Refund if round.total_pot_wei.is_zero() => {}
-                Act::Draw => {
-                    let event = LotteryEvent::RoundCompleted {
-                        round_id: round.round_id,
-                        winner: Address::from_low_u64_be(players[0]),
-                        total_pot_wei: round.total_pot_wei,
-                        participant_count: round.participant_count,
-                        winner_prize_wei: round.total_pot_wei,
-                        publisher_commission_wei: U256::zero(),
-                        random_seed: U256::one(),
-                    };
-                    emit(event, facts());
-                    round = waiting(round.round_id + 1);
-                    players.clear();
-                }
-                Act::Refund => {
-                    let event = LotteryEvent::RoundRefunded {
-                        round_id: round.round_id,
-                        total_refunded_wei: round.total_pot_wei,
-                        participant_count: round.participant_count,
-                        reason: "x".to_owned(),
-                    };
-                    emit(event, facts());
-                    round = waiting(round.round_id + 1);
-                    players.clear();
-                }
+            for event in contract.act(act, 100 + number) {
+                let ends = matches!(
+                    event,
+                    LotteryEvent::RoundCompleted { .. } | LotteryEvent::RoundRefunded { .. }
+                );
+                let position = LogPosition {
+                    block_number: number,
+                    block_hash: hash(block, number),
+                    block_timestamp: 100 + number,
+                    transaction_hash: H256::from_low_u64_be(number),
+                    // As on chains that count the logs anew in each transaction: of these each act is one.
+                    transaction_index: events.len() as u64,
+                    log_index: 0,
+                };
+                events.push(LoggedEvent {
+                    record: Arc::new(EventRecord { event, position }),
+                    finish: ends.then(|| FinishFacts {
+                        round_before: Some(before.clone()),
+                        ..FinishFacts::default()
+                    }),
+                });
             }
         }
-        out.push((events, round.clone()));
+        (events, contract.round.clone())
+    });
+    after.collect()
+}
+
+struct Contract {
+    round: Round,
+    players: Vec<u64>,
+}
+
+impl Contract {
+    fn act(&mut self, act: &Act, timestamp: u64) -> Vec<LotteryEvent> {
+        let round_id = self.round.round_id;
+        let (pot_wei, participant_count) = (self.round.total_pot_wei, self.round.participant_count);
+        let end = match act {
+            Act::Bet { player, wei } => return self.bet(*player, U256::from(*wei), timestamp),
+            Act::Draw | Act::Refund if pot_wei.is_zero() => return Vec::new(),
+            Act::Draw => LotteryEvent::RoundCompleted {
+                round_id,
+                winner: Address::from_low_u64_be(self.players[0]),
+                total_pot_wei: pot_wei,
+                participant_count,
+                winner_prize_wei: pot_wei,
+                publisher_commission_wei: U256::zero(),
+                random_seed: U256::one(),
+            },
+            Act::Refund => LotteryEvent::RoundRefunded {
+                round_id,
+                total_refunded_wei: pot_wei,
+                participant_count,
+                reason: "x".to_owned(),
+            },
+        };
+        self.round = waiting(round_id + 1);
+        self.players.clear();
+        vec![end]
     }
-    out
+
+    fn bet(&mut self, player: u64, amount_wei: U256, timestamp: u64) -> Vec<LotteryEvent> {
+        let round = &mut self.round;
+        let mut events = Vec::new();
+        if round.state == RoundState::Waiting {
+            round.state = RoundState::Betting;
+            round.start_time = timestamp;
+            events.push(LotteryEvent::RoundStateChanged {
+                round_id: round.round_id,
+                old_state: RoundState::Waiting,
+                new_state: RoundState::Betting,
+            });
+        }
+        if !self.players.contains(&player) {
+            self.players.push(player);
+        }
+        round.total_pot_wei += amount_wei;
+        round.participant_count = self.players.len() as u64;
+        events.push(LotteryEvent::BetPlaced {
+            round_id: round.round_id,
+            player: Address::from_low_u64_be(player),
+            amount_wei,
+            new_total_wei: round.total_pot_wei,
+        });
+        events
+    }
 }
 
 fn waiting(round_id: u64) -> Round {

@@ -4,6 +4,9 @@
 //! What a connection's bytes mean is `connection`'s business, who goes when there is no room is `clients`'. Here sockets
 //! are read and written, and the limits on all of them together are kept.
 
+mod door;
+mod upgrade;
+
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -19,16 +22,14 @@ use crate::base::shutdown::{Shutdown, Waker};
 use crate::base::thread::Beat;
 use crate::config::Network;
 use crate::web::clients::{Clients, Output};
-use crate::web::connection::{Connection, Event, Refused, Rules};
-use crate::web::feed::{FeedHandle, NewClient};
-use crate::web::forwarded::counted_address;
-use crate::web::handshake::shake;
+use crate::web::connection::{Event, Refused, Rules};
+use crate::web::feed::FeedHandle;
 use crate::web::http::{encode, Persistence, Port, Request};
 use crate::web::memory::{self, MemoryWatch};
 use crate::web::metrics::count_answers;
 use crate::web::occupancy::Occupancy;
 use crate::web::ready::{AnswerKey, ReadyAnswers};
-use crate::web::reply::{refusal, write_refusal, Refusal};
+use crate::web::reply::{too_many, write_refusal};
 use crate::web::workers::{Done, Job, Workers, WORKERS};
 
 /// Requests that may wait for a worker; more are answered "busy".
@@ -42,18 +43,8 @@ const PENDING_BYTES_MAX: usize = 24 << 20;
 const HELD_BYTES_MAX: usize = 16 << 20;
 /// So many of them at once, since finding one costs as much as finding some.
 const DROPPED_AT_ONCE: usize = 32;
-/// Of the cap on connections, the part that is evicted at once when it is reached.
-const EVICTED_PART: usize = 256;
 /// Connections that may wait to be accepted; the kernel may allow fewer.
 const BACKLOG: i32 = 4_096;
-/// Newcomers let in before others are served again.
-const ACCEPTED_AT_ONCE: usize = 256;
-/// Those at once that are told why they were not let in; more are closed without a word.
-const TURNED_AWAY_MAX: usize = 256;
-/// How long nothing is accepted after the descriptors ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long nothing is accepted while everybody has just come: then some are newcomers no longer.
-const CROWD_PAUSE: Duration = Duration::from_millis(20);
 const TURN: Duration = Duration::from_millis(500);
 /// How often connections are looked at whose time may be over.
 const EXPIRE_EVERY: Duration = Duration::from_millis(100);
@@ -216,107 +207,6 @@ impl Gate {
             }
         }
         Ok(())
-    }
-
-    fn accept(&mut self, index: usize, now: Instant) -> Result<(), String> {
-        for _ in 0..ACCEPTED_AT_ONCE {
-            if !self.makes_room(index, now) {
-                // Who comes now waits in the backlog: better than to be sent away, and it is not for long.
-                self.accept_again_at = Some(now + CROWD_PAUSE);
-                return Ok(());
-            }
-            let Some(listener) = self.listeners.get(index) else {
-                return Ok(());
-            };
-            match listener.socket.accept() {
-                Ok((stream, address)) => {
-                    self.admit(index, stream, address.ip().to_canonical(), now)
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => break,
-                    ErrorKind::Interrupted
-                    | ErrorKind::ConnectionAborted
-                    | ErrorKind::ConnectionReset => {}
-                    _ => {
-                        // Out of descriptors or memory: room is made, and accepting goes on in a moment.
-                        log::debug!("accept: {error}");
-                        let port = listener.port;
-                        self.evict(port, DROPPED_AT_ONCE, now);
-                        self.accept_again_at = Some(now + ACCEPT_PAUSE);
-                        return Ok(());
-                    }
-                },
-            }
-        }
-        let Some(listener) = self.listeners.get(index) else {
-            return Ok(());
-        };
-        let interest = Readiness::readable(LISTENER_KEY + index);
-        self.poller
-            .modify(&listener.socket, interest)
-            .map_err(|error| format!("listener: {error}"))
-    }
-
-    /// Evicts where a port is full; false when that has to wait until those who have just come had their time.
-    fn makes_room(&mut self, index: usize, now: Instant) -> bool {
-        let Some(listener) = self.listeners.get(index) else {
-            return true;
-        };
-        let (port, is_full) = (listener.port, listener.occupancy.is_full());
-        let count = (listener.occupancy.cap() / EVICTED_PART).max(1);
-        !is_full || self.evict(port, count, now) > 0 || !self.clients.has_newcomer(port, now)
-    }
-
-    fn admit(&mut self, index: usize, stream: TcpStream, peer: IpAddr, now: Instant) {
-        if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
-            return;
-        }
-        let (port, occupancy) = {
-            let listener = &self.listeners[index];
-            (listener.port, listener.occupancy.clone())
-        };
-        if occupancy.is_full() {
-            let busy = too_many("connections are open", "5");
-            return self.turn_away(&occupancy, stream, (port, peer), busy, now);
-        }
-        let is_counted = port == Port::Public && !self.is_trusted(peer);
-        let Some(admission) = occupancy.enter(is_counted.then_some(peer)) else {
-            let busy = too_many("connections of your address are open", "15");
-            return self.turn_away(&occupancy, stream, (port, peer), busy, now);
-        };
-        if self.watch(&stream) {
-            let machine = Connection::new(peer, port, self.rules.clone(), now);
-            self.clients
-                .insert(stream, machine, admission, (port, peer), false);
-        }
-    }
-
-    /// Tells a client why it is not let in; it hears it even if it sends its request meanwhile.
-    fn turn_away(
-        &mut self,
-        occupancy: &Occupancy,
-        mut stream: TcpStream,
-        (port, peer): (Port, IpAddr),
-        busy: Refusal,
-        now: Instant,
-    ) {
-        count_answers(&self.metrics, busy.status, 1);
-        let reply = write_refusal(port, None, busy);
-        // It fits into the socket's buffer, which is empty.
-        let written = stream.write(&encode(&reply, Persistence::Close, false));
-        if written.is_err() || stream.shutdown(std::net::Shutdown::Write).is_err() {
-            return;
-        }
-        if occupancy.is_full() || self.turned_away >= TURNED_AWAY_MAX || !self.watch(&stream) {
-            return;
-        }
-        if let Some(admission) = occupancy.enter(None) {
-            let mut machine = Connection::new(peer, port, self.rules.clone(), now);
-            machine.linger(now);
-            self.turned_away += 1;
-            self.clients
-                .insert(stream, machine, admission, (port, peer), true);
-        }
     }
 
     /// Has the poller tell when the next connection of the table can be read.
@@ -542,48 +432,6 @@ impl Gate {
         self.clients.account(key);
         self.take_event(key, event, now);
     }
-
-    fn upgrade(
-        &mut self,
-        key: usize,
-        request: &Request,
-        websocket_key: &str,
-        rest: Vec<u8>,
-        now: Instant,
-    ) {
-        let Some(client) = self.clients.get_mut(key) else {
-            return;
-        };
-        // Only a trusted proxy's own address is not counted already.
-        let counted = counted_address(&request.fields, client.peer, &self.trusted_proxies);
-        let public = self
-            .listeners
-            .iter()
-            .find(|known| known.port == client.port);
-        let is_let_in =
-            public.is_some_and(|known| known.occupancy.upgrade(&mut client.admission, counted));
-        if !is_let_in {
-            let refused = Refused {
-                refusal: too_many("WebSocket clients are there", "30"),
-                method: Some(request.method.clone()),
-            };
-            return self.refuse(key, refused, now);
-        }
-        let Some(client) = self.clients.remove(key) else {
-            return;
-        };
-        let _ = self.poller.delete(&client.stream);
-        let shaken = shake(request, websocket_key);
-        self.feed.welcome(NewClient {
-            stream: client.stream,
-            handshake: shaken.answer,
-            rest,
-            since: shaken.since,
-            deflates: shaken.deflates,
-            admission: client.admission,
-        });
-    }
-
     fn is_trusted(&self, ip: IpAddr) -> bool {
         self.trusted_proxies
             .iter()
@@ -646,17 +494,5 @@ impl Drop for Gate {
         for listener in &self.listeners {
             let _ = self.poller.delete(&listener.socket);
         }
-    }
-}
-
-/// `what` there is too much of, and after how many seconds to come again.
-fn too_many(what: &str, retry_after: &str) -> Refusal {
-    Refusal {
-        headers: vec![("Retry-After", retry_after.to_owned())],
-        ..refusal(
-            503,
-            "busy",
-            format!("too many {what}: try again in {retry_after} s"),
-        )
     }
 }

@@ -106,6 +106,18 @@ pub fn refusal(status: u16, code: &'static str, message: String) -> Refusal {
     }
 }
 
+/// `what` there is too much of, and after how many seconds to come again.
+pub(crate) fn too_many(what: &str, retry_after: &str) -> Refusal {
+    Refusal {
+        headers: vec![("Retry-After", retry_after.to_owned())],
+        ..refusal(
+            503,
+            "busy",
+            format!("too many {what}: try again in {retry_after} s"),
+        )
+    }
+}
+
 /// The answer to `request`, in the representation that suits it.
 pub fn write(request: &Request, answer: Answer) -> Reply {
     let draft = dress(request.port, request.is_read(), draft(answer));

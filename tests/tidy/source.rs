@@ -203,6 +203,9 @@ impl Visit<'_> for Named {
         }
     }
 
+    /// `pub(super)` names a room, but takes nothing from it.
+    fn visit_visibility(&mut self, _: &syn::Visibility) {}
+
     fn visit_path(&mut self, path: &syn::Path) {
         let words: Vec<String> = path
             .segments
@@ -226,7 +229,7 @@ mod tests {
             "src/chain/node.rs",
             "use crate::base::{clock::Clock, thread as t};\n\
              use super::types::*;\n\
-             mod inner { use super::super::logs::Log; }\n\
+             mod inner { use super::super::logs::Log; pub(super) fn shown() {} }\n\
              fn f() { crate::chain::parse::number(); std::mem::drop(1); }\n\
              #[cfg(test)] mod tests { use crate::web::api; }\n\
              #[test] fn g() { crate::web::feed(); }",

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::actors::reader::{check_hash, Reader};
+use crate::actors::reader::placement::check_hash;
+use crate::actors::reader::Reader;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::node::Endpoint;
 use crate::chain::types::{BlockId, Header, Log};

@@ -70,6 +70,14 @@ pub(crate) fn alertmanager(alerts: &[&Alert], now_unix_secs: u64) -> Message {
 
 /// Our own fields; `text` and `content` beside them are what Slack and Discord show of it.
 fn generic(alert: &Alert, text: &str) -> Value {
+    let mut value = alert_fields(alert);
+    value["text"] = json!(text);
+    value["content"] = json!(text.chars().take(DISCORD_CHARS_MAX).collect::<String>());
+    value
+}
+
+/// An alert as the feed, the API and the generic form of the webhook tell it.
+pub(crate) fn alert_fields(alert: &Alert) -> Value {
     let subject = match &alert.subject {
         Subject::None => None,
         subject => Some(subject.to_string()),
@@ -84,8 +92,6 @@ fn generic(alert: &Alert, text: &str) -> Value {
         "roundId": alert.round_id(),
         "since": alert.since_unix_ms / 1000,
         "timestamp": alert.unix_ms / 1000,
-        "text": text,
-        "content": text.chars().take(DISCORD_CHARS_MAX).collect::<String>(),
     })
 }
 

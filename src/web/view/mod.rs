@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::{json, Value};
 
+use crate::actors::webhook::format::alert_fields;
 use crate::chain::types::{to_checksum, Address, H256, U256};
 use crate::lottery::event::LogPosition;
 use crate::lottery::history::FinishedRound;
@@ -40,7 +41,7 @@ pub(crate) use words::{escape, grouped};
 
 use history::{history_row, history_summary};
 use items::{event_args, feed_item};
-use operator::{alert, operator};
+use operator::operator;
 
 /// Items of the live feed and rows of the history in the snapshot message.
 const SNAPSHOT_FEED_LEN: usize = 50;
@@ -87,7 +88,7 @@ pub fn event(event: &StoreEvent, snapshot: &Snapshot) -> (&'static str, Value) {
         StoreEvent::OperatorStatus(status) => {
             ("operator_status", json!({"operator": operator(status)}))
         }
-        StoreEvent::OperatorAlert(told) => ("operator_alert", alert(told)),
+        StoreEvent::OperatorAlert(told) => ("operator_alert", alert_fields(told)),
         StoreEvent::Reorg(notice) => ("reorg", reorg(notice, snapshot)),
         StoreEvent::Finality(known) => ("finality", finality(known)),
         StoreEvent::ConnectionStatus(status) => (

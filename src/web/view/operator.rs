@@ -2,8 +2,8 @@
 
 use serde_json::{json, Value};
 
+use crate::actors::webhook::format::alert_fields;
 use crate::lottery::action::{ActionRecord, InFlight};
-use crate::lottery::alert::{Alert, Subject};
 use crate::lottery::operator_status::{OperatorStatus, Rehearsal};
 use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, wei};
@@ -32,7 +32,7 @@ pub fn operator(status: &OperatorStatus) -> Value {
         "inFlight": status.in_flight.as_ref().map(in_flight),
         "balanceWei": status.balance_wei.map(wei),
         "rehearsal": status.rehearsal.as_ref().map(rehearsal),
-        "alerts": status.alerts.iter().map(|told| alert(told)).collect::<Vec<_>>(),
+        "alerts": status.alerts.iter().map(|told| alert_fields(told)).collect::<Vec<_>>(),
     })
 }
 
@@ -52,25 +52,6 @@ fn rehearsal(rehearsal: &Rehearsal) -> Value {
         "timestamp": rehearsal.unix_ms / 1000,
         "ready": rehearsal.ready,
         "problems": rehearsal.problems,
-    })
-}
-
-/// A condition that holds, or the telling of its begin or end.
-pub fn alert(alert: &Alert) -> Value {
-    let subject = match &alert.subject {
-        Subject::None => None,
-        subject => Some(subject.to_string()),
-    };
-    json!({
-        "id": alert.id,
-        "code": alert.code.label(),
-        "subject": subject,
-        "state": alert.state.label(),
-        "severity": alert.severity.label(),
-        "message": alert.message,
-        "roundId": alert.round_id(),
-        "since": alert.since_unix_ms / 1000,
-        "timestamp": alert.unix_ms / 1000,
     })
 }
 
