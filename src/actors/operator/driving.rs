@@ -259,6 +259,12 @@ impl Operator {
         // The round runs: after a reorg, or because the store has not come to the block that ended it.
         let sender = self.sender.as_ref()?;
         let seen = sender.look(&landed.flight.state, head);
+        if matches!(seen.receipts, Receipts::Found(included) if !included.succeeded) {
+            // Mined once more on the new branch, in a block that the contract refused it in: it is spent, and what the
+            // round needs is decided anew.
+            self.landed = None;
+            return None;
+        }
         let is_open = seen
             .latest_nonce
             .is_some_and(|latest| latest <= landed.flight.state.nonce);

@@ -346,6 +346,24 @@ fn a_reorg_that_takes_the_draw_back_brings_the_same_bytes_again() {
 }
 
 #[test]
+fn a_draw_that_another_branch_mines_in_vain_is_drawn_anew_at_the_next_block() {
+    let mut stage = Stage::new(|_| {});
+    stage.until(MIN);
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+    stage.node.with(|node| {
+        node.draw_reverts = 1;
+        node.reorg_of_what_was_mined();
+    });
+    assert_eq!(stage.mined(), [(ActionKind::Draw, false)]);
+    stage.turn();
+    stage.block();
+    assert_eq!(
+        stage.mined(),
+        [(ActionKind::Draw, false), (ActionKind::Draw, true)]
+    );
+}
+
+#[test]
 fn a_chain_that_takes_no_dynamic_fees_gets_legacy_ones_at_the_same_nonce() {
     let mut stage = Stage::new(|node| {
         node.refuse(|sent| match sent.fee {

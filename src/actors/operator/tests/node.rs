@@ -207,6 +207,13 @@ impl Node {
         }
     }
 
+    /// The newest block gives way to another, which takes what was in it once more.
+    pub(super) fn reorg_of_what_was_mined(&mut self) {
+        let mined = self.blocks.last_mut().and_then(|block| block.mined.take());
+        self.pool = mined.map(|(sent, _)| sent);
+        self.reorg(1);
+    }
+
     /// What the contract says to the action in a block of this time; the text of its revert, empty for none.
     fn verdict(&self, kind: ActionKind, timestamp: u64) -> Result<(), String> {
         let (min, max) = self.window;
