@@ -219,19 +219,7 @@ mod tests {
         round: &Round,
         limits: (usize, u64),
     ) -> Backfill {
-        let head = Header {
-            number: unread_below.saturating_sub(1),
-            hash: H256::zero(),
-            parent_hash: H256::zero(),
-            timestamp: 0,
-            mix_hash: None,
-            difficulty: None,
-            l1_block_number: None,
-            base_fee_wei: None,
-            gas_limit: None,
-            logs_bloom: None,
-            has_transactions: false,
-        };
+        let head = Header::bare(unread_below.saturating_sub(1));
         let limits = Limits {
             first_chunk_blocks: 500,
             history_max_blocks: limits.1,

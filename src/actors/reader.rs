@@ -207,7 +207,7 @@ impl Reader {
         head: Header,
         rollback: Option<Rollback>,
     ) -> Result<Reading, RpcError> {
-        let at_head = exactly(&head);
+        let at_head = BlockId::from(&head);
         let round = match self.round_at(endpoint, at_head) {
             Ok(round) => round,
             Err(error) => {
@@ -289,7 +289,7 @@ impl Reader {
             .filter(|sound| sound.block == span.base && advanced.rollback.is_none())
             .map(|sound| sound.tally);
         if is_long || question.live_only {
-            advanced.round = Some(self.round_at(endpoint, exactly(&advanced.head))?);
+            advanced.round = Some(self.round_at(endpoint, BlockId::from(&advanced.head))?);
             advanced.owed = Some(Debt {
                 above: span.base,
                 tally: base_tally,
@@ -328,7 +328,7 @@ impl Reader {
         if touched.is_empty() && advanced.rollback.is_none() {
             return Ok(());
         }
-        let at_head = exactly(&advanced.head);
+        let at_head = BlockId::from(&advanced.head);
         let read = self.logs_and_round(endpoint, base, &touched, &advanced.head);
         let (logs, round) = match read {
             Ok((logs, round)) => (Ok(logs), round),
@@ -371,11 +371,11 @@ impl Reader {
     ) -> Result<(Vec<Log>, Round), RpcError> {
         if touched.len() > HASHES_MAX {
             let logs = self.logs_above(endpoint, base, head)?;
-            return Ok((logs, self.round_at(endpoint, exactly(head))?));
+            return Ok((logs, self.round_at(endpoint, BlockId::from(head))?));
         }
         let request = CallRequest::to(self.contract, contract::get_round_calldata());
         let (logs, answer) =
-            endpoint.logs_and_call(self.contract, touched, &request, exactly(head))?;
+            endpoint.logs_and_call(self.contract, touched, &request, BlockId::from(head))?;
         Ok((logs, contract::decode_round(&answer).map_err(invalid)?))
     }
 
@@ -410,7 +410,7 @@ impl Reader {
         mut advanced: Advanced,
     ) -> Result<Reading, RpcError> {
         if question.refresh {
-            let block = exactly(&advanced.head);
+            let block = BlockId::from(&advanced.head);
             if advanced.round.is_none() {
                 let round = self.round_at(endpoint, block)?;
                 let unexplained = question
@@ -486,13 +486,6 @@ fn lagging(head: &Header) -> Reading {
     Reading::Lagging {
         number: head.number,
         timestamp: head.timestamp,
-    }
-}
-
-fn exactly(header: &Header) -> BlockId {
-    BlockId::Exactly {
-        number: header.number,
-        hash: header.hash,
     }
 }
 

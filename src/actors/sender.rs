@@ -1,12 +1,13 @@
 //! Signs and sends: everything an action needs is read from one endpoint at one block in one round trip, checked, priced
-//! and signed here; handing it to the nodes and curing their refusals lies in `broadcast`, reading in `reads`, what can be
-//! done without in `extras`, questions about what has happened in `inquiry`, what the owner should know in `warnings`. It
-//! decides nothing about rounds and remembers nothing but what it learned of the chain (legacy fees, a cap on gas), the
-//! last balance, and whose word the last action rests on.
+//! and signed here; handing it to the nodes and curing their refusals lies in `broadcast`, what is asked before signing in
+//! `preflight`, who is asked in `reads`, what can be done without in `extras`, questions about what has happened in
+//! `inquiry`, what the owner should know in `warnings`. It decides nothing about rounds and remembers nothing but what it
+//! learned of the chain (legacy fees, a cap on gas), the last balance, and whose word the last action rests on.
 
 mod broadcast;
 mod extras;
 mod inquiry;
+mod preflight;
 mod reads;
 mod warnings;
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::actors::sender::reads::{Gathered, Told, TO_PREPARE_WELL};
+use crate::actors::sender::preflight::{Gathered, Told, TO_PREPARE_WELL};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::fees::{

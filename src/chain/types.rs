@@ -39,6 +39,22 @@ impl From<&Header> for BlockRef {
     }
 }
 
+impl From<BlockRef> for BlockId {
+    /// That very block.
+    fn from(block: BlockRef) -> BlockId {
+        BlockId::Exactly {
+            number: block.number,
+            hash: block.hash,
+        }
+    }
+}
+
+impl From<&Header> for BlockId {
+    fn from(header: &Header) -> BlockId {
+        BlockRef::from(header).into()
+    }
+}
+
 /// A header. What makes it a block of the chain is always there; of the rest each field is None where the node does not
 /// give it, or gives something unusable, so that only who needs it does without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +77,26 @@ pub struct Header {
     pub logs_bloom: Option<Bloom>,
     /// True also where the node does not tell.
     pub has_transactions: bool,
+}
+
+#[cfg(test)]
+impl Header {
+    /// A block of which a node tells nothing that can be done without.
+    pub(crate) fn bare(number: u64) -> Header {
+        Header {
+            number,
+            hash: H256::zero(),
+            parent_hash: H256::zero(),
+            timestamp: 0,
+            mix_hash: None,
+            difficulty: None,
+            l1_block_number: None,
+            base_fee_wei: None,
+            gas_limit: None,
+            logs_bloom: None,
+            has_transactions: false,
+        }
+    }
 }
 
 /// The EVM's own answer to PREVRANDAO, NUMBER and TIMESTAMP in a block: not on every chain what the header says.

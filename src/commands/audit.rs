@@ -206,7 +206,7 @@ impl Auditor<'_> {
     fn config_at(&self, head: &Header) -> Result<ContractConfig, RpcError> {
         let request = CallRequest::to(self.reader.contract(), contract::get_config_calldata());
         let answer = self.endpoints.with_endpoint(&[Method::Call], |endpoint| {
-            endpoint.call(&request, exactly(head), None)
+            endpoint.call(&request, BlockId::from(head), None)
         })?;
         contract::decode_config(&answer)
             .map_err(|error| RpcError::invalid_answer(error.to_string()))
@@ -442,11 +442,12 @@ impl Auditor<'_> {
         };
         let pending = self.endpoints.with_endpoint(&[Method::Call], |endpoint| {
             let data = contract::pending_withdrawals_calldata(config.publisher);
-            let answer = endpoint.call(&CallRequest::to(address, data), exactly(head), None)?;
+            let answer =
+                endpoint.call(&CallRequest::to(address, data), BlockId::from(head), None)?;
             contract::decode_pending_withdrawals(&answer)
                 .map_err(|error| RpcError::invalid_answer(error.to_string()))
         });
-        let (Ok(balance), Ok(pending)) = (balance_at(exactly(head)), pending) else {
+        let (Ok(balance), Ok(pending)) = (balance_at(BlockId::from(head)), pending) else {
             tell("the contract's balance cannot be read: it is not compared");
             return;
         };
@@ -480,12 +481,5 @@ impl Auditor<'_> {
             since,
             format!("the contract holds {balance} wei, its events account for {due} wei"),
         );
-    }
-}
-
-fn exactly(header: &Header) -> BlockId {
-    BlockId::Exactly {
-        number: header.number,
-        hash: header.hash,
     }
 }

@@ -84,7 +84,7 @@ fn run(config: &Config, with_alert: bool, as_json: bool) -> Exit {
         findings.push(subscription(url.expose(), config));
     }
     if with_alert {
-        findings.push(alert(config));
+        findings.append(&mut alert(config).list);
     }
     let passed = findings
         .iter()
@@ -115,27 +115,22 @@ fn subscription(url: &str, config: &Config) -> Finding {
 }
 
 /// A test alert, posted once: what does not arrive now would not arrive in the night.
-fn alert(config: &Config) -> Finding {
-    let operator = &config.operator;
-    let posted = match &operator.alert_webhook {
-        None => Err("operator.alert_webhook is not set: nobody would be told".to_owned()),
-        Some(url) => {
-            webhook::send_test_alert(url.expose(), operator.alert_format, &Clock::system())
-        }
-    };
-    let (verdict, found) = match posted {
-        Ok(()) => (Verdict::Good, "a test alert was taken".to_owned()),
-        Err(problem) => (Verdict::Bad, problem),
-    };
-    let advice =
+fn alert(config: &Config) -> Findings {
+    const CHECK: &str = "test alert";
+    const WAY_OUT: &str =
         "set operator.alert_webhook, and operator.alert_format to what its receiver expects";
-    Finding {
-        subject: "alerts".to_owned(),
-        check: "test alert",
-        verdict,
-        found,
-        advice: (verdict == Verdict::Bad).then(|| advice.to_owned()),
+    let operator = &config.operator;
+    let mut findings = Findings::of("alerts");
+    let Some(url) = &operator.alert_webhook else {
+        let found = "operator.alert_webhook is not set: nobody would be told";
+        findings.bad(CHECK, found, WAY_OUT);
+        return findings;
+    };
+    match webhook::send_test_alert(url.expose(), operator.alert_format, &Clock::system()) {
+        Ok(()) => findings.good(CHECK, "a test alert was taken"),
+        Err(problem) => findings.bad(CHECK, problem, WAY_OUT),
     }
+    findings
 }
 
 fn as_value(findings: &[Finding], passed: bool) -> serde_json::Value {

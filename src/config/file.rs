@@ -1,10 +1,9 @@
 //! lottery.conf as text: its sections and keys, each value with the line and column where it stands. Nothing is judged
 //! here but whether it is JSON; duplicates are kept, so that they can be named.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::base::members::Members;
 
 /// One value of the file, or a section itself.
 pub(crate) struct Entry<'a> {
@@ -37,7 +36,8 @@ pub(crate) fn entries(text: &str) -> Result<Vec<Entry<'_>>, String> {
     if !is_object(whole) {
         return Err("1:1: the file must hold one JSON object of sections".to_owned());
     }
-    let sections: Members = serde_json::from_str(whole.get()).map_err(|e| broken(whole, e))?;
+    let sections: Members<&RawValue> =
+        serde_json::from_str(whole.get()).map_err(|e| broken(whole, e))?;
     let mut entries = Vec::new();
     let mut add = |section: &str, key: Option<String>, value: &'_ RawValue| {
         let start = offset_in(text, value.get());
@@ -55,7 +55,8 @@ pub(crate) fn entries(text: &str) -> Result<Vec<Entry<'_>>, String> {
             add(&section, None, value);
             continue;
         }
-        let keys: Members = serde_json::from_str(value.get()).map_err(|e| broken(value, e))?;
+        let keys: Members<&RawValue> =
+            serde_json::from_str(value.get()).map_err(|e| broken(value, e))?;
         for (key, value) in keys.0 {
             add(&section, Some(key), value);
         }
@@ -80,29 +81,4 @@ fn position_at(text: &str, offset: usize) -> (usize, usize) {
         before.matches('\n').count() + 1,
         before[line_start..].chars().count() + 1,
     )
-}
-
-/// An object's members in their order, those with the same name included.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'de>, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
 }

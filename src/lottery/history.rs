@@ -163,11 +163,9 @@ impl Running {
             .round_before
             .as_ref()
             .filter(|round| round.round_id == self.round_id && round.state == RoundState::Betting);
-        let end = match end {
-            LotteryEvent::RoundCompleted { .. } => self.drawn(end, &bets, &facts, position)?,
-            LotteryEvent::RoundRefunded { .. } => refunded(end, &bets, before, position)?,
-            _ => return None,
-        };
+        let end = self
+            .drawn(end, &bets, &facts, position)
+            .or_else(|| refunded(end, &bets, before, position))?;
         Some(FinishedRound {
             round_id: self.round_id,
             start_time: before.map_or(self.start_time, |round| round.start_time),

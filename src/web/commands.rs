@@ -1,13 +1,11 @@
 //! Manual actions: who may ask, what the body must be, and whether the snapshot lets the contract accept it now. Pure.
 
-use std::fmt::Formatter;
 use std::time::{Duration, Instant};
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
+use crate::base::members::Members;
 use crate::config::Secret;
 use crate::lottery::command::{admit, CommandKind, Grounds};
 use crate::lottery::round::Round;
@@ -77,34 +75,9 @@ pub(crate) fn parse_refund(body: &[u8]) -> Result<Asked, Refusal> {
     Ok(Asked { round_id, kind })
 }
 
-/// An object's members in their order, each as often as it was given.
-struct Members(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members, D::Error> {
-        struct AsGiven;
-        impl<'de> Visitor<'de> for AsGiven {
-            type Value = Members;
-
-            fn expecting(&self, formatter: &mut Formatter) -> std::fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(AsGiven)
-    }
-}
-
 fn parse(body: &[u8], shape: &str, takes_force: bool) -> Result<(u64, bool), Refusal> {
     let bad = |message: String| refusal(400, "bad_body", message);
-    let Ok(Members(members)) = serde_json::from_slice(body) else {
+    let Ok(Members::<Value>(members)) = serde_json::from_slice(body) else {
         return Err(bad(format!("the body must be {shape}")));
     };
     let (mut round_id, mut force) = (None, false);

@@ -82,12 +82,8 @@ impl Reader {
 
 /// What the proof needs of the block that mined a draw: the chain's own word where its state is in reach, and the header.
 fn draw_block(endpoint: &Endpoint, header: &Header) -> DrawBlock {
-    let at = BlockId::Exactly {
-        number: header.number,
-        hash: header.hash,
-    };
     DrawBlock {
-        opcodes: endpoint.block_opcodes(at).ok(),
+        opcodes: endpoint.block_opcodes(header.into()).ok(),
         header: Some(header.into()),
     }
 }

@@ -16,10 +16,7 @@ impl Reader {
         endpoint: &Endpoint,
         block: &BlockRef,
     ) -> Result<PlayersRead, RpcError> {
-        let at = BlockId::Exactly {
-            number: block.number,
-            hash: block.hash,
-        };
+        let at = BlockId::from(*block);
         let round = self.round_at(endpoint, at)?;
         let answer = self.call(endpoint, contract::get_participants_calldata(), at)?;
         let players = contract::decode_participants(&answer).map_err(invalid)?;

@@ -218,7 +218,7 @@ mod tests {
             let extras = Extras {
                 header: Some(Header {
                     base_fee_wei: in_header.map(U256::from),
-                    ..header()
+                    ..Header::bare(1)
                 }),
                 history: FeeHistory {
                     next_base_fee_wei: told.map(U256::from),
@@ -246,21 +246,5 @@ mod tests {
         let error = silent.prices(false).unwrap_err();
         assert_eq!(error.to_string(), "timed out");
         assert!(Extras::default().prices(true).is_err());
-    }
-
-    fn header() -> Header {
-        Header {
-            number: 1,
-            hash: Default::default(),
-            parent_hash: Default::default(),
-            timestamp: 1,
-            mix_hash: None,
-            difficulty: None,
-            l1_block_number: None,
-            base_fee_wei: None,
-            gas_limit: None,
-            logs_bloom: None,
-            has_transactions: false,
-        }
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::actors::sender::reads::{exactly, meaning_of};
+use crate::actors::sender::preflight::meaning_of;
 use crate::actors::sender::Sender;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::method::Method;
@@ -146,7 +146,7 @@ impl Sender {
         who: &[(Address, U256)],
         head: BlockRef,
     ) -> Result<Vec<(Address, Found)>, RpcError> {
-        let block = exactly(head);
+        let block = BlockId::from(head);
         let mut together = endpoint.together();
         let codes: Vec<Ticket<Vec<u8>>> = who
             .iter()
@@ -190,7 +190,7 @@ impl Sender {
     ) -> Result<Option<(ActionKind, SendState)>, RpcError> {
         let address = self.address();
         let ask = |endpoint: &Endpoint| {
-            let latest = endpoint.transaction_count(address, exactly(head))?;
+            let latest = endpoint.transaction_count(address, BlockId::from(head))?;
             // Nodes without a pending state show no gap.
             let pending = endpoint
                 .transaction_count(address, BlockId::Pending)

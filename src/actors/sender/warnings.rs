@@ -1,7 +1,7 @@
 //! What the owner should know before it is too late.
 
 use crate::actors::sender::extras::ExtraQuestions;
-use crate::actors::sender::reads::Gathered;
+use crate::actors::sender::preflight::Gathered;
 use crate::actors::sender::{Sender, DRAW_GAS, REFUND_GAS};
 use crate::chain::fees::{ceiling_wei, Prices, Quote};
 use crate::chain::method::Method;

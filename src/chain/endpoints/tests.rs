@@ -4,7 +4,7 @@
 use super::*;
 use crate::chain::node::CallRequest;
 use crate::chain::query;
-use crate::chain::script::ways::{error_answer, status, ways_to_fail};
+use crate::chain::script::ways::{error_answer, fail_if_asked, status, ways_to_fail};
 use crate::chain::script::{answer_calls, Script};
 use crate::chain::transport::Answer;
 use crate::chain::types::{Address, BlockId, H256};
@@ -47,22 +47,14 @@ fn node(name: &str) -> Script {
     Script::of_calls(&format!("http://{name}"), sound)
 }
 
-/// A node that fails one method as `fail` says, in batches item by item.
+/// A node that fails one method as `fail` says.
 fn failing(
     name: &str,
     method: &'static str,
     fail: impl Fn() -> Result<Answer, RpcError> + Send + Sync + 'static,
 ) -> Script {
     Script::of_requests(&format!("http://{name}"), move |request| {
-        let asked = |call: &Value| call["method"] == method;
-        let is_asked = match request {
-            Value::Array(calls) => calls.iter().any(asked),
-            call => asked(call),
-        };
-        match is_asked {
-            true => fail(),
-            false => Ok(Answer::json(answer_calls(request, sound))),
-        }
+        fail_if_asked(request, method, &fail, sound)
     })
 }
 

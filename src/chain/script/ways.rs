@@ -3,6 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::chain::error::RpcError;
+use crate::chain::script::answer_calls;
 use crate::chain::transport::{Answer, Body};
 
 pub(crate) fn error_answer(error: Value) -> Result<Answer, RpcError> {
@@ -17,6 +18,24 @@ pub(crate) fn status(status: u16, body: &str) -> Result<Answer, RpcError> {
         retry_after: None,
         body: Body::Text(body.to_owned()),
     })
+}
+
+/// Fails whatever request asks this method, alone or in a batch; others are answered as `sound` says.
+pub(crate) fn fail_if_asked(
+    request: &Value,
+    method: &str,
+    fail: impl Fn() -> Result<Answer, RpcError>,
+    sound: impl Fn(&str, &Value) -> Result<Value, Value>,
+) -> Result<Answer, RpcError> {
+    let asked = |call: &Value| call["method"] == method;
+    let is_asked = match request {
+        Value::Array(calls) => calls.iter().any(asked),
+        call => asked(call),
+    };
+    match is_asked {
+        true => fail(),
+        false => Ok(Answer::json(answer_calls(request, sound))),
+    }
 }
 
 pub(crate) type Fail = fn() -> Result<Answer, RpcError>;

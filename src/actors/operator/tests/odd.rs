@@ -5,22 +5,12 @@
 use super::*;
 use crate::chain::method::Method;
 use crate::chain::script::answer_calls;
-use crate::chain::script::ways::{ways_to_fail, Fail};
+use crate::chain::script::ways::{fail_if_asked, ways_to_fail, Fail};
 use crate::chain::transport::Answer;
 
 /// Fails whatever request asks this method.
 fn failing(method: Method, fail: Fail) -> Quirk {
-    Box::new(move |request, sound| {
-        let asked = |call: &Value| call["method"] == method.name();
-        let is_asked = match request {
-            Value::Array(calls) => calls.iter().any(asked),
-            call => asked(call),
-        };
-        match is_asked {
-            true => fail(),
-            false => Ok(Answer::json(answer_calls(request, sound))),
-        }
-    })
+    Box::new(move |request, sound| fail_if_asked(request, method.name(), fail, sound))
 }
 
 /// Answers some calls in its own way; None leaves a call to the sound node.

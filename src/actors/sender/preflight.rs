@@ -1,0 +1,202 @@
+//! Everything that is asked before an action is signed: of one endpoint at one block, in one round trip where it takes
+//! batches. Which endpoint, and what another one says, lies in the sender.
+
+use crate::actors::sender::extras::{ExtraQuestions, ExtraTickets, Extras};
+use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::fees::Prices;
+use crate::chain::method::Method;
+use crate::chain::node::{BlockOverrides, Endpoint};
+use crate::chain::query;
+use crate::chain::together::{Answers, Ticket, Together};
+use crate::chain::tx::PendingTransaction;
+use crate::chain::types::{Address, BlockId, BlockRef, CallRequest, U256};
+use crate::lottery::action::ActionKind;
+use crate::lottery::contract::{revert_meaning, RevertMeaning};
+
+/// What is better with than without. What one endpoint does not tell of it is asked of another first, then left out.
+pub(super) const TO_PREPARE_WELL: &[Method] = &[
+    Method::Call,
+    Method::TransactionCount,
+    Method::GetBalance,
+    Method::BlockByHash,
+];
+/// What cannot be done without.
+pub(super) const TO_PREPARE: &[Method] = &[Method::Call, Method::TransactionCount];
+
+/// Everything read for one action, from one endpoint at one block.
+pub(super) struct Gathered {
+    pub(super) nonce: u64,
+    pub(super) pending_nonce: u64,
+    /// What is pending at `nonce`, where the node shows it.
+    pub(super) rival: Option<PendingTransaction>,
+    /// None where no endpoint tells it.
+    pub(super) balance_wei: Option<U256>,
+    pub(super) prices: Prices,
+    pub(super) estimate: Option<u64>,
+    /// None where no limit is known.
+    pub(super) block_gas_limit: Option<u64>,
+    /// The block that all of it was read at.
+    pub(super) head: BlockRef,
+}
+
+/// What an endpoint says to an action: a refusal of the contract's is an answer too.
+pub(super) type Told = Result<Gathered, RpcError>;
+
+/// Everything that is asked before an action is signed. It owns what it is about, so that several endpoints can be asked
+/// at once.
+#[derive(Clone)]
+pub(super) struct Preflight {
+    pub(super) kind: ActionKind,
+    pub(super) account: Address,
+    pub(super) request: CallRequest,
+    pub(super) head: BlockRef,
+    pub(super) next_block_time: u64,
+    pub(super) is_called: bool,
+    pub(super) is_legacy: bool,
+}
+
+/// The questions of a preflight, on their way.
+struct CheckTickets {
+    call: Ticket<Vec<u8>>,
+    /// Where no time can be overridden: the same at the head itself.
+    at_head: Option<Ticket<Vec<u8>>>,
+}
+
+impl Preflight {
+    /// With the answer to every question, or an error: so that another endpoint is asked which has them all.
+    pub(super) fn ask_whole(&self, endpoint: &Endpoint) -> Result<Told, RpcError> {
+        self.told(self.gather(endpoint, true))
+    }
+
+    /// With what it needs, and whatever else is told.
+    pub(super) fn ask_needed(&self, endpoint: &Endpoint) -> Result<Told, RpcError> {
+        self.told(self.gather(endpoint, false))
+    }
+
+    fn told(&self, gathered: Result<Gathered, RpcError>) -> Result<Told, RpcError> {
+        match gathered {
+            Err(error) if !error.is_final() => Err(error),
+            told => Ok(told),
+        }
+    }
+
+    fn gather(&self, endpoint: &Endpoint, is_whole: bool) -> Result<Gathered, RpcError> {
+        // The head that the store knows may be long gone when nobody has answered for a while.
+        let block = match self.is_called {
+            true => BlockId::from(self.head),
+            false => BlockId::Latest,
+        };
+        let overrides = self.is_called.then(|| endpoint.block_overrides());
+        let questions = ExtraQuestions {
+            account: self.account,
+            request: self.request.clone(),
+            at: block,
+            estimate_at: overrides
+                .filter(|overrides| overrides.call && overrides.estimate)
+                .map(|_| Some(self.next_block_time)),
+        };
+        let mut together = endpoint.together();
+        let check = overrides.map(|overrides| self.add_check(&mut together, overrides));
+        let nonce = together.add(query::transaction_count(self.account, block));
+        let pending = query::transaction_count(self.account, BlockId::Pending);
+        let pending_nonce = together.add(pending);
+        let beside: Option<ExtraTickets> =
+            is_whole.then(|| questions.add(&mut together, endpoint, |_| true));
+        let mut answers = together.send()?;
+
+        let is_unpayable = match check {
+            Some(check) => check.take(&mut answers, self.kind)? == Passes::Unpayable,
+            None => false,
+        };
+        let nonce = answers.take(nonce)?;
+        // Nodes without a pending state show no gap.
+        let pending_nonce = answers.take(pending_nonce).unwrap_or(nonce);
+        let mut extras = Extras::default();
+        match beside {
+            Some(tickets) => extras.take(tickets, &mut answers),
+            None => extras = questions.ask(endpoint),
+        }
+        if let Some(error) = extras.refusal.take() {
+            tolerate_unpayable_draw(error, self.kind)?;
+        }
+        let is_short = extras.header.is_none() || extras.balance_wei.is_none();
+        if is_whole && is_short || !self.is_called && extras.header.is_none() {
+            let unknown = || RpcError::invalid_answer("the head or the balance is not told");
+            return Err(extras.missing.unwrap_or_else(unknown));
+        }
+        let rival = match pending_nonce > nonce {
+            true => endpoint
+                .pending_transaction(self.account, nonce)
+                .unwrap_or_default(),
+            false => None,
+        };
+        let header = extras.header.as_ref();
+        Ok(Gathered {
+            nonce,
+            pending_nonce,
+            rival,
+            balance_wei: extras.balance_wei,
+            prices: extras.prices(self.is_legacy)?,
+            estimate: extras.estimate.filter(|_| !is_unpayable),
+            block_gas_limit: header.and_then(|header| header.gas_limit),
+            head: header.map_or(self.head, BlockRef::from),
+        })
+    }
+
+    /// Calls the action as the next block would run it.
+    fn add_check(&self, together: &mut Together, overrides: BlockOverrides) -> CheckTickets {
+        let (request, block) = (&self.request, BlockId::from(self.head));
+        if !overrides.call {
+            return CheckTickets {
+                call: together.add(query::call(request, BlockId::Pending, None)),
+                at_head: Some(together.add(query::call(request, block, None))),
+            };
+        }
+        CheckTickets {
+            call: together.add(query::call(request, block, Some(self.next_block_time))),
+            at_head: None,
+        }
+    }
+}
+
+/// How a call went that does not forbid to send.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passes {
+    Well,
+    /// It cannot pay this block's winner.
+    Unpayable,
+}
+
+impl CheckTickets {
+    /// An error when the action would revert for a reason that sending cannot change.
+    fn take(self, answers: &mut Answers, kind: ActionKind) -> Result<Passes, RpcError> {
+        let called = answers.take(self.call);
+        let at_head = self.at_head.map(|ticket| answers.take(ticket));
+        let called = match (called, at_head) {
+            // Without a pending block the head itself serves, where its own time allows the action.
+            (Err(error), Some(at_head)) if !error.is_final() => at_head,
+            (called, _) => called,
+        };
+        match called {
+            Ok(_) => Ok(Passes::Well),
+            Err(error) => tolerate_unpayable_draw(error, kind).map(|()| Passes::Unpayable),
+        }
+    }
+}
+
+/// What the contract said, where it was the contract that said no.
+pub(super) fn meaning_of(error: &RpcError) -> Option<RevertMeaning> {
+    match &error.kind {
+        ErrorKind::Reverted { reason, data } => Some(revert_meaning(reason.as_deref(), data)),
+        _ => None,
+    }
+}
+
+/// A draw that cannot pay this block's winner may pay another block's: it is sent all the same.
+fn tolerate_unpayable_draw(error: RpcError, kind: ActionKind) -> Result<(), RpcError> {
+    let is_unpayable = meaning_of(&error) == Some(RevertMeaning::Unpayable);
+    match kind == ActionKind::Draw && is_unpayable {
+        true => Ok(()),
+        false => Err(error),
+    }
+}
