@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, Receiver};
 use lottery::base::clock::Clock;
 use lottery::base::metrics::Metrics;
 use lottery::base::shutdown::Shutdown;
 use lottery::base::thread::{spawn_supervised, Health, OnFailure};
-use lottery::web::feed::{Hub, HubPoller, NewClient};
+use lottery::lottery::snapshot::Publication;
+use lottery::lottery::state::State;
+use lottery::web::feed::{FeedHandle, Hub, HubPoller, NewClient};
 use lottery::web::occupancy::{Caps, Occupancy};
 use lottery::web::stream::{Message, Stream};
 use lottery::web::view::Deployment;
@@ -95,27 +97,22 @@ fn plain(messages: &[Message]) -> Vec<u8> {
     frames.concat()
 }
 
-/// The server's side, in a process of its own: it takes so many sockets and then does as it is told, a line a time:
-/// "hub" publishes a bet, "bare" writes the same bytes in a loop. The answer is the number of bytes for each client.
-fn hold_sockets(clients: usize) {
-    assault::raise_descriptor_limit();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    println!("{}", listener.local_addr().expect("it listens").port());
-    let mut state = state_with(PLAYERS);
-    let occupancy = Occupancy::new(Caps {
-        connections: 20_000,
-        per_ip: 0,
-    });
-    let stream = Stream::new(
+fn stream_of(state: &State) -> Stream {
+    Stream::new(
         Arc::new(state.snapshot().clone()),
         Deployment::default(),
         Clock::system(),
-    );
-    let (publish, publications) = bounded(64);
-    let poller = HubPoller::new().expect("a poller");
-    let wake = poller.waker();
-    let metrics = Metrics::default();
-    let (mut hub, feed) = Hub::new(poller, stream, publications, occupancy.clone(), metrics);
+    )
+}
+
+/// Starts the hub's thread, which ends with the process; the way to hand it clients.
+fn run_hub(
+    poller: HubPoller,
+    stream: Stream,
+    publications: Receiver<Arc<Publication>>,
+    occupancy: Occupancy,
+) -> FeedHandle {
+    let (mut hub, feed) = Hub::new(poller, stream, publications, occupancy, Metrics::default());
     let (health, shutdown) = (Health::default(), Shutdown::new());
     let stop = shutdown.clone();
     spawn_supervised(
@@ -127,6 +124,24 @@ fn hold_sockets(clients: usize) {
         move |beat| hub.run(&stop, beat),
     )
     .expect("a thread");
+    feed
+}
+
+/// The server's side, in a process of its own: it takes so many sockets and then does as it is told, a line a time:
+/// "hub" publishes a bet, "bare" writes the same bytes in a loop. The answer is the number of bytes for each client.
+fn hold_sockets(clients: usize) {
+    assault::raise_descriptor_limit();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    println!("{}", listener.local_addr().expect("it listens").port());
+    let mut state = state_with(PLAYERS);
+    let occupancy = Occupancy::new(Caps {
+        connections: 20_000,
+        per_ip: 0,
+    });
+    let (publish, publications) = bounded(64);
+    let poller = HubPoller::new().expect("a poller");
+    let wake = poller.waker();
+    let feed = run_hub(poller, stream_of(&state), publications, occupancy.clone());
     let mut descriptors = Vec::new();
     for _ in 0..clients {
         let (stream, _) = listener.accept().expect("a client comes");
@@ -144,11 +159,7 @@ fn hold_sockets(clients: usize) {
         });
     }
     // What the hub sends is known from a stream like its own.
-    let mut twin = Stream::new(
-        Arc::new(state.snapshot().clone()),
-        Deployment::default(),
-        Clock::system(),
-    );
+    let mut twin = stream_of(&state);
     let mut number = 0;
     for line in std::io::stdin().lines() {
         let block = PLAYERS + number + 1;
@@ -162,12 +173,7 @@ fn hold_sockets(clients: usize) {
             continue;
         }
         let mut trial = state.clone();
-        let mut stream = Stream::new(
-            Arc::new(state.snapshot().clone()),
-            Deployment::default(),
-            Clock::system(),
-        );
-        let bytes = plain(&stream.take(&publication(&mut trial, 1, update)));
+        let bytes = plain(&stream_of(&state).take(&publication(&mut trial, 1, update)));
         println!("{}", bytes.len());
         for descriptor in &descriptors {
             // SAFETY: the buffer outlives the call; the descriptor is the hub's, which closes none meanwhile.

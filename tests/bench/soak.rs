@@ -235,16 +235,7 @@ fn strike(fault: &str, lottery: &Lottery, random: &mut Random) {
         }
         "a foreign transaction" => {
             dev.hold_transactions(true);
-            let operator = hex_address(chain.account(OPERATOR));
-            let nonce = chain.rpc("eth_getTransactionCount", json!([operator, "latest"]));
-            // Another one of ours may be in the pool already and be worth more.
-            let _ = chain.try_rpc(
-                "eth_sendTransaction",
-                json!([{
-                    "from": operator, "to": operator, "nonce": nonce, "gas": "0x5208",
-                    "maxFeePerGas": "0xba43b7400", "maxPriorityFeePerGas": "0xba43b7400",
-                }]),
-            );
+            send_from_elsewhere(chain);
             hold(dev, 3);
         }
         "not mined before the window closes" => {
@@ -257,6 +248,20 @@ fn strike(fault: &str, lottery: &Lottery, random: &mut Random) {
         }
         _ => {}
     }
+}
+
+/// A transaction of the operator's account that is not the daemon's.
+fn send_from_elsewhere(chain: &Chain) {
+    let operator = hex_address(chain.account(OPERATOR));
+    let nonce = chain.rpc("eth_getTransactionCount", json!([operator, "latest"]));
+    // Another one of the daemon's may be in the pool already and be worth more.
+    let _ = chain.try_rpc(
+        "eth_sendTransaction",
+        json!([{
+            "from": operator, "to": operator, "nonce": nonce, "gas": "0x5208",
+            "maxFeePerGas": "0xba43b7400", "maxPriorityFeePerGas": "0xba43b7400",
+        }]),
+    );
 }
 
 /// No transaction is mined for so many blocks.

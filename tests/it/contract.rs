@@ -16,6 +16,11 @@ use support::BET_WEI;
 const PUBLISHER: usize = 0;
 const PLAYER: usize = 2;
 
+// What the contract says in more than one state.
+const BETTING_NOT_ACTIVE: Option<&str> = Some("Betting not active");
+const ALREADY_ENDED: Option<&str> = Some("Betting period already ended");
+const NOT_WAITING: Option<&str> = Some("Must be in waiting state to start new round");
+
 fn chain() -> Chain {
     Chain::devchain_with(devchain::Config {
         genesis_timestamp: Some(2_000_000_000),
@@ -228,7 +233,7 @@ fn a_running_round_keeps_its_times_to_the_second() {
                 &[],
                 BET_WEI,
                 end + 1,
-                Some("Betting not active"),
+                BETTING_NOT_ACTIVE,
             ),
             (
                 OPERATOR,
@@ -260,14 +265,7 @@ fn a_running_round_keeps_its_times_to_the_second() {
             // The contract's first trap: the operator's refund has no time gate at all.
             (OPERATOR, "refundRound", &[], 0, round.start_time, None),
             (OPERATOR, "refundRound", &[], 0, closes + 1, None),
-            (
-                OPERATOR,
-                "startRound",
-                &[],
-                0,
-                end,
-                Some("Must be in waiting state to start new round"),
-            ),
+            (OPERATOR, "startRound", &[], 0, end, NOT_WAITING),
             (
                 OPERATOR,
                 "extendBettingTime",
@@ -290,7 +288,7 @@ fn a_running_round_keeps_its_times_to_the_second() {
                 &[number(end + 600)],
                 0,
                 end + 1,
-                Some("Betting period already ended"),
+                ALREADY_ENDED,
             ),
             (
                 OPERATOR,
@@ -363,7 +361,7 @@ fn an_empty_round_dies_at_its_end_unless_it_was_extended() {
                 &extended,
                 0,
                 end + 1,
-                Some("Betting period already ended"),
+                ALREADY_ENDED,
             ),
             (
                 PLAYER,
@@ -371,7 +369,7 @@ fn an_empty_round_dies_at_its_end_unless_it_was_extended() {
                 &[],
                 BET_WEI,
                 end + 1,
-                Some("Betting not active"),
+                BETTING_NOT_ACTIVE,
             ),
             (
                 OPERATOR,
@@ -397,14 +395,7 @@ fn an_empty_round_dies_at_its_end_unless_it_was_extended() {
                 closes + 1,
                 Some("No participants in round"),
             ),
-            (
-                OPERATOR,
-                "startRound",
-                &[],
-                0,
-                closes + 1,
-                Some("Must be in waiting state to start new round"),
-            ),
+            (OPERATOR, "startRound", &[], 0, closes + 1, NOT_WAITING),
         ],
     );
 }

@@ -80,8 +80,8 @@ fn error(code: i64, message: &str) -> Value {
     json!({"code": code, "message": message})
 }
 
-fn poller(chain: &Arc<Chain>, contract: Address, quirks: Vec<Box<Quirk>>) -> Poller {
-    let clock = Clock::manual(1_700_000_000_000);
+/// One scripted node for each quirk: it answers as the chain does, except where its quirk has an answer of its own.
+fn nodes(chain: &Arc<Chain>, quirks: Vec<Box<Quirk>>) -> Vec<Arc<Script>> {
     let node = |(index, quirk): (usize, Box<Quirk>)| {
         let chain = chain.clone();
         Arc::new(Script::of_calls(
@@ -95,7 +95,25 @@ fn poller(chain: &Arc<Chain>, contract: Address, quirks: Vec<Box<Quirk>>) -> Pol
             },
         ))
     };
-    let nodes: Vec<Arc<Script>> = quirks.into_iter().enumerate().map(node).collect();
+    quirks.into_iter().enumerate().map(node).collect()
+}
+
+fn settings(contract: Address) -> Settings {
+    Settings {
+        contract,
+        chain_id: CHAIN_ID,
+        poll_interval: Duration::from_secs(1),
+        round_interval: Duration::from_secs(2),
+        config_interval: Duration::from_secs(20),
+        start_block_offset: 500,
+        history_max_blocks: 200_000,
+        round_history_max: 20,
+    }
+}
+
+fn poller(chain: &Arc<Chain>, contract: Address, quirks: Vec<Box<Quirk>>) -> Poller {
+    let clock = Clock::manual(1_700_000_000_000);
+    let nodes = nodes(chain, quirks);
     let transports = nodes.iter().map(|node| node.clone() as Arc<dyn Transport>);
     let endpoints = Endpoints::over(
         transports.collect(),
@@ -111,18 +129,8 @@ fn poller(chain: &Arc<Chain>, contract: Address, quirks: Vec<Box<Quirk>>) -> Pol
     let state = State::new(MemoryStore::limits(1_000, 20), connection);
     let (mut store, updates, snapshot) = MemoryStore::new(state);
     let publications = store.add_listener();
-    let settings = Settings {
-        contract,
-        chain_id: CHAIN_ID,
-        poll_interval: Duration::from_secs(1),
-        round_interval: Duration::from_secs(2),
-        config_interval: Duration::from_secs(20),
-        start_block_offset: 500,
-        history_max_blocks: 200_000,
-        round_history_max: 20,
-    };
     let mut manager = EventManager::new(
-        settings,
+        settings(contract),
         endpoints,
         never(),
         updates,

@@ -277,7 +277,10 @@ fn what_was_changed_is_named() {
     let again = twice.events[refund].clone();
     twice.events.insert(refund, again);
     named(twice, "Some(2) it ended where round 3 had to end next");
+}
 
+#[test]
+fn a_draw_by_somebody_else_is_named() {
     let mut audit = Audit::new(&config(), 1);
     for event in &three_rounds().events {
         audit.take(event, Some(Address::from_low_u64_be(0xbad)));

@@ -54,22 +54,12 @@ fn told(time: Option<u64>) -> PendingTime {
     time.map_or(PendingTime::Unasked, PendingTime::Told)
 }
 
-/// Decides on a head at `timestamp` that was seen `age` ago.
-fn check(
-    round: &Round,
-    timestamp: u64,
-    age: Duration,
-    change: impl FnOnce(&mut Facts),
-) -> Decision {
-    let config = config();
-    let seen_at = Instant::now();
-    let mut facts = Facts {
+/// Nothing is known beyond the round and the head: no failure, nothing pending, nothing asked.
+fn facts<'a>(round: &'a Round, config: &'a ContractConfig, chain_time: ChainTime) -> Facts<'a> {
+    Facts {
         round,
-        config: Some(&config),
-        chain_time: ChainTime {
-            head_timestamp: timestamp,
-            seen_at,
-        },
+        config: Some(config),
+        chain_time,
         schedule: schedule(2),
         draw_failures: Failures::default(),
         refund_failures: Failures::default(),
@@ -82,7 +72,23 @@ fn check(
         stuck_until: None,
         unanswered: None,
         unchecked_spent: false,
+    }
+}
+
+/// Decides on a head at `timestamp` that was seen `age` ago.
+fn check(
+    round: &Round,
+    timestamp: u64,
+    age: Duration,
+    change: impl FnOnce(&mut Facts),
+) -> Decision {
+    let config = config();
+    let seen_at = Instant::now();
+    let chain_time = ChainTime {
+        head_timestamp: timestamp,
+        seen_at,
     };
+    let mut facts = facts(round, &config, chain_time);
     change(&mut facts);
     decide(&facts, &policy(), seen_at + age)
 }
@@ -378,26 +384,11 @@ fn a_standby_lets_the_first_daemon_try() {
     let seen_at = Instant::now();
     let (round, config) = (round(5), config());
     let at = |head_timestamp, age| {
-        let facts = Facts {
-            round: &round,
-            config: Some(&config),
-            chain_time: ChainTime {
-                head_timestamp,
-                seen_at,
-            },
-            schedule: schedule(2),
-            draw_failures: Failures::default(),
-            refund_failures: Failures::default(),
-            extensions_left: true,
-            extensions_of_round: 0,
-            ruled_out: None,
-            ruled_out_until: None,
-            pending: PendingTime::Unasked,
-            draw_hopeless: false,
-            stuck_until: None,
-            unanswered: None,
-            unchecked_spent: false,
+        let chain_time = ChainTime {
+            head_timestamp,
+            seen_at,
         };
+        let facts = facts(&round, &config, chain_time);
         name(decide(&facts, &standby, seen_at + Duration::from_secs(age)))
     };
     assert_eq!((at(MIN, 19), at(MIN, 20)), ("standby", "draw"));

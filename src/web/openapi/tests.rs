@@ -6,89 +6,76 @@ use crate::web::fixture::{self, Fixture};
 use crate::web::openapi::{document, kinds};
 use crate::web::routes::{Route, ROUTES};
 
-/// What is wrong with `value`, with the place; None when `schema` allows it.
-fn fault(document: &Value, schema: &Value, value: &Value, place: &str) -> Option<String> {
+/// What is wrong with `value`, with the path to it; None when `schema` allows it.
+fn fault(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<String> {
     let rules = schema.as_object().expect("a schema is an object");
-    rules.iter().find_map(|(word, rule)| {
-        let wrong =
-            |is_wrong: bool| is_wrong.then(|| format!("{place}: {value} against {word} {rule}"));
-        match word.as_str() {
-            "description" => None,
-            "$ref" => {
-                let pointer = rule.as_str().unwrap().strip_prefix('#').unwrap();
-                fault(
-                    document,
-                    document.pointer(pointer).expect(pointer),
-                    value,
-                    place,
-                )
+    rules
+        .iter()
+        .find_map(|(word, rule)| match (word.as_str(), rule) {
+            ("description", _) => None,
+            ("$ref", Value::String(name)) => {
+                let pointer = name.strip_prefix('#').unwrap();
+                let schema = document.pointer(pointer).expect(pointer);
+                fault(document, schema, value, path)
             }
-            "anyOf" => {
-                let faults: Vec<String> = rule
-                    .as_array()
-                    .unwrap()
+            ("anyOf", Value::Array(options)) => {
+                let faults: Vec<String> = options
                     .iter()
-                    .filter_map(|option| fault(document, option, value, place))
+                    .filter_map(|option| fault(document, option, value, path))
                     .collect();
-                (faults.len() == rule.as_array().unwrap().len()).then(|| faults.join(" and "))
+                (faults.len() == options.len()).then(|| faults.join(" and "))
             }
-            "type" => wrong(!has_type(rule.as_str().unwrap(), value)),
-            "enum" => wrong(!rule.as_array().unwrap().contains(value)),
-            "pattern" => wrong(
-                !value
-                    .as_str()
-                    .is_some_and(|text| fits(rule.as_str().unwrap(), text)),
-            ),
-            "minimum" => wrong(
-                value
-                    .as_f64()
-                    .is_some_and(|number| number < rule.as_f64().unwrap()),
-            ),
-            "maximum" => wrong(
-                value
-                    .as_f64()
-                    .is_some_and(|number| number > rule.as_f64().unwrap()),
-            ),
-            "required" => {
-                let missing = rule
-                    .as_array()
-                    .unwrap()
+            ("required", Value::Array(names)) => {
+                let is_missing = |name: &&Value| value.get(name.as_str().unwrap()).is_none();
+                let missing = names.iter().find(is_missing);
+                missing.map(|name| format!("{path}: {name} is missing"))
+            }
+            ("properties", Value::Object(members)) => members.iter().find_map(|(name, schema)| {
+                let member = value.get(name)?;
+                fault(document, schema, member, &format!("{path}.{name}"))
+            }),
+            ("additionalProperties", rule) => {
+                let is_described = |name: &str| schema["properties"].get(name).is_some();
+                let mut others = value
+                    .as_object()?
                     .iter()
-                    .find(|name| value.get(name.as_str().unwrap()).is_none());
-                missing.map(|name| format!("{place}: {name} is missing"))
+                    .filter(|(name, _)| !is_described(name));
+                others.find_map(|(name, member)| {
+                    let path = format!("{path}.{name}");
+                    match rule {
+                        Value::Bool(true) => None,
+                        Value::Bool(false) => Some(format!("{path} is not described")),
+                        rule => fault(document, rule, member, &path),
+                    }
+                })
             }
-            "properties" => rule.as_object().unwrap().iter().find_map(|(name, schema)| {
-                fault(
-                    document,
-                    schema,
-                    value.get(name)?,
-                    &format!("{place}.{name}"),
-                )
-            }),
-            "additionalProperties" => value.as_object()?.iter().find_map(|(name, field)| {
-                let place = format!("{place}.{name}");
-                match (
-                    schema
-                        .pointer("/properties")
-                        .and_then(|known| known.get(name)),
-                    rule,
-                ) {
-                    (Some(_), _) => None,
-                    (None, Value::Bool(true)) => None,
-                    (None, Value::Bool(false)) => Some(format!("{place} is not described")),
-                    (None, rule) => fault(document, rule, field, &place),
-                }
-            }),
-            "items" => value
-                .as_array()?
-                .iter()
-                .enumerate()
-                .find_map(|(index, item)| {
-                    fault(document, rule, item, &format!("{place}[{index}]"))
-                }),
-            unknown => panic!("the validator does not know {unknown}"),
-        }
-    })
+            ("items", rule) => {
+                let mut items = value.as_array()?.iter().enumerate();
+                items.find_map(|(index, item)| {
+                    fault(document, rule, item, &format!("{path}[{index}]"))
+                })
+            }
+            (word, rule) => (!allows(word, rule, value))
+                .then(|| format!("{path}: {value} against {word} {rule}")),
+        })
+}
+
+/// Whether a rule that looks at nothing but the value itself allows it.
+fn allows(word: &str, rule: &Value, value: &Value) -> bool {
+    match word {
+        "type" => has_type(rule.as_str().unwrap(), value),
+        "enum" => rule.as_array().unwrap().contains(value),
+        "pattern" => value
+            .as_str()
+            .is_some_and(|text| fits(rule.as_str().unwrap(), text)),
+        "minimum" => value
+            .as_f64()
+            .is_none_or(|number| number >= rule.as_f64().unwrap()),
+        "maximum" => value
+            .as_f64()
+            .is_none_or(|number| number <= rule.as_f64().unwrap()),
+        unknown => panic!("the validator does not know {unknown}"),
+    }
 }
 
 fn has_type(name: &str, value: &Value) -> bool {

@@ -3,6 +3,7 @@
 
 use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
+use support::held::Held;
 
 use super::*;
 use crate::actors::memory_store::MemoryStore;
@@ -12,16 +13,12 @@ use crate::lottery::state::{Rollback, State, Update};
 use crate::web::fixture;
 use crate::web::view::Deployment;
 
-/// A follower of the feed that knows what the messages promise and nothing else.
+/// A client of the feed that also minds the numbers of what it is told.
 struct Client {
     epoch: String,
     seq: u64,
-    held: Value,
+    held: Held,
 }
-
-const FEED_LEN: usize = 50;
-const HISTORY_LEN: usize = 20;
-const FIRST_PAGE_LEN: usize = 200;
 
 impl Client {
     fn from_snapshot(told: &Message) -> Client {
@@ -37,7 +34,7 @@ impl Client {
         Client {
             epoch,
             seq: message["seq"].as_u64().unwrap(),
-            held,
+            held: Held(held),
         }
     }
 
@@ -49,65 +46,7 @@ impl Client {
         }
         self.seq += 1;
         assert_eq!(message["seq"], self.seq);
-        let payload = &message["payload"];
-        match message["type"].as_str().unwrap() {
-            "round_update" => self.held["round"] = payload["round"].clone(),
-            "participants_update" => self.take_participants(payload),
-            "history_update" => {
-                self.held["history"]["summary"] = payload["summary"].clone();
-                let kept = payload["summary"]["totalRounds"].as_u64().unwrap() as usize;
-                let rounds = self.held["history"]["rounds"].as_array_mut().unwrap();
-                rounds.retain(|row| row["roundId"] != payload["round"]["roundId"]);
-                rounds.insert(0, payload["round"].clone());
-                rounds.truncate(kept.min(HISTORY_LEN));
-            }
-            "live_feed" => {
-                let feed = self.held["liveFeed"].as_array_mut().unwrap();
-                feed.insert(0, payload["item"].clone());
-                feed.truncate(FEED_LEN);
-            }
-            "config_update" => self.held["config"] = payload["config"].clone(),
-            "operator_status" => self.held["operator"] = payload["operator"].clone(),
-            "connection_status" => self.held["connection"] = payload["connection"].clone(),
-            "finality" => {
-                for name in ["safeBlock", "finalizedBlock"] {
-                    self.held["finality"][name] = payload[name].clone();
-                }
-            }
-            "reorg" => {
-                for part in ["history", "liveFeed"] {
-                    if !payload[part].is_null() {
-                        self.held[part] = payload[part].clone();
-                    }
-                }
-            }
-            "blockchain_event" | "operator_alert" => {}
-            other => panic!("{other} is not known"),
-        }
-    }
-
-    fn take_participants(&mut self, update: &Value) {
-        let held = &mut self.held["participants"];
-        for name in ["roundId", "totalParticipants", "totalAmountWei"] {
-            held[name] = update[name].clone();
-        }
-        let list = held["participants"].as_array_mut().unwrap();
-        if update["replacesAll"] == true {
-            list.clear();
-        }
-        for changed in update["changed"].as_array().unwrap() {
-            list.retain(|known| known["address"] != changed["address"]);
-            list.push(changed.clone());
-        }
-        let wei = |entry: &Value| {
-            entry["totalAmountWei"]
-                .as_str()
-                .unwrap()
-                .parse::<u128>()
-                .unwrap()
-        };
-        list.sort_by_key(|entry| (std::cmp::Reverse(wei(entry)), entry["order"].as_u64()));
-        list.truncate(FIRST_PAGE_LEN);
+        self.held.take(&message);
     }
 }
 
@@ -232,8 +171,8 @@ proptest! {
                 follower.take(&frame);
             }
             let fresh = Client::from_snapshot(&feed.stream.greet(None)[0]);
-            for (part, held) in follower.held.as_object().unwrap() {
-                prop_assert_eq!(held, &fresh.held[part], "{}", part);
+            for (part, held) in follower.held.0.as_object().unwrap() {
+                prop_assert_eq!(held, &fresh.held.0[part], "{}", part);
             }
             prop_assert_eq!((&follower.epoch, follower.seq), (&fresh.epoch, fresh.seq));
             if step % pause == 0 {
@@ -241,7 +180,7 @@ proptest! {
                 for frame in feed.stream.greet(Some(&since)) {
                     absent.take(&frame);
                 }
-                prop_assert_eq!(&absent.held, &fresh.held);
+                prop_assert_eq!(&absent.held.0, &fresh.held.0);
                 prop_assert_eq!((&absent.epoch, absent.seq), (&fresh.epoch, fresh.seq));
             }
         }

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod daemon;
 pub mod follower;
 pub mod frames;
+pub mod held;
 pub mod publications;
 pub mod quantile;
 pub mod random;
