@@ -17,7 +17,7 @@ const PUBLISHER: usize = 0;
 const PLAYER: usize = 2;
 
 // What the contract says in more than one state.
-const BETTING_NOT_ACTIVE: Option<&str> = Some("Betting not active");
+const NOT_BETTING: Option<&str> = Some("Betting not active");
 const ALREADY_ENDED: Option<&str> = Some("Betting period already ended");
 const NOT_WAITING: Option<&str> = Some("Must be in waiting state to start new round");
 
@@ -227,14 +227,7 @@ fn a_running_round_keeps_its_times_to_the_second() {
         &[
             (PLAYER, "placeBet", &[], 1, end, Some("Bet amount too low")),
             (PLAYER, "placeBet", &[], BET_WEI, end, None),
-            (
-                PLAYER,
-                "placeBet",
-                &[],
-                BET_WEI,
-                end + 1,
-                BETTING_NOT_ACTIVE,
-            ),
+            (PLAYER, "placeBet", &[], BET_WEI, end + 1, NOT_BETTING),
             (
                 OPERATOR,
                 "drawWinner",
@@ -363,14 +356,7 @@ fn an_empty_round_dies_at_its_end_unless_it_was_extended() {
                 end + 1,
                 ALREADY_ENDED,
             ),
-            (
-                PLAYER,
-                "placeBet",
-                &[],
-                BET_WEI,
-                end + 1,
-                BETTING_NOT_ACTIVE,
-            ),
+            (PLAYER, "placeBet", &[], BET_WEI, end + 1, NOT_BETTING),
             (
                 OPERATOR,
                 "drawWinner",

@@ -15,21 +15,7 @@ use source::Refusal;
 /// What is known not to be tidy yet: the rule, the file or the folder (with its slash), and why. One that is not needed
 /// any more is refused as well, so that the list can only shrink.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    (
-        "long functions",
-        "src/lottery/audit/tests.rs",
-        "to be cut into steps",
-    ),
-    (
-        "long functions",
-        "src/web/openapi/tests.rs",
-        "to be cut into steps",
-    ),
     ("twins", "src/actors/replay.rs", "to be made one"),
-    ("twins", "src/lottery/decision/tests.rs", "to be made one"),
-    ("long files", "tests/", "to be cut by concern"),
-    ("long functions", "tests/", "to be cut into steps"),
-    ("twins", "tests/", "to be made one"),
 ];
 
 #[test]

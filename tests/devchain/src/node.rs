@@ -1,22 +1,21 @@
-//! The chain itself: blocks, time, mining, execution, reorgs. One struct behind one lock; no sockets, no JSON.
+//! The chain itself: blocks, time, mining, reorgs. One struct behind one lock; no sockets, no JSON. What blocks and calls
+//! do to the state is left to `evm`.
+
+mod evm;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction, Output};
-use revm::context::{BlockEnv, CfgEnv, TxEnv};
-use revm::database_interface::WrapDatabaseRef;
-use revm::primitives::hardfork::SpecId;
-use revm::primitives::{keccak256, Address, Bytes, TxKind, B256, U256};
+use revm::primitives::{keccak256, Address, Bytes, B256, U256};
 use revm::state::{AccountInfo, Bytecode};
-use revm::{Context, ExecuteEvm, MainBuilder, MainContext};
 
 use crate::accounts::Account;
 use crate::block::{Block, Bloom, Family, Header, Receipt, GAS_LIMIT, INITIAL_BASE_FEE};
 use crate::pool::Pool;
 use crate::state::{State, Undo, View};
 use crate::tx::Transaction;
+
+pub use evm::{Call, CallError};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mining {
@@ -70,28 +69,6 @@ pub enum Reorged {
     /// They are in the pool again, and so in the new branch's first block.
     Kept,
     Dropped,
-}
-
-/// A call without a transaction: eth_call and eth_estimateGas.
-#[derive(Clone, Debug, Default)]
-pub struct Call {
-    pub from: Address,
-    pub to: Option<Address>,
-    pub value: U256,
-    pub data: Bytes,
-    pub gas: Option<u64>,
-    pub time: Option<u64>,
-    pub number: Option<u64>,
-    pub balances: Vec<(Address, U256)>,
-    pub codes: Vec<(Address, Bytes)>,
-}
-
-/// Why a call failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallError {
-    Reverted(Bytes),
-    Halted(String),
-    Invalid(String),
 }
 
 pub struct Node {
@@ -336,7 +313,7 @@ impl Node {
         if transaction.gas_limit > GAS_LIMIT {
             return Err("exceeds block gas limit".to_owned());
         }
-        if transaction.gas_limit < intrinsic_gas(transaction) {
+        if transaction.gas_limit < transaction.intrinsic_gas() {
             return Err("intrinsic gas too low".to_owned());
         }
         if transaction.cost() > account.balance {
@@ -443,65 +420,6 @@ impl Node {
         self.undos.push(undo);
     }
 
-    fn execute(
-        &mut self,
-        transaction: &Transaction,
-        header: &Header,
-        undo: &mut Undo,
-    ) -> Result<Receipt, String> {
-        let environment = TxEnv::builder()
-            .tx_type(Some(transaction.kind))
-            .caller(transaction.from)
-            .gas_limit(transaction.gas_limit)
-            .gas_price(transaction.max_fee)
-            .gas_priority_fee((transaction.kind == 2).then_some(transaction.max_priority_fee))
-            .kind(transaction.to.map_or(TxKind::Create, TxKind::Call))
-            .value(transaction.value)
-            .data(transaction.input.clone())
-            .nonce(transaction.nonce)
-            .chain_id(transaction.chain_id)
-            .access_list(transaction.access_list.clone())
-            .build()
-            .map_err(|error| format!("{error:?}"))?;
-        let chain_id = self.config.chain_id;
-        let view = View::new(&self.state, std::iter::empty());
-        let outcome = Context::mainnet()
-            .with_db(WrapDatabaseRef(view))
-            .with_cfg(configuration(chain_id))
-            .with_block(block_environment(header))
-            .build_mainnet()
-            .transact(environment)
-            .map_err(|error| error.to_string())?;
-        self.state.commit(outcome.state, undo);
-        let gas_used = outcome.result.tx_gas_used();
-        let contract = match (&outcome.result, transaction.to) {
-            (
-                ExecutionResult::Success {
-                    output: Output::Create(_, address),
-                    ..
-                },
-                None,
-            ) => *address,
-            (_, None) => Some(transaction.from.create(transaction.nonce)),
-            _ => None,
-        };
-        let succeeded = outcome.result.is_success();
-        let logs = match outcome.result {
-            ExecutionResult::Success { logs, .. } => logs,
-            _ => Vec::new(),
-        };
-        Ok(Receipt {
-            succeeded,
-            gas_used,
-            cumulative_gas_used: 0,
-            effective_gas_price: transaction.effective_price(header.base_fee).0,
-            contract,
-            bloom: Bloom::of(logs.iter()),
-            logs,
-            first_log: 0,
-        })
-    }
-
     // Going back
 
     /// Takes the newest `depth` blocks back and mines as many new ones.
@@ -559,128 +477,4 @@ impl Node {
         self.salt += 1;
         true
     }
-
-    // Calls
-
-    /// Runs a call on the state of block `number`; `pending` gives it the next block's environment.
-    pub fn call(
-        &self,
-        call: &Call,
-        number: u64,
-        pending: bool,
-        gas: u64,
-    ) -> Result<(Bytes, u64), CallError> {
-        let Some(block) = self.block(number) else {
-            return Err(CallError::Invalid("header not found".to_owned()));
-        };
-        let mut header = block.header.clone();
-        if pending {
-            header.number += 1;
-            header.timestamp = self.next_block_timestamp();
-            header.base_fee = self.next_base_fee();
-        }
-        header.timestamp = call.time.unwrap_or(header.timestamp);
-        header.number = call.number.unwrap_or(header.number);
-        let mut view = self.view(number);
-        for (address, balance) in &call.balances {
-            let info = AccountInfo {
-                balance: *balance,
-                ..view.account(address)
-            };
-            view.override_account(*address, info);
-        }
-        for (address, code) in &call.codes {
-            let info = view.account(address);
-            let code = Bytecode::new_raw(code.clone());
-            let (balance, nonce) = (info.balance, info.nonce);
-            view.override_account(
-                *address,
-                AccountInfo::new(balance, nonce, code.hash_slow(), code),
-            );
-        }
-        let nonce = view.account(&call.from).nonce;
-        let mut cfg = configuration(self.config.chain_id);
-        cfg.disable_base_fee = true;
-        cfg.disable_eip3607 = true;
-        cfg.disable_nonce_check = true;
-        let environment = TxEnv::builder()
-            .caller(call.from)
-            .gas_limit(gas)
-            .gas_price(0)
-            .kind(call.to.map_or(TxKind::Create, TxKind::Call))
-            .value(call.value)
-            .data(call.data.clone())
-            .nonce(nonce)
-            .chain_id(Some(self.config.chain_id))
-            .build()
-            .map_err(|error| CallError::Invalid(format!("{error:?}")))?;
-        let outcome = Context::mainnet()
-            .with_db(WrapDatabaseRef(view))
-            .with_cfg(cfg)
-            .with_block(block_environment(&header))
-            .build_mainnet()
-            .transact(environment)
-            .map_err(|error| CallError::Invalid(refusal(&error)))?;
-        let used = outcome.result.tx_gas_used();
-        match outcome.result {
-            ExecutionResult::Success { output, .. } => Ok((output.into_data(), used)),
-            ExecutionResult::Revert { output, .. } => Err(CallError::Reverted(output)),
-            ExecutionResult::Halt { reason, .. } => Err(CallError::Halted(format!("{reason:?}"))),
-        }
-    }
-
-    /// The least gas with which the call succeeds, found by halving.
-    pub fn estimate(&self, call: &Call, number: u64, pending: bool) -> Result<u64, CallError> {
-        let mut high = call.gas.unwrap_or(GAS_LIMIT).min(GAS_LIMIT);
-        let (_, used) = self.call(call, number, pending, high)?;
-        let mut low = used.saturating_sub(1);
-        while low + 1 < high {
-            let middle = low + (high - low) / 2;
-            match self.call(call, number, pending, middle) {
-                Ok(_) => high = middle,
-                Err(_) => low = middle,
-            }
-        }
-        Ok(high)
-    }
-}
-
-/// The words of geth for a transaction that cannot run.
-fn refusal(error: &EVMError<Infallible>) -> String {
-    match error {
-        EVMError::Transaction(InvalidTransaction::LackOfFundForMaxFee { fee, balance }) => {
-            format!("insufficient funds for gas * price + value: balance {balance}, tx cost {fee}")
-        }
-        other => other.to_string(),
-    }
-}
-
-fn configuration(chain_id: u64) -> CfgEnv {
-    let mut cfg = CfgEnv::new_with_spec(SpecId::PRAGUE);
-    cfg.chain_id = chain_id;
-    cfg
-}
-
-fn block_environment(header: &Header) -> BlockEnv {
-    let (prevrandao, number) = header.seen();
-    BlockEnv {
-        number: U256::from(number),
-        beneficiary: Address::ZERO,
-        timestamp: U256::from(header.timestamp),
-        gas_limit: header.gas_limit,
-        basefee: header.base_fee,
-        prevrandao: Some(prevrandao),
-        ..BlockEnv::default()
-    }
-}
-
-/// EIP-2028 and EIP-3860: what a transaction costs before it runs.
-fn intrinsic_gas(transaction: &Transaction) -> u64 {
-    let zeros = transaction.input.iter().filter(|byte| **byte == 0).count() as u64;
-    let others = transaction.input.len() as u64 - zeros;
-    let creation = match transaction.to {
-        None => 32_000 + 2 * (transaction.input.len() as u64).div_ceil(32),
-        Some(_) => 0,
-    };
-    21_000 + 4 * zeros + 16 * others + creation
 }

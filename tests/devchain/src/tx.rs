@@ -48,6 +48,17 @@ impl Transaction {
             Some(_) => Err("transaction type not supported".to_owned()),
         }
     }
+
+    /// EIP-2028 and EIP-3860: what a transaction costs before it runs.
+    pub fn intrinsic_gas(&self) -> u64 {
+        let zeros = self.input.iter().filter(|byte| **byte == 0).count() as u64;
+        let others = self.input.len() as u64 - zeros;
+        let creation = match self.to {
+            None => 32_000 + 2 * (self.input.len() as u64).div_ceil(32),
+            Some(_) => 0,
+        };
+        21_000 + 4 * zeros + 16 * others + creation
+    }
 }
 
 fn legacy(raw: &[u8]) -> Result<Transaction, String> {
