@@ -93,9 +93,6 @@ impl Backfill {
         reader: &Reader,
         strict: bool,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
-        if self.is_complete() {
-            return Ok(Vec::new());
-        }
         let wanted = self
             .chunk_blocks
             .min(self.blocks_left)

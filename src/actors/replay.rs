@@ -70,9 +70,6 @@ impl Replay {
         reader: &Reader,
         strict: bool,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
-        if self.is_complete() {
-            return Ok(Vec::new());
-        }
         let tip = self.tip.block;
         let range = (self.done.0 + 1, tip.number);
         let chunk = endpoint.log_chunk(reader.contract(), range, true)?;

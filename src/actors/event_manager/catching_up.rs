@@ -217,8 +217,11 @@ fn take_step(
     let step = move |endpoint: &Endpoint| {
         let mut work = work.clone();
         let events = match &mut work {
-            Work::Replay(replay) => replay.step(endpoint, &reader, strict),
-            Work::Backfill(backfill) => backfill.step(endpoint, &reader, strict),
+            Work::Replay(replay) if !replay.is_complete() => replay.step(endpoint, &reader, strict),
+            Work::Backfill(backfill) if !backfill.is_complete() => {
+                backfill.step(endpoint, &reader, strict)
+            }
+            _ => Ok(Vec::new()),
         };
         let events = events.map_err(RpcError::of_this_endpoint)?;
         Ok((endpoint.clone(), Step { work, events }))
