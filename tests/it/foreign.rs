@@ -179,12 +179,12 @@ fn python_follows_through_a_restart() {
 }
 
 // wsdump keeps no position itself: the shell around it takes it from the last message. With nothing to say it would leave
-// before it has heard anything, so it is told to stay a while each time.
+// before it has heard anything, so it is told to stay a while each time. It prints pings and closings too.
 const WSDUMP: &str = r#"
 while :; do
     epoch=$(sed -n 's/.*"epoch":"\([0-9a-f]*\)".*/\1/p' "$1" | tail -n 1)
     seq=$(sed -n 's/.*"seq":\([0-9]*\),"timestamp":[0-9]*,"type".*/\1/p' "$1" | tail -n 1)
-    "$0" --raw --eof-wait 2 "$2${epoch:+?since=$epoch:$seq}" </dev/null 2>/dev/null | tee -a "$1"
+    "$0" --raw --eof-wait 2 "$2${epoch:+?since=$epoch:$seq}" </dev/null 2>/dev/null | grep --line-buffered '^{' | tee -a "$1"
     sleep 0.2
 done
 "#;
