@@ -2,7 +2,6 @@
 //! ANVIL, or on the path): `cargo test -- --include-ignored`.
 
 mod attacks;
-mod browser;
 mod commands;
 mod conformance;
 mod contract;

@@ -3,8 +3,8 @@
 
 use serde_json::{json, Value};
 
-use crate::browser::Browser;
 use crate::foreign::free_port;
+use support::browser::Browser;
 use support::chain::{hex_address, wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
 

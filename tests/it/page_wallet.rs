@@ -3,7 +3,7 @@
 
 use serde_json::{json, Value};
 
-use crate::browser::Browser;
+use support::browser::Browser;
 use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
 

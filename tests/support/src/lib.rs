@@ -2,6 +2,7 @@
 //! here asserts what a daemon has to do: that is left to those who use it.
 
 pub mod assault;
+pub mod browser;
 pub mod chain;
 pub mod daemon;
 pub mod follower;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-use support::chain::Chain;
+use crate::chain::Chain;
 
 const PATIENCE: Duration = Duration::from_secs(45);
 
@@ -30,6 +30,8 @@ pub struct Browser {
     /// Answers of the server that are changed on their way: (part of the address, text, what stands there instead).
     pub forged: Vec<(String, String, String)>,
     paused: VecDeque<Value>,
+    /// What the browser did while it was traced, and whether that is all of it.
+    traced: (Vec<Value>, bool),
     _profile: TempDir,
 }
 
@@ -135,6 +137,7 @@ impl Browser {
             wallet: FakeWallet::default(),
             forged: Vec::new(),
             paused: VecDeque::new(),
+            traced: (Vec::new(), false),
             _profile: profile,
         };
         let target = browser.ask("Target.createTarget", json!({"url": "about:blank"}));
@@ -215,8 +218,41 @@ impl Browser {
                 self.asked.push_back(serde_json::from_str(payload).unwrap());
             }
             Some("Fetch.requestPaused") => self.paused.push_back(params.clone()),
+            Some("Tracing.dataCollected") => {
+                let events = params["value"].as_array().cloned();
+                self.traced.0.extend(events.unwrap_or_default());
+            }
+            Some("Tracing.tracingComplete") => self.traced.1 = true,
             _ => {}
         }
+    }
+
+    /// The tasks that the page's own thread had while `act` went on, with what each cost it in milliseconds of the
+    /// processor: what others take of the machine meanwhile is not in it.
+    pub fn tasks_during(&mut self, act: impl FnOnce(&mut Browser)) -> Vec<f64> {
+        self.traced = (Vec::new(), false);
+        let categories = json!({"includedCategories": ["devtools.timeline", "disabled-by-default-devtools.timeline"]});
+        let params = json!({"transferMode": "ReportEvents", "traceConfig": categories});
+        self.ask("Tracing.start", params);
+        act(self);
+        self.ask("Tracing.end", json!({}));
+        self.wait("the end of the trace", |browser| {
+            // Asking for anything hears what has come.
+            browser.evaluate("0");
+            browser.traced.1
+        });
+        let events = std::mem::take(&mut self.traced.0);
+        let thread = |event: &Value| (event["pid"].as_u64(), event["tid"].as_u64());
+        let mut frames = events
+            .iter()
+            .filter(|event| event["name"] == "FireAnimationFrame");
+        let page = frames.next().map(thread);
+        events
+            .iter()
+            .filter(|event| event["name"] == "RunTask" && Some(thread(event)) == page)
+            .filter_map(|event| event["tdur"].as_f64())
+            .map(|micros| micros / 1000.0)
+            .collect()
     }
 
     /// Lets the wallets and the forger answer what they were asked meanwhile.
@@ -269,13 +305,15 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until the page's text contains `part`, in any case of letters.
+    /// Waits until the page's text contains `part`, in any case of letters and however it is broken into lines.
     pub fn wait_text(&mut self, part: &str) {
         self.wait_text_in("body", part);
     }
 
     pub fn wait_text_in(&mut self, selector: &str, part: &str) {
-        let script = format!("document.querySelector({selector:?})?.innerText ?? ''");
+        let script = format!(
+            "(document.querySelector({selector:?})?.innerText ?? '').replace(/\\s+/g, ' ')"
+        );
         let part = part.to_lowercase();
         self.wait(&format!("{part:?} in {selector}"), |browser| {
             let text = browser.evaluate(&script);
