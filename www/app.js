@@ -7,16 +7,18 @@ import { chainClock } from "./clock.js";
 import { calldata, words } from "./abi.js";
 import { openDetails, setUpDetails } from "./details.js";
 import { byId, copyText, fill, make, show } from "./dom.js";
+import { renderFairness } from "./fairness.js";
 import { connectFeed } from "./feed.js";
 import { basisPoints, duration, etherShort, grouped, localTime } from "./format.js";
 import { renderClock, renderHero, renderLink, renderNotice, renderStrip, setUpHero } from "./hero.js";
 import { historyView } from "./history.js";
 import { address, amount, block, chooseUtc, setExplorer, time } from "./links.js";
-import { renderFeed } from "./live.js";
+import { renderFeed, setUpLive } from "./live.js";
 import { renderOperator } from "./operator.js";
 import { playersView } from "./players.js";
 import { momentOf, phaseOf } from "./round.js";
-import { apply, EMPTY, fromAnswers, withPlayers } from "./state.js";
+import { apply, EMPTY, fromAnswers, player, withPlayers } from "./state.js";
+import { findPlayer } from "./strip.js";
 import { tracker } from "./track.js";
 import { spans } from "./check.js";
 import { walletOf } from "./wallet.js";
@@ -141,13 +143,15 @@ async function askPlayers() {
   playersAsked = `${state.epoch} ${roundId} ${state.participants.list.length}`;
 }
 
+const playersIn = (bets) => spans(bets).map(({ player: address, amountWei }, order) => player(address, amountWei, order));
+
 /** The players of a finished round that this page did not see itself; asked for once, and only when it is shown. */
 async function askFinished(row) {
   if (finishedAsked.has(row.transactionHash)) return;
   finishedAsked.add(row.transactionHash);
   try {
     const { bets } = await ask(`api/history/${row.roundId}`);
-    playersOf.set(row.roundId, spans(bets).map(({ player, amountWei }, order) => ({ address: player, wei: amountWei, order })));
+    playersOf.set(row.roundId, playersIn(bets));
     draw();
   } catch {
     // The strip stays as the server has drawn it.
@@ -213,7 +217,8 @@ function walletChanged() {
   // The wallet may speak while this file is still being read.
   queueMicrotask(() => {
     const key = `${wallet?.account} ${wallet?.chainId}`;
-    if (form && key !== walletSeen) {
+    if (form === null) return;
+    if (key !== walletSeen) {
       walletSeen = key;
       form.refreshBalance();
       askPending();
@@ -242,7 +247,6 @@ function view() {
     potWei: round && phase !== "waiting" ? BigInt(round.totalPotWei) : 0n,
     takesBets: phase === "waiting" || phase === "betting",
     closesIn: phase === "betting" ? round.endTime - seconds : null,
-    refundAfter: phase === "betting" ? localTime(round.maxDrawTime, new Date()) : null,
     moment: momentOf(state, seconds, pinned, dismissedId),
   };
 }
@@ -251,7 +255,7 @@ function view() {
 function stakeIn(list) {
   if (wallet.account === null || !list) return 0n;
   if (stakes.account !== wallet.account) stakes = { account: wallet.account, of: new WeakMap() };
-  if (!stakes.of.has(list)) stakes.of.set(list, list.find((entry) => entry.address.toLowerCase() === wallet.account)?.wei ?? 0n);
+  if (!stakes.of.has(list)) stakes.of.set(list, findPlayer(list, wallet.account)?.wei ?? 0n);
   return stakes.of.get(list);
 }
 
@@ -268,20 +272,21 @@ function render() {
   if (state.epoch !== null || pinned) {
     const players = playersFor(moment);
     const stake = moment.finished ? stakeIn(playersOf.get(moment.roundId)) : current.mine;
-    renderHero({ state, moment, mine: stake, held: heldBy(moment), actions: actionsFor(current) });
+    renderHero({ state, moment, now, known: { me: wallet.account, mine: stake, held: heldBy(moment) }, actions: actionsFor(current) });
     const total = totalFor(moment);
     const ghostWei = moment.kind === "betting" ? form.ghost() : null;
     renderStrip({ moment, players, total, me: wallet.account, ghost: ghostWei ? { address: wallet.account ?? "", wei: ghostWei } : null });
-    renderClock({ state, moment, now });
+    renderClock({ state, moment, now, me: wallet.account });
   }
   if (state.epoch !== null) {
     if (changed("participants") || shown.account !== wallet.account || shown.phase !== phase) renderPlayers(state.participants, wallet.account, state.round !== null);
     if (changed("history")) renderHistory(state.history);
-    if (changed("feed") || changed("finality")) renderFeed(state);
     if (changed("operator")) renderOperator(state);
     if (changed("config")) renderTerms(state.config);
     if (changed("asOf")) renderAsOf(state);
-    renderFairness();
+    renderFairness(fairness);
+    // The last, because it measures what it has changed.
+    if (changed("feed") || changed("finality")) renderFeed(state);
     shown = { state, phase, account: wallet.account };
     askPlayers();
   }
@@ -332,9 +337,14 @@ function actionsFor({ moment, phase }) {
 
 function leave() {
   if (pinned) history.pushState(null, "", serverUrl("./").href);
-  dismissedId = state.history.rounds[0]?.roundId ?? null;
   pinned = null;
+  dismiss();
   byId("round").focus({ preventScroll: true });
+}
+
+/** The last result makes room for the running round. */
+function dismiss() {
+  dismissedId = state.history.rounds[0]?.roundId ?? null;
   draw();
 }
 
@@ -359,7 +369,7 @@ async function withdraw() {
 function renderConnection(nowMs) {
   const age = lastHeardMs === null ? null : (nowMs - lastHeardMs) / 1000;
   const link = linkState(age);
-  renderLink({ ...link, age });
+  renderLink({ ...link, age, asOf: state.asOf });
   renderNotice(noticeOf(link.kind));
 }
 
@@ -392,17 +402,6 @@ function renderTerms(config) {
 
 function renderAsOf({ asOf }) {
   if (asOf?.blockNumber) byId("as-of").replaceChildren("As of block ", block(asOf.blockNumber), ", mined ", time(asOf.timestamp), ".");
-}
-
-function renderFairness() {
-  fill(byId("fairness-figures"), fairness, () => (fairness ? fairnessWords(fairness) : null));
-  show(byId("known-ahead"), fairness?.randomnessKnownAhead === true);
-}
-
-/** The figures of GET /api/fairness that are numbers, under their names there. */
-function fairnessWords(figures) {
-  const numbers = Object.entries(figures).filter(([, value]) => typeof value === "number");
-  return make("p", null, "Of the rounds kept here: ", numbers.map(([name, value]) => `${name.replace(/([A-Z])/g, " $1").toLowerCase()} ${grouped(value)}`).join(", "), ".");
 }
 
 /** The next tick comes with the chain's next second; there is none while the tab is hidden. */
@@ -442,7 +441,7 @@ async function openOwnRound() {
   if (!roundId) return;
   try {
     pinned = await ask(`api/history/${roundId}`);
-    playersOf.set(roundId, spans(pinned.bets).map(({ player, amountWei }, order) => ({ address: player, wei: amountWei, order })));
+    playersOf.set(roundId, playersIn(pinned.bets));
   } catch (error) {
     form.say("waiting", `Round ${grouped(roundId)} cannot be shown: ${error.message}`);
   }
@@ -452,7 +451,8 @@ async function openOwnRound() {
 function start() {
   scope();
   setUpHero();
-  form = betForm({ wallet, tracker: sent, view, changed: draw });
+  setUpLive();
+  form = betForm({ wallet, tracker: sent, view, changed: draw, placed: dismiss });
   setUpDetails({ wallet, deployment: () => deployment, connect: form.openWallets });
   setUpPhone(draw);
   setUpTimes();
@@ -486,4 +486,10 @@ function start() {
   draw();
 }
 
-start();
+/** What the server has written is painted before the script begins; a tab that nobody sees paints nothing to wait for. */
+function afterFirstPaint(act) {
+  if (document.hidden) act();
+  else requestAnimationFrame(() => setTimeout(act));
+}
+
+afterFirstPaint(start);

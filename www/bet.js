@@ -3,7 +3,7 @@
 
 import { calldata, number, quantity, revertReason } from "./abi.js";
 import { button, byId, copyText, fill, foreign, keyed, make, moveFocus, setAttribute, setText, show } from "./dom.js";
-import { ether, etherPlain, etherShort, grouped, odds, parseEther, percent } from "./format.js";
+import { counted, countdown, ether, etherPlain, etherShort, grouped, odds, parseEther, percent } from "./format.js";
 import { address, amount, transaction } from "./links.js";
 import { chainName } from "./wallet.js";
 import { serverUrl } from "./api.js";
@@ -28,8 +28,11 @@ export function refusalWords(error) {
   return REFUSALS[reason] ?? `The contract refuses: ${reason}.`;
 }
 
-/** `deps` are {wallet, tracker, view()}: view answers {state, deployment, moment, phase, now, mine, potWei, takesBets}. */
-export function betForm({ wallet, tracker, view, changed }) {
+/**
+ * view() answers {state, deployment, moment, phase, now, mine, potWei, takesBets}; `changed()` and `placed()` hear of what
+ * is new here, and of a bet that was sent.
+ */
+export function betForm({ wallet, tracker, view, changed, placed }) {
   const input = byId("amount");
   let problem = null;
   let busy = null;
@@ -91,6 +94,7 @@ export function betForm({ wallet, tracker, view, changed }) {
       tracker.add({ hash: hash.toLowerCase(), from: wallet.account, action, words, wei: String(wei), roundId: state.round?.roundId ?? null });
       isTouched = false;
       isLateOk = false;
+      if (action === "bet") placed();
     } catch (error) {
       problem = { kind: error.kind ?? "failed", words: refusalWords(error) };
     }
@@ -136,7 +140,9 @@ export function betForm({ wallet, tracker, view, changed }) {
     const { wei = null, problem: wrong = null } = typed();
     setText(byId("bet-title"), titleOf(shown));
     chips(state, least, wei);
-    setText(byId("odds"), oddsWords(shown, wei, wrong, least, isTouched));
+    const told = oddsWords(shown, wei, wrong, least, isTouched);
+    fill(byId("odds"), told, () => emphasised(told));
+    setAttribute(byId("bet"), "data-takes", takesBets || phase === null ? null : "no");
     const send = byId("bet-button");
     setText(send, busy ?? buttonWords(wallet.account, wei, phase, takesBets));
     setAttribute(send, "aria-disabled", busy !== null || (wallet.account !== null && !takesBets) ? "true" : null);
@@ -172,15 +178,15 @@ export function betForm({ wallet, tracker, view, changed }) {
 
   function accountLine({ deployment }) {
     if (wallet.account === null) return make("p", { class: "account" }, "No wallet is connected. None is asked for anything before you press the button.");
-    const node = make("p", { class: "account" }, foreign(wallet.name), " · ", address(wallet.account));
-    if (balance !== null) node.append(" · ", amount(balance));
+    const node = make("p", { class: "account" }, foreign(wallet.name), address(wallet.account));
+    if (balance !== null) node.append(amount(balance));
     if (deployment && wallet.chainId !== deployment.chainId) {
-      node.append(" · ", button(`Switch to ${chainName(deployment.chainId)}`, { class: "plain" }, async () => {
+      node.append(button(`Switch to ${chainName(deployment.chainId)}`, { class: "plain" }, async () => {
         await wallet.useChain(deployment.chainId, deployment.explorerUrl).catch((error) => (problem = { kind: error.kind, words: error.message }));
         changed();
       }));
     }
-    node.append(" · ", button("Disconnect", { class: "plain" }, () => {
+    node.append(button("Disconnect", { class: "plain" }, () => {
       wallet.disconnect();
       byId("bet-button").focus();
     }));
@@ -233,14 +239,14 @@ export function betForm({ wallet, tracker, view, changed }) {
       return;
     }
     const dialog = byId("wallets");
-    byId("wallet-list").replaceChildren(...choices.map((choice) => make("li", null, walletButton(choice, dialog))));
+    byId("wallet-list").replaceChildren(...choices.map((choice, index) => make("li", null, walletButton(choice, dialog, index === 0))));
     setText(byId("wallet-problem"), "");
     dialog.showModal();
   }
 
-  function walletButton(choice, dialog) {
+  function walletButton(choice, dialog, isFirst) {
     const icon = /^data:image\//.test(choice.info.icon ?? "") ? make("img", { src: choice.info.icon, alt: "", width: 28, height: 28 }) : make("span", { class: "wallet-blank", "aria-hidden": "true" });
-    return button("", { class: "wallet" }, async () => {
+    return button("", { class: "wallet", autofocus: isFirst ? "" : null }, async () => {
       setText(byId("wallet-problem"), "Open your wallet…");
       try {
         await wallet.connect(choice);
@@ -262,8 +268,13 @@ function typicalOf({ participants: { list } }, least) {
   return middle < least ? least : middle;
 }
 
-function titleOf({ state, takesBets, phase }) {
+function titleOf({ state, takesBets, phase, moment, closesIn }) {
+  // The first screen still shows the last result.
+  if (moment.finished && phase === "betting") {
+    return `Round ${grouped(state.round.roundId)} is open: ${countdown(closesIn)} to bet, ${etherShort(state.round.totalPotWei)} ETH in the pot`;
+  }
   const name = state.round ? `round ${grouped(state.round.roundId)}` : "the next round";
+  if (phase === null) return "Bet";
   if (phase === "waiting") return `${name[0].toUpperCase()}${name.slice(1)} opens with the first bet`;
   return takesBets ? `Bet in ${name}` : `${name[0].toUpperCase()}${name.slice(1)} takes no more bets`;
 }
@@ -274,15 +285,21 @@ function buttonWords(account, wei, phase, takesBets) {
   return wei === null ? "Bet" : `Bet ${etherShort(wei)} ETH`;
 }
 
-function oddsWords({ state, phase, takesBets, mine, potWei, refundAfter }, wei, wrong, least, isTouched) {
+/** What the amount does to one's odds; the figures that count stand between asterisks. */
+function oddsWords({ state, phase, takesBets, mine, potWei }, wei, wrong, least, isTouched) {
   if (!state.config) return "The contract's terms are not known yet.";
-  const held = mine > 0n ? `You hold ${percent(mine, potWei)} of the pot, ${odds(mine, potWei)}. ` : "";
-  if (!takesBets) return `${held}${phase === "stuck" ? "This round takes no bets and returns none: it has none." : "The next round opens when this one has ended."}`;
+  if (phase === null) return "Whether bets are taken is not known yet.";
+  const held = mine > 0n ? `You hold *${percent(mine, potWei)}* of the pot, *${odds(mine, potWei)}*. ` : "";
+  if (!takesBets) return `${held}${phase === "stuck" ? "This round can take no bet, and holds none." : "The next round opens when this one has ended."}`;
   if (wrong) return isTouched ? wrong : `Bets add up; the smallest is ${etherShort(least)} ETH.`;
   if (wei < least) return `The smallest bet is ${ether(least)} ETH.`;
-  if (potWei === 0n) return `You would be the first: certain to win with nobody else in, but a draw needs ${grouped(state.config.minParticipants)} players; with fewer, everyone is paid back.`;
+  if (potWei === 0n) return `You would be the first. A draw needs ${counted(state.config.minParticipants, "player")}; with fewer, everyone is paid back.`;
   const now = mine > 0n ? ` (now ${percent(mine, potWei)})` : "";
-  return `This makes your share ${percent(mine + wei, potWei + wei)}${now}: ${odds(mine + wei, potWei + wei)}.${refundAfter ? ` If nobody draws by ${refundAfter}, everyone is paid back.` : ""}`;
+  return `This makes your share *${percent(mine + wei, potWei + wei)}*${now}: *${odds(mine + wei, potWei + wei)}*.`;
+}
+
+function emphasised(text) {
+  return make("span", null, ...text.split("*").map((part, index) => (index % 2 === 1 ? make("strong", null, part) : part)));
 }
 
 /** EIP-681: what the code and the link ask a phone's wallet to do. */
@@ -309,6 +326,7 @@ function renderPhone({ deployment, state }, wei) {
 }
 
 export function setUpPhone(changed) {
+  byId("phone").open = matchMedia("(min-width: 120rem)").matches;
   byId("phone").addEventListener("toggle", changed);
   const copy = byId("copy");
   const words = copy.textContent;

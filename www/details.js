@@ -46,7 +46,8 @@ export async function openDetails(roundId, row, checkNow) {
 
 function details(told, row, checkNow) {
   const won = told.type === "RoundCompleted";
-  return make("div", null, facts([
+  const check = checking(told, row, checkNow);
+  const rest = facts([
     ["Outcome", verdictBadge(told)],
     ["Winner", won ? address(told.winner) : null],
     ["Held", won && told.winnerTotalAmountWei ? `${percent(told.winnerTotalAmountWei, told.totalPotWei)} of the pot` : null],
@@ -58,7 +59,9 @@ function details(told, row, checkNow) {
     ["Draw window", span(told.minDrawTime, told.maxDrawTime)],
     ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " · block ", block(told.blockNumber))],
     ["Transaction", transaction(told.transactionHash)],
-  ]), shareLine(told.roundId), checking(told, row, checkNow));
+  ]);
+  // Whoever asked for the check sees it first.
+  return make("div", null, ...(checkNow ? [check, rest, shareLine(told.roundId)] : [rest, shareLine(told.roundId), check]));
 }
 
 function span(from, to) {

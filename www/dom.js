@@ -47,6 +47,8 @@ const filledFor = new WeakMap();
  * order. `create(item)` answers {node, update(item, index)}.
  */
 export function keyed(parent, items, keyOf, create) {
+  // What the server has put there only kept the room.
+  if (!rowsOf.has(parent)) parent.replaceChildren();
   const known = rowsOf.get(parent) ?? new Map();
   const rows = new Map();
   keepingFocus(parent, () => {
@@ -97,7 +99,7 @@ export function pager(name, turn) {
   const previous = button("‹ Previous", { "aria-label": `Previous page of ${name}` }, () => turn(current - 1));
   const next = button("Next ›", { "aria-label": `Next page of ${name}` }, () => turn(current + 1));
   const words = make("span", { role: "status" });
-  const node = make("nav", { class: "pager", "aria-label": `Pages of ${name}` }, previous, words, next);
+  const node = make("nav", { class: "pager", "aria-label": `Pages of ${name}`, hidden: "" }, previous, words, next);
   return {
     node,
     update(page, pages, text) {

@@ -53,12 +53,12 @@ export function millionths(part, whole) {
   return total > 0n ? Number((BigInt(part) * 1000000n) / total) : 0;
 }
 
-/** part of whole as "12.3 %", with two decimals below ten percent. */
+/** part of whole as "12.3 %", with two decimals below ten percent; the sign never stands on another line. */
 export function percent(part, whole) {
   const share = millionths(part, whole);
-  if (share < 100) return BigInt(part) > 0n ? "<0.01 %" : "0 %";
-  if (share >= 100000) return `${decimals(Math.floor(share / 1000), 1)} %`;
-  return `${decimals(Math.floor(share / 100), 2)} %`;
+  if (share < 100) return BigInt(part) > 0n ? "<0.01\u00a0%" : "0\u00a0%";
+  if (share >= 100000) return `${decimals(Math.floor(share / 1000), 1)}\u00a0%`;
+  return `${decimals(Math.floor(share / 100), 2)}\u00a0%`;
 }
 
 function decimals(scaled, count) {
@@ -72,6 +72,7 @@ export function odds(part, whole) {
   if (held <= 0n || total <= 0n) return "none";
   if (held >= total) return "certain, with nobody else in";
   const inTen = (total * 10n + held / 2n) / held;
+  if (inTen <= 10n) return "nearly certain";
   const times = inTen < 30n && inTen % 10n !== 0n ? decimals(inTen, 1) : grouped((inTen + 5n) / 10n);
   return `about 1 in ${times}`;
 }

@@ -7,6 +7,9 @@ import { delayWords, pointOf, progressOf, wordsOf } from "./round.js";
 import { describeStrip, layout, pointInside, stripView } from "./strip.js";
 
 const NAME = "Lottery";
+/** Longer texts are set smaller; the server measures with the same. */
+const LONG_POT = 11;
+const LONG_CLOCKS = [5, 6, 8];
 let strip = null;
 let stripOf = {};
 let spokenFor = "";
@@ -15,9 +18,9 @@ export function setUpHero() {
   strip = stripView(byId("strip"));
 }
 
-/** Everything but what moves with the clock. `actions` are [{key, words, primary, act}]. */
-export function renderHero({ state, moment, mine, held, actions }) {
-  const words = wordsOf(moment, state, mine, held);
+/** Everything but what moves with the clock. `actions` are [{key, words, primary, act}]; `known` as wordsOf takes it. */
+export function renderHero({ state, moment, now, known, actions }) {
+  const words = wordsOf(moment, state, known);
   setAttribute(byId("round"), "data-phase", moment.kind);
   setText(byId("kicker"), words.kicker);
   setText(byId("big"), words.big ?? "");
@@ -25,12 +28,15 @@ export function renderHero({ state, moment, mine, held, actions }) {
   show(byId("countdown"), words.big === null);
   setAttribute(byId("big"), "title", moment.finished?.winner && moment.kind === "drawn" ? moment.finished.winner : null);
   setText(byId("line"), words.line);
-  setText(byId("pot"), words.pot === null ? "–" : `${etherShort(words.pot)} ETH`);
-  setAttribute(byId("pot"), "title", words.pot === null ? null : `${ether(words.pot)} ETH`);
+  const pot = words.pot === null ? "" : `${etherShort(words.pot)} ETH`;
+  show(byId("pot"), pot !== "");
+  setText(byId("pot"), pot);
+  setAttribute(byId("pot"), "title", pot && `${ether(words.pot)} ETH`);
+  setAttribute(byId("pot"), "data-long", pot.length > LONG_POT ? "1" : null);
   setText(byId("pot-line"), words.potLine);
   fill(byId("note"), `${moment.kind} ${moment.roundId} ${state.round?.maxDrawTime}`, () => note(moment, state));
   keyed(byId("hero-actions"), actions, ({ key }) => key, actionRow);
-  speak(moment, words, state);
+  speak(moment, words, state, now);
   setIcon(moment.kind);
 }
 
@@ -57,14 +63,15 @@ function note({ kind, finished }, { round, config }) {
 }
 
 /** What moves with the clock; `now` is chain time in seconds, or null. */
-export function renderClock({ state, moment, now }) {
+export function renderClock({ state, moment, now, me }) {
   const clock = byId("countdown");
   const text = clockText(moment.clock, now);
   setText(clock, text);
-  setAttribute(clock, "data-long", text.length > 5 ? (text.length > 8 ? "very" : "yes") : null);
+  setAttribute(clock, "data-long", LONG_CLOCKS.filter((length) => text.length > length).length || null);
   const share = progressOf(moment.kind, state.round, now);
   byId("progress").style.transform = `scaleX(${share.toFixed(4)})`;
-  document.title = titleOf(moment, text);
+  const title = titleOf(moment, text, me);
+  if (document.title !== title) document.title = title;
 }
 
 function clockText(clock, now) {
@@ -75,27 +82,28 @@ function clockText(clock, now) {
 
 const TITLES = { betting: "to bet", closed: "to the draw", draw_window: "drawing", overdue: "late", stuck: "stuck", waiting: "waiting for a bet", refunded: "refunded", unknown: "" };
 
-function titleOf({ kind, roundId, finished, clock }, text) {
+function titleOf({ kind, roundId, finished, clock }, text, me) {
   const name = roundId === null ? NAME : `${NAME} ${grouped(roundId)}`;
-  if (kind === "drawn") return `${finished.winner.slice(0, 6)}… won ${etherShort(finished.winnerPrizeWei)} · ${name}`;
+  if (kind === "drawn") return `${finished.winner.toLowerCase() === me ? "You" : `${finished.winner.slice(0, 6)}…`} won ${etherShort(finished.winnerPrizeWei)} · ${name}`;
   if (clock) return `${text} ${TITLES[kind]} · ${name}`;
   return TITLES[kind] ? `${TITLES[kind]} · ${name}` : name;
 }
 
 /** Each change of the moment is said once to those who listen instead of looking. */
-function speak(moment, words, { round }) {
+function speak(moment, words, { round }, now) {
   const key = `${moment.kind} ${moment.roundId}`;
   if (key === spokenFor) return;
   const isFirst = spokenFor === "";
   spokenFor = key;
-  const pot = words.pot === null ? "" : ` ${etherShort(words.pot)} ETH ${words.potLine}.`;
+  const big = words.big?.replace("\n", " ");
+  const pot = words.pot === null ? "" : `${etherShort(words.pot)} ETH, `;
   const said = {
-    betting: `${words.kicker}. Betting closes in ${duration((round?.endTime ?? 0) - (round?.startTime ?? 0))}.`,
+    betting: `${words.kicker}. Betting closes in ${duration((round?.endTime ?? 0) - (now ?? 0))}.`,
     closed: `${words.kicker}. The draw comes next.`,
     draw_window: `${words.kicker}.`,
     overdue: `${words.kicker}. Nobody can win it any more: every bet goes back.`,
-    drawn: `${words.kicker}. ${words.big} takes it: ${pot}`,
-  }[moment.kind] ?? `${words.kicker}. ${words.big}. ${words.line}`;
+    drawn: `${words.kicker}. ${big}: ${pot}${words.potLine}. ${words.line}`,
+  }[moment.kind] ?? `${words.kicker}. ${big}. ${words.line}`;
   setText(byId("spoken"), isFirst && moment.kind === "unknown" ? "" : said.replace(/\s+/g, " "));
 }
 
@@ -136,11 +144,13 @@ function needleOf(row, parts) {
 }
 
 /** How the page stands to the server and the chain; `age` is how long ago the server last spoke, in seconds. */
-export function renderLink({ kind, words, age }) {
+export function renderLink({ kind, words, age, asOf }) {
   setAttribute(byId("link"), "data-state", kind);
   setText(byId("link-words"), words);
   setAttribute(document.body, "data-fresh", kind === "live" || kind === "polling" ? "yes" : "no");
-  setText(byId("age"), kind === "live" || kind === "polling" || age === null ? "" : `Old news: as of ${duration(age)} ago`);
+  const isFresh = kind === "live" || kind === "polling" || age === null;
+  const isBehind = (kind === "unreachable" || kind === "syncing") && asOf?.blockNumber;
+  setText(byId("age"), isFresh ? "" : isBehind ? `Old news: as of block ${grouped(asOf.blockNumber)}` : `Old news: as of ${duration(age)} ago`);
 }
 
 export function renderNotice(text) {

@@ -7,9 +7,24 @@ import { finalityOf } from "./state.js";
 
 const FINALITY_WORDS = { latest: "may still change", safe: "safe", finalized: "final" };
 
+let isAtTop = true;
+
+export function setUpLive() {
+  const scroller = byId("feed").parentElement;
+  scroller.addEventListener("scrollend", () => (isAtTop = scroller.scrollTop < 4));
+}
+
+/** What enters above moves nothing that is being read: it comes into view by scrolling, and only for who is at the top. */
 export function renderFeed({ feed, finality }) {
-  keyed(byId("feed"), feed.map((item) => ({ item, finality })), ({ item }) => item.id, feedRow);
+  const list = byId("feed");
+  const before = list.firstElementChild;
+  keyed(list, feed.map((item) => ({ item, finality })), ({ item }) => item.id, feedRow);
   show(byId("feed-empty"), feed.length === 0);
+  if (before === null || !before.isConnected || before === list.firstElementChild) return;
+  const scroller = list.parentElement;
+  scroller.scrollTop += before.offsetTop - list.firstElementChild.offsetTop;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (isAtTop) requestAnimationFrame(() => scroller.scrollTo({ top: 0, behavior: calm ? "instant" : "smooth" }));
 }
 
 function feedRow({ item }) {

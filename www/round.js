@@ -4,7 +4,7 @@
 import { counted, duration, etherShort, grouped, odds, percent, shortHex } from "./format.js";
 
 const BETTING = 1;
-/** How long a draw stays in view when the next round has begun: a minute, or a third of a short round. */
+/** How long a result stays in view when the next round has begun. */
 const RESULT_SECONDS = 60;
 /** How long a result is news while nobody bets. */
 const NEWS_SECONDS = 600;
@@ -30,14 +30,14 @@ const CLOCKS = {
  * What the first screen shows: {kind, roundId, clock, finished}. `kind` is a phase, "drawn", "refunded" or "unknown";
  * `finished` is the row of the finished round that is shown, or null. `pinned` is a row that the visitor asked for.
  */
-export function momentOf({ round, history, config }, now, pinned, dismissedId) {
+export function momentOf({ round, history }, now, pinned, dismissedId) {
   if (pinned) return finishedMoment(pinned);
   if (!round || now === null) return { kind: "unknown", roundId: null, clock: null, finished: null };
   const phase = phaseOf(round, now);
   const last = history.rounds[0] ?? null;
   const age = last ? now - last.finishedAt : Infinity;
   if (last && last.roundId !== dismissedId && last.roundId === round.roundId - 1) {
-    const stays = phase === "waiting" ? NEWS_SECONDS : Math.min(RESULT_SECONDS, (config?.bettingDurationSeconds ?? 180) / 3);
+    const stays = phase === "waiting" ? NEWS_SECONDS : RESULT_SECONDS;
     if (age < stays && (phase === "waiting" || phase === "betting")) return finishedMoment(last);
   }
   return { kind: phase, roundId: round.roundId, clock: CLOCKS[phase]?.(round) ?? null, finished: phase === "waiting" ? last : null };
@@ -47,13 +47,16 @@ function finishedMoment(row) {
   return { kind: row.type === "RoundCompleted" ? "drawn" : "refunded", roundId: row.roundId, clock: null, finished: row };
 }
 
-/** The words of the first screen: {kicker, big, line, pot, potLine}; `big` is null where a clock stands. `mine` is my stake and `held` the winner's, in wei, where they are known. */
-export function wordsOf(moment, state, mine = null, held = null) {
+/**
+ * The words of the first screen: {kicker, big, line, pot, potLine}; `big` is null where a clock stands, and its lines are
+ * told apart by \n. `known` are my account and my stake, and what the winner held, in wei, where they are known.
+ */
+export function wordsOf(moment, state, known = {}) {
   const { round, config, operator } = state;
   const name = moment.roundId === null ? "" : `Round ${grouped(moment.roundId)}`;
   switch (moment.kind) {
     case "waiting":
-      return { kicker: name, big: "Opens with the first bet", line: waitingLine(config), ...lastPot(moment.finished) };
+      return { kicker: name, big: "Opens with\nthe first bet", line: waitingLine(config), ...lastPot(moment.finished) };
     case "betting":
       return { kicker: `${name} is open`, big: null, line: "to bet in this round, then one wei is drawn", ...runningPot(round, config) };
     case "closed":
@@ -63,13 +66,13 @@ export function wordsOf(moment, state, mine = null, held = null) {
     case "overdue":
       return { kicker: `${name} was not drawn in time`, big: null, line: "late. Nobody can win it any more: every bet goes back.", ...runningPot(round, config, "to return to") };
     case "stuck":
-      return { kicker: `${name} is stuck`, big: "Do not bet", line: "It ended without a bet. The contract takes nothing more in this round; no money is in it.", pot: null, potLine: "Nobody has lost anything" };
+      return { kicker: `${name} is stuck`, big: "Do not bet", line: "It ended without a bet. The contract takes nothing more in this round; no money is in it.", pot: "0", potLine: "Nobody has lost anything" };
     case "drawn":
-      return drawnWords(name, moment.finished, held);
+      return drawnWords(name, moment.finished, known);
     case "refunded":
-      return refundedWords(name, moment.finished, mine);
+      return refundedWords(name, moment.finished, known);
     default:
-      return { kicker: "Reading the chain", big: "–", line: "What runs here is not known yet.", pot: null, potLine: "The pot is not known yet" };
+      return { kicker: "Reading the chain", big: "Not known\nyet", line: "What runs here, and whether anybody has bet, is told as soon as the chain was read.", pot: null, potLine: "The pot is not known yet" };
   }
 }
 
@@ -107,26 +110,29 @@ function drawingWords(round, config, operator) {
   return "the draw is due";
 }
 
-function drawnWords(name, row, held) {
+function drawnWords(name, row, { me, mine, held }) {
   const pot = BigInt(row.totalPotWei);
+  const isMe = Boolean(me) && row.winner.toLowerCase() === me;
   return {
     kicker: pot > 0n ? `${name} is drawn. The needle fell on wei ${grouped(pointOf(row))}` : `${name} is drawn`,
-    big: shortHex(row.winner),
-    line: "takes it",
+    big: isMe ? "You\ntake it" : `${shortHex(row.winner)}\ntakes it`,
+    line: isMe ? "The contract has paid it out to you." : mine ? `Your ${percent(mine, pot)} did not win this time.` : "Every wei of the pot had the same chance.",
     pot: row.winnerPrizeWei,
-    potLine: held === null ? `of ${etherShort(pot)} in the pot` : `held ${percent(held, pot)}, ${chance(held, pot)}`,
+    potLine: known(held) ? `held ${percent(held, pot)}, ${chance(held, pot)}` : `of ${etherShort(pot)} in the pot`,
   };
 }
+
+const known = (value) => value !== null && value !== undefined;
 
 /** The wei that was drawn: the seed modulo the pot. */
 export const pointOf = ({ randomSeed, totalPotWei }) => BigInt(randomSeed) % BigInt(totalPotWei);
 
 const chance = (held, pot) => odds(held, pot).replace("about 1 in", "1 chance in");
 
-function refundedWords(name, row, mine) {
+function refundedWords(name, row, { mine }) {
   return {
     kicker: `${name} was refunded`,
-    big: "Everyone is paid back",
+    big: "Everyone is\npaid back",
     line: mine ? `${reasonWords(row)} Your ${etherShort(mine)} ETH came back to you.` : reasonWords(row),
     pot: row.totalPotWei,
     potLine: `went back to ${counted(row.participantCount, "player")}`,

@@ -20,6 +20,9 @@ export const EMPTY = Object.freeze({
   deployment: null,
 });
 
+/** A player: the stake exactly, and as a Number fit for drawing; `order` counts first bets from 0. */
+export const player = (address, wei, order) => ({ address, wei: BigInt(wei), size: Number(wei), order });
+
 const OWN_TO_A_CONNECTION = new Set(["snapshot", "heartbeat", "shutdown"]);
 
 /**
@@ -77,7 +80,7 @@ const CHANGES = {
   reorg: withReorg,
 };
 
-/** Players by amount, descending, then by first bet: {address, wei, order}. Each bet moves one entry of the list. */
+/** Players by amount, descending, then by first bet. Each bet moves one entry of the list. */
 function withParticipants(participants, update) {
   const { roundId, totalParticipants, totalAmountWei, changed } = update;
   const replaces = update.replacesAll || participants.roundId !== roundId;
@@ -100,7 +103,7 @@ function placed(list, changed) {
   return next;
 }
 
-const entryOf = ({ address, totalAmountWei, order }) => ({ address, wei: BigInt(totalAmountWei), order });
+const entryOf = ({ address, totalAmountWei, order }) => player(address, totalAmountWei, order);
 const ranked = (list) => [...list].sort(byAmountThenFirstBet);
 
 function byAmountThenFirstBet(a, b) {

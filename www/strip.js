@@ -17,12 +17,12 @@ export const colourOf = (order) => order % COLOURS;
 
 /**
  * The parts in first-bet order, as shares of the whole from 0 to 1: [{key, from, to, order, address, wei, crowd}]. `players`
- * are {address, wei, order}; where some are not known (`total` says how many and how much), each gap in the order is one
+ * are {address, wei, size, order}; where some are not known (`total` says how many and how much), each gap in the order is one
  * part, the crowd of those who hold the least. `ghost` is {address, wei}: a bet that is not made yet, behind its player's part.
  */
 export function layout(players, total, ghost = null) {
   const ordered = inOrder(players);
-  const known = ordered.reduce((sum, { wei }) => sum + Number(wei), 0);
+  const known = ordered.reduce((sum, { size }) => sum + size, 0);
   const hidden = Math.max(0, total.count - ordered.length);
   const rest = hidden > 0 ? Math.max(0, Number(total.wei) - known) : 0;
   const whole = known + rest + Number(ghost?.wei ?? 0n);
@@ -30,29 +30,35 @@ export function layout(players, total, ghost = null) {
   const parts = [];
   let [at, next, left] = [0, 0, hidden];
   const add = (part, size) => {
-    parts.push({ ...part, from: at / whole, to: (at + size) / whole });
+    part.from = at / whole;
     at += size;
+    part.to = at / whole;
+    parts.push(part);
   };
   const crowd = (count) => {
     const those = Math.min(count, left);
-    if (those > 0) add({ key: `crowd ${next}`, order: next, crowd: those }, (those * rest) / hidden);
+    if (those > 0) add({ key: `crowd ${next}`, order: next, crowd: those, from: 0, to: 0 }, (those * rest) / hidden);
     left -= those;
   };
-  const own = ghost?.address?.toLowerCase();
-  let isPlaced = !ghost;
-  const place = () => {
-    add({ key: "ghost", order: -1, ghost: true }, Number(ghost.wei));
-    isPlaced = true;
-  };
-  for (const { address, wei, order } of ordered) {
+  const own = ghost ? findPlayer(ordered, ghost.address) : null;
+  const addGhost = () => add({ key: "ghost", order: -1, ghost: true, from: 0, to: 0 }, Number(ghost.wei));
+  for (const player of ordered) {
+    const { address, wei, size, order } = player;
     if (order > next) crowd(order - next);
-    add({ key: address, order, address, wei }, Number(wei));
+    add({ key: address, order, address, wei, from: 0, to: 0 }, size);
     next = order + 1;
-    if (own && address.toLowerCase() === own) place();
+    if (player === own) addGhost();
   }
   crowd(left);
-  if (!isPlaced) place();
+  if (ghost && own === null) addGhost();
   return parts;
+}
+
+/** The one with this address, in any case of letters; null where there is none. */
+export function findPlayer(players, address) {
+  if (!address) return null;
+  const wanted = address.toLowerCase();
+  return players.find((player) => player.address?.toLowerCase() === wanted) ?? null;
 }
 
 /** By first bet, without comparing: the numbers are dense but for those who are not known. */
@@ -72,8 +78,8 @@ export function pointInside(parts, winner, point) {
 /** What the strip says to those who do not see it. */
 export function describeStrip(players, total, me, winner) {
   if (total.count === 0) return "The pot is empty.";
-  const largest = players.reduce((most, entry) => (most === null || entry.wei > most.wei ? entry : most), null);
-  const mine = me ? players.find((entry) => entry.address.toLowerCase() === me) : null;
+  const largest = players.reduce((most, entry) => (most === null || isMore(entry, most) ? entry : most), null);
+  const mine = findPlayer(players, me);
   return [
     `The pot in the order of first bets: ${counted(total.count, "player")}.`,
     largest ? `The largest part is ${shortHex(largest.address)}'s, ${percent(largest.wei, total.wei)}.` : null,
@@ -81,6 +87,8 @@ export function describeStrip(players, total, me, winner) {
     winner ? `The needle fell into ${shortHex(winner)}'s part.` : null,
   ].filter(Boolean).join(" ");
 }
+
+const isMore = (one, other) => one.size > other.size || (one.size === other.size && one.wei > other.wei);
 
 /** The painter of one strip: `update(picture)` shows {parts, me, needle, winner, dim}; `needle` is a share, "runs" or null. */
 export function stripView(root) {
@@ -90,13 +98,16 @@ export function stripView(root) {
   const tip = root.querySelector(".strip-tip");
   const context = canvas.getContext("2d");
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  let shown = new Map();
   let picture = { parts: [], me: null, needle: null, winner: null };
+  let mine = null;
+  /** Where the parts were when the picture changed, by key. */
+  let shown = new Map();
   let started = 0;
   let fellFor = null;
   let dimFrom = 0;
   let frame = 0;
   let ink = null;
+  let labels = null;
   let [width, height] = [0, 0];
 
   function update(next) {
@@ -117,11 +128,17 @@ export function stripView(root) {
     }
     if (typeof next.needle !== "number") fellFor = null;
     picture = next;
+    labels = null;
+    mine = findPlayer(next.parts, next.me);
+    show(mark, mine !== null);
+    if (mine !== null) setText(mark, `you ${percent(mine.wei, next.totalWei)}`);
     show(needle, next.needle !== null);
     setAttribute(needle, "data-runs", next.needle === "runs" ? "yes" : null);
-    if (typeof next.needle === "number") needle.style.left = `${100 * next.needle}%`;
-    else needle.style.left = "";
-    ask();
+    needle.style.transform = typeof next.needle === "number" ? `translateX(${100 * next.needle}%)` : "";
+    if (document.hidden) return;
+    // In the same frame as the rest of the page.
+    cancelAnimationFrame(frame);
+    paint(now);
   }
 
   /** A part that enters comes out of the seam where it belongs. */
@@ -146,12 +163,14 @@ export function stripView(root) {
 
   function paint(now) {
     frame = 0;
-    ink ??= colours(root);
+    ink ??= colours(root, mark);
     const scale = Math.min(3, devicePixelRatio || 1);
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.width = Math.round(width * scale);
       canvas.height = Math.round(height * scale);
+      labels = null;
     }
+    labels ??= labelsOf();
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
     const progress = eased(Math.min(1, Math.max(0, (now - started) / GROW_MS)));
@@ -160,33 +179,47 @@ export function stripView(root) {
     if (progress < 1 || (picture.winner !== null && dim < 1)) ask();
   }
 
+  const labelSize = () => Math.max(13, Math.round(height * 0.085));
+  /** What is written on the parts that have room, with its widths: measured once a picture. Places my mark, too. */
+  function labelsOf() {
+    if (mine !== null) {
+      context.font = ink.markFont;
+      const at = Math.min(mine.from * width, width - context.measureText(mark.textContent).width);
+      mark.style.transform = `translateX(${Math.max(0, at)}px)`;
+    }
+    // Set here alone: it costs a look at the sheet, and stays until the canvas changes its size.
+    context.font = `600 ${labelSize()}px ${ink.family}`;
+    const wide = picture.parts.filter((part) => (part.to - part.from) * width > LABELLED_PX && !part.ghost && !part.crowd);
+    return new Map(wide.map((part) => [part, [percent(part.wei, picture.totalWei), shortHex(part.address)]
+      .map((text) => ({ text, width: context.measureText(text).width }))]));
+  }
+
   function draw(progress, dim) {
     let tinyUntil = -1;
     for (const part of picture.parts) {
       const old = shown.get(part.key) ?? part;
       const left = (old.from + (part.from - old.from) * progress) * width;
       const right = (old.to + (part.to - old.to) * progress) * width;
-      const isMine = picture.me !== null && part.address?.toLowerCase() === picture.me;
       const isHit = picture.winner !== null && part.address === picture.winner;
       // Of parts thinner than a pixel one a pixel is drawn: together they are a texture.
-      if (right - left < 0.7 && !isMine && !isHit) {
+      if (right - left < 0.7 && part !== mine && !isHit) {
         if (right <= tinyUntil) continue;
         tinyUntil = Math.floor(left) + 1;
-        fillPart(part, Math.floor(left), 1, isHit ? 0 : dim);
+        fillPart(part, Math.floor(left), 1, dim);
         continue;
       }
       fillPart(part, left, Math.max(right - left, 1.5), isHit ? 0 : dim);
-      if (isMine) outline(left, right);
-      if (right - left > LABELLED_PX && !part.ghost && !part.crowd) label(part, left, right, isHit ? 0 : dim);
+      if (part === mine) outline(left, right);
+      const lines = labels.get(part);
+      if (lines) label(lines, left, right, isHit ? 0 : dim);
     }
-    placeMark(progress);
   }
 
   function fillPart(part, left, size, dim) {
     const gap = size > 8 ? 2 : size > 3 ? 1 : 0;
     context.globalAlpha = 1 - 0.74 * dim;
     if (part.crowd) return crowd(part, left, size);
-    context.fillStyle = part.ghost ? ink.hatch(context) : ink.parts[colourOf(part.order)];
+    context.fillStyle = part.ghost ? ink.hatch : ink.parts[colourOf(part.order)];
     if (size > 8) {
       context.beginPath();
       context.roundRect(left, 8, size - gap, height - 16, 3);
@@ -217,37 +250,27 @@ export function stripView(root) {
     context.strokeStyle = ink.ink;
     context.lineWidth = 2;
     context.beginPath();
-    context.roundRect(left - 3, 4, Math.max(right - left, 2) + 4, height - 8, 5);
+    // Also the thinnest part is seen, and none is cut at the edge.
+    const size = Math.max(right - left + 4, 9);
+    context.roundRect(Math.min(Math.max(left - 3, 1), width - size - 1), 4, size, height - 8, Math.min(5, size / 2));
     context.stroke();
   }
 
   /** Whose part it is and how much of the pot, where there is room, beside the needle. */
-  function label(part, left, right, dim) {
+  function label(lines, left, right, dim) {
     if (dim > 0.5) return;
-    const size = Math.max(13, Math.round(height * 0.085));
-    context.font = `600 ${size}px ${ink.family}`;
-    context.fillStyle = ink.onParts;
-    const lines = [percent(part.wei, picture.totalWei), shortHex(part.address)];
+    const size = labelSize();
     const needleAt = typeof picture.needle === "number" ? picture.needle * width : -1;
     const start = needleAt > left && needleAt < right ? needleAt : left;
-    const room = right - start - 0.9 * size;
-    const fitting = lines.filter((text) => context.measureText(text).width < room);
-    if (fitting[0] !== lines[0]) return;
+    const room = right - start - 1.3 * size;
+    if (lines[0].width >= room) return;
+    const fitting = lines.filter((line) => line.width < room);
     context.globalAlpha = 1 - dim;
-    fitting.reverse().forEach((text, index) => {
+    context.fillStyle = ink.onParts;
+    fitting.reverse().forEach(({ text }, index) => {
       context.fillText(text, start + 0.6 * size, height / 2 + size * (1.4 * (index - (fitting.length - 1) / 2) + 0.35));
     });
     context.globalAlpha = 1;
-  }
-
-  /** The words over my part, kept inside the strip. */
-  function placeMark() {
-    const mine = picture.me === null ? null : picture.parts.find((part) => part.address?.toLowerCase() === picture.me);
-    show(mark, Boolean(mine));
-    if (!mine) return;
-    setText(mark, `you ${percent(mine.wei, picture.totalWei)}`);
-    const at = Math.min(mine.from * width, width - mark.offsetWidth);
-    mark.style.transform = `translateX(${Math.max(0, at)}px)`;
   }
 
   function tell(event) {
@@ -266,10 +289,11 @@ export function stripView(root) {
   canvas.addEventListener("pointerleave", () => show(tip, false));
   new ResizeObserver(([entry]) => {
     ({ width, height } = entry.contentRect);
+    labels = null;
     ask();
   }).observe(canvas);
   const repaint = () => {
-    ink = null;
+    [ink, labels] = [null, null];
     ask();
   };
   for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)", "print"]) matchMedia(query).addEventListener("change", repaint);
@@ -284,7 +308,7 @@ function differs(before, after) {
 }
 
 /** The strip's colours as the sheet has them at this moment. */
-function colours(root) {
+function colours(root, mark) {
   const style = getComputedStyle(root);
   const value = (name) => style.getPropertyValue(name).trim();
   const accent = value("--accent");
@@ -293,23 +317,27 @@ function colours(root) {
     ink: value("--ink"),
     onParts: value("--on-parts"),
     accent,
+    hatch: hatched(accent),
     forced: matchMedia("(forced-colors: active)").matches,
     family: style.fontFamily,
-    hatch(context) {
-      const tile = new OffscreenCanvas(12, 12);
-      const pen = tile.getContext("2d");
-      pen.strokeStyle = accent;
-      pen.globalAlpha = 0.6;
-      pen.lineWidth = 4;
-      pen.beginPath();
-      for (const shift of [-12, 0, 12]) {
-        pen.moveTo(shift - 2, 14);
-        pen.lineTo(shift + 14, -2);
-      }
-      pen.stroke();
-      return context.createPattern(tile, "repeat");
-    },
+    markFont: getComputedStyle(mark).font,
   };
+}
+
+/** The pattern of a bet that is not made yet. */
+function hatched(colour) {
+  const tile = new OffscreenCanvas(12, 12);
+  const pen = tile.getContext("2d");
+  pen.strokeStyle = colour;
+  pen.globalAlpha = 0.6;
+  pen.lineWidth = 4;
+  pen.beginPath();
+  for (const shift of [-12, 0, 12]) {
+    pen.moveTo(shift - 2, 14);
+    pen.lineTo(shift + 14, -2);
+  }
+  pen.stroke();
+  return pen.createPattern(tile, "repeat");
 }
 
 function partColour(root, index) {

@@ -1,7 +1,5 @@
 //! The page: its files, embedded in the binary, and its first screen as the server writes it.
-//!
-//! The script is one file of all modules under www/, so that the first paint costs three requests: each module becomes
-//! a function that is called once, its imports and exports become names of the others. Comments stay behind.
+//! How the modules of the script become one file is left to `bundle`.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -11,6 +9,7 @@ use qrcode::QrCode;
 
 use crate::chain::types::U256;
 use crate::lottery::snapshot::Snapshot;
+use crate::web::bundle::{bundle, tightened, without_comments};
 use crate::web::reply::{Body, Packed};
 use crate::web::shown::shown;
 use crate::web::view::{self, escape, hero, Hero};
@@ -34,6 +33,9 @@ pub enum Asset {
     /// The QR code of a bet.
     BetCode,
 }
+
+/// Finished rounds that the page shows at once.
+const HISTORY_PAGE_LEN: usize = 10;
 
 const ADDED: &str = "/added.js";
 
@@ -79,6 +81,7 @@ const MODULES: &[(&str, &str)] = modules![
     "players.js",
     "history.js",
     "live.js",
+    "fairness.js",
     "operator.js",
     "app.js",
 ];
@@ -179,10 +182,13 @@ fn payment_link(site: &Site, wei: U256) -> String {
 fn page(snapshot: &Snapshot, chain_time: u64, site: &Site, round: Option<u64>) -> String {
     let root = if round.is_some() { "../" } else { "./" };
     let own = round.and_then(|id| snapshot.history.iter().find(|known| known.round_id == id));
-    let shown = match own {
+    let mut shown = match own {
         Some(finished) => hero::finished(finished),
         None => view::hero(snapshot, chain_time),
     };
+    if own.is_some() {
+        shown.actions.push(hero::leave(snapshot));
+    }
     let added = site.added_script.map_or(String::new(), |packed| {
         let digest = packed.digest();
         format!("<script type=\"module\" src=\"{root}added.js?v={digest}\"></script>")
@@ -204,6 +210,13 @@ fn page(snapshot: &Snapshot, chain_time: u64, site: &Site, round: Option<u64>) -
                 .map_or(String::new(), |config| view::ether(config.min_bet_wei)),
             "strip" => return shown.strip.svg.clone(),
             "results" => return results(snapshot, root),
+            "history_hidden" => return hidden(snapshot.history.is_empty()).to_owned(),
+            "history_empty" => return hidden(!snapshot.history.is_empty()).to_owned(),
+            // The room of the rows that the script puts there.
+            "history_room" => {
+                let rows = snapshot.history.len().min(HISTORY_PAGE_LEN);
+                return "<tr><th>\u{a0}</th></tr>".repeat(rows);
+            }
             name => return hero_text(&shown, name),
         };
         escape(&text)
@@ -221,7 +234,11 @@ fn hero_text(hero: &Hero, name: &str) -> String {
         "clock" => &hero.clock,
         "clock_hidden" => hidden(hero.big.is_some()),
         "line" => &hero.line,
-        "pot" => &hero.pot,
+        "pot" => hero.pot.as_deref().unwrap_or_default(),
+        "pot_hidden" => hidden(hero.pot.is_none()),
+        "pot_long" => return long(hero.pot.as_deref().unwrap_or_default(), &[11]),
+        "clock_long" => return long(&hero.clock, &[5, 6, 8]),
+        "actions" => return actions(&hero.actions),
         "pot_line" => &hero.pot_line,
         "note" => &hero.note,
         "strip_words" => &hero.strip.words,
@@ -241,6 +258,23 @@ fn hidden(is_hidden: bool) -> &'static str {
         true => "hidden",
         false => "",
     }
+}
+
+/// By how many steps a text is set smaller, as the script says it.
+fn long(text: &str, lengths: &[usize]) -> String {
+    let count = text.chars().count();
+    match lengths.iter().filter(|length| count > **length).count() {
+        0 => String::new(),
+        steps => format!("data-long=\"{steps}\""),
+    }
+}
+
+/// The room of the buttons that the script puts there.
+fn actions(words: &[String]) -> String {
+    let rooms = words
+        .iter()
+        .map(|words| format!("<span class=\"button\">{}</span>", escape(words)));
+    rooms.collect()
 }
 
 fn as_of(snapshot: &Snapshot) -> String {
@@ -280,85 +314,10 @@ fn render(value: impl Fn(&str) -> String) -> String {
     html
 }
 
-/// One script of all modules: each a function that is called once and answers what it exports.
-fn bundle(modules: &[(&str, &str)]) -> String {
-    let mut script = String::from("const modules = {};\n");
-    for (name, source) in modules {
-        let (mut body, mut exports) = (String::new(), Vec::new());
-        let bare = without_comments(source, &[("/**", "*/")]);
-        for line in bare.lines() {
-            if let Some((names, from)) = imports(line) {
-                let _ = writeln!(body, "const {names} = modules[\"{from}\"];");
-                continue;
-            }
-            let declared = line.strip_prefix("export ").unwrap_or(line);
-            if declared != line {
-                exports.extend(declared_name(declared));
-            }
-            // Where no text and no pattern can be, spaces around signs say nothing.
-            match declared.contains(['"', '\'', '`', '/']) {
-                true => body.push_str(declared),
-                false => body.push_str(&tightened(declared, SIGNS)),
-            }
-            body.push('\n');
-        }
-        let exports = exports.join(", ");
-        let _ = writeln!(
-            script,
-            "modules[\"{name}\"] = (() => {{\n{body}return {{ {exports} }};\n}})();"
-        );
-    }
-    script
-}
-
-/// `import { a, b } from "./c.js";` as its names and its file.
-fn imports(line: &str) -> Option<(&str, &str)> {
-    let (names, from) = line.strip_prefix("import ")?.split_once(" from \"./")?;
-    Some((names, from.strip_suffix("\";")?))
-}
-
-/// The name that follows const, function or class.
-fn declared_name(declaration: &str) -> Option<&str> {
-    let rest = declaration.strip_prefix("async ").unwrap_or(declaration);
-    let (_, rest) = rest.split_once(' ')?;
-    rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
-        .next()
-}
-
-const SIGNS: &[&str] = &[
-    ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ", " || ",
-    ") {", " < ", " > ", " ?? ", "; ",
-];
-
-fn tightened(text: &str, spaced: &[&str]) -> String {
-    spaced.iter().fold(text.to_owned(), |text, spaced| {
-        text.replace(spaced, &spaced.replace([' ', '\n'], ""))
-    })
-}
-
-/// Without indentation, empty lines, and comments that have lines of their own: the files are written so.
-fn without_comments(source: &str, blocks: &[(&str, &str)]) -> String {
-    let mut kept = String::with_capacity(source.len());
-    let mut until: Option<&str> = None;
-    for line in source.lines().map(str::trim) {
-        if let Some(end) = until {
-            until = (!line.ends_with(end)).then_some(end);
-            continue;
-        }
-        let block = blocks.iter().find(|(begin, _)| line.starts_with(begin));
-        if let Some((_, end)) = block {
-            until = (!line.ends_with(end)).then_some(end);
-        } else if !line.is_empty() && !line.starts_with("//") {
-            kept.push_str(line);
-            kept.push('\n');
-        }
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::web::bundle::{declared_name, imports};
 
     #[test]
     fn the_page_stays_small() {
@@ -409,17 +368,6 @@ mod tests {
                 assert!(quotes.is_multiple_of(2), "{name}: {line}");
             }
         }
-    }
-
-    #[test]
-    fn a_module_becomes_a_function_that_answers_what_it_exports() {
-        let source = "// About it.\nimport { a } from \"./b.js\";\n\n/** Doc. */\nexport async function c() {\n  return a;\n}\n\
-                      export const d = 1;\n";
-        assert_eq!(
-            bundle(&[("e.js", source)]),
-            "const modules = {};\nmodules[\"e.js\"] = (() => {\nconst { a } = modules[\"b.js\"];\n\
-             async function c(){\nreturn a;\n}\nconst d=1;\nreturn { c, d };\n})();\n"
-        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod assets;
+mod bundle;
 pub(crate) mod client;
 mod clients;
 pub mod commands;

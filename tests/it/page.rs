@@ -101,7 +101,9 @@ fn every_moment_is_shown_without_a_fault_of_accessibility() {
     let lottery = chain.deploy(timing);
     let daemon = daemon_on(&lottery, 0, true);
     let mut browser = Browser::open(&daemon.url);
-    browser.evaluate(&axe());
+    let axe = axe();
+    browser.wait_text_in("#link", "live");
+    browser.evaluate(&axe);
     let mut spoken: Vec<String> = Vec::new();
     for (kind, come) in MOMENTS {
         come(&lottery);
@@ -111,22 +113,67 @@ fn every_moment_is_shown_without_a_fault_of_accessibility() {
         });
         let said = browser.evaluate("document.getElementById('spoken').textContent");
         spoken.push(said.as_str().unwrap().to_owned());
+        assert_written_by_the_server(&mut browser, kind);
         assert_accessible(&mut browser, kind);
+        set_width(&mut browser, 360);
+        assert_accessible(&mut browser, &format!("{kind} on a phone"));
+        if *kind == "drawn" {
+            assert_dialog_accessible(&mut browser);
+        }
+        set_width(&mut browser, 1280);
     }
     eprintln!("spoken: {spoken:#?}");
+    for path in ["/round/1", "/round/2"] {
+        browser.go_to(&format!("{}{path}", daemon.url));
+        browser.wait_text_in("#link", "live");
+        browser.wait_text_in("#hero-actions", "go to round");
+        browser.evaluate(&axe);
+        assert_written_by_the_server(&mut browser, path);
+        assert_accessible(&mut browser, path);
+    }
     drop(daemon);
     browser.wait_text_in("#link", "reconnecting");
     assert_accessible(&mut browser, "stale");
 }
 
+/// On a phone and on a desk, with the check of the draw done and its list of players there.
+fn assert_dialog_accessible(browser: &mut Browser) {
+    browser.click("#hero-actions button", "Check this draw");
+    browser.wait_text_in("#details", "everything holds");
+    assert_accessible(browser, "the check on a phone");
+    set_width(browser, 1280);
+    assert_accessible(browser, "the check");
+    browser.click("#details-close", "");
+}
+
+pub fn set_width(browser: &mut Browser, width: u32) {
+    let metrics =
+        json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500});
+    browser.ask("Emulation.setDeviceMetricsOverride", metrics);
+}
+
+/// What the script shows is what the server has written, but for the times, which are the reader's.
+fn assert_written_by_the_server(browser: &mut Browser, moment: &str) {
+    let differing = browser.evaluate_promise(
+        "fetch(location.href).then((answer) => answer.text()).then((html) => { \
+           const told = new DOMParser().parseFromString(html, 'text/html'); \
+           const of = (document, id) => { const node = document.getElementById(id); return `${node.hidden ? '' : node.textContent.trim()}`; }; \
+           return ['kicker', 'big', 'line', 'pot', 'pot-line', 'hero-actions'] \
+             .filter((id) => of(document, id) !== of(told, id)) \
+             .map((id) => `${id}: ${of(document, id)}; written was ${of(told, id)}`); })",
+    );
+    assert_eq!(differing, json!([]), "{moment}");
+}
+
 /// The source of axe-core, which NODE_PATH has.
-fn axe() -> String {
+pub fn axe() -> String {
     let folder = std::env::var("NODE_PATH").expect("NODE_PATH names the folder that has axe-core");
     let path = format!("{folder}/axe-core/axe.min.js");
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn assert_accessible(browser: &mut Browser, moment: &str) {
+/// The page has to hold axe-core.
+pub fn assert_accessible(browser: &mut Browser, moment: &str) {
     for scheme in ["dark", "light"] {
         browser.set_scheme(scheme);
         let found = browser.evaluate_promise(

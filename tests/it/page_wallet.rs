@@ -3,6 +3,8 @@
 
 use serde_json::{json, Value};
 
+use crate::foreign::free_port;
+use crate::page::{assert_accessible, axe, set_width};
 use support::browser::Browser;
 use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
@@ -12,7 +14,12 @@ const VISITOR: usize = 7;
 const CENT: u64 = 10_000_000_000_000_000;
 
 fn daemon(lottery: &Lottery, without_key: bool) -> Daemon {
+    daemon_on(lottery, 0, without_key)
+}
+
+fn daemon_on(lottery: &Lottery, port: u16, without_key: bool) -> Daemon {
     let options = Options {
+        config: json!({"server": {"port": port}}),
         without_key,
         quiet: true,
         ..Options::default()
@@ -300,4 +307,122 @@ fn a_keyboard_goes_from_the_top_of_the_page_to_a_placed_bet() {
     browser.press("Enter");
     browser.wait_text_in("#sent", "included");
     assert_eq!(lottery.round().total_pot_wei, (4 * CENT).into());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_bet_in_whose_place_another_transaction_was_sent_is_told_as_replaced() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    chain.dev().hold_transactions(true);
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "pending");
+    let account = format!("{:#x}", chain.account(VISITOR));
+    let known = |browser: &mut Browser| {
+        // Its number among the account's transactions is known once the wallet was asked for it.
+        let stored = browser.evaluate("JSON.stringify(Object.entries(localStorage))");
+        stored.as_str().unwrap().contains("\\\"nonce\\\":0")
+    };
+    browser.wait("the transaction's nonce", known);
+    let price = "0x174876e800";
+    chain.submit(&json!({
+        "from": account, "to": account, "value": "0x0", "nonce": "0x0", "gas": "0x5208",
+        "maxFeePerGas": price, "maxPriorityFeePerGas": price,
+    }));
+    chain.dev().hold_transactions(false);
+    browser.wait_text_in("#sent", "replaced");
+    assert_eq!(lottery.round().total_pot_wei, 0.into());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn after_another_contract_was_deployed_the_open_page_bets_there() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let port = free_port();
+    let first = daemon_on(&lottery, port, true);
+    let mut browser = visitor(&chain, &first);
+    connect(&mut browser, "Alpha");
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "included");
+    drop(first);
+    let next = chain.deploy(Timing::default());
+    let _second = daemon_on(&next, port, true);
+    browser.wait_text_in("#big", "opens with the first bet");
+    // What was sent to the old contract is none of the new one's business.
+    assert_eq!(
+        browser.evaluate("document.getElementById('sent').children.length"),
+        0
+    );
+    type_amount(&mut browser, "0.03");
+    browser.click("#bet-button", "Bet 0.03");
+    browser.wait_text_in("#sent", "included");
+    assert_eq!(next.round().total_pot_wei, (3 * CENT).into());
+    assert_eq!(lottery.round().total_pot_wei, (2 * CENT).into());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_winner_is_told_so_and_the_result_stays_until_the_visitor_bets_again() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    lottery.bet(3, CENT / 10);
+    type_amount(&mut browser, "1000");
+    browser.click("#bet-button", "Bet 1,000 ETH");
+    browser.wait_text_in("#sent", "included");
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    browser.wait_text_in("#big", "you take it");
+    browser.wait_text_in("#spoken", "you take it");
+    browser.wait("the winner in the title", |browser| {
+        let title = browser.evaluate("document.title");
+        title.as_str().unwrap().starts_with("You won ")
+    });
+    // Somebody opens the next round: the result stays, and the bet form says what runs.
+    lottery.bet(3, CENT);
+    browser.wait_text_in("#bet-title", "round 2 is open");
+    browser.wait_text_in("#bet-title", "0.01 ETH in the pot");
+    browser.wait_text_in("#big", "you take it");
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#kicker", "round 2 is open");
+}
+
+#[test]
+#[ignore = "needs chromium and axe-core"]
+fn the_choice_of_wallets_and_the_code_for_phones_have_no_fault_of_accessibility() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    lottery.bet(3, CENT);
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    browser.evaluate(&axe());
+    for width in [1280, 360] {
+        set_width(&mut browser, width);
+        browser.evaluate("document.getElementById('phone').open = true");
+        browser.wait("the code", |browser| {
+            browser.evaluate("document.getElementById('phone-code').naturalWidth > 0") == true
+        });
+        assert_accessible(&mut browser, &format!("the code at {width} px"));
+        browser.click("#bet-button", "Connect");
+        browser.wait_text_in("#wallets", "Alpha");
+        assert_accessible(&mut browser, &format!("the wallets at {width} px"));
+        browser.click("#wallets-close", "");
+    }
+    connect(&mut browser, "Beta");
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "included");
+    for width in [1280, 360] {
+        set_width(&mut browser, width);
+        assert_accessible(&mut browser, &format!("a bet at {width} px"));
+    }
 }

@@ -11,7 +11,7 @@ use crate::web::view::words::{
     chance, countdown, counted, duration, ether, ether_short, grouped, percent, short, time_of_day,
 };
 
-/// How long a draw stays in view when the next round has begun: a minute, or a third of a short round.
+/// How long a result stays in view when the next round has begun.
 const RESULT_SECS: u64 = 60;
 /// How long a result is news while nobody bets.
 const NEWS_SECS: u64 = 600;
@@ -21,13 +21,16 @@ pub struct Hero {
     /// A phase, or drawn, refunded, unknown.
     pub kind: &'static str,
     pub kicker: String,
-    /// None where a clock stands instead.
+    /// Its lines told apart by \n; None where a clock stands instead.
     pub big: Option<String>,
     pub clock: String,
     pub line: String,
-    pub pot: String,
+    /// None where no pot is known or has been.
+    pub pot: Option<String>,
     pub pot_line: String,
     pub note: String,
+    /// What the page's script lets a visitor do here.
+    pub actions: Vec<String>,
     pub strip: Strip,
     /// What links to the page are titled with, and what they say.
     pub title: String,
@@ -44,14 +47,17 @@ pub fn hero(snapshot: &Snapshot, chain_time: u64) -> Hero {
     let last = snapshot.history.first();
     if let Some(last) = last.filter(|last| last.round_id + 1 == round.round_id) {
         let age_secs = chain_time.saturating_sub(last.position.block_timestamp);
-        let duration_secs = config.map_or(180, |config| config.betting_duration_secs);
         let is_news = match phase {
             Phase::Waiting => age_secs < NEWS_SECS,
-            Phase::Betting => age_secs < RESULT_SECS.min(duration_secs / 3),
+            Phase::Betting => age_secs < RESULT_SECS,
             _ => false,
         };
         if is_news {
-            return finished(last);
+            let mut hero = finished(last);
+            if phase == Phase::Betting {
+                hero.actions.push(leave(snapshot));
+            }
+            return hero;
         }
     }
     match phase {
@@ -64,20 +70,32 @@ fn unknown() -> Hero {
     Hero {
         kind: "unknown",
         kicker: "Reading the chain".to_owned(),
-        big: Some("–".to_owned()),
+        big: Some("Not known\nyet".to_owned()),
         clock: "–".to_owned(),
-        line: "What runs here is not known yet.".to_owned(),
-        pot: "–".to_owned(),
+        line: "What runs here, and whether anybody has bet, is told as soon as the chain was read."
+            .to_owned(),
+        pot: None,
         pot_line: "The pot is not known yet".to_owned(),
         note: "\u{a0}".to_owned(),
+        actions: Vec::new(),
         strip: strip::empty(),
         title: "Lottery".to_owned(),
         description: DESCRIPTION.to_owned(),
     }
 }
 
+const CHECK: &str = "Check this draw";
+
 const DESCRIPTION: &str =
     "An on-chain lottery that you can watch, join and check: the pot is a strip, and one wei of it is drawn.";
+
+/// The way from a result to the running round.
+pub(crate) fn leave(snapshot: &Snapshot) -> String {
+    match &snapshot.round {
+        Some(round) => format!("Go to round {}", grouped(round.round_id)),
+        None => "Go to the running round".to_owned(),
+    }
+}
 
 fn name(round_id: u64) -> String {
     format!("Round {}", grouped(round_id))
@@ -93,7 +111,7 @@ fn waiting(round: &Round, config: Option<&ContractConfig>, last: Option<&Finishe
     };
     let shown = last.map(finished);
     let (pot, pot_line) = match last.map(|last| (last, &last.outcome)) {
-        None => ("–".to_owned(), "No round has finished yet".to_owned()),
+        None => (None, "No round has finished yet".to_owned()),
         Some((
             last,
             Outcome::Completed {
@@ -102,7 +120,7 @@ fn waiting(round: &Round, config: Option<&ContractConfig>, last: Option<&Finishe
                 ..
             },
         )) => (
-            format!("{} ETH", ether_short(*winner_prize_wei)),
+            Some(format!("{} ETH", ether_short(*winner_prize_wei))),
             format!(
                 "went to {} in round {}",
                 short(*winner),
@@ -110,7 +128,7 @@ fn waiting(round: &Round, config: Option<&ContractConfig>, last: Option<&Finishe
             ),
         ),
         Some((last, Outcome::Refunded { .. })) => (
-            format!("{} ETH", ether_short(last.total_pot_wei)),
+            Some(format!("{} ETH", ether_short(last.total_pot_wei))),
             format!(
                 "of round {} went back to its players",
                 grouped(last.round_id)
@@ -127,12 +145,16 @@ fn waiting(round: &Round, config: Option<&ContractConfig>, last: Option<&Finishe
     Hero {
         kind: "waiting",
         kicker: name(round.round_id),
-        big: Some("Opens with the first bet".to_owned()),
+        big: Some("Opens with\nthe first bet".to_owned()),
         clock: "–".to_owned(),
         line,
         pot,
         pot_line,
         note,
+        actions: match last.map(|last| &last.outcome) {
+            Some(Outcome::Completed { .. }) => vec![CHECK.to_owned()],
+            _ => Vec::new(),
+        },
         strip: shown.map_or_else(strip::empty, |shown| shown.strip),
         title: format!(
             "{} opens with the first bet · Lottery",
@@ -176,25 +198,16 @@ fn running(snapshot: &Snapshot, round: &Round, phase: Phase, chain_time: u64) ->
     let is_stuck = phase == Phase::Stuck;
     let pot = format!("{} ETH", ether_short(round.total_pot_wei));
     let players = counted(round.participant_count, "player");
-    let pot_line = match (phase, config) {
-        (Phase::Stuck, _) => "Nobody has lost anything".to_owned(),
-        (Phase::Overdue, _) => format!("to return to {players}"),
-        (_, Some(config)) if is_short => {
-            let missing = config.min_participants - round.participant_count;
-            format!("{players} · {} more needed for a draw", grouped(missing))
-        }
-        (_, Some(config)) => {
-            let prize = ether_short(prize(round.total_pot_wei, config));
-            format!("{players} · winner takes {prize}")
-        }
-        (_, None) => players.clone(),
-    };
     Hero {
         kind: phase.label(),
         big: is_stuck.then(|| "Do not bet".to_owned()),
         clock,
         line: line.to_owned(),
         note: note(round, phase, config),
+        actions: match phase {
+            Phase::Overdue => vec!["Return all bets".to_owned()],
+            _ => Vec::new(),
+        },
         strip: strip::of(
             snapshot
                 .participants
@@ -205,8 +218,30 @@ fn running(snapshot: &Snapshot, round: &Round, phase: Phase, chain_time: u64) ->
         title: format!("{kicker}, {pot} in the pot · Lottery"),
         description: format!("{players} in, {pot} in the pot. {DESCRIPTION}"),
         kicker,
-        pot: if is_stuck { "–".to_owned() } else { pot },
-        pot_line,
+        pot: Some(pot),
+        pot_line: pot_line(round, phase, config, is_short),
+    }
+}
+
+fn pot_line(
+    round: &Round,
+    phase: Phase,
+    config: Option<&ContractConfig>,
+    is_short: bool,
+) -> String {
+    let players = counted(round.participant_count, "player");
+    match (phase, config) {
+        (Phase::Stuck, _) => "Nobody has lost anything".to_owned(),
+        (Phase::Overdue, _) => format!("to return to {players}"),
+        (_, Some(config)) if is_short => {
+            let missing = config.min_participants - round.participant_count;
+            format!("{players} · {} more needed for a draw", grouped(missing))
+        }
+        (_, Some(config)) => {
+            let prize = ether_short(prize(round.total_pot_wei, config));
+            format!("{players} · winner takes {prize}")
+        }
+        (_, None) => players,
     }
 }
 
@@ -278,11 +313,12 @@ pub fn finished(round: &FinishedRound) -> Hero {
                 kicker: point.map_or(format!("{name} is drawn"), |point| {
                     format!("{name} is drawn. The needle fell on wei {}", grouped(point))
                 }),
-                big: Some(short(*winner)),
+                big: Some(format!("{}\ntakes it", short(*winner))),
                 clock: "–".to_owned(),
-                line: "takes it".to_owned(),
-                pot: format!("{} ETH", ether_short(*winner_prize_wei)),
+                line: "Every wei of the pot had the same chance.".to_owned(),
+                pot: Some(format!("{} ETH", ether_short(*winner_prize_wei))),
                 note: drawn_note(round, &at, &pot),
+                actions: vec![CHECK.to_owned(), "Share".to_owned()],
                 title: format!(
                     "{} won {prize} ETH in round {} · Lottery",
                     short(*winner),
@@ -298,12 +334,13 @@ pub fn finished(round: &FinishedRound) -> Hero {
         Outcome::Refunded { reason } => Hero {
             kind: "refunded",
             kicker: format!("{name} was refunded"),
-            big: Some("Everyone is paid back".to_owned()),
+            big: Some("Everyone is\npaid back".to_owned()),
             clock: "–".to_owned(),
             line: reason_words(reason),
-            pot: format!("{pot} ETH"),
+            pot: Some(format!("{pot} ETH")),
             pot_line: format!("went back to {players}"),
             note: format!("Paid back at {at}."),
+            actions: vec!["Details".to_owned(), "Share".to_owned()],
             strip: strip::of(totals, None),
             title: format!(
                 "Round {} was refunded, {pot} ETH in all · Lottery",

@@ -149,7 +149,7 @@ mod tests {
              <line x1=\"60%\" x2=\"60%\" y1=\"0\" y2=\"100%\"/></svg>"
         );
         assert!(drawn.words.contains("3 players"), "{}", drawn.words);
-        assert!(drawn.words.contains("50.0 %"), "{}", drawn.words);
+        assert!(drawn.words.contains("50.0\u{a0}%"), "{}", drawn.words);
     }
 
     #[test]

@@ -48,13 +48,13 @@ pub(crate) fn millionths(part: U256, whole: U256) -> u64 {
         .unwrap_or(0)
 }
 
-/// `part` of `whole` as "12.3 %", with two decimals below ten percent.
+/// `part` of `whole` as "12.3 %", with two decimals below ten percent; the sign never stands on another line.
 pub(crate) fn percent(part: U256, whole: U256) -> String {
     match millionths(part, whole) {
-        0..100 if part.is_zero() => "0 %".to_owned(),
-        0..100 => "<0.01 %".to_owned(),
-        share @ 100_000.. => format!("{} %", decimals(share / 1_000, 1)),
-        share => format!("{} %", decimals(share / 100, 2)),
+        0..100 if part.is_zero() => "0\u{a0}%".to_owned(),
+        0..100 => "<0.01\u{a0}%".to_owned(),
+        share @ 100_000.. => format!("{}\u{a0}%", decimals(share / 1_000, 1)),
+        share => format!("{}\u{a0}%", decimals(share / 100, 2)),
     }
 }
 
@@ -65,6 +65,9 @@ pub fn chance(part: U256, whole: U256) -> String {
     }
     let tenths = whole.saturating_mul(10.into()).saturating_add(part / 2) / part;
     let in_tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
+    if in_tenths <= 10 {
+        return "nearly certain".to_owned();
+    }
     let times = match in_tenths {
         0..30 if in_tenths % 10 != 0 => decimals(in_tenths, 1),
         _ => grouped(in_tenths.saturating_add(5) / 10),
@@ -158,13 +161,16 @@ mod tests {
             (1, 100_000, "<0.01 %", "1 chance in 100,000"),
             (78, 1_000, "7.80 %", "1 chance in 13"),
             (2, 5, "40.0 %", "1 chance in 2.5"),
+            (999, 1_000, "99.9 %", "nearly certain"),
+            (90, 100, "90.0 %", "1 chance in 1.1"),
             (1, 1, "100.0 %", "certain, with nobody else in"),
         ] {
             let (part, whole) = (part.into(), whole.into());
-            assert_eq!(percent(part, whole), share, "{part} of {whole}");
+            let shown = percent(part, whole).replace('\u{a0}', " ");
+            assert_eq!(shown, share, "{part} of {whole}");
             assert_eq!(chance(part, whole), odds, "{part} of {whole}");
         }
-        assert_eq!(percent(1.into(), U256::zero()), "<0.01 %");
+        assert_eq!(percent(1.into(), U256::zero()), "<0.01\u{a0}%");
         assert_eq!(millionths(U256::MAX, U256::MAX), 1_000_000);
     }
 

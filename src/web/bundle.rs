@@ -1,0 +1,159 @@
+//! The script as one file of all modules under www/, so that the first paint costs three requests: each module becomes a
+//! function that is called once, its imports and exports become names of the others. Comments and spaces stay behind.
+//! Works on text alone; what the files are is left to `assets`.
+
+use std::fmt::Write;
+
+/// One script of all modules: each a function that is called once and answers what it exports.
+pub(crate) fn bundle(modules: &[(&str, &str)]) -> String {
+    let mut script = String::from("const modules = {};\n");
+    for (name, source) in modules {
+        let (mut body, mut exports) = (String::new(), Vec::new());
+        let bare = without_comments(source, &[("/**", "*/")]);
+        for line in bare.lines() {
+            if let Some((names, from)) = imports(line) {
+                let _ = write!(body, "const {names} = modules[\"{from}\"];");
+                continue;
+            }
+            let declared = line.strip_prefix("export ").unwrap_or(line);
+            if declared != line {
+                exports.extend(declared_name(declared));
+            }
+            body.push_str(
+                &tightened_outside_texts(declared).unwrap_or_else(|| declared.to_owned()),
+            );
+            // After these the end of a line says nothing.
+            if !body.ends_with([';', '{', ',']) {
+                body.push('\n');
+            }
+        }
+        let exports = exports.join(", ");
+        let _ = writeln!(
+            script,
+            "modules[\"{name}\"] = (() => {{\n{body}return {{ {exports} }};\n}})();"
+        );
+    }
+    script
+}
+
+/// `import { a, b } from "./c.js";` as its names and its file.
+pub(crate) fn imports(line: &str) -> Option<(&str, &str)> {
+    let (names, from) = line.strip_prefix("import ")?.split_once(" from \"./")?;
+    Some((names, from.strip_suffix("\";")?))
+}
+
+/// The name that follows const, function or class.
+pub(crate) fn declared_name(declaration: &str) -> Option<&str> {
+    let rest = declaration.strip_prefix("async ").unwrap_or(declaration);
+    let (_, rest) = rest.split_once(' ')?;
+    rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .next()
+}
+
+const SIGNS: &[&str] = &[
+    ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ", " || ",
+    ") {", " < ", " > ", " >= ", " <= ", " * ", " % ", " += ", " -= ", " ?? ", "; ",
+];
+
+/// The line without the spaces around signs, which say nothing outside of texts; None where a slash may begin a pattern,
+/// or where texts may lie in each other.
+fn tightened_outside_texts(line: &str) -> Option<String> {
+    if line.matches('`').count() > 2 {
+        return None;
+    }
+    let mut tight = String::with_capacity(line.len());
+    let mut rest = line;
+    loop {
+        let at = rest.find(['"', '\'', '`']).unwrap_or(rest.len());
+        let (code, text) = rest.split_at(at);
+        if code.contains('/') {
+            return None;
+        }
+        tight.push_str(&tightened(code, SIGNS));
+        if text.is_empty() {
+            return Some(tight);
+        }
+        let end = text_len(text)?;
+        tight.push_str(&text[..end]);
+        rest = &text[end..];
+    }
+}
+
+/// The length of the text that begins with its own quote; None where it does not end.
+fn text_len(text: &str) -> Option<usize> {
+    let quote = text.chars().next()?;
+    let mut is_escaped = false;
+    for (at, letter) in text.char_indices().skip(1) {
+        match letter {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            letter if letter == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+pub(crate) fn tightened(text: &str, spaced: &[&str]) -> String {
+    spaced.iter().fold(text.to_owned(), |text, spaced| {
+        text.replace(spaced, &spaced.replace([' ', '\n'], ""))
+    })
+}
+
+/// Without indentation, empty lines, and comments that have lines of their own: the files are written so.
+pub(crate) fn without_comments(source: &str, blocks: &[(&str, &str)]) -> String {
+    let mut kept = String::with_capacity(source.len());
+    let mut until: Option<&str> = None;
+    for line in source.lines().map(str::trim) {
+        if let Some(end) = until {
+            until = (!line.ends_with(end)).then_some(end);
+            continue;
+        }
+        let block = blocks.iter().find(|(begin, _)| line.starts_with(begin));
+        if let Some((_, end)) = block {
+            until = (!line.ends_with(end)).then_some(end);
+        } else if !line.is_empty() && !line.starts_with("//") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_becomes_a_function_that_answers_what_it_exports() {
+        let source = "// About it.\nimport { a } from \"./b.js\";\n\n/** Doc. */\nexport async function c() {\n  return a;\n}\n\
+                      export const d = 1;\n";
+        assert_eq!(
+            bundle(&[("e.js", source)]),
+            "const modules = {};\nmodules[\"e.js\"] = (() => {\nconst { a } = modules[\"b.js\"];\
+             async function c(){return a;}\nconst d=1;return { c, d };\n})();\n"
+        );
+    }
+
+    #[test]
+    fn spaces_go_from_code_and_never_from_texts_or_patterns() {
+        for (line, tight) in [
+            ("if (a === b) return c ? d : e;", "if (a===b) return c?d:e;"),
+            ("const a = \"b = c\" + d, e;", "const a=\"b = c\" + d,e;"),
+            (
+                "say(`${a ? \"x, y\" : z}`, { b: \"it's, c\" });",
+                "say(`${a ? \"x, y\" : z}`,{b:\"it's, c\"});",
+            ),
+            ("f(\"\\\", \", a, b)", "f(\"\\\", \",a,b)"),
+        ] {
+            assert_eq!(tightened_outside_texts(line).as_deref(), Some(tight));
+        }
+        for line in [
+            "const a = /, /;",
+            "`a${b ? `, c` : \"\"}`;",
+            "const a = \"b, c;",
+        ] {
+            assert_eq!(tightened_outside_texts(line), None, "{line}");
+        }
+    }
+}
