@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devchain::{Config as ChainConfig, Devchain, Fault, Mining};
 use lottery::app::Daemon;
@@ -22,7 +22,9 @@ use support::chain::OPERATOR_KEY;
 /// Of the public dev accounts the second operates, the first publishes, the others play.
 const PLAYERS: usize = 12;
 const FIRST_PLAYER: usize = 2;
-const BETTING_SECS: u64 = 35;
+const BETTING_SECS: u64 = 60;
+/// After a round's end the players leave its result on the page, and the first bet to the visitor.
+const PAUSE: Duration = Duration::from_secs(30);
 /// How long a missed round stays open to anyone's refund before the operator is let go.
 const OVERDUE_SECS: u64 = 12;
 /// The account of the visitor's practice wallet, after the players'.
@@ -126,8 +128,8 @@ fn run(port: u16, rounds: Option<u64>) -> Result<(), String> {
         "\n  the page       {base}/\n  the round      curl {base}/api/round/status\n  \
          the history    curl {base}/api/history\n  the feed       {}/ws/lottery\n  \
          the chain      {} (chain id 31337), contract {}\n\n\
-         Open the page, connect the practice wallet, bet, and check the draw: all of it is test ether.\n\
-         Rounds take about 50 s. One in five has a single player, one in five an operator held back past\n\
+         Open the page, connect the practice wallet, bet, and check the draw: all of it is test ether, and\n\
+         10 of it nearly always win. Rounds take about 95 s. One in five has a single player, one in five an operator held back past\n\
          its window. Ctrl-C ends it.\n",
         base.replace("http", "ws"),
         chain.url(),
@@ -188,8 +190,9 @@ fn describe(round: &FinishedRound) -> String {
 /// Bets in each round until the end; holds the operator's transactions back where the story says so.
 fn play(contract: &Contract, shutdown: &Shutdown) {
     let mut bets_of_round = (0, 0);
+    let mut begun = Instant::now();
     let mut held_back = false;
-    while !shutdown.wait_timeout(Duration::from_millis(1_200)) {
+    while !shutdown.wait_timeout(Duration::from_millis(2_000)) {
         let Ok(round) = contract.round() else {
             continue;
         };
@@ -211,14 +214,17 @@ fn play(contract: &Contract, shutdown: &Shutdown) {
         }
         if bets_of_round.0 != round.round_id {
             bets_of_round = (round.round_id, 0);
+            begun = Instant::now();
         }
+        let is_pause =
+            round.state == RoundState::Waiting && round.round_id > 1 && begun.elapsed() < PAUSE;
         let bets_wanted = if story(round.round_id) == Story::TooFewPlayers {
             2
         } else {
             18
         };
         let open = round.state == RoundState::Waiting || now + 2 <= round.end_time;
-        if open && bets_of_round.1 < bets_wanted {
+        if open && !is_pause && bets_of_round.1 < bets_wanted {
             contract.bet(&round, bets_of_round.1);
             bets_of_round.1 += 1;
         }
