@@ -56,6 +56,9 @@ let playersAsked = "";
 const finishedAsked = new Set();
 /** The finished round whose page this is, until the visitor leaves it. */
 let pinned = null;
+/** The number of the round that the address names, until the server has told it; 0 for none. */
+let ownRoundId = Number(byId("app").dataset.round) || 0;
+let isOwnRoundAsked = false;
 let dismissedId = null;
 let pendingWei = 0n;
 let deployment = deploymentOf(byId("app").dataset);
@@ -84,6 +87,7 @@ function heard(before, nowMs) {
   if (state.participants !== before.participants) keepPlayers();
   if (state.feed !== before.feed) for (const item of state.feed.slice(0, 20)) sent.hear(item);
   if (state.finality !== before.finality) sent.settle();
+  openOwnRound();
   draw();
 }
 
@@ -104,7 +108,7 @@ function moved() {
   deployment = next;
   scope();
   if (isFirst) return;
-  [playersOf, pinned, dismissedId, pendingWei, fairness, shown] = [new Map(), null, null, 0n, null, null];
+  [playersOf, pinned, ownRoundId, dismissedId, pendingWei, fairness, shown] = [new Map(), null, 0, null, 0n, null, null];
   byId("details").close();
   askFairness();
 }
@@ -436,16 +440,20 @@ function setUpTimes() {
   });
 }
 
+/** A daemon that has just started may not have the round yet, so whatever it says later is a reason to ask again. */
 async function openOwnRound() {
-  const roundId = Number(byId("app").dataset.round);
-  if (!roundId) return;
+  if (ownRoundId === 0 || isOwnRoundAsked) return;
+  isOwnRoundAsked = true;
+  const asked = state;
   try {
-    pinned = await ask(`api/history/${roundId}`);
-    playersOf.set(roundId, playersIn(pinned.bets));
+    [pinned, ownRoundId] = [await ask(`api/history/${ownRoundId}`), 0];
+    playersOf.set(pinned.roundId, playersIn(pinned.bets));
+    form.unsay();
   } catch (error) {
-    form.say("waiting", `Round ${grouped(roundId)} cannot be shown: ${error.message}`);
+    form.say("waiting", `Round ${grouped(ownRoundId)} cannot be shown: ${error.message}`);
   }
-  draw();
+  isOwnRoundAsked = false;
+  if (state !== asked) openOwnRound();
 }
 
 function start() {

@@ -226,6 +226,10 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
       problem = { kind, words };
       changed();
     },
+    unsay() {
+      problem = null;
+      changed();
+    },
     openWallets,
   };
 
