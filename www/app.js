@@ -340,8 +340,8 @@ function actionsFor({ moment, phase }) {
 }
 
 function leave() {
-  if (pinned) history.pushState(null, "", serverUrl("./").href);
-  pinned = null;
+  if (pinned || ownRoundId !== 0) history.pushState(null, "", serverUrl("./").href);
+  [pinned, ownRoundId] = [null, 0];
   dismiss();
   byId("round").focus({ preventScroll: true });
 }
@@ -443,17 +443,20 @@ function setUpTimes() {
 /** A daemon that has just started may not have the round yet, so whatever it says later is a reason to ask again. */
 async function openOwnRound() {
   if (ownRoundId === 0 || isOwnRoundAsked) return;
+  const [roundId, asked] = [ownRoundId, state];
   isOwnRoundAsked = true;
-  const asked = state;
-  try {
-    [pinned, ownRoundId] = [await ask(`api/history/${ownRoundId}`), 0];
-    playersOf.set(pinned.roundId, playersIn(pinned.bets));
-    form.unsay();
-  } catch (error) {
-    form.say("waiting", `Round ${grouped(ownRoundId)} cannot be shown: ${error.message}`);
-  }
+  const answer = await ask(`api/history/${roundId}`).then((row) => ({ row }), (error) => ({ error }));
   isOwnRoundAsked = false;
-  if (state !== asked) openOwnRound();
+  // The visitor may have left it meanwhile.
+  if (ownRoundId !== roundId) return;
+  if (answer.row) {
+    [pinned, ownRoundId] = [answer.row, 0];
+    playersOf.set(roundId, playersIn(pinned.bets));
+    form.unsay();
+  } else {
+    form.say("waiting", `Round ${grouped(roundId)} cannot be shown: ${answer.error.message}`);
+    if (state !== asked) openOwnRound();
+  }
 }
 
 function start() {

@@ -14,11 +14,7 @@ use source::Refusal;
 
 /// What is known not to be tidy yet: the rule, the file or the folder (with its slash), and why. One that is not needed
 /// any more is refused as well, so that the list can only shrink.
-<<<<<<< Updated upstream
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
-=======
-const EXCEPTIONS: &[(&str, &str, &str)] = &[("twins", "src/actors/replay.rs", "to be made one")];
->>>>>>> Stashed changes
 
 #[test]
 fn the_code_is_tidy() {
