@@ -3,6 +3,7 @@
 
 mod node;
 mod odd;
+mod restarts;
 mod telling;
 
 use std::sync::Arc;
@@ -32,6 +33,8 @@ const MIN: u64 = 1_000_100;
 const MAX: u64 = 1_000_275;
 
 struct Stage {
+    settings: Settings,
+    endpoints: Endpoints,
     node: SharedNode,
     clock: Clock,
     snapshot: SharedSnapshot,
@@ -65,6 +68,47 @@ fn settings() -> Settings {
     }
 }
 
+type Started = (
+    Operator,
+    Receiver<Update>,
+    Channel<Command>,
+    Channel<Arc<Publication>>,
+);
+
+fn operator(
+    settings: Settings,
+    endpoints: &Endpoints,
+    snapshot: &SharedSnapshot,
+    clock: &Clock,
+) -> Started {
+    let (updates_in, updates) = bounded(10_000);
+    let (commands, commands_out) = bounded(16);
+    let (publish, publications) = bounded(16);
+    let sender_settings = SenderSettings {
+        contract: CONTRACT,
+        chain_id: node::CHAIN_ID,
+        limits: FeeLimits {
+            max_fee_wei: U256::exp10(9) * 500,
+            max_tx_fee_wei: settings.max_tx_fee_wei,
+        },
+        gas_multiplier: 1.25,
+    };
+    let key = OperatorKey::from_hex(KEY).unwrap();
+    let sender = Sender::new(key, endpoints.clone(), sender_settings);
+    let operator = Operator::new(
+        settings,
+        Some(sender),
+        endpoints.clone(),
+        snapshot.clone(),
+        publications,
+        commands_out,
+        updates_in,
+        clock.clone(),
+        Metrics::default(),
+    );
+    (operator, updates, commands, publish)
+}
+
 impl Stage {
     /// A head two minutes before the window, with three players.
     fn new(change: impl FnOnce(&mut Node)) -> Stage {
@@ -85,9 +129,6 @@ impl Stage {
         let node = SharedNode::new(key.address(), MIN - 60, change);
         let clock = Clock::manual(5_000_000);
         let endpoints = node.endpoints_of(&clock, quirks);
-        let (updates_in, updates) = bounded(10_000);
-        let (commands, commands_out) = bounded(16);
-        let (publish, publications) = bounded(16);
         let limits = Limits {
             live_feed_max_entries: 100,
             round_history_max: 20,
@@ -99,29 +140,12 @@ impl Stage {
         };
         let empty = State::new(limits, connection).snapshot().clone();
         let snapshot = SharedSnapshot::new(Arc::new(empty));
-        let sender_settings = SenderSettings {
-            contract: CONTRACT,
-            chain_id: node::CHAIN_ID,
-            limits: FeeLimits {
-                max_fee_wei: U256::exp10(9) * 500,
-                max_tx_fee_wei: settings.max_tx_fee_wei,
-            },
-            gas_multiplier: 1.25,
-        };
-        let sender = Sender::new(key, endpoints.clone(), sender_settings);
-        let operator = Operator::new(
-            settings,
-            Some(sender),
-            endpoints,
-            snapshot.clone(),
-            publications,
-            commands_out,
-            updates_in,
-            clock.clone(),
-            Metrics::default(),
-        );
+        let (operator, updates, commands, publish) =
+            operator(settings, &endpoints, &snapshot, &clock);
         let amount = U256::exp10(15);
         let mut stage = Stage {
+            settings,
+            endpoints,
             node,
             clock,
             snapshot,
@@ -137,6 +161,15 @@ impl Stage {
         };
         stage.turn();
         stage
+    }
+
+    /// The daemon is started anew: of what it knew the chain alone is left.
+    fn restart(&mut self) {
+        let clock = &self.clock;
+        (self.operator, self.updates, self.commands, self._publish) =
+            operator(self.settings, &self.endpoints, &self.snapshot, clock);
+        self.told.clear();
+        self.turn();
     }
 
     fn round(&self) -> Round {
