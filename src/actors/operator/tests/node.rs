@@ -60,6 +60,8 @@ pub(super) struct Node {
     pub(super) draw_reverts: u32,
     /// The contract refuses everything for this reason.
     pub(super) reason: Option<String>,
+    /// What the chain below takes for each transaction.
+    pub(super) l1_fee_wei: u64,
 }
 
 #[derive(Clone)]
@@ -109,6 +111,7 @@ impl SharedNode {
             unpayable: Vec::new(),
             draw_reverts: 0,
             reason: None,
+            l1_fee_wei: 0,
         };
         change(&mut node);
         SharedNode {
@@ -363,6 +366,7 @@ impl Node {
             };
             json!({
                 "hash": format!("{:#x}", sent.hash), "from": format!("{:#x}", self.key_address),
+            "l1Fee": format!("0x{:x}", self.l1_fee_wei),
                 "to": format!("{CONTRACT:#x}"), "nonce": format!("0x{:x}", sent.nonce), "value": "0x0",
                 "input": format!("0x{}", hex_of(&sent.data)), "gas": format!("0x{:x}", sent.gas_limit), "type": "0x2",
                 "maxFeePerGas": format!("{cap_wei:#x}"), "maxPriorityFeePerGas": format!("{tip_wei:#x}"),
@@ -402,6 +406,7 @@ impl Node {
             "transactionHash": hash, "blockNumber": format!("0x{:x}", block.at.number),
             "blockHash": format!("{:#x}", block.at.hash), "status": if *succeeded { "0x1" } else { "0x0" },
             "gasUsed": "0x186a0", "effectiveGasPrice": "0x3b9aca00", "from": format!("{:#x}", self.key_address),
+            "l1Fee": format!("0x{:x}", self.l1_fee_wei),
         })
     }
 }
