@@ -16,6 +16,7 @@ use crate::actors::messages::PublicationReceiver;
 use crate::base::clock::{Clock, Wakeable};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
+use crate::chain::http::wait_named;
 use crate::config::AlertFormat;
 use crate::lottery::alert::{Alert, AlertCode, AlertState, Severity, Subject};
 use crate::lottery::snapshot::StoreEvent;
@@ -268,10 +269,9 @@ impl Receiver {
             _ => "cannot be reached",
         })?;
         let retry_after = response.headers().get("retry-after");
-        let secs = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
         Ok(Answer {
             status: response.status().as_u16(),
-            retry_after: secs.map(Duration::from_secs),
+            retry_after: retry_after.and_then(|value| wait_named(value.to_str().ok()?)),
         })
     }
 }

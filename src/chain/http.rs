@@ -167,7 +167,7 @@ fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ure
 }
 
 /// Seconds, or a date of HTTP's.
-fn wait_named(retry_after: &str) -> Option<Duration> {
+pub(crate) fn wait_named(retry_after: &str) -> Option<Duration> {
     let text = retry_after.trim();
     if let Ok(secs) = text.parse() {
         return Some(Duration::from_secs(secs));

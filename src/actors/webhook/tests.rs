@@ -1,6 +1,7 @@
 //! Receivers that check what they are sent as Slack, Discord, ntfy and Alertmanager do.
 
 use std::sync::mpsc;
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -205,24 +206,28 @@ fn every_receiver_takes_its_format_at_once() {
 
 #[test]
 fn a_receiver_that_asks_for_time_gets_it_and_then_the_alerts_in_order() {
-    let (url, got) = serve(|_, index| match index {
-        0 => (429, vec![("Retry-After", "30".to_owned())]),
-        1 | 2 => (503, vec![]),
-        _ => (204, vec![]),
-    });
-    let mut setting = setting(&url, AlertFormat::Generic);
-    setting.tell(AlertState::Firing);
-    setting.tell(AlertState::Resolved);
-    let waited = setting.deliver();
-    assert!(waited >= Duration::from_secs(36), "{waited:?}");
-    let states: Vec<String> = got
-        .try_iter()
-        .map(|got| {
-            let body: Value = serde_json::from_str(&got.body).unwrap();
-            body["state"].as_str().unwrap().to_owned()
-        })
-        .collect();
-    assert_eq!(states, ["firing", "firing", "firing", "firing", "resolved"]);
+    // Seconds, and a date with a second to spare, which a date leaves out.
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(32));
+    for asked in ["30".to_owned(), date] {
+        let (url, got) = serve(move |_, index| match index {
+            0 => (429, vec![("Retry-After", asked.clone())]),
+            1 | 2 => (503, vec![]),
+            _ => (204, vec![]),
+        });
+        let mut setting = setting(&url, AlertFormat::Generic);
+        setting.tell(AlertState::Firing);
+        setting.tell(AlertState::Resolved);
+        let waited = setting.deliver();
+        assert!(waited >= Duration::from_secs(36), "{waited:?}");
+        let states: Vec<String> = got
+            .try_iter()
+            .map(|got| {
+                let body: Value = serde_json::from_str(&got.body).unwrap();
+                body["state"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(states, ["firing", "firing", "firing", "firing", "resolved"]);
+    }
 }
 
 #[test]
