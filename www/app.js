@@ -35,7 +35,7 @@ const ROUNDS_KEPT = 4;
 
 const clock = chainClock();
 const wallet = walletOf(walletChanged);
-const sent = tracker(wallet, () => state.finality.finalizedBlock, draw);
+const sent = tracker(wallet, () => state.finality.finalizedBlock, sentChanged);
 const renderPlayers = playersView();
 const renderHistory = historyView((row) => openDetails(row.roundId, row, false));
 
@@ -87,6 +87,8 @@ function heard(before, nowMs) {
   if (state.participants !== before.participants) keepPlayers();
   if (state.feed !== before.feed) for (const item of state.feed.slice(0, 20)) sent.hear(item);
   if (state.finality !== before.finality) sent.settle();
+  // Prizes and returned bets come without a transaction of one's own.
+  if (state.history !== before.history) form?.refreshBalance();
   openOwnRound();
   draw();
 }
@@ -212,6 +214,12 @@ async function askPending() {
   } catch {
     pendingWei = 0n;
   }
+  draw();
+}
+
+function sentChanged() {
+  // The first word may come while this file is still being read.
+  form?.refreshBalance();
   draw();
 }
 

@@ -73,6 +73,7 @@ fn a_visitor_chooses_one_of_two_wallets_comes_to_the_chain_and_bets() {
     browser.wait_text_in("#odds", "you would be the first");
     browser.click("#bet-button", "Bet 0.05");
     browser.wait_text_in("#sent", "included");
+    browser.wait_text_in("#account", "9,999.94");
     assert_eq!(calls(&browser, "wallet_addEthereumChain"), 1);
     assert!(browser
         .wallet
