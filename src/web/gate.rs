@@ -5,6 +5,7 @@
 //! are read and written, and the limits on all of them together are kept.
 
 mod door;
+mod line;
 mod upgrade;
 
 use std::collections::VecDeque;
@@ -13,7 +14,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{bounded, Receiver, Sender};
+use crossbeam_channel::{bounded, Receiver};
 use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use crate::actors::messages::SharedSnapshot;
@@ -25,14 +26,15 @@ use crate::web::clients::{Clients, Output};
 use crate::web::connection::{Event, Refused, Rules};
 use crate::web::feed::FeedHandle;
 use crate::web::http::{encode, Persistence, Port, Request};
+use crate::web::jobs::{jobs, JobSender};
 use crate::web::memory::{self, MemoryWatch};
 use crate::web::metrics::count_answers;
 use crate::web::occupancy::Occupancy;
 use crate::web::ready::{AnswerKey, ReadyAnswers};
-use crate::web::reply::{too_many, write_refusal};
+use crate::web::reply::write_refusal;
 use crate::web::workers::{Done, Job, Workers, WORKERS};
 
-/// Requests that may wait for a worker; more are answered "busy".
+/// Requests that may wait for a worker; of more, those of whoever has most are answered "busy".
 const JOBS_MAX: usize = 1_024;
 /// Keys of listeners are this and what follows; no table of connections grows so long.
 const LISTENER_KEY: usize = usize::MAX - 8;
@@ -83,7 +85,7 @@ pub struct Gate {
     poller: Arc<Poller>,
     clients: Clients,
     turned_away: usize,
-    jobs: Sender<Job>,
+    jobs: JobSender<Job>,
     done: Receiver<Done>,
     /// Answers that are held back, in the order of their times.
     delayed: VecDeque<(Instant, Done)>,
@@ -111,7 +113,7 @@ impl Gate {
             // SAFETY: the listener is deleted from the poller before it is dropped, in `Drop`.
             unsafe { poller.add(&listener.socket, interest)? };
         }
-        let (jobs, jobs_out) = bounded(JOBS_MAX);
+        let (jobs, jobs_out) = jobs(JOBS_MAX);
         let (done_in, done) = bounded(JOBS_MAX + WORKERS);
         let workers = Workers {
             jobs: jobs_out,
@@ -318,29 +320,15 @@ impl Gate {
                 return;
             }
         }
+        let waits_as = self.waits_as(&request);
         let job = Job {
             client: id,
             request,
             persistence,
             shared: shared.map(|answer_key| (answer_key, self.ready.stamp().clone())),
         };
-        let Err(unsent) = self.jobs.try_send(job) else {
-            return;
-        };
-        let job = unsent.into_inner();
-        let waiting = job.shared.map_or(Vec::new(), |(answer_key, _)| {
-            self.ready.give_up(&answer_key)
-        });
-        let method = Some(job.request.method);
-        for client in std::iter::once(id).chain(waiting) {
-            if self.clients.is_there(client) {
-                let refused = Refused {
-                    refusal: too_many("requests are waiting", "1"),
-                    method: method.clone(),
-                };
-                self.refuse(client.key, refused, now);
-                self.rearm(client.key);
-            }
+        if let Some(job) = self.jobs.send(waits_as, job) {
+            self.refuse_job(job, now);
         }
     }
 

@@ -21,6 +21,7 @@ pub mod gate;
 mod handshake;
 pub mod http;
 pub mod inbound;
+mod jobs;
 mod memory;
 pub mod metrics;
 pub mod occupancy;

@@ -109,7 +109,7 @@ impl Occupancy {
 }
 
 /// Whom an address stands for. A client of IPv6 has a whole /64 to choose its addresses from.
-fn client_of(ip: IpAddr) -> IpAddr {
+pub(crate) fn client_of(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),

@@ -4,7 +4,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{select, Receiver, Sender};
+use crossbeam_channel::{select, Sender};
 use polling::Poller;
 
 use crate::actors::messages::SharedSnapshot;
@@ -12,6 +12,7 @@ use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::web::clients::ClientId;
 use crate::web::http::{encode, Persistence, Reply, Request};
+use crate::web::jobs::JobReceiver;
 use crate::web::ready::{AnswerKey, Stamp};
 use crate::web::reply::{refusal, write_refusal};
 
@@ -44,7 +45,7 @@ pub(crate) struct Done {
 /// What the workers need; each has a clone.
 #[derive(Clone)]
 pub struct Workers {
-    pub(crate) jobs: Receiver<Job>,
+    pub(crate) jobs: JobReceiver<Job>,
     pub(crate) done: Sender<Done>,
     /// The gate's, which it sleeps on.
     pub(crate) poller: Arc<Poller>,
@@ -60,9 +61,10 @@ impl Workers {
         loop {
             beat.turn();
             let job = select! {
-                recv(self.jobs) -> job => match job {
-                    Ok(job) => job,
-                    Err(_) => return Ok(()),
+                recv(self.jobs.signal()) -> signal => match (signal, self.jobs.take()) {
+                    (Ok(()), Some(job)) => job,
+                    (Ok(()), None) => continue,
+                    (Err(_), _) => return Ok(()),
                 },
                 recv(shutdown.signal()) -> _ => return Ok(()),
                 default(IDLE_TURN) => continue,

@@ -4,8 +4,8 @@
 //! the clients. One bet in a round of 5,000 players is published to the hub, then the same bytes are written to the same
 //! sockets by a bare loop; both times end when the last client has its last byte. Requests: 64 keep-alive connections ask
 //! the daemon, a plain one-thread server that answers with bytes made beforehand, and tiny_http's own server.
-//! `cargo bench --bench serving` takes about eight minutes, `-- --smoke` less than one; `-- --clients N` measures nothing
-//! but the fan-out to N clients.
+//! `cargo bench --bench serving` takes about twenty minutes, `-- --smoke` less than two; `-- --clients N` measures nothing
+//! but the fan-out to N clients, `-- --attack WORDS` nothing but the attacks with those words in their names.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -46,21 +46,29 @@ fn main() {
     if let Some(clients) = argument("--clients") {
         return fan_out(clients as usize, 15);
     }
+    let attacks = assault::all(if smoke { 1_000 } else { 10_000 });
+    if let Some(words) = text_argument("--attack") {
+        let named = attacks.iter().filter(|known| known.name.contains(&words));
+        return named.for_each(|attack| under_attack(attack, false));
+    }
     bytes_of_a_bet();
     let crowds: &[usize] = if smoke { &[100] } else { &[100, 1_000, 9_900] };
     for clients in crowds {
         fan_out(*clients, if smoke { 3 } else { 15 });
     }
     requests(Duration::from_secs(if smoke { 1 } else { 10 }));
-    for assault in assault::all(if smoke { 1_000 } else { 10_000 }) {
-        under_attack(&assault, if smoke { 50 } else { 400 });
+    for attack in &attacks {
+        under_attack(attack, smoke);
     }
 }
 
 fn argument(name: &str) -> Option<u64> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let place = arguments.iter().position(|argument| argument == name)?;
-    arguments.get(place + 1)?.parse().ok()
+    text_argument(name)?.parse().ok()
+}
+
+fn text_argument(name: &str) -> Option<String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    arguments.nth(1)
 }
 
 /// What one bet costs each client of the feed, whatever the number of players; each message names the block it is as of.
@@ -495,9 +503,13 @@ fn tiny_http_server(answer: Vec<u8>) -> String {
 }
 
 /// The API's latency while an attack goes on, and what becomes of a draw in the middle of it.
-fn under_attack(assault: &assault::Assault, samples: usize) {
+fn under_attack(assault: &assault::Assault, smoke: bool) {
+    let samples = if smoke { 50 } else { 400 };
+    let patience = Duration::from_secs(if smoke { 0 } else { 60 });
     let chain = Chain::devchain(2);
     let (lottery, daemon) = assault.prepare(&chain);
+    assert_eq!(daemon.get("/").0, 200);
+    let quiet_kib = daemon.allocated_kib();
     let ongoing = assault.begin(&daemon, &lottery);
     lottery.skip_to(lottery.round().min_draw_time - 6);
     let mut latencies: Vec<Duration> = (0..samples)
@@ -511,12 +523,20 @@ fn under_attack(assault: &assault::Assault, samples: usize) {
         .collect();
     wait_for("the draw", || lottery.winner_of(1));
     let late = lottery.blocks_late(&lottery.logs("RoundCompleted")[0]);
+    let resident_mib = daemon.resident_kib() / 1_024;
+    drop(ongoing);
+    let over = Instant::now();
+    let kept_kib = || daemon.allocated_kib().saturating_sub(quiet_kib);
+    while over.elapsed() < patience && kept_kib() > 2 * 1_024 {
+        std::thread::park_timeout(Duration::from_millis(500));
+    }
     println!(
-        "under attack, {:>42}: a new connection is answered in {:.1?}, p95 {:.1?} (target: 50 ms); {} MiB resident; draw {late} blocks late",
+        "under attack, {:>43}: a new connection is answered in {:.1?}, p95 {:.1?} (target: 50 ms); {resident_mib} MiB resident, \
+         {} KiB of them kept after {:.0?}; draw {late} blocks late",
         assault.name,
         quantile(&mut latencies, 50),
         quantile(&mut latencies, 95),
-        daemon.resident_kib() / 1_024
+        kept_kib(),
+        over.elapsed(),
     );
-    drop(ongoing);
 }

@@ -108,3 +108,16 @@ fn requests_that_do_not_end() {
 fn garbage_behind_requests() {
     withstand_all(&["a crowd that pipelines garbage"]);
 }
+
+#[test]
+fn a_crowd_of_one_network_and_one_that_asks_for_what_is_not_ready() {
+    withstand_all(&[
+        "a crowd out of one /64 of IPv6",
+        "256 clients that ask for what is not ready",
+    ]);
+}
+
+#[test]
+fn a_herd_of_pages() {
+    withstand_all(&["a herd of pages after a round of 1,500 bets"]);
+}

@@ -2,6 +2,7 @@
 //! `begin` hands back lives.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,6 +127,16 @@ pub fn all(websockets: usize) -> Vec<Assault> {
         usual("a crowd whose heads do not end", heads),
         usual("a crowd that sends a byte a second", slow),
         usual("a crowd that pipelines garbage", garbage),
+        usual("a crowd out of one /64 of IPv6", network),
+        usual("256 clients that ask for what is not ready", varied),
+        usual("five clients that fill the line of requests", ahead),
+        Assault {
+            // Every answer to one of them is a few packed lists on its way.
+            memory_max_mib: if crowd < 10_000 { 64 } else { 128 },
+            gives_all_back: false,
+            bets: 1_500,
+            ..usual("a herd of pages after a round of 1,500 bets", herd)
+        },
     ]
 }
 
@@ -252,13 +263,131 @@ fn garbage(target: &Target, crowd: usize) -> Box<dyn Any> {
     }))
 }
 
+/// They come through a proxy, as clients of one household or one tenant might, and want to follow the feed.
+fn network(target: &Target, crowd: usize) -> Box<dyn Any> {
+    let mut random = Random::new(64);
+    let streams = (0..crowd).map(|_| {
+        let mut stream = target.connect();
+        let host = random.bytes(8);
+        let parts = host
+            .chunks(2)
+            .map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]));
+        let forwarded = format!(
+            "X-Forwarded-For: 2001:db8:0:7:{}\r\n\r\n",
+            parts.collect::<Vec<_>>().join(":")
+        );
+        let request = handshake(None).replacen("\r\n\r\n", &format!("\r\n{forwarded}"), 1);
+        let _ = stream.write_all(request.as_bytes());
+        stream
+    });
+    Box::new(streams.collect::<Vec<_>>())
+}
+
+/// No answer to one of them serves another, and some take time to make.
+fn varied(target: &Target, _: usize) -> Box<dyn Any> {
+    let mut streams: Vec<TcpStream> = (0..256).map(|_| asking(target)).collect();
+    let address = target.public.clone();
+    let (mut buffer, mut number) = (vec![0; 64 * 1024], 0_u64);
+    Box::new(Ongoing::every(Duration::from_millis(1), move || {
+        for stream in &mut streams {
+            let is_open = match stream.read(&mut buffer) {
+                Ok(length) => length > 0,
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            };
+            number += 1;
+            let path = match number % 4 {
+                0 => format!("/?page={number}"),
+                1 => format!("/bet.svg?amountWei={number}"),
+                2 => format!("/api/history?before={number}&limit=20"),
+                _ => format!("/api/round/participants?limit=1000&offset={number}"),
+            };
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
+            if !is_open
+                || matches!(stream.write_all(request.as_bytes()), Err(error) if error.kind() != ErrorKind::WouldBlock)
+            {
+                if let Ok(again) = TcpStream::connect(&address) {
+                    let _ = again.set_nonblocking(true);
+                    *stream = again;
+                }
+            }
+        }
+    }))
+}
+
+/// Pages that are opened one after the other, as fast as can be: as browsers do, each asks for the page, for the round and
+/// for the feed on connections of their own.
+fn herd(target: &Target, crowd: usize) -> Box<dyn Any> {
+    let address = target.public.clone();
+    let mut streams = VecDeque::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let requests = [
+        "GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n".to_owned(),
+        "GET /api/history/1 HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n".to_owned(),
+        handshake(Some("permessage-deflate")),
+    ];
+    Box::new(Ongoing::every(Duration::from_millis(10), move || {
+        for request in requests.iter().cycle().take(60) {
+            let Ok(mut stream) = TcpStream::connect(&address) else {
+                continue;
+            };
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.set_nonblocking(true);
+            streams.push_back(stream);
+        }
+        while streams.len() > crowd.min(10_000) {
+            streams.pop_front();
+        }
+        for stream in &mut streams {
+            while matches!(stream.read(&mut buffer), Ok(length) if length > 0) {}
+        }
+    }))
+}
+
+/// Five clients of one proxy, each on hundreds of connections that send requests ahead: no answer serves another, and more
+/// wait for the workers than have room.
+fn ahead(target: &Target, crowd: usize) -> Box<dyn Any> {
+    let mut streams: Vec<TcpStream> = (0..crowd.min(2_000)).map(|_| asking(target)).collect();
+    let address = target.public.clone();
+    let requests: Vec<String> = (1..=5)
+        .map(|client| {
+            let request = format!(
+                "GET /api/status HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.{client}\r\n\r\n"
+            );
+            request.repeat(20)
+        })
+        .collect();
+    let mut buffer = vec![0; 64 * 1024];
+    Box::new(Ongoing::every(Duration::from_millis(1), move || {
+        for (index, stream) in streams.iter_mut().enumerate() {
+            let is_open = match stream.read(&mut buffer) {
+                Ok(length) => length > 0,
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            };
+            let _ = stream.write(requests[index % requests.len()].as_bytes());
+            if !is_open {
+                if let Ok(again) = TcpStream::connect(&address) {
+                    let _ = again.set_nonblocking(true);
+                    *stream = again;
+                }
+            }
+        }
+    }))
+}
+
+/// A connection that asks and never waits.
+fn asking(target: &Target) -> TcpStream {
+    let stream = target.connect();
+    stream
+        .set_nonblocking(true)
+        .expect("a socket can be nonblocking");
+    stream
+}
+
 /// Connections that have sent these texts in turn, as far as they were taken at once, and wait.
 fn held(target: &Target, crowd: usize, texts: &[&str]) -> Box<dyn Any> {
     let streams = (0..crowd).map(|index| {
-        let mut stream = target.connect();
-        stream
-            .set_nonblocking(true)
-            .expect("a socket can be nonblocking");
+        let mut stream = asking(target);
         let _ = stream.write(texts[index % texts.len()].as_bytes());
         stream
     });
@@ -279,10 +408,7 @@ fn endless(target: &Target, _: usize) -> Box<dyn Any> {
 fn deaf(target: &Target, _: usize) -> Box<dyn Any> {
     let requests = "GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2_000);
     let streams = (0..100).map(|_| {
-        let mut stream = target.connect();
-        stream
-            .set_nonblocking(true)
-            .expect("a socket can be nonblocking");
+        let mut stream = asking(target);
         // As much as the buffers of both sides hold.
         let _ = stream.write(requests.as_bytes());
         stream
