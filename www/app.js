@@ -6,19 +6,20 @@ import { betForm, setUpPhone } from "./bet.js";
 import { chainClock } from "./clock.js";
 import { calldata, words } from "./abi.js";
 import { openDetails, setUpDetails } from "./details.js";
-import { byId, copyText, fill, make, show } from "./dom.js";
+import { byId, copyText } from "./dom.js";
 import { renderFairness } from "./fairness.js";
 import { connectFeed } from "./feed.js";
-import { basisPoints, duration, etherShort, grouped, localTime } from "./format.js";
+import { duration, etherShort, grouped, localTime } from "./format.js";
 import { renderClock, renderHero, renderLink, renderNotice, renderStrip, setUpHero } from "./hero.js";
 import { historyView } from "./history.js";
-import { address, amount, block, chooseUtc, setExplorer, time } from "./links.js";
+import { setExplorer, setUpTimes } from "./links.js";
 import { renderFeed, setUpLive } from "./live.js";
 import { renderOperator } from "./operator.js";
 import { playersView } from "./players.js";
 import { momentOf, phaseOf } from "./round.js";
 import { apply, EMPTY, fromAnswers, player, withPlayers } from "./state.js";
 import { findPlayer } from "./strip.js";
+import { renderAsOf, renderTerms } from "./terms.js";
 import { tracker } from "./track.js";
 import { spans } from "./check.js";
 import { walletOf } from "./wallet.js";
@@ -88,7 +89,7 @@ function heard(before, nowMs) {
   if (state.feed !== before.feed) for (const item of state.feed.slice(0, 20)) sent.hear(item);
   if (state.finality !== before.finality) sent.settle();
   // Prizes and returned bets come without a transaction of one's own.
-  if (state.history !== before.history) form?.refreshBalance();
+  if (state.history !== before.history) form.refreshBalance();
   openOwnRound();
   draw();
 }
@@ -218,7 +219,7 @@ async function askPending() {
 }
 
 function sentChanged() {
-  // The first word may come while this file is still being read.
+  // What was sent by an earlier visit is read before there is a form.
   form?.refreshBalance();
   draw();
 }
@@ -405,17 +406,6 @@ function noticeOf(kind) {
   return `The server has had no contact with the chain since ${localTime(connection.since, new Date())}${problem}.${known} Bets sent now may still reach the contract.`;
 }
 
-function renderTerms(config) {
-  if (!config) return;
-  fill(byId("terms"), config, () => make("p", null,
-    "Smallest bet ", amount(config.minBetWei), `. Betting stays open for ${duration(config.bettingDurationSeconds)}; the draw may come ${duration(config.minDrawDelaySeconds)} to ${duration(config.maxDrawDelaySeconds)} after it. `,
-    `A draw needs ${grouped(config.minParticipants)} players. ${basisPoints(config.commissionBps)} of the pot go to the publisher `, address(config.publisher), "; the operator is ", address(config.operator), "."));
-}
-
-function renderAsOf({ asOf }) {
-  if (asOf?.blockNumber) byId("as-of").replaceChildren("As of block ", block(asOf.blockNumber), ", mined ", time(asOf.timestamp), ".");
-}
-
 /** The next tick comes with the chain's next second; there is none while the tab is hidden. */
 function schedule(now) {
   clearTimeout(tick);
@@ -436,16 +426,6 @@ function watchSleep() {
     feed.restart();
     draw();
   }, 1000);
-}
-
-function setUpTimes() {
-  const toggle = byId("utc");
-  let isUtc = false;
-  toggle.addEventListener("click", () => {
-    isUtc = !isUtc;
-    chooseUtc(isUtc);
-    toggle.setAttribute("aria-pressed", String(isUtc));
-  });
 }
 
 /** A daemon that has just started may not have the round yet, so whatever it says later is a reason to ask again. */

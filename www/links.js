@@ -1,7 +1,7 @@
 // Addresses, hashes, blocks and moments as elements: linked to the block explorer where one is configured, shortened by
 // the layout and never in the text, so that copying gives the whole value.
 
-import { make, setAttribute, setText } from "./dom.js";
+import { byId, make, setAttribute, setText } from "./dom.js";
 import { ether, etherShort, grouped, localTime, utcTime } from "./format.js";
 
 const TAIL_LEN = 4;
@@ -64,12 +64,6 @@ export function setTime(node, unixSeconds) {
 const shownTimes = new WeakMap();
 let showsUtc = false;
 
-/** Writes every time on the page in UTC, or in the visitor's zone again. */
-export function chooseUtc(chosen) {
-  showsUtc = chosen;
-  for (const node of document.querySelectorAll("time[data-at]")) setTime(node, Number(node.dataset.at));
-}
-
 /** Ether at a glance, with the whole amount in its title. */
 export function amount(wei, className = "amount") {
   return make("span", { class: className, title: `${ether(wei)} ETH` }, `${etherShort(wei)} ETH`);
@@ -78,4 +72,14 @@ export function amount(wei, className = "amount") {
 export function setAmount(node, wei) {
   setText(node, wei === null ? "–" : etherShort(wei));
   setAttribute(node, "title", wei === null ? null : `${ether(wei)} ETH`);
+}
+
+/** The button that writes every time on the page in UTC, or in the visitor's zone again. */
+export function setUpTimes() {
+  const toggle = byId("utc");
+  toggle.addEventListener("click", () => {
+    showsUtc = !showsUtc;
+    for (const node of document.querySelectorAll("time[data-at]")) setTime(node, Number(node.dataset.at));
+    setAttribute(toggle, "aria-pressed", String(showsUtc));
+  });
 }

@@ -48,10 +48,7 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
         let mut events = Vec::new();
         for act in &block.acts {
             for event in contract.act(act, 100 + number) {
-                let ends = matches!(
-                    event,
-                    LotteryEvent::RoundCompleted { .. } | LotteryEvent::RoundRefunded { .. }
-                );
+                let ends = event.ended_round().is_some();
                 let position = LogPosition {
                     block_number: number,
                     block_hash: hash(block, number),

@@ -82,6 +82,7 @@ const MODULES: &[(&str, &str)] = modules![
     "history.js",
     "live.js",
     "fairness.js",
+    "terms.js",
     "operator.js",
     "app.js",
 ];

@@ -293,6 +293,26 @@ fn the_first_screen_costs_three_requests_and_nothing_moves_when_the_script_takes
     );
 }
 
+/// All times are told in UTC when the button is pressed, and in the visitor's zone when it is pressed again.
+fn assert_times_turn(browser: &mut Browser) {
+    browser.wait_text_in("#link", "live");
+    browser.wait("times of rows", |page| {
+        page.evaluate("document.querySelector('#history-rows time[data-at]') !== null") == true
+    });
+    for is_utc in [true, false] {
+        browser.click("#utc", "");
+        let said = browser.evaluate(
+            "[document.getElementById('utc').getAttribute('aria-pressed') === 'true', \
+              ...[...document.querySelectorAll('time[data-at]')].map((time) => time.textContent.endsWith('UTC'))]",
+        );
+        let said = said.as_array().unwrap();
+        assert!(
+            said.len() > 1 && said.iter().all(|one| *one == is_utc),
+            "{said:?}"
+        );
+    }
+}
+
 #[test]
 #[ignore = "needs chromium"]
 fn a_round_has_a_page_of_its_own_that_leads_back() {
@@ -311,6 +331,7 @@ fn a_round_has_a_page_of_its_own_that_leads_back() {
     let title = browser.evaluate("document.querySelector('meta[property=\"og:title\"]').content");
     let title = title.as_str().unwrap();
     assert!(title.contains("won 0.039 ETH in round 1"), "{title}");
+    assert_times_turn(&mut browser);
     browser.click("#hero-actions button", "Go to round 2");
     browser.wait_text_in("#kicker", "round 2 is open");
     assert_eq!(browser.evaluate("location.pathname"), Value::from("/"));

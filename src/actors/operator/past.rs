@@ -30,10 +30,5 @@ pub(super) fn is_of_last_day(record: &EventRecord, carried_time: u64) -> bool {
 }
 
 pub(super) fn is_operators_work(event: &LotteryEvent) -> bool {
-    matches!(
-        event,
-        LotteryEvent::RoundCompleted { .. }
-            | LotteryEvent::RoundRefunded { .. }
-            | LotteryEvent::EndTimeExtended { .. }
-    )
+    event.ended_round().is_some() || matches!(event, LotteryEvent::EndTimeExtended { .. })
 }
