@@ -191,6 +191,10 @@ fn refusals_are_told_in_words_and_send_nothing() {
 fn a_bet_that_the_chain_takes_back_waits_again_and_is_told_as_dropped() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
+    // As many blocks as are taken back, so that the contract is not among them.
+    for _ in 0..3 {
+        chain.skip(1);
+    }
     let daemon = daemon(&lottery, true);
     let mut browser = visitor(&chain, &daemon);
     connect(&mut browser, "Alpha");
