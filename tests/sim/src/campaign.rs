@@ -398,7 +398,7 @@ impl<'a> Campaign<'a> {
             );
             sky.story.push((now, line));
         }
-        self.oracle.mined(&sky.world, now);
+        self.oracle.moved(&sky.world, now);
     }
 
     /// Begins rounds, and knows their windows when they have one.
@@ -487,11 +487,12 @@ impl<'a> Campaign<'a> {
             What::Stall => self.stalled = self.stalled.saturating_add_signed(by),
             What::FeeSpike(factor) => self.fee_factor = if begins { *factor } else { 1 },
             What::Reorg { depth, keeps } if begins => {
-                let mut sky = self.sky();
-                sky.world.reorg(*depth, *keeps);
+                let (takes_ours, now) = (self.held == 0, self.baton.elapsed());
+                let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+                sky.world.reorg(*depth, *keeps, takes_ours);
                 sky.show();
-                drop(sky);
-                self.oracle.reorganized(self.baton.elapsed());
+                self.oracle.reorganized(now);
+                self.oracle.moved(&sky.world, now);
             }
             What::PoolForgets if begins => self.sky().world.pool.clear(),
             What::Killed if begins => self.kill_daemon(),

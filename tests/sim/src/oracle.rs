@@ -1,6 +1,7 @@
 //! What must hold, judged by one who sees the true chain: draws in time, nothing published that is not so, nothing sent
 //! twice, no false alarm, and after the troubles everything as if there had been none.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lottery::chain::types::{H256, U256};
@@ -12,7 +13,7 @@ use lottery::lottery::snapshot::{Publication, Snapshot};
 use crate::contract::function_of;
 use crate::plan::{Blocks, Plan, Planned, What};
 use crate::wire::{Sky, Trouble, Way};
-use crate::world::World;
+use crate::world::{Mined, World};
 
 /// An endpoint that refused to serve is left alone for so long, and an endpoint in trouble is asked again after at most
 /// ten seconds.
@@ -55,7 +56,11 @@ pub struct Oracle {
     /// The running round's window, and when it opened.
     window: Option<Window>,
     turns: (u64, Duration),
-    reverts: usize,
+    /// The newest block that was judged.
+    judged: Option<usize>,
+    /// Transactions that wait behind a nonce that is missing, and when each was first seen.
+    gaps: HashMap<H256, Duration>,
+    gaps_told: bool,
     reorgs: bool,
     /// The last reorg: what was drawn before may be due once more since.
     reorganized: Duration,
@@ -87,7 +92,9 @@ impl Oracle {
             published: None,
             window: None,
             turns: (0, Duration::ZERO),
-            reverts: 0,
+            judged: None,
+            gaps: HashMap::new(),
+            gaps_told: false,
             reorgs: false,
             reorganized: Duration::ZERO,
             synced: Duration::ZERO,
@@ -189,33 +196,26 @@ impl Oracle {
         })
     }
 
-    pub fn mined(&mut self, world: &World, now: Duration) {
+    /// The chain has moved, by a block or by a reorg: each block that was not looked at before is judged.
+    pub fn moved(&mut self, world: &World, now: Duration) {
+        let known = self.judged;
+        self.judged = Some(world.head_index());
+        // A branch's blocks are as good as any: what a reorg mined is looked at like everything else.
+        let is_new = |index: &&usize| known.is_none_or(|known| !world.is_ancestor(**index, known));
+        let blocks: Vec<usize> = world
+            .canonical
+            .iter()
+            .rev()
+            .take_while(is_new)
+            .copied()
+            .collect();
+        for index in blocks.iter().rev() {
+            self.judge_block(world, *index);
+        }
+        self.judge_round(world, &blocks, now);
+        self.judge_pool(world, now);
         let head = world.head();
         let lottery = &head.ledger.lottery;
-        for mined in &head.mined {
-            let is_ours = mined.tx.from == world.operator;
-            if !is_ours {
-                continue;
-            }
-            if function_of(&mined.tx.data) == Some("refundRound") {
-                self.violate(
-                    "nothing is refunded before its time",
-                    format!("refundRound in block {}", head.number),
-                );
-            }
-            if !mined.succeeded {
-                self.reverts += 1;
-                if self.is_plain
-                    && self.blocks != Blocks::OnDemand
-                    && !matches!(self.blocks, Blocks::Around(_))
-                {
-                    let what =
-                        format!("{:?} in block {}", function_of(&mined.tx.data), head.number);
-                    self.violate("nothing is sent that reverts", what);
-                }
-            }
-        }
-        self.judge_round(world, now);
         self.window = (lottery.is_betting && lottery.pot > 0).then(|| {
             let at = |time: u64| {
                 now.saturating_sub(Duration::from_secs(head.timestamp.saturating_sub(time)))
@@ -234,15 +234,38 @@ impl Oracle {
         });
     }
 
-    /// The round that ran before this block: was it drawn, and in time?
-    fn judge_round(&mut self, world: &World, now: Duration) {
+    fn judge_block(&mut self, world: &World, index: usize) {
+        let block = &world.blocks[index];
+        let ours = |mined: &&Mined| mined.tx.from == world.operator;
+        for mined in block.mined.iter().filter(ours) {
+            let function = function_of(&mined.tx.data);
+            if function == Some("refundRound") {
+                self.violate(
+                    "nothing is refunded before its time",
+                    format!("refundRound in block {}", block.number),
+                );
+            }
+            let is_regular = matches!(self.blocks, Blocks::Every(_));
+            if !mined.succeeded && self.is_plain && is_regular {
+                let what = format!("{function:?} in block {}", block.number);
+                self.violate("nothing is sent that reverts", what);
+            }
+        }
+    }
+
+    /// The round that ran before these blocks, newest first: was it drawn, and in time?
+    fn judge_round(&mut self, world: &World, blocks: &[usize], now: Duration) {
         let Some(window) = self.window.filter(|window| window.payable) else {
             return;
         };
-        let head = world.head();
         let due = self.due(window);
-        if head.ledger.lottery.round_id == window.round_id {
-            if now > due && due < window.closes && !self.has_standing {
+        let is_due = due < window.closes && !self.has_standing;
+        let Some(how) = blocks
+            .iter()
+            .find_map(|index| world.ending(*index, window.round_id))
+        else {
+            let runs = world.head().ledger.lottery.round_id == window.round_id;
+            if runs && now > due && is_due {
                 let late = (now - window.opens).as_secs_f64();
                 let what = format!(
                     "round {} of {} wei, {late:.1} s after its window opened",
@@ -251,25 +274,31 @@ impl Oracle {
                 self.violate("a round is drawn in time", what);
             }
             return;
-        }
-        let drawn = head
-            .mined
-            .iter()
-            .any(|mined| function_of(&mined.tx.data) == Some("drawWinner") && mined.succeeded);
-        if drawn {
-            self.drawn
-                .push((window.round_id, now.saturating_sub(window.opens)));
-        }
-        if !drawn
-            && !self.has_standing
-            && due < window.closes
-            && head.ledger.lottery.round_id == window.round_id + 1
-        {
+        };
+        if how == "drawWinner" {
+            let after = now.saturating_sub(window.opens);
+            self.drawn.push((window.round_id, after));
+        } else if is_due {
             let what = format!(
                 "round {} was not drawn, due {due:?}, closes {:?}",
                 window.round_id, window.closes
             );
             self.violate("a round is drawn in time", what);
+        }
+    }
+
+    /// What waits in the pool can be mined, or was sent before the daemon can have heard of the reorg that gave nonces
+    /// back: it cannot be called back from there, and does no harm, since the contract guards what is automatic.
+    fn judge_pool(&mut self, world: &World, now: Duration) {
+        let next = world.pending_nonce();
+        let heard = self.reorganized + self.usual() + BACKOFF;
+        for pooled in world.pool.iter().filter(|pooled| pooled.tx.nonce > next) {
+            let sent_at = *self.gaps.entry(pooled.tx.hash).or_insert(now);
+            if sent_at > heard && !self.gaps_told {
+                self.gaps_told = true;
+                let what = format!("{} was sent where {next} is next", pooled.tx.nonce);
+                self.violate("no nonce gap is made", what);
+            }
         }
     }
 
@@ -406,13 +435,6 @@ impl Oracle {
         }
         if let Some(flight) = &snapshot.operator.in_flight {
             self.violate("every flight ends", format!("{flight:?}"));
-        }
-        let nonce = head.ledger.operator_nonce;
-        if let Some(gap) = world.pool.iter().find(|pooled| pooled.tx.nonce > nonce) {
-            self.violate(
-                "no nonce gap stays",
-                format!("{} waits, {nonce} is next", gap.tx.nonce),
-            );
         }
         // A chain that makes blocks on demand does stand still, which is told.
         let is_true =

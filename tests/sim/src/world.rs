@@ -176,6 +176,24 @@ impl World {
         Some((index, mined.position(|mined| mined.tx.hash == *hash)?))
     }
 
+    /// True where the block is `of` or one of its ancestors.
+    pub fn is_ancestor(&self, index: usize, of: usize) -> bool {
+        self.at(of, self.blocks[index].number) == Some(index)
+    }
+
+    /// The function by which this block ended that round, if it did.
+    pub fn ending(&self, index: usize, round_id: u64) -> Option<&'static str> {
+        let block = &self.blocks[index];
+        let before = block
+            .parent
+            .map(|parent| &self.blocks[parent].ledger.lottery)?;
+        let is_ended = before.round_id <= round_id && block.ledger.lottery.round_id > round_id;
+        let mut mined = block.mined.iter().filter(|mined| mined.succeeded);
+        let ends = ["drawWinner", "refundExpiredRound", "refundRound"];
+        let ended = |mined: &Mined| function_of(&mined.tx.data).filter(|name| ends.contains(name));
+        mined.find_map(ended).filter(|_| is_ended)
+    }
+
     fn fresh_hash(&mut self) -> H256 {
         H256::from_slice(&self.random.bytes(32))
     }
@@ -321,8 +339,9 @@ impl World {
     }
 
     /// Takes the newest `depth` blocks away; the branch that replaces them is one block longer, with the same times.
-    /// What they held waits again, where the pool `keeps` it; bets always do.
-    pub fn reorg(&mut self, depth: u64, keeps: bool) {
+    /// What they held waits again, where the pool `keeps` it; bets always do. Whether the branch takes what the operator
+    /// sent is said by `takes_ours`.
+    pub fn reorg(&mut self, depth: u64, keeps: bool, takes_ours: bool) {
         let depth = (depth as usize).min(self.canonical.len() - 1);
         let removed = self.canonical.split_off(self.canonical.len() - depth);
         let mut times: Vec<u64> = removed
@@ -351,7 +370,7 @@ impl World {
             self.pool.clear();
         }
         for timestamp in times {
-            self.mine(timestamp, true);
+            self.mine(timestamp, takes_ours);
         }
     }
 
