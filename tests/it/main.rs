@@ -10,7 +10,6 @@ mod following;
 mod foreign;
 mod frames;
 mod judges;
-mod matrix;
 mod oddities;
 mod operating;
 mod page;

@@ -273,8 +273,12 @@ fn too_much_costs_nobody_an_answer(kind: Kind) {
             let refused = agent.post(format!("{url}/api/round/draw")).send(&body);
             match refused {
                 Ok(answer) => assert_eq!(answer.status().as_u16(), 413, "{kib} KiB"),
-                // Caddy itself cuts off who sends on after the answer.
-                Err(error) => assert_eq!(kind, Kind::Caddy, "{error}"),
+                // Caddy itself cuts off who sends on after the answer. HAProxy hands on what the daemon does with whoever
+                // still sends after the 64 KiB that are read from him for the answer's sake.
+                Err(error) => assert!(
+                    kind == Kind::Caddy || kind == Kind::Haproxy && kib > 64,
+                    "{kib} KiB: {error}"
+                ),
             }
             let wrong = agent.post(format!("{url}/api/status")).send(&body[..1_000]);
             assert_eq!(wrong.unwrap().status().as_u16(), 405);

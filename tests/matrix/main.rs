@@ -1,7 +1,8 @@
 //! The fault matrix: in each cell something goes wrong around a draw, and the round must end rightly all the same. All
-//! cells run side by side, each with a chain and a daemon of its own; a table says what each cost.
+//! cells run side by side, each with a chain and a daemon of its own, and a table says what each cost. It is a program of its
+//! own because some cells allow no block's delay: beside other tests it would be the machine that is late.
 //!
-//! `cargo test --test it fault_matrix -- --nocapture 2>/dev/null` prints the table; MATRIX_REPEAT=20 runs it so many times over, and
+//! `cargo test --test matrix -- --nocapture 2>/dev/null` prints the table; MATRIX_REPEAT=20 runs it so many times over, and
 //! MATRIX_ONLY=part picks the cells whose name has that part.
 
 mod cells;
