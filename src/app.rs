@@ -25,7 +25,7 @@ use crate::base::thread::{
     join_deadline, spawn_supervised, spawn_watchdog, Beat, Health, OnFailure, Running,
 };
 use crate::chain::endpoints::Endpoints;
-use crate::chain::key::OperatorKey;
+use crate::chain::signer::Signer;
 use crate::chain::subscription::Notice;
 use crate::chain::types::Address;
 use crate::config::{Config, EventSource};
@@ -40,7 +40,7 @@ use crate::web::server::WebServer;
 use crate::web::view::Deployment;
 
 pub use self::settings::StartError;
-pub(crate) use self::settings::{endpoints, load_key};
+pub(crate) use self::settings::{endpoints, load_signer};
 use self::settings::{event_manager_settings, operator_settings, sender_settings};
 
 /// Commands that may wait for the operator.
@@ -228,8 +228,8 @@ impl Core {
             metrics,
             endpoints,
         } = outside;
-        let key = load_key(config)?;
-        let key_address = key.as_ref().map(OperatorKey::address);
+        let signer = load_signer(config, &clock)?;
+        let key_address = signer.as_ref().map(Signer::address);
         let starter = Starter {
             clock: clock.clone(),
             health: Health::default(),
@@ -253,7 +253,7 @@ impl Core {
         let (commands, commands_out) = bounded(COMMANDS_MAX);
         let operator = Operator::new(
             operator_settings(config, automatic),
-            key.map(|key| Sender::new(key, endpoints.clone(), sender_settings(config))),
+            signer.map(|it| Sender::new(it, endpoints.clone(), sender_settings(config))),
             endpoints.clone(),
             snapshot.clone(),
             store.add_listener(),

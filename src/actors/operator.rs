@@ -41,7 +41,7 @@ use crate::chain::health::Chain;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{Address, U256};
 use crate::lottery::action::{ActionKind, ActionState, InFlight};
-use crate::lottery::alert::{AlertCode, Severity};
+use crate::lottery::alert::{AlertCode, Severity, Subject};
 use crate::lottery::command::{admit, Command, Grounds};
 use crate::lottery::decision::{decide, Decision, Facts, Policy, Trouble, Why};
 use crate::lottery::operator_status::OperatorStatus;
@@ -153,10 +153,22 @@ impl Operator {
         if let Some(mut record) = self.flight.as_mut().and_then(Flight::news) {
             self.reporter.publish_record(&mut record);
         }
+        self.watch_signer(now);
         self.tell_alerts(now);
         self.reporter.publish_status(self.in_flight())?;
         let tick = now + self.tick();
         Ok(wake.map_or(tick, |wake| wake.min(tick)))
+    }
+
+    /// That nobody signs is told from the first try that fails to the first that does not.
+    fn watch_signer(&mut self, now: Instant) {
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        sender.try_signer_again(now);
+        let (code, problem) = (AlertCode::SignerFailed, sender.signer_problem());
+        let alerts = &mut self.reporter.alerts;
+        alerts.set(code, Subject::None, Severity::Critical, problem);
     }
 
     /// What holds now is told, with or without a key, whether or not the chain answers.

@@ -21,8 +21,8 @@ use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::fees::{
     bump, gas_limit, quote, FeeLimits, GasFormula, Quote, TooMuchGas, EIP_7825_GAS_MAX,
 };
-use crate::chain::key::OperatorKey;
 use crate::chain::node::{Endpoint, Purpose};
+use crate::chain::signer::{Signer, SignerError};
 use crate::chain::tx::{PendingTransaction, Transaction};
 use crate::chain::types::{Address, BlockRef, U256};
 use crate::lottery::action::ActionKind;
@@ -62,7 +62,9 @@ pub struct SenderSettings {
 }
 
 pub struct Sender {
-    key: OperatorKey,
+    signer: Signer,
+    /// When the signer last failed, with why; None since it last signed.
+    signer_failure: Option<(Instant, SignerError)>,
     endpoints: Endpoints,
     settings: SenderSettings,
     balance_wei: Option<U256>,
@@ -133,6 +135,8 @@ pub enum NotSigned {
     RoundTooCostly { left_wei: U256, needed_wei: U256 },
     #[error("the same transaction of this key is pending already at nonce {nonce}")]
     TwinPending { nonce: u64 },
+    #[error("{0}")]
+    Signer(#[from] SignerError),
     #[error("the head's time {head_timestamp} does not allow it any more, or not yet")]
     OutsideWindow { head_timestamp: u64 },
 }
@@ -164,6 +168,7 @@ impl NotSigned {
             NotSigned::RoundTooCostly { .. } => "max_tx_fee_ether of the round is spent".to_owned(),
             NotSigned::TwinPending { .. } => "the same transaction is pending already".to_owned(),
             NotSigned::OutsideWindow { .. } => "outside the window".to_owned(),
+            NotSigned::Signer(_) => "the signer does not sign".to_owned(),
         }
     }
 }
@@ -187,9 +192,10 @@ pub struct Prepared {
 }
 
 impl Sender {
-    pub fn new(key: OperatorKey, endpoints: Endpoints, settings: SenderSettings) -> Sender {
+    pub fn new(signer: Signer, endpoints: Endpoints, settings: SenderSettings) -> Sender {
         Sender {
-            key,
+            signer,
+            signer_failure: None,
             endpoints,
             settings,
             balance_wei: None,
@@ -202,7 +208,7 @@ impl Sender {
     }
 
     pub fn address(&self) -> Address {
-        self.key.address()
+        self.signer.address()
     }
 
     /// As of the last action or rehearsal.
@@ -237,7 +243,7 @@ impl Sender {
             quote,
         } = offer;
         self.balance_wei = gathered.balance_wei.or(self.balance_wei);
-        let variant = self.sign(order.kind, gathered.nonce, gas, quote);
+        let variant = self.sign(order.kind, gathered.nonce, gas, quote)?;
         let round = order.round;
         let state = SendState::begin(round.round_id, gathered.nonce, variant, gathered.head, now);
         Ok(Prepared {
@@ -322,9 +328,15 @@ impl Sender {
         }
     }
 
-    fn sign(&self, kind: ActionKind, nonce: u64, gas_limit: u64, offered: Quote) -> Variant {
+    fn sign(
+        &mut self,
+        kind: ActionKind,
+        nonce: u64,
+        gas_limit: u64,
+        offered: Quote,
+    ) -> Result<Variant, SignerError> {
         let to = match kind {
-            ActionKind::Cancel => self.key.address(),
+            ActionKind::Cancel => self.signer.address(),
             _ => self.settings.contract,
         };
         let transaction = Transaction {
@@ -336,14 +348,16 @@ impl Sender {
             gas_limit,
             fee: offered.fee,
         };
-        let signed = transaction.sign(&self.key);
-        Variant {
+        let signed = self.signer.sign(&transaction);
+        self.note_signer(signed.as_ref().err());
+        let signed = signed?;
+        Ok(Variant {
             kind,
             hash: signed.hash,
             raw: signed.raw,
             fee: offered.fee,
             gas_limit,
-        }
+        })
     }
 
     /// It would do what we are about to do: a second daemon with this key, or this one before a restart.

@@ -1,6 +1,7 @@
 //! What each room takes of the configuration: its own settings, the key and the endpoints. Nothing is started here.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -12,9 +13,10 @@ use crate::base::metrics::Metrics;
 use crate::chain::endpoints::{Endpoints, EndpointsConfig};
 use crate::chain::error::RpcError;
 use crate::chain::fees::FeeLimits;
-use crate::chain::http::{self, HttpSettings};
+use crate::chain::http::{self, Http, HttpSettings};
 use crate::chain::key::{KeyError, OperatorKey};
 use crate::chain::keystore::{self, KeystoreError};
+use crate::chain::signer::{RemoteSigner, Signer, SIGNED_WITHIN};
 use crate::chain::types::Address;
 use crate::chain::url;
 use crate::config::{Config, KeyMaterial};
@@ -31,6 +33,12 @@ pub enum StartError {
     Keystore(#[from] KeystoreError),
     #[error("blockchain.operator_address is {configured:#x}, the key's address is {found:#x}")]
     OtherKey { configured: Address, found: Address },
+    #[error(
+        "operator.signer_url needs blockchain.operator_address, the account that it is to sign for"
+    )]
+    NoAccount,
+    #[error("operator.signer_url: {0}")]
+    Signer(RpcError),
     #[error("{0}")]
     Endpoints(RpcError),
     #[error("{setting}: {} cannot be used: {cause}", path.display())]
@@ -52,25 +60,37 @@ impl StartError {
     }
 }
 
-/// The key as configured, checked against `operator_address`.
-pub(crate) fn load_key(config: &Config) -> Result<Option<OperatorKey>, StartError> {
+/// Who signs, as configured: a key, checked against `operator_address`, or a signer elsewhere that signs for that address.
+/// None where nobody does. Nothing is asked of a signer here.
+pub(crate) fn load_signer(config: &Config, clock: &Clock) -> Result<Option<Signer>, StartError> {
+    let configured = config.blockchain.operator_address;
     let key = match &config.operator.key {
         None => return Ok(None),
         Some(KeyMaterial::Hex(hex)) => OperatorKey::from_hex(hex.expose())?,
         Some(KeyMaterial::Keystore { json, password }) => {
             keystore::decrypt(json.expose(), password.expose())?
         }
+        Some(KeyMaterial::Elsewhere { signer_url }) => {
+            let account = configured.ok_or(StartError::NoAccount)?;
+            let url = signer_url.expose();
+            let http = HttpSettings {
+                timeout: SIGNED_WITHIN.min(config.blockchain.rpc_timeout),
+                authorities: authorities(config)?,
+                secrets: url::secrets(url),
+                // It is near, or reached through a tunnel of the operator's own.
+                proxy_url: None,
+            };
+            let transport = Http::new(url, &http).map_err(StartError::Signer)?;
+            let signer = RemoteSigner::over(Arc::new(transport), account, clock.clone());
+            return Ok(Some(Signer::Elsewhere(signer)));
+        }
     };
-    match config
-        .blockchain
-        .operator_address
-        .filter(|configured| *configured != key.address())
-    {
+    match configured.filter(|configured| *configured != key.address()) {
         Some(configured) => Err(StartError::OtherKey {
             configured,
             found: key.address(),
         }),
-        None => Ok(Some(key)),
+        None => Ok(Some(Signer::Key(key))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use k256::ecdsa::SigningKey;
+use k256::ecdsa::{RecoveryId, SigningKey, VerifyingKey};
 use sha3::{Digest, Keccak256};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -65,10 +65,8 @@ impl OperatorKey {
 
     pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Result<OperatorKey, KeyError> {
         let signing = SigningKey::from_slice(bytes).map_err(|_| KeyError::Range)?;
-        let point = signing.verifying_key().to_encoded_point(false);
-        let hash = Keccak256::digest(&point.as_bytes()[1..]);
         Ok(OperatorKey {
-            address: Address::from_slice(&hash[12..]),
+            address: address_of(signing.verifying_key()),
             signing,
         })
     }
@@ -91,6 +89,32 @@ impl OperatorKey {
             y_is_odd: recovery.is_y_odd(),
         }
     }
+}
+
+impl Signature {
+    /// Who made this signature of a 32-byte hash; None where nobody can have made it, or where its s is the high one of
+    /// the two, which EIP-2 forbids.
+    pub(crate) fn signer(&self, hash: &[u8; 32]) -> Option<Address> {
+        let scalar = |word: U256| {
+            let mut bytes = [0; 32];
+            word.to_big_endian(&mut bytes);
+            bytes
+        };
+        let (r, s) = (scalar(self.r), scalar(self.s));
+        let signature = k256::ecdsa::Signature::from_scalars(r, s).ok()?;
+        if signature.normalize_s().is_some() {
+            return None;
+        }
+        let recovery = RecoveryId::new(self.y_is_odd, false);
+        let key = VerifyingKey::recover_from_prehash(hash, &signature, recovery);
+        key.ok().map(|key| address_of(&key))
+    }
+}
+
+fn address_of(key: &VerifyingKey) -> Address {
+    let point = key.to_encoded_point(false);
+    let hash = Keccak256::digest(&point.as_bytes()[1..]);
+    Address::from_slice(&hash[12..])
 }
 
 #[cfg(test)]

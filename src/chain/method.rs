@@ -3,6 +3,7 @@
 /// A JSON-RPC method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
+    AccountSignTransaction,
     BlockByHash,
     BlockByNumber,
     Call,
@@ -17,12 +18,14 @@ pub enum Method {
     MaxPriorityFee,
     NetVersion,
     SendRawTransaction,
+    SignTransaction,
     TransactionCount,
     TransactionReceipt,
 }
 
 impl Method {
-    pub const ALL: [Method; 16] = [
+    pub const ALL: [Method; 18] = [
+        Method::AccountSignTransaction,
         Method::BlockByHash,
         Method::BlockByNumber,
         Method::Call,
@@ -37,6 +40,7 @@ impl Method {
         Method::MaxPriorityFee,
         Method::NetVersion,
         Method::SendRawTransaction,
+        Method::SignTransaction,
         Method::TransactionCount,
         Method::TransactionReceipt,
     ];
@@ -44,6 +48,7 @@ impl Method {
     /// The name that goes over the wire.
     pub fn name(self) -> &'static str {
         match self {
+            Method::AccountSignTransaction => "account_signTransaction",
             Method::BlockByHash => "eth_getBlockByHash",
             Method::BlockByNumber => "eth_getBlockByNumber",
             Method::Call => "eth_call",
@@ -58,6 +63,7 @@ impl Method {
             Method::MaxPriorityFee => "eth_maxPriorityFeePerGas",
             Method::NetVersion => "net_version",
             Method::SendRawTransaction => "eth_sendRawTransaction",
+            Method::SignTransaction => "eth_signTransaction",
             Method::TransactionCount => "eth_getTransactionCount",
             Method::TransactionReceipt => "eth_getTransactionReceipt",
         }

@@ -19,6 +19,7 @@ pub mod node;
 pub mod parse;
 pub mod query;
 pub mod script;
+pub mod signer;
 pub mod subscription;
 pub mod together;
 pub mod transport;

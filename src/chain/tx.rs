@@ -1,6 +1,7 @@
-//! An unsigned transaction to signed bytes: EIP-1559 (type 2) and EIP-155 (legacy). Pure.
+//! An unsigned transaction to signed bytes: EIP-1559 (type 2) and EIP-155 (legacy), and whether bytes that somebody else
+//! signed are that very transaction. Pure.
 
-use rlp::RlpStream;
+use rlp::{Rlp, RlpStream};
 use sha3::{Digest, Keccak256};
 
 use crate::chain::fees::Fee;
@@ -36,7 +37,96 @@ pub(crate) struct PendingTransaction {
     pub fee: Fee,
 }
 
+/// The fields of the two kinds of transactions, in the order of their encodings.
+const DYNAMIC_FIELDS: [&str; 12] = [
+    "chain id",
+    "nonce",
+    "tip (maxPriorityFeePerGas)",
+    "fee cap (maxFeePerGas)",
+    "gas limit",
+    "recipient",
+    "value",
+    "data",
+    "access list",
+    "signature",
+    "signature",
+    "signature",
+];
+const LEGACY_FIELDS: [&str; 9] = [
+    "nonce",
+    "gas price",
+    "gas limit",
+    "recipient",
+    "value",
+    "data",
+    "chain id",
+    "signature",
+    "signature",
+];
+const SIGNATURE_FIELDS: usize = 3;
+
 impl Transaction {
+    /// These bytes as this transaction, where they are it to the last byte, signed by `signer`. Of a stranger's bytes only
+    /// the signature is read: with it our own encoding must give the same.
+    ///
+    /// # Errors
+    /// What differs, as a word for the first such field.
+    pub(crate) fn signed_elsewhere(
+        &self,
+        raw: Vec<u8>,
+        signer: Address,
+    ) -> Result<SignedTransaction, &'static str> {
+        let fields: &[&str] = match self.fee {
+            Fee::Dynamic { .. } => &DYNAMIC_FIELDS,
+            Fee::Legacy { .. } => &LEGACY_FIELDS,
+        };
+        let list = Rlp::new(self.fields_of(&raw).ok_or("type")?);
+        if !list.is_list() {
+            return Err("type");
+        }
+        if list.item_count() != Ok(fields.len()) {
+            return Err("encoding");
+        }
+        let at = fields.len() - SIGNATURE_FIELDS;
+        let word = |index| list.val_at::<U256>(index).map_err(|_| fields[index]);
+        let (v, r, s) = (word(at)?, word(at + 1)?, word(at + 2)?);
+        // Any v but the two that can be shows when the bytes are compared.
+        let y_is_odd = match self.fee {
+            Fee::Dynamic { .. } => v == U256::one(),
+            Fee::Legacy { .. } => v == self.legacy_v(true),
+        };
+        let signature = Signature { r, s, y_is_odd };
+        let own = self.signed(&signature);
+        if own != raw {
+            let own = Rlp::new(self.fields_of(&own).unwrap_or_default());
+            let item = |list: &Rlp, index| list.at(index).map(|item| item.as_raw().to_vec()).ok();
+            let differs = |index: &usize| item(&list, *index) != item(&own, *index);
+            let first = (0..fields.len()).find(differs);
+            return Err(first.map_or("encoding", |index| fields[index]));
+        }
+        match signature.signer(&keccak(&self.unsigned())) {
+            Some(found) if found == signer => Ok(SignedTransaction {
+                hash: H256(keccak(&raw)),
+                raw,
+            }),
+            Some(_) => Err("sender"),
+            None => Err("signature"),
+        }
+    }
+
+    /// The list of fields in signed bytes; None where they are of another type than this transaction.
+    fn fields_of<'a>(&self, raw: &'a [u8]) -> Option<&'a [u8]> {
+        match self.fee {
+            Fee::Dynamic { .. } => raw.strip_prefix(&[0x02]),
+            Fee::Legacy { .. } => Some(raw),
+        }
+    }
+
+    /// EIP-155: what a legacy signature says of the chain and of its own parity.
+    fn legacy_v(&self, y_is_odd: bool) -> U256 {
+        U256::from(self.chain_id) * 2 + 35 + u8::from(y_is_odd)
+    }
+
     pub fn sign(&self, key: &OperatorKey) -> SignedTransaction {
         let signature = key.sign(&keccak(&self.unsigned()));
         let raw = self.signed(&signature);
@@ -63,7 +153,7 @@ impl Transaction {
             Fee::Legacy { .. } => {
                 let mut stream = RlpStream::new_list(9);
                 self.append_legacy(&mut stream);
-                let v = U256::from(self.chain_id) * 2 + 35 + u8::from(signature.y_is_odd);
+                let v = self.legacy_v(signature.y_is_odd);
                 stream.append(&v).append(&signature.r).append(&signature.s);
                 stream.out().to_vec()
             }

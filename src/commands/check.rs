@@ -12,6 +12,7 @@ use crate::actors::webhook;
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::chain::signer::{RemoteSigner, Signer};
 use crate::chain::subscription::Subscription;
 use crate::chain::types::to_checksum;
 use crate::chain::url::shown_host;
@@ -21,6 +22,8 @@ use crate::commands::exit::Exit;
 use crate::commands::load;
 use crate::commands::output::{print, tell};
 use crate::config::Config;
+use crate::lottery::action::ActionKind;
+use crate::lottery::contract::action_calldata;
 
 /// `--alert`.
 const ALERT: OptionSpec = OptionSpec {
@@ -38,7 +41,8 @@ pub(super) static COMMAND: CommandSpec = CommandSpec {
 Each endpoint is asked alone. A line with NO is something that would stop a draw or a refund,
 and ends the command with exit code 3; the next line says the way out. A line with \"warn\" is
 something that both can do without, with what that costs. No transaction is made: an endpoint
-is only tried with one that no pool may take. With --alert the receiver of alerts is tried too.
+is only tried with one that no pool may take, a signer elsewhere with one that no block can
+take. With --alert the receiver of alerts is tried too.
 ",
     options: &[ALERT, JSON],
     examples: &[
@@ -52,17 +56,19 @@ is only tried with one that no pool may take. With --alert the receiver of alert
 };
 
 fn run(config: &Config, with_alert: bool, as_json: bool) -> Exit {
-    let started = app::load_key(config).and_then(|key| {
-        let endpoints = app::endpoints(config, &Clock::system(), &Metrics::default())?;
-        Ok((key.map(|key| key.address()), endpoints))
+    let clock = Clock::system();
+    let started = app::load_signer(config, &clock).and_then(|signer| {
+        let endpoints = app::endpoints(config, &clock, &Metrics::default())?;
+        Ok((signer, endpoints))
     });
-    let (key, endpoints) = match started {
+    let (signer, endpoints) = match started {
         Ok(started) => started,
         Err(error) => {
             tell(&error.to_string());
             return Exit::Usage;
         }
     };
+    let key = signer.as_ref().map(Signer::address);
     let mut findings = vec![Finding {
         subject: "key".to_owned(),
         check: "loaded",
@@ -75,6 +81,9 @@ fn run(config: &Config, with_alert: bool, as_json: bool) -> Exit {
         }),
         advice: None,
     }];
+    if let Some(Signer::Elsewhere(remote)) = &signer {
+        findings.push(signature(remote, config));
+    }
     for endpoint in endpoints.list() {
         let mut of_endpoint = Findings::of(endpoint.host());
         questions::ask_all(endpoint, config, key, &mut of_endpoint);
@@ -94,6 +103,35 @@ fn run(config: &Config, with_alert: bool, as_json: bool) -> Exit {
         false => as_table(&findings),
     };
     print(&text, if passed { Exit::Done } else { Exit::No })
+}
+
+/// A signature of a draw that no block can take shows that the signer answers, has the account, signs for this chain and
+/// lets the contract's calls pass.
+fn signature(signer: &RemoteSigner, config: &Config) -> Finding {
+    const WAY_OUT: &str =
+        "let the signer hold the account blockchain.operator_address, on this chain, and pass calls to the contract unasked";
+    let blockchain = &config.blockchain;
+    let draw = action_calldata(ActionKind::Draw);
+    let proven = signer.prove(
+        blockchain.chain_id,
+        blockchain.contract_address,
+        draw,
+        false,
+    );
+    let (verdict, found) = match proven {
+        Ok(()) => (
+            Verdict::Good,
+            "signs a draw that no block can take".to_owned(),
+        ),
+        Err(error) => (Verdict::Bad, error.detail()),
+    };
+    Finding {
+        subject: signer.host().to_owned(),
+        check: "signature",
+        verdict,
+        found,
+        advice: (verdict == Verdict::Bad).then(|| WAY_OUT.to_owned()),
+    }
 }
 
 fn subscription(url: &str, config: &Config) -> Finding {

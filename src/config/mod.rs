@@ -109,12 +109,13 @@ impl Config {
         let urls = blockchain.rpc_urls.iter().chain(&blockchain.subscribe_urls);
         let urls = urls
             .chain(&blockchain.proxy_url)
-            .chain(&self.operator.alert_webhook);
+            .chain(&self.operator.alert_webhook)
+            .chain(self.operator.signer_url());
         let mut texts: Vec<Zeroizing<String>> = urls.flat_map(hidden_in_url).collect();
         let key = match &self.operator.key {
             Some(KeyMaterial::Hex(key)) => Some(key),
             Some(KeyMaterial::Keystore { password, .. }) => Some(password),
-            None => None,
+            Some(KeyMaterial::Elsewhere { .. }) | None => None,
         };
         for secret in key.into_iter().chain(&self.server.api_token) {
             let bare = secret.expose().trim_start_matches("0x");
@@ -122,6 +123,16 @@ impl Config {
         }
         texts.retain(|text| text.len() >= HIDDEN_LEN_MIN);
         texts
+    }
+}
+
+impl OperatorConfig {
+    /// Where a signer elsewhere is reached, if one is to sign.
+    fn signer_url(&self) -> Option<&Secret> {
+        match &self.key {
+            Some(KeyMaterial::Elsewhere { signer_url }) => Some(signer_url),
+            _ => None,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::secret::Secret;
 use crate::config::source::{content, Source};
 use crate::config::table::{
     Described, Setting, API_TOKEN_FILE, KEYSTORE_FILE, KEYSTORE_PASSWORD_FILE, KEY_FILE,
+    OPERATOR_ADDRESS, SIGNER_URL,
 };
 
 /// Where systemd puts the credentials of a unit.
@@ -23,7 +24,14 @@ const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub enum KeyMaterial {
     Hex(Secret),
-    Keystore { json: Secret, password: Secret },
+    Keystore {
+        json: Secret,
+        password: Secret,
+    },
+    /// It lies elsewhere: the URL of who signs with it.
+    Elsewhere {
+        signer_url: Secret,
+    },
 }
 
 /// What the environment says about secrets.
@@ -65,11 +73,12 @@ impl Environment {
     }
 }
 
-/// The key from exactly one of variable, file, keystore and credential; None when there is none at all.
+/// The key from exactly one of variable, file, keystore, credential and signer; None when there is none at all.
 pub(crate) fn operator_key(raw: &mut Raw, environment: &Environment) -> Option<KeyMaterial> {
     let key_file = configured(raw, &KEY_FILE);
     let keystore_file = configured(raw, &KEYSTORE_FILE);
     let credential = environment.credential("operator_key");
+    let signer_url = raw.optional(&SIGNER_URL);
     let mut named = Vec::new();
     if environment.key.is_some() {
         named.push(format!("environment variable {KEY_VARIABLE}"));
@@ -80,6 +89,9 @@ pub(crate) fn operator_key(raw: &mut Raw, environment: &Environment) -> Option<K
     if credential.is_some() {
         named.push("the systemd credential operator_key".to_owned());
     }
+    if signer_url.is_some() {
+        named.push(SIGNER_URL.path());
+    }
     if named.len() > 1 {
         raw.problems.push(format!(
             "the operator's key has more than one source, allowed is one: {}",
@@ -89,6 +101,16 @@ pub(crate) fn operator_key(raw: &mut Raw, environment: &Environment) -> Option<K
     }
     if let Some(key) = &environment.key {
         return Some(KeyMaterial::Hex(key.clone()));
+    }
+    if let Some(signer_url) = signer_url {
+        // A signer may hold many accounts, and must not be needed for a start.
+        if !raw.has(&OPERATOR_ADDRESS) {
+            raw.missing(
+                &OPERATOR_ADDRESS,
+                "the account that operator.signer_url is to sign for",
+            );
+        }
+        return Some(KeyMaterial::Elsewhere { signer_url });
     }
     if let Some(file) = keystore_file {
         return keystore(raw, file, environment);

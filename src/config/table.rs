@@ -126,7 +126,7 @@ settings! {
             Required("the address of the lottery contract, 0x and 40 hex digits"),
             "the lottery contract";
         OPERATOR_ADDRESS = "operator_address": Account = Account, Nothing("none"),
-            "the key's address must equal it";
+            "the key's address must equal it; who signs elsewhere signs for it";
         EXPLORER_URL = "explorer_url": PublicUrl = PublicUrl, Nothing("none"), "for links on the page";
         PROXY_URL = "proxy_url": SecretUrl = SecretUrl(HTTP), Nothing("none"), "the only proxy ever used";
         CA_FILE = "ca_file": File = File("the path of a file of PEM certificates"), Nothing("none"),
@@ -147,6 +147,8 @@ settings! {
             "the key as a V3 keystore instead";
         KEYSTORE_PASSWORD_FILE = "keystore_password_file": File = SECRET_FILE, Nothing("none"),
             "its password";
+        SIGNER_URL = "signer_url": SecretUrl = SecretUrl(HTTP), Nothing("none"),
+            "who signs in place of a key here: web3signer, clef or their like; see below";
         DRAW_CHECK_INTERVAL = "draw_check_interval": Seconds = Seconds(0.1, 25.0), Value("10.0"),
             "the tick beside events";
         DRAW_RETRY_DELAY = "draw_retry_delay": Seconds = Seconds(0.0, 86_400.0), Value("45.0"),

@@ -1,5 +1,7 @@
 //! Every kind of bad configuration, with the very words that a person gets to read.
 
+mod signer;
+
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

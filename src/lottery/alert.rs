@@ -70,6 +70,8 @@ codes! {
     RefundSent = "refund_sent",
     /// The look at everything that a draw needs found a problem.
     Rehearsal = "rehearsal",
+    /// The signer is silent, or signs something else than was asked for.
+    SignerFailed = "signer_failed",
     SpendLimit = "spend_limit",
     /// Neither draw nor refund can pass.
     StuckRound = "stuck_round",

@@ -17,6 +17,8 @@ use crate::lottery::decision::{PendingTime, Unanswered};
 
 /// When no endpoint answered, the next try comes this much later.
 const UNANSWERED_RETRY: Duration = Duration::from_millis(500);
+/// When the signer did not sign, the next try comes this much later.
+const SIGNER_RETRY: Duration = Duration::from_secs(1);
 /// On a head that stands, what was not yet allowed is tried again after this long.
 pub(super) const NOT_YET_RETRY: Duration = Duration::from_secs(3);
 /// And what was refused for any other reason, or reverted in a block, after this.
@@ -157,6 +159,11 @@ impl Operator {
                 RevertMeaning::Unpayable => self.unpayable(kind, moment),
                 _ => {}
             },
+            NotSigned::Signer(_) => {
+                // From now on: a signer that hangs has used up more than that.
+                let again_at = self.reporter.clock.now() + SIGNER_RETRY;
+                self.round.rule_out(moment.head, kind, again_at);
+            }
             NotSigned::TwinPending { .. } => {
                 self.round.twin_since.get_or_insert(moment.head.number);
             }

@@ -4,6 +4,7 @@
 mod node;
 mod odd;
 mod restarts;
+mod signing;
 mod telling;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::actors::sender::SenderSettings;
 use crate::base::clock::ChainTime;
 use crate::chain::fees::{Fee, FeeLimits};
 use crate::chain::key::OperatorKey;
+use crate::chain::signer::Signer;
 use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::{Alert, Subject};
 use crate::lottery::command::CommandKind;
@@ -75,6 +77,19 @@ type Started = (
     Channel<Arc<Publication>>,
 );
 
+fn sender(signer: Signer, endpoints: &Endpoints, max_tx_fee_wei: U256) -> Sender {
+    let settings = SenderSettings {
+        contract: CONTRACT,
+        chain_id: node::CHAIN_ID,
+        limits: FeeLimits {
+            max_fee_wei: U256::exp10(9) * 500,
+            max_tx_fee_wei,
+        },
+        gas_multiplier: 1.25,
+    };
+    Sender::new(signer, endpoints.clone(), settings)
+}
+
 fn operator(
     settings: Settings,
     endpoints: &Endpoints,
@@ -84,17 +99,8 @@ fn operator(
     let (updates_in, updates) = bounded(10_000);
     let (commands, commands_out) = bounded(16);
     let (publish, publications) = bounded(16);
-    let sender_settings = SenderSettings {
-        contract: CONTRACT,
-        chain_id: node::CHAIN_ID,
-        limits: FeeLimits {
-            max_fee_wei: U256::exp10(9) * 500,
-            max_tx_fee_wei: settings.max_tx_fee_wei,
-        },
-        gas_multiplier: 1.25,
-    };
-    let key = OperatorKey::from_hex(KEY).unwrap();
-    let sender = Sender::new(key, endpoints.clone(), sender_settings);
+    let key = Signer::Key(OperatorKey::from_hex(KEY).unwrap());
+    let sender = sender(key, endpoints, settings.max_tx_fee_wei);
     let operator = Operator::new(
         settings,
         Some(sender),
@@ -659,18 +665,9 @@ impl Stage {
 
     /// A new operator on another stage's node.
     fn adopt(&mut self, node: SharedNode) {
-        let key = OperatorKey::from_hex(KEY).unwrap();
         let endpoints = node.endpoints(&self.clock);
-        let sender_settings = SenderSettings {
-            contract: CONTRACT,
-            chain_id: node::CHAIN_ID,
-            limits: FeeLimits {
-                max_fee_wei: U256::exp10(9) * 500,
-                max_tx_fee_wei: U256::exp10(18),
-            },
-            gas_multiplier: 1.25,
-        };
-        self.operator.sender = Some(Sender::new(key, endpoints.clone(), sender_settings));
+        let key = Signer::Key(OperatorKey::from_hex(KEY).unwrap());
+        self.operator.sender = Some(sender(key, &endpoints, U256::exp10(18)));
         self.operator.endpoints = endpoints;
         self.operator.recovery = Recovery::default();
         self.node = node;

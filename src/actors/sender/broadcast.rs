@@ -132,7 +132,7 @@ impl Sender {
         if offered.fee == newest.fee && gas == newest.gas_limit && same_kind_of_fee {
             return None;
         }
-        let variant = self.sign(kind, state.nonce, gas, offered);
+        let variant = self.sign(kind, state.nonce, gas, offered).ok()?;
         let is_new = state.kind_of(&variant.hash).is_none();
         is_new.then_some(variant)
     }
@@ -193,7 +193,7 @@ impl Sender {
         if is_same && !takes_its_place || state.is_full() {
             return Ok(None);
         }
-        let variant = self.sign(kind, state.nonce, gas, raised);
+        let variant = self.sign(kind, state.nonce, gas, raised)?;
         let is_new = state.kind_of(&variant.hash).is_none();
         Ok(is_new.then_some(variant))
     }

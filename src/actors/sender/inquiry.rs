@@ -217,7 +217,7 @@ impl Sender {
     }
 
     /// The pending transaction as a variant. Signatures follow from what is signed, so that the same bytes come out anew;
-    /// where they do not, another program made them, and they cannot be sent again from here.
+    /// where they do not, another program made them or the signer is silent, and they cannot be sent again from here.
     fn rebuilt(&self, kind: ActionKind, nonce: u64, held: &PendingTransaction) -> Variant {
         let transaction = Transaction {
             chain_id: self.settings.chain_id,
@@ -228,11 +228,9 @@ impl Sender {
             gas_limit: held.gas_limit,
             fee: held.fee,
         };
-        let signed = transaction.sign(&self.key);
-        let raw = match signed.hash == held.hash {
-            true => signed.raw,
-            false => Vec::new(),
-        };
+        let signed = self.signer.sign(&transaction).ok();
+        let same = signed.filter(|signed| signed.hash == held.hash);
+        let raw = same.map(|signed| signed.raw).unwrap_or_default();
         Variant {
             kind,
             hash: held.hash,

@@ -74,7 +74,7 @@ impl Sender {
     /// Nonce and receipts, the nonce at this very head: an endpoint that lags says nothing. While the nonce is open, no
     /// variant can have been mined.
     pub(crate) fn look(&self, state: &SendState, head: BlockRef) -> Seen {
-        let address = self.key.address();
+        let address = self.address();
         let count =
             move |endpoint: &Endpoint| endpoint.transaction_count(address, BlockId::from(head));
         let counted = self

@@ -1,21 +1,28 @@
 //! What the owner should know before it is too late.
 
+use std::time::{Duration, Instant};
+
 use crate::actors::sender::extras::ExtraQuestions;
 use crate::actors::sender::preflight::Gathered;
-use crate::actors::sender::{Sender, DRAW_GAS, REFUND_GAS};
+use crate::actors::sender::{Sender, SenderSettings, DRAW_GAS, REFUND_GAS};
 use crate::chain::fees::{ceiling_wei, Prices, Quote};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::query;
+use crate::chain::signer::SignerError;
 use crate::chain::types::{to_checksum, BlockId, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::alert::AlertCode;
+use crate::lottery::contract::action_calldata;
 use crate::lottery::round::Round;
 use crate::lottery::snapshot::Snapshot;
 use crate::lottery::words::ether;
 
 /// Below so many draws' worth of balance a warning is due.
 const DRAWS_WORTH_MIN: u64 = 3;
+
+/// A signer that has failed is tried again after this long, where nothing has to be signed before.
+const SIGNER_AGAIN: Duration = Duration::from_secs(15);
 
 /// A condition that was looked at: it holds where there is a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +35,7 @@ impl Sender {
     /// Looks at everything that a draw will need; one entry a problem.
     pub(crate) fn rehearse(&mut self, snapshot: &Snapshot, round: &Round) -> Vec<String> {
         let mut problems = Vec::new();
-        let address = self.key.address();
+        let address = self.address();
         match snapshot.config.as_deref() {
             Some(config) if config.operator != address => problems.push(format!(
                 "the key's address {} is not the contract's operator {}",
@@ -38,6 +45,8 @@ impl Sender {
             Some(_) => {}
             None => problems.push("the contract's configuration is not known".to_owned()),
         }
+        self.prove_signer();
+        problems.extend(self.signer_problem());
         let methods = [Method::TransactionCount, Method::GetBalance];
         let questions = ExtraQuestions {
             account: address,
@@ -80,6 +89,42 @@ impl Sender {
             }
         }
         problems
+    }
+
+    /// Why the signer signs nothing, as of its last try; None while it does.
+    pub(crate) fn signer_problem(&self) -> Option<String> {
+        let failure = self.signer_failure.as_ref();
+        failure.map(|(_, error)| error.to_string())
+    }
+
+    /// A signer that has failed is tried again after a while, whether or not anything is to be signed: its outage ends when
+    /// it is over.
+    pub(crate) fn try_signer_again(&mut self, now: Instant) {
+        let failed = self.signer_failure.as_ref();
+        if failed.is_some_and(|(at, _)| now >= *at + SIGNER_AGAIN) {
+            self.prove_signer();
+        }
+    }
+
+    fn prove_signer(&mut self) {
+        let SenderSettings {
+            contract, chain_id, ..
+        } = self.settings;
+        let draw = action_calldata(ActionKind::Draw);
+        let proven = self.signer.prove(chain_id, contract, draw, self.legacy);
+        self.note_signer(proven.as_ref().err());
+    }
+
+    /// Notes how the signer did; what is new is logged.
+    pub(super) fn note_signer(&mut self, failure: Option<&SignerError>) {
+        let known = self.signer_failure.as_ref().map(|(_, error)| error);
+        match failure {
+            Some(error) if known != failure => log::warn!("{}", error.detail()),
+            None if known.is_some() => log::info!("the signer signs again"),
+            _ => {}
+        }
+        let now = self.endpoints.clock().now();
+        self.signer_failure = failure.map(|error| (now, error.clone()));
     }
 
     /// The limits do not let a draw pay even what the next block costs at the least.
