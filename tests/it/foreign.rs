@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crossbeam_channel::{unbounded, Receiver};
 use serde_json::{json, Value};
@@ -37,6 +38,16 @@ impl Program {
             child,
             lines: receiver,
         }
+    }
+
+    /// Waits until it says a line with this part.
+    pub fn wait(&self, part: &str) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(60)) {
+            if line.contains(part) {
+                return;
+            }
+        }
+        panic!("the program did not say {part:?}");
     }
 }
 

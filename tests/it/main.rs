@@ -20,5 +20,6 @@ mod port;
 mod proofs;
 mod proxies;
 mod rounds;
+mod signers;
 mod threads;
 mod web;
