@@ -279,7 +279,10 @@ impl EventManager {
         self.following.failures = 0;
         self.note_connection(Connection::Up, None)?;
         match look.reading {
-            Reading::Unchanged | Reading::NoLottery { .. } => self.following.pace.unchanged(now),
+            Reading::Unchanged | Reading::NoLottery { .. } => {
+                self.following.older.note_still_head();
+                self.following.pace.unchanged(now);
+            }
             Reading::Lagging { number, timestamp } => {
                 log::debug!("{} lags: its head is {number}", look.endpoint.host());
                 self.endpoints.note_head(&look.endpoint, number, timestamp);

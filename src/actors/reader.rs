@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::actors::reader::blooms::{Blooms, Evidence};
+use crate::actors::reader::debt::linked_blocks_max;
 use crate::actors::reader::placement::check_blocks;
 use crate::chain::cursor::{Cursor, Relation};
 use crate::chain::error::{ErrorKind, RpcError};
@@ -25,14 +26,15 @@ use crate::lottery::state::Rollback;
 
 mod ancestry;
 mod blooms;
+mod debt;
 mod events;
+mod paying;
 mod placement;
 mod players;
 
+pub use debt::Debt;
 pub(crate) use events::states_kept_at;
 
-/// Up to this many missed blocks are linked header by header and read at once; the logs of more are replayed.
-pub(crate) const LINKED_BLOCKS_MAX: u64 = 64;
 /// So many headers before the first head make the chain's rhythm and small reorgs known from the start.
 const HEADERS_AT_START: u64 = 32;
 
@@ -48,6 +50,8 @@ pub struct Question {
     pub sound: Option<Sound>,
     /// The live state alone: logs are owed already, or have been waited for too long.
     pub live_only: bool,
+    /// Logs that are owed, where they are so few that they come with those of the head.
+    pub debt: Option<Debt>,
 }
 
 /// A block up to which all logs are known, and what they lead to.
@@ -84,6 +88,8 @@ pub struct Advanced {
     pub blocks: Vec<BlockRef>,
     /// The logs that could not be read, or do not explain the round.
     pub owed: Option<Debt>,
+    /// Where owed logs came with this reading: the block above which its events begin.
+    pub paid_above: Option<BlockRef>,
     pub events: Vec<LoggedEvent>,
     /// The round at the head; None when nothing can have changed it.
     pub round: Option<Round>,
@@ -101,16 +107,6 @@ impl Advanced {
             .map(|(_, hash)| hash)
             .or(first.map(|block| block.hash))
     }
-}
-
-/// Logs that are still to be read: those above a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Debt {
-    pub above: BlockRef,
-    /// What the logs up to that block lead to, where it is known.
-    pub tally: Option<Tally>,
-    /// In words for the log.
-    pub why: String,
 }
 
 /// Blocks to be read: those above `base`, which is on the endpoint's chain, up to `head`.
@@ -268,9 +264,9 @@ impl Reader {
         question: &Question,
         span: Span,
     ) -> Result<Reading, RpcError> {
-        let is_long = span.len() > LINKED_BLOCKS_MAX;
-        let lowest =
-            (span.base.number + 1).max(span.head.number.saturating_sub(LINKED_BLOCKS_MAX - 1));
+        let linked_max = linked_blocks_max(endpoint);
+        let is_long = span.len() > linked_max;
+        let lowest = (span.base.number + 1).max(span.head.number.saturating_sub(linked_max - 1));
         let headers = match span.headers.is_empty() {
             true => endpoint.ancestry(&span.head, lowest)?,
             false => span.headers,
@@ -288,7 +284,13 @@ impl Reader {
             .sound
             .filter(|sound| sound.block == span.base && advanced.rollback.is_none())
             .map(|sound| sound.tally);
-        if is_long || question.live_only {
+        // What a reorg leaves of a debt is paid step by step.
+        let has_old_debt = question.debt.is_some() && advanced.rollback.is_some();
+        let is_live_only = is_long || question.live_only || has_old_debt;
+        let owed = question.debt.as_ref().filter(|_| !is_live_only);
+        if let Some(debt) = owed {
+            self.add_owed_events(endpoint, debt, &headers, &mut advanced)?;
+        } else if is_live_only {
             advanced.round = Some(self.round_at(endpoint, BlockId::from(&advanced.head))?);
             advanced.owed = Some(Debt {
                 above: span.base,
@@ -325,7 +327,9 @@ impl Reader {
             .iter()
             .filter(|header| self.blooms.may_hold_our_logs(header))
             .collect();
-        if touched.is_empty() && advanced.rollback.is_none() {
+        // What pays a debt names the round that the logs lead to, even where there turn out to be none.
+        let is_quiet = advanced.rollback.is_none() && advanced.paid_above.is_none();
+        if touched.is_empty() && is_quiet {
             return Ok(());
         }
         let at_head = BlockId::from(&advanced.head);
@@ -379,29 +383,6 @@ impl Reader {
         Ok((logs, contract::decode_round(&answer).map_err(invalid)?))
     }
 
-    /// Our contract's logs from `base` up to `head`, chunk linked to chunk.
-    fn logs_above(
-        &self,
-        endpoint: &Endpoint,
-        base: &BlockRef,
-        head: &Header,
-    ) -> Result<Vec<Log>, RpcError> {
-        let (mut next, mut parent_hash) = (base.number + 1, base.hash);
-        let mut logs = Vec::new();
-        while next <= head.number {
-            let mut chunk = endpoint.log_chunk(self.contract, (next, head.number), true)?;
-            if chunk.first.parent_hash != parent_hash {
-                return Err(RpcError::behind("the chain moved while its logs were read"));
-            }
-            logs.append(&mut chunk.logs);
-            (next, parent_hash) = (chunk.last.number + 1, chunk.last.hash);
-        }
-        match parent_hash == head.hash {
-            true => Ok(logs),
-            false => Err(RpcError::behind("the chain moved while its logs were read")),
-        }
-    }
-
     /// Adds round and configuration where the question wants them whatever was logged.
     fn read_state(
         &self,
@@ -413,9 +394,10 @@ impl Reader {
             let block = BlockId::from(&advanced.head);
             if advanced.round.is_none() {
                 let round = self.round_at(endpoint, block)?;
+                let owes_nothing = !question.live_only && question.debt.is_none();
                 let unexplained = question
                     .sound
-                    .filter(|sound| !question.live_only && sound.tally != Tally::from(&round));
+                    .filter(|sound| owes_nothing && sound.tally != Tally::from(&round));
                 advanced.owed = unexplained.map(|sound| Debt {
                     above: sound.block,
                     tally: Some(sound.tally),
@@ -459,6 +441,7 @@ impl Reader {
             anchor: None,
             blocks: Vec::new(),
             owed: None,
+            paid_above: None,
             events: Vec::new(),
             round: None,
             config: None,

@@ -50,6 +50,15 @@ impl Replay {
         self.done
     }
 
+    /// What the logs up to there lead to, where it is known.
+    pub(crate) fn tally(&self) -> Option<Tally> {
+        self.tally
+    }
+
+    pub(crate) fn blocks_left(&self) -> u64 {
+        self.tip.block.number.saturating_sub(self.done.0)
+    }
+
     pub fn tip(&self) -> Sound {
         self.tip
     }

@@ -134,6 +134,11 @@ impl Endpoint {
         self.shared.rpc.host()
     }
 
+    /// How many calls go out in one round trip just now.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.shared.rpc.batch_size()
+    }
+
     /// Looks at or changes what is known of its health.
     pub(crate) fn with_health<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
         change(&mut locked(&self.shared.health))

@@ -101,6 +101,11 @@ impl EventManager {
         }
         match &advanced.owed {
             Some(debt) => following.older.owe(debt, tip, now),
+            None if following.older.is_paid(advanced.paid_above) => {
+                following.older.end_replay();
+                following.sound = Some(tip);
+                return advanced.events.clone();
+            }
             // Events come in chain order: these wait for those below them.
             None if following.older.logs_are_owed() => following.older.extend_to(tip),
             None => {

@@ -32,7 +32,8 @@ impl EventManager {
     /// Begins a step through older logs, where there is one to take: up to the head first, then down through history.
     pub(super) fn start_older(&mut self, now: Instant) {
         let older = &self.following.older;
-        if older.step.is_some() || older.not_before.is_some_and(|at| at > now) {
+        let rests = older.not_before.is_some_and(|at| at > now);
+        if older.step.is_some() || rests || older.logs_are_owed() && !older.logs_need_steps() {
             return;
         }
         let work = match (&older.replay, &older.backfill) {
@@ -56,7 +57,10 @@ impl EventManager {
 
     pub(super) fn older_wakes_at(&self, now: Instant) -> Option<Instant> {
         let older = &self.following.older;
-        let has_work = older.replay.is_some() || older.backfill.is_some();
+        let has_work = match older.logs_are_owed() {
+            true => older.logs_need_steps(),
+            false => older.backfill.is_some(),
+        };
         // Health is told that it stalls, or keeps somebody waiting, when it does and not later.
         let told = [
             older.failing_since.map(|since| since + STALLED_AFTER),
@@ -85,18 +89,17 @@ impl EventManager {
         older.note_success();
         match step.work {
             Work::Replay(stepped) => {
-                let Some(replay) = &mut older.replay else {
+                let Some(replay) = &older.replay else {
                     return Ok(());
                 };
                 if Some(replay.done()) != begun_at {
                     return Ok(());
                 }
-                replay.advance_to(&stepped);
-                if replay.is_complete() {
-                    self.following.sound = Some(replay.tip());
-                    older.replay = None;
-                    older.replay_since = None;
-                    log::debug!("the logs are known up to the head");
+                let tip = replay.tip();
+                older.note_step_up(&stepped);
+                if stepped.done().0 >= tip.block.number {
+                    self.following.sound = Some(tip);
+                    older.end_replay();
                 }
                 self.send_replayed(step.events)
             }

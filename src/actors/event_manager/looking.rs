@@ -30,7 +30,7 @@ impl EventManager {
     pub(super) fn start_looks(&mut self, now: Instant) {
         if self.looks_wake_at().is_some_and(|at| now >= at) {
             let Following { looks, older, .. } = &self.following;
-            let live_only = older.logs_are_owed() || !looks.is_empty();
+            let live_only = older.logs_need_steps() || !looks.is_empty();
             self.start_look(live_only, now);
         }
     }
@@ -86,6 +86,7 @@ impl EventManager {
                 && is_older(following.refresh_asked_at, REFRESH_AGAIN.min(interval)),
             sound: following.sound,
             live_only,
+            debt: following.older.debt_for_look(&following.cursor),
         }
     }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::actors::backfill::Backfill;
 use crate::actors::reader::{Debt, Sound};
 use crate::actors::replay::Replay;
+use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
-use crate::chain::types::{H256, U256};
+use crate::chain::types::{BlockRef, H256, U256};
 use crate::lottery::history::LoggedEvent;
 use crate::lottery::snapshot::Owed;
 
@@ -18,10 +19,16 @@ pub(super) const STALLED_AFTER: Duration = Duration::from_secs(120);
 /// Logs that come within this time keep nobody from being served.
 pub(super) const AWAITED_AFTER: Duration = Duration::from_secs(15);
 
+/// The last so many blocks of a debt are left to a look.
+const ENDS_WITH_LOOK_BLOCKS: u64 = 16;
+
 #[derive(Default)]
 pub(super) struct Older {
     pub(super) replay: Option<Replay>,
     pub(super) replay_since: Option<Instant>,
+    /// Steps have come so near to the head that the next look brings the rest: where answers are slow against blocks, a
+    /// step never ends where the head is by then.
+    ends_with_look: bool,
     pub(super) backfill: Option<Backfill>,
     /// The position from which the step under way began.
     pub(super) step: Option<Position>,
@@ -71,12 +78,56 @@ impl Older {
         self.replay.is_some()
     }
 
+    /// True while logs are owed that come step by step.
+    pub(super) fn logs_need_steps(&self) -> bool {
+        self.replay.is_some() && !self.ends_with_look
+    }
+
+    /// What the next look is to bring beside the logs of its own head.
+    pub(super) fn debt_for_look(&self, cursor: &Cursor) -> Option<Debt> {
+        let replay = self.replay.as_ref().filter(|_| self.ends_with_look)?;
+        let (number, hash) = replay.done();
+        let above = cursor.at(number).filter(|block| block.hash == hash)?;
+        Some(Debt {
+            above: *above,
+            tally: replay.tally(),
+            why: "the last of them were to come with the head's".to_owned(),
+        })
+    }
+
+    /// A look has found nothing new: on a chain that stands the rest comes by steps after all.
+    pub(super) fn note_still_head(&mut self) {
+        self.ends_with_look = false;
+    }
+
+    /// True where the events of a reading begin where the steps have ended.
+    pub(super) fn is_paid(&self, above: Option<BlockRef>) -> bool {
+        let reached = self.replay.as_ref().map(Replay::done);
+        reached.is_some() && reached == above.map(|block| (block.number, block.hash))
+    }
+
+    pub(super) fn end_replay(&mut self) {
+        self.replay = None;
+        self.replay_since = None;
+        self.ends_with_look = false;
+        log::debug!("the logs are known up to the head");
+    }
+
+    /// A step has come up to a block; near the head, the next look takes over.
+    pub(super) fn note_step_up(&mut self, stepped: &Replay) {
+        if let Some(replay) = &mut self.replay {
+            replay.advance_to(stepped);
+            self.ends_with_look = replay.blocks_left() <= ENDS_WITH_LOOK_BLOCKS;
+        }
+    }
+
     pub(super) fn begin_backfill(&mut self, backfill: Backfill) {
         self.backfill = Some(backfill);
     }
 
     /// The logs above a block up to `tip` are still to be read.
     pub(super) fn owe(&mut self, debt: &Debt, tip: Sound, now: Instant) {
+        self.ends_with_look = false;
         match &mut self.replay {
             Some(replay) => replay.extend_to(tip),
             None => {
@@ -159,5 +210,96 @@ impl Older {
             is_stalled,
             is_awaited: (self.backfill.is_some() || is_late) && !is_stalled,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lottery::continuity::Tally;
+    use crate::lottery::round::{Round, RoundState};
+
+    fn block(number: u64) -> BlockRef {
+        BlockRef {
+            number,
+            hash: H256::from_low_u64_be(number + 1),
+            parent_hash: H256::from_low_u64_be(number),
+            timestamp: number,
+        }
+    }
+
+    fn sound(number: u64) -> Sound {
+        let round = Round {
+            round_id: 1,
+            state: RoundState::Waiting,
+            start_time: 0,
+            end_time: 0,
+            min_draw_time: 0,
+            max_draw_time: 0,
+            total_pot_wei: U256::zero(),
+            participant_count: 0,
+        };
+        Sound {
+            block: block(number),
+            tally: Tally::from(&round),
+        }
+    }
+
+    /// Logs above block 10 are owed up to `tip`, and a step has led to `reached`.
+    fn stepped(tip: u64, reached: u64) -> Older {
+        let mut older = Older::default();
+        let debt = Debt {
+            above: block(10),
+            tally: None,
+            why: String::new(),
+        };
+        older.owe(&debt, sound(tip), Instant::now());
+        older.note_step_up(&Replay::new(&block(reached), None, sound(tip)));
+        older
+    }
+
+    fn cursor(newest: u64) -> Cursor {
+        let mut cursor = Cursor::default();
+        (5..=newest).for_each(|number| cursor.push(block(number)));
+        cursor
+    }
+
+    #[test]
+    fn the_last_blocks_of_a_debt_are_left_to_a_look_and_the_first_to_steps() {
+        let far = stepped(100, 100 - ENDS_WITH_LOOK_BLOCKS - 1);
+        assert!(far.logs_need_steps());
+        assert_eq!(far.debt_for_look(&cursor(100)), None);
+        let mut near = stepped(100, 100 - ENDS_WITH_LOOK_BLOCKS);
+        assert!(near.logs_are_owed() && !near.logs_need_steps());
+        let debt = near.debt_for_look(&cursor(101)).unwrap();
+        assert_eq!(debt.above, block(100 - ENDS_WITH_LOOK_BLOCKS));
+        assert!(near.is_paid(Some(debt.above)));
+        assert!(!near.is_paid(None) && !near.is_paid(Some(block(99))));
+        near.end_replay();
+        assert!(!near.logs_are_owed() && !near.is_paid(Some(debt.above)));
+    }
+
+    #[test]
+    fn steps_go_on_where_the_look_finds_no_new_head_or_brings_no_logs() {
+        let mut still = stepped(100, 95);
+        still.note_still_head();
+        assert!(still.logs_need_steps());
+        let mut refused = stepped(100, 95);
+        let debt = refused.debt_for_look(&cursor(100)).unwrap();
+        refused.owe(&debt, sound(101), Instant::now());
+        assert!(refused.logs_need_steps());
+        assert_eq!(refused.replay.as_ref().map(Replay::blocks_left), Some(6));
+    }
+
+    #[test]
+    fn a_block_that_a_reorg_replaced_is_nothing_to_begin_at() {
+        let older = stepped(100, 95);
+        let mut replaced = cursor(94);
+        let other = BlockRef {
+            hash: H256::repeat_byte(9),
+            ..block(95)
+        };
+        replaced.push(other);
+        assert_eq!(older.debt_for_look(&replaced), None);
     }
 }

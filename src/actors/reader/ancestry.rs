@@ -4,7 +4,8 @@
 //! Blocks are asked for by number in one batch. Where that fails (some chains have numbers without a block, some nodes
 //! give old blocks only by hash) the walk goes from parent to parent.
 
-use crate::actors::reader::{lagging, Question, Reader, Reading, Span, LINKED_BLOCKS_MAX};
+use crate::actors::reader::debt::{linked_blocks_max, LINKED_BLOCKS_MAX};
+use crate::actors::reader::{lagging, Question, Reader, Reading, Span};
 use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
@@ -27,7 +28,7 @@ impl Reader {
         let is_ours = if span.head.parent_hash == tip.hash {
             span.headers = vec![span.head.clone()];
             true
-        } else if span.len() <= LINKED_BLOCKS_MAX {
+        } else if span.len() <= linked_blocks_max(endpoint) {
             let headers = endpoint.ancestry(&span.head, tip.number + 1)?;
             let parent_hash = headers.first().map(|first| first.parent_hash);
             span.headers = headers;

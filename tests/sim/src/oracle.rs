@@ -19,6 +19,8 @@ use crate::world::{Mined, World};
 /// ten seconds.
 const PARKED: Duration = Duration::from_secs(75);
 const BACKOFF: Duration = Duration::from_secs(16);
+/// A time-out, another endpoint, and all the questions anew.
+const FOUND_OUT: Duration = Duration::from_secs(25);
 /// So often at least all logs are known, when nothing is wrong.
 const SYNCED_WITHIN: Duration = Duration::from_secs(45);
 /// The baton is handed on so often in a second of simulated time only by a loop that makes no progress.
@@ -40,6 +42,13 @@ struct Bad {
     recovery: Duration,
 }
 
+impl Bad {
+    /// When whoever met it has recovered.
+    fn over(&self) -> Duration {
+        self.ends + self.recovery
+    }
+}
+
 pub struct Oracle {
     pub violations: Vec<Violation>,
     /// How long after its window had opened each round was drawn.
@@ -47,6 +56,8 @@ pub struct Oracle {
     endpoints: usize,
     blocks: Blocks,
     latency: Duration,
+    /// One after the other, from the head that allows a draw to its block.
+    round_trips: u32,
     is_plain: bool,
     /// Something is wrong all the time: how soon a draw is due then is not for this to say.
     has_standing: bool,
@@ -80,12 +91,14 @@ struct Window {
 impl Oracle {
     pub fn new(plan: &Plan) -> Oracle {
         let latencies = plan.endpoints.iter().map(|(_, latency)| *latency);
+        let takes_batches = plan.endpoints.iter().all(|(node, _)| node.takes_batches);
         Oracle {
             violations: Vec::new(),
             drawn: Vec::new(),
             endpoints: plan.endpoints.len(),
             blocks: plan.blocks,
             latency: latencies.max().unwrap_or_default(),
+            round_trips: if takes_batches { 8 } else { 28 },
             is_plain: plan.troubles.is_empty() && plan.standing.is_empty(),
             has_standing: !plan.standing.is_empty(),
             bad: Vec::new(),
@@ -150,7 +163,8 @@ impl Oracle {
         });
     }
 
-    /// How long a draw may take when all is well.
+    /// How long a draw may take when all is well: a block to see that it is due, one to be mined in, and the questions
+    /// in between, one after the other where an endpoint takes no batches.
     fn usual(&self) -> Duration {
         let spacing = match self.blocks {
             Blocks::Every(spacing) => spacing,
@@ -158,42 +172,32 @@ impl Oracle {
             // What duty asks of chains that make blocks on demand.
             Blocks::OnDemand => Duration::from_secs(13),
         };
-        spacing * 2 + self.latency * 8 + Duration::from_secs(2)
+        spacing * 2 + self.latency * self.round_trips + Duration::from_secs(2)
     }
 
     /// From when on a draw was possible without interruption, and what it may take from there.
     fn due(&self, window: Window) -> Duration {
         let mut from = window.opens.max(self.reorganized);
-        let mut recovery = Duration::ZERO;
+        let mut allowed = self.usual();
         loop {
-            let until = from + recovery + self.usual();
-            // The earliest later beginning that no trouble disturbs.
-            let disturbed = self.disturbed(from, until);
-            match disturbed {
-                None => return until,
-                Some((ends, needs)) => {
-                    from = ends;
-                    recovery = recovery.max(needs);
-                }
+            let until = from + allowed;
+            let meets = |bad: &&Bad| bad.begins < until && bad.over() > from;
+            let bad: Vec<&Bad> = self.bad.iter().filter(meets).collect();
+            let is_of = |bad: &&&Bad, own: usize| bad.endpoint == Some(own);
+            let all_down = (0..self.endpoints).all(|own| bad.iter().any(|bad| is_of(&bad, own)));
+            // What stands in the way of every endpoint has to end, and recovering takes its time.
+            let of_all = bad.iter().filter(|bad| bad.endpoint.is_none() || all_down);
+            if let Some(over) = of_all.map(|bad| bad.over()).max() {
+                from = over;
+                continue;
             }
+            // One endpoint in trouble costs the time to find that out.
+            let found_out = self.usual().max(FOUND_OUT);
+            if bad.is_empty() || allowed >= found_out {
+                return until;
+            }
+            allowed = found_out;
         }
-    }
-
-    /// The end of what keeps a draw from happening in that time, and how long recovering takes.
-    fn disturbed(&self, from: Duration, until: Duration) -> Option<(Duration, Duration)> {
-        let meets = |bad: &&Bad| bad.begins < until && bad.ends + Duration::from_millis(1) > from;
-        let bad: Vec<&Bad> = self.bad.iter().filter(meets).collect();
-        let all_down =
-            (0..self.endpoints).all(|own| bad.iter().any(|bad| bad.endpoint == Some(own)));
-        let of_all = bad.iter().filter(|bad| bad.endpoint.is_none() || all_down);
-        let worst = of_all.map(|bad| (bad.ends + Duration::from_millis(2), bad.recovery));
-        // One endpoint in trouble costs the time to find that out.
-        let is_partial = !bad.is_empty() && !all_down;
-        let worst = worst.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)));
-        worst.filter(|(ends, _)| *ends > from).or_else(|| {
-            let known = is_partial && until < from + Duration::from_secs(25);
-            known.then_some((from + Duration::from_millis(1), Duration::from_secs(25)))
-        })
     }
 
     /// The chain has moved, by a block or by a reorg: each block that was not looked at before is judged.
