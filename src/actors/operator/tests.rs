@@ -5,6 +5,7 @@ mod node;
 mod odd;
 mod restarts;
 mod signing;
+mod standby;
 mod telling;
 
 use std::sync::Arc;

@@ -169,6 +169,11 @@ impl Node {
         self.failing.push((what, error));
     }
 
+    /// The pool drops what it has.
+    pub(super) fn forget(&mut self) {
+        self.pool = None;
+    }
+
     pub(super) fn mine(&mut self, secs: u64) {
         let parent = self.blocks.last().unwrap().clone();
         let number = parent.at.number + 1;
