@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use self::flight::{Flight, Landed};
-use self::memory::{Recovery, RoundMemory, Spending};
+use self::memory::{Arrivals, Recovery, RoundMemory, Spending};
 use self::moment::Moment;
 use self::reporter::{describe, Reporter};
 
@@ -84,6 +84,7 @@ pub struct Operator {
     landed: Option<Landed>,
     recovery: Recovery,
     automatic_actions: u64,
+    arrivals: Arrivals,
 }
 
 impl Operator {
@@ -128,6 +129,7 @@ impl Operator {
             landed: None,
             recovery: Recovery::default(),
             automatic_actions: 0,
+            arrivals: Arrivals::default(),
         }
     }
 
@@ -264,6 +266,8 @@ impl Operator {
             self.reporter.alerts.enter_round(round_id);
         }
         let moment = Moment::of(snapshot, &self.round, now)?;
+        self.arrivals
+            .note(moment.head, moment.snapshot.reorgs_total);
         let round = &moment.round;
         let scheduled = round.state == RoundState::Betting;
         let status = &mut self.reporter.status;
@@ -295,6 +299,7 @@ impl Operator {
             ruled_out: ruled_out.map(|it| it.kind),
             ruled_out_until: ruled_out.map(|it| it.until),
             pending: self.round.pending_at(moment.head, now),
+            arrival_unseen: self.arrivals.is_unseen(moment.head),
             draw_hopeless: self.outlook(moment) == Outlook::Hopeless,
             stuck_until: self.round.stuck.as_ref().map(|stuck| stuck.again_at),
             unanswered: self.round.unanswered,

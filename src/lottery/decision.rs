@@ -60,6 +60,9 @@ pub(crate) struct Facts<'a> {
     pub ruled_out_until: Option<Instant>,
     /// What a node said of the next block's time at the newest head.
     pub pending: PendingTime,
+    /// The newest head was not seen to come: it is the first that was read, or a reorg put it there. How long it had stood
+    /// by then is not known, so that its time carried forward may be far behind.
+    pub arrival_unseen: bool,
     /// No block can make the draw pass: whoever would win or be paid back cannot be paid.
     pub draw_hopeless: bool,
     /// The refund cannot pass, since a player cannot be paid; tried again only then.
@@ -219,8 +222,12 @@ pub(crate) fn still_after(schedule: &BlockSchedule) -> Duration {
 fn before_window(facts: &Facts, now: Instant) -> Decision {
     let (round, time) = (facts.round, facts.chain_time);
     let carried = time.at(now);
-    let still_until = (time.seen_at + still_after(&facts.schedule))
-        .max(time.instant_of(round.min_draw_time) + still_after(&facts.schedule));
+    let still = still_after(&facts.schedule);
+    let stands_from = time.seen_at + still;
+    let still_until = match facts.arrival_unseen {
+        true => stands_from,
+        false => stands_from.max(time.instant_of(round.min_draw_time) + still),
+    };
     if facts.pending == PendingTime::Unasked && now >= still_until {
         return Decision::AskPendingTime;
     }

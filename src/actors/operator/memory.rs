@@ -44,6 +44,27 @@ pub(super) struct RoundMemory {
     pub(super) rehearsed: Option<(Instant, bool)>,
 }
 
+/// Which head was not seen to come.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    unseen: Option<H256>,
+    /// As of the last look; None before the first.
+    reorgs: Option<u64>,
+}
+
+impl Arrivals {
+    /// A look at `head`, after so many reorgs since the start.
+    pub(super) fn note(&mut self, head: BlockRef, reorgs: u64) {
+        if self.reorgs.replace(reorgs) != Some(reorgs) {
+            self.unseen = Some(head.hash);
+        }
+    }
+
+    pub(super) fn is_unseen(&self, head: BlockRef) -> bool {
+        self.unseen == Some(head.hash)
+    }
+}
+
 impl RoundMemory {
     pub(super) fn of(round_id: u64) -> RoundMemory {
         RoundMemory {
@@ -194,6 +215,15 @@ impl Default for Recovery {
 mod tests {
     use super::*;
 
+    fn head(number: u64) -> BlockRef {
+        BlockRef {
+            number,
+            hash: H256::from_low_u64_be(number),
+            parent_hash: H256::zero(),
+            timestamp: 100,
+        }
+    }
+
     #[test]
     fn what_is_a_day_old_no_longer_counts() {
         let start = Instant::now();
@@ -215,12 +245,6 @@ mod tests {
 
     #[test]
     fn what_was_learned_at_one_head_says_nothing_of_another() {
-        let head = |number: u64| BlockRef {
-            number,
-            hash: H256::from_low_u64_be(number),
-            parent_hash: H256::zero(),
-            timestamp: 100,
-        };
         let now = Instant::now();
         let mut memory = RoundMemory::of(3);
         let later = now + DAY;
@@ -240,6 +264,20 @@ mod tests {
             PendingTime::Unasked
         );
         assert_eq!(ruled_out(&memory, 1, later), None);
+    }
+
+    #[test]
+    fn the_first_head_and_one_that_a_reorg_put_there_were_not_seen_to_come() {
+        let mut arrivals = Arrivals::default();
+        let unseen = |arrivals: &mut Arrivals, number, reorgs| {
+            arrivals.note(head(number), reorgs);
+            arrivals.is_unseen(head(number))
+        };
+        assert!(unseen(&mut arrivals, 1, 0));
+        assert!(unseen(&mut arrivals, 1, 0), "it still stands");
+        assert!(!unseen(&mut arrivals, 2, 0));
+        assert!(unseen(&mut arrivals, 3, 1));
+        assert!(!unseen(&mut arrivals, 4, 1));
     }
 
     #[test]

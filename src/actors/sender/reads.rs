@@ -139,10 +139,13 @@ impl Sender {
     /// When no endpoint answers.
     pub(crate) fn pending_time(&self) -> Result<Option<u64>, RpcError> {
         let ask = |endpoint: &Endpoint| match endpoint.pending_timestamp() {
-            Err(error) if !error.is_passing() => Ok(None),
-            answer => answer.map(Some),
+            Err(error) if !error.is_passing() => Ok((endpoint.clone(), None)),
+            answer => answer.map(|time| (endpoint.clone(), Some(time))),
         };
-        self.endpoints.with_endpoint(&[], ask)
+        let (first, told) = self.endpoints.with_endpoint(&[], ask)?;
+        // One that has no such block says nothing for the others.
+        let another = || self.endpoints.with_another(&first, &[], ask)?.1;
+        Ok(told.or_else(another))
     }
 }
 

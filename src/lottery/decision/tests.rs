@@ -68,6 +68,7 @@ fn facts<'a>(round: &'a Round, config: &'a ContractConfig, chain_time: ChainTime
         ruled_out: None,
         ruled_out_until: None,
         pending: PendingTime::Unasked,
+        arrival_unseen: false,
         draw_hopeless: false,
         stuck_until: None,
         unanswered: None,
@@ -452,4 +453,23 @@ proptest! {
             _ => {}
         }
     }
+}
+
+#[test]
+fn the_time_of_a_head_that_was_not_seen_to_come_is_asked_for_before_it_seems_due() {
+    // Half a window away by the head's time carried forward, which may be far behind.
+    let round = round(5);
+    let at = round.min_draw_time - 60;
+    let still = still_after(&schedule(2));
+    let seen = |age, change: fn(&mut Facts)| check(&round, at, age, change);
+    let unseen = |facts: &mut Facts| facts.arrival_unseen = true;
+    let early = still - Duration::from_millis(1);
+    assert!(matches!(seen(early, unseen), Decision::Wait { .. }));
+    assert_eq!(seen(still, unseen), Decision::AskPendingTime);
+    assert!(matches!(seen(still, |_| {}), Decision::Wait { .. }));
+    let told = seen(still, |facts| {
+        facts.arrival_unseen = true;
+        facts.pending = PendingTime::Told(facts.round.min_draw_time);
+    });
+    assert_eq!(told, Decision::Act(ActionKind::Draw));
 }

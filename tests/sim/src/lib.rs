@@ -6,12 +6,14 @@
 //! * [`contract`], [`world`]: the truth: the contract, the blocks, the pool.
 //! * [`node`], [`wire`]: what the daemon is told of it, and how that gets lost.
 //! * [`plan`], [`campaign`]: what happens; [`oracle`]: what must hold; [`shrink`]: the smallest plan that still fails.
+//! * [`kept`]: campaigns that once failed.
 //! * [`answers`]: a table of every method in every way to fail.
 
 pub mod answers;
 pub mod baton;
 pub mod campaign;
 pub mod contract;
+pub mod kept;
 pub mod log;
 pub mod node;
 pub mod oracle;
