@@ -23,13 +23,16 @@ pub struct Alerts {
 
 impl Alerts {
     pub fn new(updates: UpdateSender, clock: Clock, metrics: Metrics) -> Alerts {
-        Alerts {
+        let alerts = Alerts {
             updates,
             clock,
             metrics,
             book: AlertBook::default(),
             raised: BTreeMap::new(),
-        }
+        };
+        // That none fires is told as well: whoever watches sees the difference to no answer at all.
+        alerts.count_firing();
+        alerts
     }
 
     /// Holds from now on, until it is cleared; new words replace the old.
@@ -118,6 +121,10 @@ mod tests {
         let (updates, told) = crossbeam_channel::bounded(16);
         let metrics = Metrics::default();
         let mut alerts = Alerts::new(updates, Clock::manual(5_000), metrics.clone());
+        assert_eq!(
+            metrics.families()["lottery_alerts_firing"].series.len(),
+            AlertCode::ALL.len()
+        );
         let late = || Condition::critical(AlertCode::DrawOverdue, Subject::Round(7), "late");
         let player = Subject::Player(Default::default());
         alerts.set(

@@ -1,6 +1,8 @@
 //! The package for Debian and its kin: that it holds what it should, installs, upgrades and goes away cleanly, and that
 //! systemd finds its unit right and safe. Tests that need dpkg or systemd are marked so.
 
+mod prometheus;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
