@@ -9,6 +9,7 @@ mod failover;
 mod following;
 mod foreign;
 mod frames;
+mod histories;
 mod judges;
 mod oddities;
 mod operating;

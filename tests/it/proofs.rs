@@ -36,8 +36,12 @@ fn verify(chain: &Chain, lottery: &Lottery, round_id: u64) -> (Option<i32>, Valu
 }
 
 fn run(chain: &Chain, lottery: &Lottery, arguments: &[&str]) -> Output {
+    run_at(&chain.dev().endpoints()[0].url(), lottery, arguments)
+}
+
+/// The command over the endpoint at `url` alone.
+pub(crate) fn run_at(url: &str, lottery: &Lottery, arguments: &[&str]) -> Output {
     let dir = tempfile::TempDir::new().unwrap();
-    let url = chain.dev().endpoints()[0].url();
     let address = hex_address(lottery.address);
     lottery_in(&dir)
         .args(arguments)
@@ -354,14 +358,18 @@ fn a_script_in_another_language_agrees() {
 }
 
 fn check_with_script(chain: &Chain, lottery: &Lottery, round_id: u64) -> (Option<i32>, String) {
+    check_with_script_at(&chain.dev().endpoints()[0].url(), lottery, round_id)
+}
+
+pub(crate) fn check_with_script_at(
+    url: &str,
+    lottery: &Lottery,
+    round_id: u64,
+) -> (Option<i32>, String) {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packaging/check_draw.py");
     let output = std::process::Command::new(python)
-        .args([
-            script,
-            &chain.dev().endpoints()[0].url(),
-            &hex_address(lottery.address),
-        ])
+        .args([script, url, &hex_address(lottery.address)])
         .arg(round_id.to_string())
         .output()
         .unwrap();

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod follower;
 pub mod frames;
 pub mod held;
+pub mod history;
 pub mod publications;
 pub mod quantile;
 pub mod random;

@@ -1,0 +1,123 @@
+//! Whole histories of random rounds on the real contract: every round verifies, every wei is accounted for, and a script
+//! in another language agrees. What single rounds and tampered chains must show is left to `proofs`.
+
+use devchain::{Config, Distortion, Family, Fault};
+use serde_json::{json, Value};
+
+use support::chain::{Chain, Lottery, Timing};
+use support::history::{Ending, History};
+
+use crate::proofs::{check_with_script_at, run_at};
+
+/// All endings, so that no history leaves one to chance.
+const ENDINGS: [Ending; 6] = [
+    Ending::Drawn { late_secs: 0 },
+    Ending::TwoInOneBlock,
+    Ending::TooFew,
+    Ending::Drawn { late_secs: 30 },
+    Ending::RefundedByOperator,
+    Ending::RefundedAsExpired,
+];
+
+fn play(history: &mut History, random_rounds: usize) {
+    for ending in ENDINGS {
+        history.play(4, ending);
+    }
+    for index in 0..random_rounds {
+        let ending = history.any_ending();
+        history.play(2 + index % 9, ending);
+    }
+}
+
+/// Every round that the chain's own logs tell of is in the audit, and is verified. How many rounds those are.
+fn all_are_verified(url: &str, lottery: &Lottery, of: &str) -> u64 {
+    let output = run_at(url, lottery, &["audit", "--json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let body: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    assert_eq!(body["findings"], json!([]), "{of}: {said}");
+    assert_eq!(output.status.code(), Some(0), "{of}: {said}");
+    let drawn = lottery.logs("RoundCompleted").len() as u64;
+    let refunded = lottery.logs("RoundRefunded").len() as u64;
+    let account = &body["account"];
+    assert_eq!(
+        (&account["drawn"], &account["refunded"]),
+        (&json!(drawn), &json!(refunded)),
+        "{of}"
+    );
+    assert_eq!(account["verified"], drawn + refunded, "{of}: {account}");
+    assert_eq!(account["bets"], lottery.logs("BetPlaced").len(), "{of}");
+    assert!(drawn >= 2 && refunded >= 4, "{of}: {account}");
+    drawn + refunded
+}
+
+/// Blocks with a log of that event, one for each log.
+fn blocks_of(lottery: &Lottery, event: &str) -> Vec<Value> {
+    let logs = lottery.logs(event);
+    logs.iter().map(|log| log["blockNumber"].clone()).collect()
+}
+
+/// Two rounds in one block, and a bet in the block of a draw: the histories have them.
+fn has_shared_blocks(lottery: &Lottery, of: &str) {
+    let mut refunds = blocks_of(lottery, "RoundRefunded");
+    let all = refunds.len();
+    refunds.dedup();
+    assert!(refunds.len() < all, "{of}: no two rounds in one block");
+    let bets = blocks_of(lottery, "BetPlaced");
+    let draws = blocks_of(lottery, "RoundCompleted");
+    let is_shared = draws.iter().any(|block| bets.contains(block));
+    assert!(is_shared, "{of}: no bet in the block of a draw");
+}
+
+#[test]
+fn random_rounds_are_verified_on_every_family_of_chains() {
+    for (seed, family) in [
+        (1, Family::Ethereum),
+        (2, Family::Difficulty),
+        (3, Family::Orbit),
+        (4, Family::Constant),
+        (5, Family::Ethereum),
+        (6, Family::Ethereum),
+    ] {
+        let chain = Chain::devchain_on(
+            Config {
+                family,
+                ..Config::default()
+            },
+            1,
+        );
+        let lottery = chain.deploy(Timing::default());
+        let mut history = History::new(&lottery, seed, 7);
+        // A branch that is taken back and mined anew has other hashes, and so other winners.
+        history.has_reorgs = seed > 4;
+        play(&mut history, 10);
+        let url = chain.dev().endpoints()[0].url();
+        let of = format!("{family:?}, seed {seed}");
+        all_are_verified(&url, &lottery, &of);
+        has_shared_blocks(&lottery, &of);
+        assert_eq!(history.reorgs > 0, history.has_reorgs, "{of}");
+        // Headers that do not tell mixHash at all: the opcodes still do.
+        let without = Distortion::new(|block| {
+            if let Some(block) = block.as_object_mut() {
+                block.remove("mixHash");
+            }
+        });
+        let faults = &chain.dev().endpoints()[0].faults;
+        for method in ["eth_getBlockByNumber", "eth_getBlockByHash"] {
+            faults.add(Fault::Distort(without.clone()), Some(method), None);
+        }
+        all_are_verified(&url, &lottery, &format!("{of}, without mixHash"));
+    }
+}
+
+#[test]
+#[ignore = "needs anvil, and python with pycryptodome"]
+fn random_rounds_on_anvil_are_verified_and_a_script_agrees_on_each() {
+    let chain = Chain::anvil_with(&[]);
+    let lottery = chain.deploy(Timing::default());
+    play(&mut History::new(&lottery, 7, 7), 10);
+    let rounds = all_are_verified(&chain.url, &lottery, "anvil");
+    for round_id in 1..=rounds {
+        let (code, said) = check_with_script_at(&chain.url, &lottery, round_id);
+        assert_eq!(code, Some(0), "round {round_id}: {said}");
+    }
+}
