@@ -357,7 +357,7 @@ impl Operator {
         let mut record = self.reporter.new_record(action_id, action, round_id, true);
         match admitted {
             Ok(kind) => {
-                log::info!("manual {} of round {round_id}", kind.label());
+                log::info!("asked for by hand round={round_id} action={}", kind.label());
                 self.start(record, Check::Called, moment);
             }
             Err(refused) => {

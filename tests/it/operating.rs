@@ -186,6 +186,41 @@ fn status_tells_a_person_and_monitoring() {
     assert_eq!(status().0, Some(1));
 }
 
+#[test]
+fn a_sound_round_takes_ten_lines_at_most_and_each_says_what_it_is_about() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = Daemon::start(&lottery, Options::default());
+    daemon.wait_ready();
+    const ROUNDS: u64 = 3;
+    for round_id in 1..=ROUNDS {
+        lottery.bet(2, BET_WEI);
+        lottery.bet(3, BET_WEI);
+        lottery.skip_to(lottery.round().min_draw_time - 4);
+        wait_for("the draw", || lottery.winner_of(round_id));
+    }
+    let ended = format!("waiting for the first bet round={}", ROUNDS + 1);
+    let lines = daemon.log_until(&ended);
+    let of_rounds: Vec<&String> = lines.iter().filter(|it| it.contains("round=")).collect();
+    let loud = |line: &&String| !line.contains(" INFO ");
+    assert_eq!(of_rounds.iter().copied().find(loud), None);
+    for round_id in 1..=ROUNDS {
+        let own = format!(" round={round_id}");
+        let own = of_rounds.iter().filter(|line| line.contains(&own));
+        let own: Vec<&&String> = own.collect();
+        assert!((5..=10).contains(&own.len()), "{own:#?}");
+        for what in ["sent ", "done in block "] {
+            let line = own.iter().find(|line| line.contains(what)).unwrap();
+            for field in [" action=draw", " nonce=", " hash=0x"] {
+                assert!(line.contains(field), "{line}");
+            }
+        }
+    }
+    // Besides, only the start speaks.
+    let others = lines.len() - of_rounds.len();
+    assert!(others <= 5, "{lines:#?}");
+}
+
 /// A node, or a proxy before it, that answers every request with an error that repeats the request, head and body.
 fn echoing_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -94,12 +94,12 @@ impl Operator {
                 let text = format!(
                     "the round is over and nonce {nonce} is used, but no receipt can be read"
                 );
-                log::warn!("{}: {text}", flight.label());
+                log::warn!("{text} {}", flight.fields());
                 self.end_flight(ActionState::Done, Some(text));
             }
             Step::LetGo => {
                 let text = "let go: its round is over, and nothing of it was mined".to_owned();
-                log::warn!("{}: {text}", flight.label());
+                log::warn!("{text} {}", flight.fields());
                 self.end_flight(ActionState::Failed, Some(text));
             }
             Step::NonceTaken | Step::NonceGap => {
@@ -111,7 +111,7 @@ impl Operator {
                     _ => "another transaction of this key took",
                 };
                 let text = format!("{what} nonce {}", flight.state.nonce);
-                log::warn!("{text}");
+                log::warn!("{text} {}", flight.fields());
                 self.end_flight(ActionState::Failed, Some(text));
             }
         }
@@ -137,14 +137,15 @@ impl Operator {
         let outcome = sender.broadcast(&mut flight.state, moment.head, &moment.round, moment.now);
         panic_point("operator-sent");
         flight.state.note_sent(moment.head, moment.now);
-        let label = flight.label();
+        let (label, fields) = (flight.label(), flight.fields());
         if outcome == Broadcast::Accepted {
+            flight.log_sent();
             self.reporter.alerts.clear(AlertCode::ActionBlocked);
         }
         flight.record.error = match outcome {
             Broadcast::Accepted => None,
             Broadcast::MaybeSent(why) => {
-                log::warn!("{label}: no node confirmed it: {why}");
+                log::warn!("no node confirmed it: {why} {fields}");
                 Some(why)
             }
             // The nonce is used up: receipts will tell by whom, or another endpoint that it never was free.
@@ -153,7 +154,7 @@ impl Operator {
                 None
             }
             Broadcast::Rejected(class, why) => {
-                log::warn!("{label} was refused: {why}");
+                log::warn!("refused: {why} {fields}");
                 if class == NodeError::NonceTooHigh {
                     sender.doubt_source();
                 }
@@ -196,12 +197,7 @@ impl Operator {
         match sender.replacement(&flight.state, kind, &moment.round) {
             Ok(Some(variant)) => {
                 if !same {
-                    log::warn!(
-                        "{} is replaced by {} at nonce {}",
-                        flight.label(),
-                        kind.label(),
-                        flight.state.nonce
-                    );
+                    log::warn!("replaced by {} {}", kind.label(), flight.fields());
                     flight.record.kind = kind;
                     flight.paused_until = None;
                 }
@@ -214,7 +210,7 @@ impl Operator {
                 self.broadcast(moment);
             }
             Err(problem) => {
-                log::warn!("no replacement at nonce {}: {problem}", flight.state.nonce);
+                log::warn!("no replacement: {problem} {}", flight.fields());
                 if problem.is_blocking() {
                     let (code, round_id) = (AlertCode::ActionBlocked, moment.round.round_id);
                     let told = format!("{} of round {round_id}: {problem}", kind.label());
@@ -274,8 +270,8 @@ impl Operator {
         let Landed { flight, .. } = self.landed.take()?;
         let flight = self.flight.insert(flight);
         log::warn!(
-            "{} was taken back by a reorg: the same transaction is sent again",
-            flight.label()
+            "taken back by a reorg: the same transaction is sent again {}",
+            flight.fields()
         );
         flight.record.state = ActionState::Pending;
         flight.record.block_number = None;

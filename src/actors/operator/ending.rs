@@ -46,11 +46,12 @@ impl Operator {
             return;
         };
         log::info!(
-            "{} of round {} done in block {} ({} gas, {:#x})",
-            kind.label(),
-            flight.record.round_id,
+            "done in block {} ({} gas) round={} action={} nonce={} hash={:#x}",
             included.block_number,
             included.gas_used,
+            flight.record.round_id,
+            kind.label(),
+            flight.state.nonce,
             included.hash
         );
         match kind {

@@ -21,6 +21,8 @@ pub(super) struct Flight {
     pub(super) looked: Option<(H256, Instant)>,
     /// After a time-out: no new variant before this.
     pub(super) paused_until: Option<Instant>,
+    /// The variant that was last logged as being out.
+    logged: Option<H256>,
 }
 
 /// The last draw or refund that was mined with success.
@@ -38,6 +40,7 @@ impl Flight {
             told: None,
             looked: Some((moment.head.hash, moment.now)),
             paused_until: None,
+            logged: None,
         }
     }
 
@@ -80,6 +83,24 @@ impl Flight {
         self.looked = Some((moment.head.hash, moment.now));
         self.paused_until = None;
         self.told = None;
+    }
+
+    /// A node holds the newest variant: told in the log, each variant once.
+    pub(super) fn log_sent(&mut self) {
+        let newest = self.state.newest().map(|newest| newest.hash);
+        if newest.is_some() && self.logged != newest {
+            self.logged = newest;
+            log::info!("sent {}", self.fields());
+        }
+    }
+
+    /// What a line of the log is about, to search for.
+    pub(super) fn fields(&self) -> String {
+        let newest = self.state.newest();
+        let hash = newest.map_or(String::new(), |newest| format!(" hash={:#x}", newest.hash));
+        let (round_id, action) = (self.record.round_id, self.record.kind.label());
+        let nonce = self.state.nonce;
+        format!("round={round_id} action={action} nonce={nonce}{hash}")
     }
 
     pub(super) fn label(&self) -> String {

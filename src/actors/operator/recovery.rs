@@ -75,7 +75,8 @@ impl Operator {
     fn take_up_found(&mut self, kind: ActionKind, state: SendState, moment: &Moment) {
         let round_id = moment.round.round_id;
         log::info!(
-            "a {} of this key is pending at nonce {}: it is taken up",
+            "what is pending of this key is taken up round={} action={} nonce={}",
+            moment.round.round_id,
             kind.label(),
             state.nonce
         );

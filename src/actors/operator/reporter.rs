@@ -34,7 +34,7 @@ impl Reporter {
         }
         let same_kind = phase.split('(').next() == self.status.phase.split('(').next();
         if !same_kind {
-            log::info!("round {round_id}: {phase}");
+            log::info!("{phase} round={round_id}");
         }
         // The seconds to go change at every look: who looks at the status can subtract.
         if !same_kind || !phase.starts_with("waiting for draw window") {

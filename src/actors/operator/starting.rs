@@ -116,7 +116,7 @@ impl Operator {
             "its nonce {} goes on to the next round's action",
             old.state.nonce
         );
-        log::warn!("{}: {told}", old.label());
+        log::warn!("{told} {}", old.fields());
         let Flight { state, record, .. } = new;
         let mut ended = std::mem::replace(&mut old.record, record);
         match state.newest().filter(|_| state.nonce == old.state.nonce) {
@@ -137,7 +137,10 @@ impl Operator {
         let (round_id, kind) = (record.round_id, record.kind);
         let text = why.to_string();
         if record.manual {
-            log::warn!("manual {} of round {round_id}: {text}", kind.label());
+            log::warn!(
+                "{text} round={round_id} action={} manual=true",
+                kind.label()
+            );
             let state = ActionState::Failed;
             return self.reporter.end_record(&mut record, state, Some(text));
         }
@@ -193,7 +196,7 @@ impl Operator {
             return;
         }
         self.end_refusal();
-        log::warn!("{} of round {round_id}: {text}", kind.label());
+        log::warn!("{text} round={round_id} action={}", kind.label());
         self.reporter
             .end_record(&mut record, ActionState::Failed, Some(text));
         self.round.refusal = Some(Refusal {
@@ -212,7 +215,7 @@ impl Operator {
         if refusal.tries > 1 {
             let (label, round_id) = (refusal.kind.label(), self.round.round_id);
             let (tries, reason) = (refusal.tries, refusal.reason);
-            log::info!("{label} of round {round_id}: refused {tries} times: {reason}");
+            log::info!("refused {tries} times: {reason} round={round_id} action={label}");
         }
     }
 

@@ -140,6 +140,19 @@ impl Daemon {
         }
     }
 
+    /// Every line that was not returned before, in order, up to the first with `part`.
+    pub fn log_until(&self, part: &str) -> Vec<String> {
+        let until = Instant::now() + PATIENCE;
+        let mut lines = std::mem::take(&mut *self.passed.lock().unwrap());
+        while !lines.last().is_some_and(|line| line.contains(part)) {
+            match self.log.recv_deadline(until) {
+                Ok(line) => lines.push(line),
+                Err(_) => panic!("{part:?} did not appear in the log"),
+            }
+        }
+        lines
+    }
+
     /// Until it has read the chain, and its key is the contract's operator where it has one.
     pub fn wait_ready(&self) {
         wait_for("the daemon to be ready", || {
