@@ -161,9 +161,7 @@ impl EventManager {
 
     /// The thread's body. A restart after a failure forgets what it knew and reads everything anew.
     pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
-        let subscribed = self.following.subscribed;
-        self.following = Following::new(self.settings.poll_interval, self.clock.now());
-        self.following.subscribed = subscribed;
+        self.begin_anew(self.clock.now());
         while !shutdown.is_tripped() {
             beat.turn();
             let now = self.clock.now();
@@ -176,6 +174,13 @@ impl EventManager {
             }
         }
         Ok(())
+    }
+
+    /// Forgets all that is known of the chain: the next look is a first one, and its update replaces what the store holds.
+    fn begin_anew(&mut self, now: Instant) {
+        let subscribed = self.following.subscribed;
+        self.following = Following::new(self.settings.poll_interval, now);
+        self.following.subscribed = subscribed;
     }
 
     /// Starts what is due; when to turn again unless an input comes first.

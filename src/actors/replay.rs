@@ -3,9 +3,10 @@
 //! to the one before. The live state does not wait for it.
 
 use crate::actors::reader::{Reader, Sound};
+use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{BlockRef, H256};
+use crate::chain::types::{BlockRef, Header, H256};
 use crate::lottery::continuity::{follow, Tally};
 use crate::lottery::history::LoggedEvent;
 
@@ -17,6 +18,8 @@ pub struct Replay {
     tally: Option<Tally>,
     /// The newest block whose logs have to be.
     tip: Sound,
+    /// The way up so far has turned out to lead along another branch than the head's.
+    is_lost: bool,
 }
 
 impl Replay {
@@ -25,6 +28,7 @@ impl Replay {
             done: (base.number, base.hash),
             tally,
             tip,
+            is_lost: false,
         }
     }
 
@@ -55,6 +59,10 @@ impl Replay {
         self.tally
     }
 
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     pub(crate) fn blocks_left(&self) -> u64 {
         self.tip.block.number.saturating_sub(self.done.0)
     }
@@ -69,7 +77,9 @@ impl Replay {
         self.tally = stepped.tally;
     }
 
-    /// Reads one chunk and answers with its events. `strict` refuses one that leaves something out.
+    /// Reads one chunk and answers with its events. `known` are the head's ancestors as far as they are remembered: an
+    /// endpoint that is still on a branch that is gone would else lead up along it, and what it told would stay.
+    /// `strict` refuses a chunk that leaves something out.
     ///
     /// # Errors
     /// When the logs cannot be read, lie on another branch, or do not lead to the round.
@@ -77,13 +87,26 @@ impl Replay {
         &mut self,
         endpoint: &Endpoint,
         reader: &Reader,
+        known: &Cursor,
         strict: bool,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let tip = self.tip.block;
         let range = (self.done.0 + 1, tip.number);
         let chunk = endpoint.log_chunk(reader.contract(), range, true)?;
+        let is_ours = |header: &Header| {
+            let ours = known.at(header.number);
+            ours.is_none_or(|ours| ours.hash == header.hash)
+        };
         let is_linked = chunk.first.parent_hash == self.done.1
-            && (chunk.last.number != tip.number || chunk.last.hash == tip.hash);
+            && (chunk.last.number != tip.number || chunk.last.hash == tip.hash)
+            && is_ours(&chunk.first)
+            && is_ours(&chunk.last);
+        let is_last_known = known.at(chunk.last.number).is_some() && is_ours(&chunk.last);
+        if is_last_known && chunk.first.parent_hash != self.done.1 {
+            // Who is on the head's branch does not know the block that the way up has come to.
+            self.is_lost = true;
+            return Ok(Vec::new());
+        }
         if !is_linked {
             return Err(RpcError::behind(format!(
                 "{} shows other blocks {} to {} than the head's ancestors",

@@ -10,6 +10,8 @@ use crate::actors::event_manager::input::Input;
 use crate::actors::event_manager::older::{Step, Work, AWAITED_AFTER, STALLED_AFTER};
 use crate::actors::event_manager::{backoff, EventManager};
 use crate::actors::reader::Reader;
+use crate::actors::replay::Replay;
+use crate::chain::cursor::Cursor;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
@@ -44,7 +46,8 @@ impl EventManager {
         let position = work.position();
         let strict = older.failures < STRICT_STEPS;
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
-        let step = move || take_step(&endpoints, &reader, &work, strict);
+        let known = self.following.cursor.clone();
+        let step = move || take_step(&endpoints, &reader, (&work, &known), strict);
         let as_input = |result| Input::Older { result };
         let jobs = &self.following.jobs;
         let is_started = jobs.start(&self.clock, "older-logs", step, as_input);
@@ -87,6 +90,12 @@ impl EventManager {
             }
         };
         older.note_success();
+        let is_current = older.replay.as_ref().map(Replay::done) == begun_at;
+        if is_current && matches!(&step.work, Work::Replay(stepped) if stepped.is_lost()) {
+            log::warn!("logs were read along a branch that is gone: reading everything anew");
+            self.begin_anew(now);
+            return Ok(());
+        }
         match step.work {
             Work::Replay(stepped) => {
                 let Some(replay) = &older.replay else {
@@ -213,14 +222,16 @@ impl EventManager {
 fn take_step(
     endpoints: &Endpoints,
     reader: &Arc<Reader>,
-    work: &Work,
+    (work, known): (&Work, &Arc<Cursor>),
     strict: bool,
 ) -> Result<Step, RpcError> {
-    let (reader, work) = (reader.clone(), work.clone());
+    let (reader, work, known) = (reader.clone(), work.clone(), known.clone());
     let step = move |endpoint: &Endpoint| {
         let mut work = work.clone();
         let events = match &mut work {
-            Work::Replay(replay) if !replay.is_complete() => replay.step(endpoint, &reader, strict),
+            Work::Replay(replay) if !replay.is_complete() => {
+                replay.step(endpoint, &reader, &known, strict)
+            }
             Work::Backfill(backfill) if !backfill.is_complete() => {
                 backfill.step(endpoint, &reader, strict)
             }

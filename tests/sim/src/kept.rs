@@ -16,4 +16,5 @@ pub const KEPT: &[(u64, &str)] = &[
     (2406, "the same after a restart: the window passed before a node was asked for the next block's time"),
     (2446, "an endpoint without a pending block was believed for the others, and the draw reverted after its window"),
     (228, "what recovering from a refusal just before the window takes was not allowed for"),
+    (2275, "after a reorg, owed logs were followed up along the branch that was gone, as an endpoint that trailed told it"),
 ];
