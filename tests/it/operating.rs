@@ -186,6 +186,64 @@ fn status_tells_a_person_and_monitoring() {
     assert_eq!(status().0, Some(1));
 }
 
+/// The third account of the well-known phrase.
+const SUCCESSOR: usize = 2;
+const SUCCESSOR_KEY: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
+
+#[test]
+fn a_credential_and_a_restart_promote_a_replica_and_change_its_key() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let credentials = TempDir::new().unwrap();
+    let directory = credentials.path().display().to_string();
+    let start = || {
+        let env = vec![("CREDENTIALS_DIRECTORY", directory.clone())];
+        let daemon = Daemon::start(
+            &lottery,
+            Options {
+                env,
+                without_key: true,
+                ..Options::default()
+            },
+        );
+        daemon.wait_ready();
+        daemon
+    };
+    let hand_over = |key: &str| std::fs::write(credentials.path().join("operator_key"), key);
+    let address = |daemon: &Daemon| daemon.get("/api/operator/status").1["address"].clone();
+    let is_drawn = |round_id: u64| {
+        lottery.bet(4, BET_WEI);
+        lottery.bet(5, BET_WEI);
+        lottery.skip_to(lottery.round().min_draw_time - 4);
+        wait_for("the draw", || lottery.winner_of(round_id));
+    };
+    let replica = start();
+    assert_eq!(address(&replica), json!(null));
+    replica.stop();
+    hand_over(OPERATOR_KEY).unwrap();
+    let promoted = start();
+    is_drawn(1);
+    // A new key: the publisher names its address, and the daemon is restarted with it.
+    let successor = chain.account(SUCCESSOR);
+    let successor_token = [ethabi::Token::Address(successor)];
+    chain.send(lottery.transaction(0, "setOperator", &successor_token, 0));
+    let alert = wait_for("the alert", || {
+        let (_, status) = promoted.get("/api/operator/status");
+        let alerts = status["alerts"].as_array().unwrap().clone();
+        alerts
+            .into_iter()
+            .find(|alert| alert["code"] == "operator_changed")
+    });
+    assert_eq!(alert["severity"], "critical");
+    promoted.stop();
+    hand_over(SUCCESSOR_KEY).unwrap();
+    let rotated = start();
+    let shown = address(&rotated);
+    let shown = shown.as_str().unwrap().to_lowercase();
+    assert_eq!(shown, hex_address(successor));
+    is_drawn(2);
+}
+
 #[test]
 fn a_sound_round_takes_ten_lines_at_most_and_each_says_what_it_is_about() {
     let chain = Chain::devchain(1);

@@ -50,6 +50,9 @@ fn the_package_installs_upgrades_and_goes_away() {
         "./usr/share/zsh/vendor-completions/_lottery",
         "./usr/share/fish/vendor_completions.d/lottery.fish",
         "./usr/share/doc/lottery/copyright",
+        "./usr/share/doc/lottery/licences.gz",
+        "./usr/share/doc/lottery/sbom.cdx.json",
+        "./usr/share/doc/lottery/prometheus/rules.yml",
     ] {
         assert!(listed.contains(file), "{file} is not in\n{listed}");
     }
@@ -96,6 +99,40 @@ fn the_same_input_makes_the_same_bytes() {
     let (one, other) = (build_deb(&dir, "one.deb"), build_deb(&dir, "other.deb"));
     let (one, other) = (std::fs::read(one).unwrap(), std::fs::read(other).unwrap());
     assert!(one == other, "two packages of the same binary differ");
+}
+
+#[test]
+#[ignore = "needs Python"]
+fn what_is_inside_is_listed_with_its_licences_and_nothing_else() {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = here().join("sbom.py").display().to_string();
+    let listed: serde_json::Value =
+        serde_json::from_str(&said(&python, &[&script])).expect("the list is JSON");
+    assert_eq!(listed["bomFormat"], "CycloneDX");
+    let components = listed["components"].as_array().unwrap();
+    let named = |name: &str| components.iter().find(|it| it["name"] == name);
+    for name in ["k256", "ureq", "tiny_http", "rustls"] {
+        let version = named(name).unwrap_or_else(|| panic!("{name} is not listed"))["version"]
+            .as_str()
+            .unwrap();
+        let lock = include_str!("../../Cargo.lock");
+        let entry = format!("name = \"{name}\"\nversion = \"{version}\"");
+        assert!(lock.contains(&entry), "{name} {version}");
+    }
+    // Tests' own packages never reach the binary.
+    for name in ["proptest", "tempfile", "devchain", "support"] {
+        assert!(named(name).is_none(), "{name} is listed");
+    }
+    let texts = said(&python, &[&script, "--licences"]);
+    for component in components {
+        let (name, version) = (&component["name"], &component["version"]);
+        let title = format!("{} {}", name.as_str().unwrap(), version.as_str().unwrap());
+        assert!(
+            component["licenses"][0]["expression"].is_string(),
+            "{title}"
+        );
+        assert!(texts.contains(&format!("== {title}")), "{title}");
+    }
 }
 
 /// The unit with a program that is there, since systemd looks.
