@@ -21,7 +21,8 @@ use crate::lottery::state::Update;
 
 /// What a step through logs cannot do without.
 const LOGS: &[Method] = &[Method::GetLogs, Method::BlockByNumber];
-/// After so many failed steps in a row logs that do not lead to each other are taken as they are.
+/// After so many failed steps in a row logs of history that do not lead to each other are taken as they are. Newer ones
+/// only when nothing better has come for as long as anybody is kept waiting: what is taken so is not asked for again.
 const STRICT_STEPS: u32 = 3;
 /// How long the logs may take to tell the players before the contract is asked.
 const PLAYERS_AFTER: Duration = Duration::from_secs(5);
@@ -44,7 +45,10 @@ impl EventManager {
             (None, None) => return,
         };
         let position = work.position();
-        let strict = older.failures < STRICT_STEPS;
+        let strict = match older.logs_are_owed() {
+            true => !older.is_stalled(now),
+            false => older.failures < STRICT_STEPS,
+        };
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
         let known = self.following.cursor.clone();
         let step = move || take_step(&endpoints, &reader, (&work, &known), strict);

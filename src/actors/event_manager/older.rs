@@ -197,12 +197,14 @@ impl Older {
         self.not_before = None;
     }
 
+    /// No step has succeeded for so long that nobody is kept waiting any more.
+    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+        lasts(self.failing_since, STALLED_AFTER, now)
+    }
+
     pub(super) fn owed(&self, now: Instant) -> Owed {
-        let lasts = |since: Option<Instant>, at_least: Duration| {
-            since.is_some_and(|since| now.saturating_duration_since(since) >= at_least)
-        };
-        let is_stalled = lasts(self.failing_since, STALLED_AFTER);
-        let is_late = self.replay.is_some() && lasts(self.replay_since, AWAITED_AFTER);
+        let is_stalled = self.is_stalled(now);
+        let is_late = self.replay.is_some() && lasts(self.replay_since, AWAITED_AFTER, now);
         Owed {
             logs_above: self.replay.as_ref().map(|replay| replay.done().0),
             history: self.backfill.is_some(),
@@ -211,6 +213,10 @@ impl Older {
             is_awaited: (self.backfill.is_some() || is_late) && !is_stalled,
         }
     }
+}
+
+fn lasts(since: Option<Instant>, at_least: Duration, now: Instant) -> bool {
+    since.is_some_and(|since| now.saturating_duration_since(since) >= at_least)
 }
 
 #[cfg(test)]

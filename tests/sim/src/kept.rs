@@ -17,4 +17,5 @@ pub const KEPT: &[(u64, &str)] = &[
     (2446, "an endpoint without a pending block was believed for the others, and the draw reverted after its window"),
     (228, "what recovering from a refusal just before the window takes was not allowed for"),
     (2275, "after a reorg, owed logs were followed up along the branch that was gone, as an endpoint that trailed told it"),
+    (1523, "logs left out for a minute were taken as they came, and a round was missing from the history for good"),
 ];

@@ -176,8 +176,8 @@ impl Oracle {
     }
 
     /// From when on a draw was possible without interruption, and what it may take from there.
-    fn due(&self, window: Window) -> Duration {
-        let mut from = window.opens.max(self.reorganized);
+    fn due(&self, opens: Duration) -> Duration {
+        let mut from = opens.max(self.reorganized);
         let mut allowed = self.usual();
         loop {
             let until = from + allowed;
@@ -262,7 +262,7 @@ impl Oracle {
         let Some(window) = self.window.filter(|window| window.payable) else {
             return;
         };
-        let due = self.due(window);
+        let due = self.due(window.opens);
         let is_due = due < window.closes && !self.has_standing;
         let Some(how) = blocks
             .iter()
@@ -295,7 +295,7 @@ impl Oracle {
     /// back: it cannot be called back from there, and does no harm, since the contract guards what is automatic.
     fn judge_pool(&mut self, world: &World, now: Duration) {
         let next = world.pending_nonce();
-        let heard = self.reorganized + self.usual() + BACKOFF;
+        let heard = self.due(self.reorganized) + BACKOFF;
         for pooled in world.pool.iter().filter(|pooled| pooled.tx.nonce > next) {
             let sent_at = *self.gaps.entry(pooled.tx.hash).or_insert(now);
             if sent_at > heard && !self.gaps_told {
