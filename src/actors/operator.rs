@@ -282,6 +282,7 @@ impl Operator {
     fn act_by_itself(&mut self, moment: &Moment) -> Option<Instant> {
         self.rehearse_when_due(moment);
         self.probe_players(moment);
+        self.watch_crowd(moment);
         let (round, now) = (&moment.round, moment.now);
         let carried_time = moment.carried_time();
         let (extended, extended_in_a_day) =

@@ -72,6 +72,8 @@ pub struct Sender {
     legacy: bool,
     /// A node has refused more gas than EIP-7825 allows.
     gas_capped: bool,
+    /// The gas that a block has room for, as it was told last.
+    block_gas_limit: Option<u64>,
     /// A node has refused a transaction that might cost more than this.
     node_cap_wei: Option<U256>,
     /// The nonce at which a limit on fees was last logged.
@@ -84,7 +86,6 @@ pub struct Sender {
 struct Offer {
     gathered: Gathered,
     gas: u64,
-    gas_max: u64,
     quote: Quote,
 }
 
@@ -201,6 +202,7 @@ impl Sender {
             balance_wei: None,
             legacy: false,
             gas_capped: false,
+            block_gas_limit: None,
             node_cap_wei: None,
             capped_at_nonce: None,
             source: None,
@@ -239,16 +241,16 @@ impl Sender {
         let Offer {
             gathered,
             gas,
-            gas_max,
             quote,
         } = offer;
         self.balance_wei = gathered.balance_wei.or(self.balance_wei);
+        self.block_gas_limit = gathered.block_gas_limit.or(self.block_gas_limit);
         let variant = self.sign(order.kind, gathered.nonce, gas, quote)?;
         let round = order.round;
         let state = SendState::begin(round.round_id, gathered.nonce, variant, gathered.head, now);
         Ok(Prepared {
             state,
-            notes: self.notes(&gathered, gas_max, quote, round),
+            notes: self.notes(&gathered, quote, round),
         })
     }
 
@@ -316,7 +318,6 @@ impl Sender {
         Ok(Offer {
             gathered,
             gas,
-            gas_max,
             quote,
         })
     }

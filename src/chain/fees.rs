@@ -309,9 +309,16 @@ impl GasFormula {
             .saturating_add(self.per_participant.saturating_mul(participants))
     }
 
-    /// With how many players the action no longer fits into `gas_max`.
+    /// What such actions were measured to need: the formula is a quarter above it.
+    pub fn needed(&self, participants: u64) -> u64 {
+        let gas = self.gas(participants);
+        gas - gas / 5
+    }
+
+    /// The most players with whom the action fits into `gas_max`.
     pub fn participants_max(&self, gas_max: u64) -> u64 {
-        gas_max.saturating_sub(self.base) / self.per_participant.max(1)
+        let with_margin = gas_max.saturating_add(gas_max / 4);
+        with_margin.saturating_sub(self.base) / self.per_participant.max(1)
     }
 }
 
@@ -339,7 +346,7 @@ pub fn gas_limit(
         ),
         None => formula.gas(participants),
     };
-    let needed = estimate.unwrap_or(wanted);
+    let needed = estimate.unwrap_or_else(|| formula.needed(participants));
     if needed > gas_max {
         return Err(TooMuchGas {
             needed,

@@ -4,7 +4,8 @@
 //! ms), beside the time of merely reading the same logs: the same ranges over one connection, each answer parsed, thrice.
 //! Nothing here is timed while the chain plays.
 //!
-//! `cargo bench --bench audit` takes some ten minutes, most of them playing; `-- --smoke` plays a small history.
+//! `cargo bench --bench audit` takes half an hour, nearly all of it playing; `-- --smoke` plays small histories, and
+//! `--rounds N` makes the long one so long.
 
 use std::io::Read;
 use std::process::Stdio;
@@ -23,12 +24,16 @@ const RANGE_BLOCKS: u64 = 2_000;
 const BETS_PER_ROUND: usize = 20;
 
 fn main() {
-    let is_smoke = std::env::args().any(|argument| argument == "--smoke");
+    let arguments: Vec<String> = std::env::args().collect();
+    let is_smoke = arguments.iter().any(|argument| argument == "--smoke");
     let (draws, refunds, rounds) = if is_smoke {
         (6, 4, 30)
     } else {
         (200, 50, 10_000)
     };
+    let named = arguments.iter().position(|argument| argument == "--rounds");
+    let named = named.and_then(|index| arguments.get(index + 1)?.parse().ok());
+    let rounds = named.unwrap_or(rounds);
     mixed(draws, refunds);
     long(rounds);
 }

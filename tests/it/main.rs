@@ -5,6 +5,7 @@ mod attacks;
 mod commands;
 mod conformance;
 mod contract;
+mod crowds;
 mod failover;
 mod following;
 mod foreign;

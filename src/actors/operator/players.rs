@@ -6,7 +6,7 @@ use crate::actors::operator::moment::Moment;
 use crate::actors::operator::Operator;
 use crate::chain::types::{Address, U256};
 use crate::lottery::action::ActionKind;
-use crate::lottery::alert::{AlertCode, Condition, Subject};
+use crate::lottery::alert::{AlertCode, Condition, Severity, Subject};
 use crate::lottery::payable::Outlook;
 use crate::lottery::round::{Round, RoundState};
 use crate::lottery::snapshot::Snapshot;
@@ -50,6 +50,21 @@ impl Operator {
             self.round.payability.note(address, found, now);
         }
         self.tell_of_unpayable(moment);
+    }
+
+    /// Tells, while bets are still taken, that the round nears what one transaction may carry.
+    pub(super) fn watch_crowd(&mut self, moment: &Moment) {
+        let (round, head) = (&moment.round, moment.head);
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        let told = match round.state {
+            RoundState::Betting => sender.crowd(round, head),
+            _ => None,
+        };
+        let (code, subject) = (AlertCode::TooManyPlayers, Subject::Round(round.round_id));
+        let alerts = &mut self.reporter.alerts;
+        alerts.set(code, subject, Severity::Warning, told);
     }
 
     /// What a draw can come to, as far as the probes tell.

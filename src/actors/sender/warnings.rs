@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use crate::actors::sender::extras::ExtraQuestions;
 use crate::actors::sender::preflight::Gathered;
 use crate::actors::sender::{Sender, SenderSettings, DRAW_GAS, REFUND_GAS};
-use crate::chain::fees::{ceiling_wei, Prices, Quote};
+use crate::chain::fees::{ceiling_wei, Prices, Quote, EIP_7825_GAS_MAX};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::query;
 use crate::chain::signer::SignerError;
-use crate::chain::types::{to_checksum, BlockId, U256};
+use crate::chain::types::{to_checksum, BlockId, BlockRef, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::alert::AlertCode;
 use crate::lottery::contract::action_calldata;
@@ -20,6 +20,9 @@ use crate::lottery::words::ether;
 
 /// Below so many draws' worth of balance a warning is due.
 const DRAWS_WORTH_MIN: u64 = 3;
+
+/// A warning is due where a refund needs this share of the gas that a transaction may use.
+const CROWDED_PERCENT: u64 = 70;
 
 /// A signer that has failed is tried again after this long, where nothing has to be signed before.
 const SIGNER_AGAIN: Duration = Duration::from_secs(15);
@@ -144,17 +147,36 @@ impl Sender {
         })
     }
 
+    /// That the round nears what one transaction may carry, as long as there is time to do something about it. Where
+    /// blocks have room for more, EIP-7825's cap is taken to hold: no node tells that before it refuses.
+    pub(crate) fn crowd(&mut self, round: &Round, head: BlockRef) -> Option<String> {
+        let is_near = |gas: u64, gas_max: u64| {
+            gas.saturating_mul(100) >= gas_max.saturating_mul(CROWDED_PERCENT)
+        };
+        let players = round.participant_count;
+        let refund_gas = REFUND_GAS.needed(players);
+        if self.block_gas_limit.is_none() && is_near(refund_gas, EIP_7825_GAS_MAX) {
+            let ask = |endpoint: &Endpoint| endpoint.header(BlockId::from(head));
+            let header = self.endpoints.with_endpoint(&[Method::BlockByNumber], ask);
+            self.block_gas_limit = header.ok().and_then(|header| header.gas_limit);
+        }
+        let gas_max = self
+            .block_gas_limit
+            .unwrap_or(u64::MAX)
+            .min(EIP_7825_GAS_MAX);
+        is_near(refund_gas, gas_max).then(|| {
+            format!(
+                "{players} players bet, and a transaction that may use {gas_max} gas refunds at most {} and draws among at \
+                 most {}: with more, the pot stays locked",
+                REFUND_GAS.participants_max(gas_max),
+                DRAW_GAS.participants_max(gas_max)
+            )
+        })
+    }
+
     /// What a look at everything for an action shows, whether it holds or not.
-    pub(super) fn notes(
-        &self,
-        gathered: &Gathered,
-        gas_max: u64,
-        offered: Quote,
-        round: &Round,
-    ) -> Vec<Note> {
+    pub(super) fn notes(&self, gathered: &Gathered, offered: Quote, round: &Round) -> Vec<Note> {
         let unknown = gathered.pending_nonce.saturating_sub(gathered.nonce);
-        let refund_gas = REFUND_GAS.gas(round.participant_count);
-        let is_crowded = refund_gas.saturating_mul(10) >= gas_max.saturating_mul(7);
         let low = gathered
             .balance_wei
             .and_then(|balance_wei| low_balance(balance_wei, &gathered.prices, round));
@@ -170,17 +192,6 @@ impl Sender {
                 AlertCode::FeeCapped,
                 offered.capped.then(|| {
                     "a fee limit or the balance keeps the fee below what it should be".to_owned()
-                }),
-            ),
-            (
-                AlertCode::TooManyPlayers,
-                is_crowded.then(|| {
-                    format!(
-                        "{} players: a refund becomes impossible at {}, a draw at {}",
-                        round.participant_count,
-                        REFUND_GAS.participants_max(gas_max),
-                        DRAW_GAS.participants_max(gas_max)
-                    )
                 }),
             ),
         ]

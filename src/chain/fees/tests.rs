@@ -236,11 +236,15 @@ fn gas_allows_for_another_winner_and_stops_at_the_maximum() {
         Err(too_much)
     );
     let needed = TooMuchGas {
-        needed: 430_000,
-        allowed: 400_000,
+        needed: 344_000,
+        allowed: 343_999,
     };
-    assert_eq!(gas_limit(None, 1.25, draw, 10, 400_000), Err(needed));
-    assert_eq!(draw.participants_max(EIP_7825_GAS_MAX), 1_267);
+    assert_eq!(gas_limit(None, 1.25, draw, 10, 343_999), Err(needed));
+    // The margin is no need: what is left of it is taken.
+    assert_eq!(gas_limit(None, 1.25, draw, 10, 344_000), Ok(344_000));
+    let most = draw.participants_max(EIP_7825_GAS_MAX);
+    assert_eq!(most, 1_590);
+    assert!(draw.needed(most) <= EIP_7825_GAS_MAX && draw.needed(most + 1) > EIP_7825_GAS_MAX);
 }
 
 proptest! {

@@ -45,6 +45,10 @@ pub struct Config {
     pub finalized_depth: u64,
     /// What contracts see of the block they run in.
     pub family: Family,
+    /// A block's.
+    pub gas_limit: u64,
+    /// The most that one transaction may be given (EIP-7825), where there is such a cap.
+    pub transaction_gas_max: Option<u64>,
 }
 
 impl Default for Config {
@@ -59,6 +63,8 @@ impl Default for Config {
             safe_depth: 32,
             finalized_depth: 64,
             family: Family::Ethereum,
+            gas_limit: GAS_LIMIT,
+            transaction_gas_max: None,
         }
     }
 }
@@ -139,7 +145,7 @@ impl Node {
             family: node.config.family,
             base_fee: INITIAL_BASE_FEE,
             gas_used: 0,
-            gas_limit: GAS_LIMIT,
+            gas_limit: node.config.gas_limit,
             bloom: Bloom::default(),
         };
         node.push(genesis.seal(), Vec::new(), Vec::new(), Undo::default());
@@ -310,8 +316,16 @@ impl Node {
         if transaction.max_priority_fee > transaction.max_fee {
             return Err("max priority fee per gas higher than max fee per gas".to_owned());
         }
-        if transaction.gas_limit > GAS_LIMIT {
+        if transaction.gas_limit > self.config.gas_limit {
             return Err("exceeds block gas limit".to_owned());
+        }
+        if let Some(cap) = self.config.transaction_gas_max {
+            let wanted = transaction.gas_limit;
+            if wanted > cap {
+                return Err(format!(
+                    "transaction gas limit too high (cap: {cap}, tx: {wanted})"
+                ));
+            }
         }
         if transaction.gas_limit < transaction.intrinsic_gas() {
             return Err("intrinsic gas too low".to_owned());
@@ -365,7 +379,7 @@ impl Node {
             family: self.config.family,
             base_fee,
             gas_used: 0,
-            gas_limit: GAS_LIMIT,
+            gas_limit: self.config.gas_limit,
             bloom: Bloom::default(),
         };
         let (mut transactions, mut receipts, mut undo) = (Vec::new(), Vec::new(), Undo::default());
@@ -376,7 +390,7 @@ impl Node {
             .best(base_fee, |sender| self.nonce(sender), &skipped)
             .filter(|_| !self.mines_empty)
         {
-            if header.gas_used + transaction.gas_limit > GAS_LIMIT {
+            if header.gas_used + transaction.gas_limit > header.gas_limit {
                 skipped.push(transaction.hash);
                 continue;
             }

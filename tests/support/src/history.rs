@@ -112,6 +112,22 @@ impl<'a> History<'a> {
         self.finish(round.round_id);
     }
 
+    /// A bet by each of so many accounts, in as few blocks as have room for them.
+    pub fn crowd(&mut self, players: usize) {
+        let block = self
+            .chain()
+            .rpc("eth_getBlockByNumber", json!(["latest", false]));
+        let digits = block["gasLimit"].as_str().expect("a block has a gas limit");
+        let gas_limit = u64::from_str_radix(&digits[2..], 16).expect("it is a number");
+        for player in PLAYER..PLAYER + players {
+            self.give(player, "placeBet", BET_WEI);
+            if self.given == gas_limit / GAS {
+                self.mine(1);
+            }
+        }
+        self.mine(1);
+    }
+
     /// Mines an end that a reorg has made revert.
     fn finish(&mut self, round_id: u64) {
         loop {

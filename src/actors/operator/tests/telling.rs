@@ -154,3 +154,25 @@ fn silence_over_a_window_is_told_and_so_is_its_end() {
     }
     assert_eq!(stage.mined(), [(ActionKind::RefundExpired, true)]);
 }
+
+#[test]
+fn a_crowd_is_told_while_bets_are_taken_and_before_a_refund_is_out_of_reach() {
+    let mut stage = Stage::new(|_| {});
+    let crowd = |count: u64| {
+        let player = |id| (Address::from_low_u64_be(id), U256::exp10(15));
+        (1..=count).map(player).collect()
+    };
+    let firing = "too_many_players firing".to_owned();
+    // 70 % of 16,777,216 gas are less than a refund of 561 players needs, and more than one of 560.
+    stage.players = crowd(560);
+    stage.block();
+    assert!(!stage.alert_codes().contains(&firing));
+    stage.players = crowd(561);
+    stage.block();
+    let mut alerts = stage.alerts().into_iter();
+    let alert = alerts.rfind(|alert| alert.code == AlertCode::TooManyPlayers);
+    let message = alert.expect("it is told").message.clone();
+    for part in ["561 players", "at most 801", "at most 1590"] {
+        assert!(message.contains(part), "{message}");
+    }
+}

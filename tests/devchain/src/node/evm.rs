@@ -12,7 +12,7 @@ use revm::state::{AccountInfo, Bytecode};
 use revm::{Context, ExecuteEvm, MainBuilder, MainContext};
 
 use super::Node;
-use crate::block::{Bloom, Header, Receipt, GAS_LIMIT};
+use crate::block::{Bloom, Header, Receipt};
 use crate::state::{Undo, View};
 use crate::tx::Transaction;
 
@@ -152,7 +152,7 @@ impl Node {
 
     /// The least gas with which the call succeeds, found by halving.
     pub fn estimate(&self, call: &Call, number: u64, pending: bool) -> Result<u64, CallError> {
-        let mut high = call.gas.unwrap_or(GAS_LIMIT).min(GAS_LIMIT);
+        let mut high = call.gas.unwrap_or(u64::MAX).min(self.config.gas_limit);
         let (_, used) = self.call(call, number, pending, high)?;
         let mut low = used.saturating_sub(1);
         while low + 1 < high {

@@ -8,7 +8,6 @@ use super::at::block_at;
 use super::values::{
     address, bad, bytes, bytes_json, fail, hex, number, quantity, Answer, RpcError,
 };
-use crate::block::GAS_LIMIT;
 use crate::faults::Character;
 use crate::node::{Call, CallError, Node};
 
@@ -23,7 +22,7 @@ pub fn call(node: &Node, character: &Character, params: &Value, head: u64) -> An
     if at.number.saturating_add(kept) <= head {
         return Err(fail(-32_000, "missing trie node"));
     }
-    let gas = call.gas.unwrap_or(GAS_LIMIT);
+    let gas = call.gas.unwrap_or(node.config.gas_limit);
     node.call(&call, at.number, at.pending, gas)
         .map(|(data, _)| bytes_json(&data))
         .map_err(call_error)

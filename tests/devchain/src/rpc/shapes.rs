@@ -5,7 +5,7 @@ use revm::primitives::{b256, Address, B256};
 use serde_json::{json, Value};
 
 use super::values::{bytes_json, hex, text};
-use crate::block::{Block, Receipt, GAS_LIMIT};
+use crate::block::{Block, Receipt};
 use crate::faults::Character;
 use crate::node::Node;
 use crate::tx::Transaction;
@@ -72,7 +72,7 @@ pub fn pending_block(node: &Node, full: bool) -> Value {
     json!({
         "number": hex(head.number + 1), "hash": null, "parentHash": text(head.hash),
         "timestamp": hex(node.next_block_timestamp()), "baseFeePerGas": hex(node.next_base_fee()),
-        "gasLimit": hex(GAS_LIMIT), "transactions": node.pool.iter().map(shown).collect::<Vec<_>>(),
+        "gasLimit": hex(node.config.gas_limit), "transactions": node.pool.iter().map(shown).collect::<Vec<_>>(),
     })
 }
 
