@@ -38,11 +38,12 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
   let busy = null;
   let balance = null;
   let isTouched = false;
-  let isLateOk = false;
+  // The round for which the visitor was told that a bet comes late, and may press again.
+  let lateRound = null;
 
   input.addEventListener("input", () => {
     isTouched = true;
-    [problem, isLateOk] = [null, false];
+    [problem, lateRound] = [null, null];
     changed();
   });
   byId("bet-form").addEventListener("submit", (event) => {
@@ -55,25 +56,32 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
 
   async function submit() {
     const { state, deployment, takesBets, closesIn } = view();
+    const roundId = state.round?.roundId ?? null;
     const { wei, problem: wrong } = typed();
     if (wrong) return refuse(wrong);
     const least = BigInt(state.config?.minBetWei ?? 0);
     if (wei < least) return refuse(`The smallest bet is ${ether(least)} ETH.`);
     if (!deployment) return refuse("The contract's address is not known yet.");
     if (wallet.account === null) return openWallets();
-    if (!takesBets) return refuse("This round takes no bets any more. The next one opens as soon as it has ended.");
-    if (closesIn !== null && closesIn < LATE_SECONDS && !isLateOk) {
-      isLateOk = true;
-      return refuse(`Only ${Math.max(0, closesIn)} s are left: a bet mined after the end is refused, and its fee is lost. Press again to bet all the same.`);
+    if (!takesBets) return refuse("This round takes no bets any more. The next one opens as soon as it has ended.", situation());
+    if (closesIn !== null && closesIn < LATE_SECONDS && lateRound !== roundId) {
+      lateRound = roundId;
+      return refuse(`Only ${Math.max(0, closesIn)} s are left: a bet mined after the end is refused, and its fee is lost. Press again to bet all the same.`, situation());
     }
     if (balance !== null && wei > balance) return refuse(`Your balance is ${etherShort(balance)} ETH.`);
     await send("bet", { value: quantity(wei), data: calldata("placeBet") }, `Bet of ${etherShort(wei)} ETH`, wei);
   }
 
-  function refuse(words) {
-    problem = { kind: "failed", words };
+  /** `onlyIn` is the situation in which alone the words are true; null: until the next deed. */
+  function refuse(words, onlyIn = null) {
+    problem = { kind: "failed", words, onlyIn };
     changed();
     input.focus();
+  }
+
+  function situation() {
+    const { state, takesBets } = view();
+    return `${state.round?.roundId} ${takesBets}`;
   }
 
   /** Asks the contract, then the wallet; `action` names what it is for the record. */
@@ -93,7 +101,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
       if (!/^0x[0-9a-f]{64}$/i.test(hash)) throw new Error("The wallet named no transaction.");
       tracker.add({ hash: hash.toLowerCase(), from: wallet.account, action, words, wei: String(wei), roundId: state.round?.roundId ?? null });
       isTouched = false;
-      isLateOk = false;
+      lateRound = null;
       if (action === "bet") placed();
     } catch (error) {
       problem = { kind: error.kind ?? "failed", words: refusalWords(error) };
@@ -128,12 +136,13 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
   function setAmount(wei) {
     input.value = etherPlain(wei);
     isTouched = true;
-    [problem, isLateOk] = [null, false];
+    [problem, lateRound] = [null, null];
     changed();
   }
 
   function render() {
     const shown = view();
+    if ((problem?.onlyIn ?? null) !== null && problem.onlyIn !== situation()) problem = null;
     const { state, takesBets, phase } = shown;
     const least = state.config ? BigInt(state.config.minBetWei) : null;
     if (!isTouched && least !== null && document.activeElement !== input) input.value = etherPlain(typicalOf(state, least));

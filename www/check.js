@@ -2,6 +2,7 @@
 // `witness` what another source (the visitor's wallet) said, or null. A check holds (true), is contradicted (false), or
 // could not be made (null); only a contradiction accuses.
 
+import { ether, grouped } from "./format.js";
 import { keccak256 } from "./keccak.js";
 
 /** The seed as the contract makes it: keccak256 of five 32-byte big-endian words. */
@@ -47,13 +48,15 @@ export function drawAgain(inputs, bets) {
 }
 
 /**
- * {verdict, why, checks: [{name, holds, text}], draw}. `verdict` is "holds", "contradicted" or "open"; `draw` is what
- * drawAgain() answers, or null.
+ * {verdict, checks: [{name, holds, text}], draw}: what says most comes first. `verdict` is "holds", "contradicted" or
+ * "open"; `draw` is what drawAgain() answers, or null.
  */
 export function examine(told, witness, row = null) {
   const checks = [];
   const check = (name, holds, text) => checks.push({ name, holds, text });
   const draw = told.type === "RoundCompleted" ? examineDraw(told, witness, check) : null;
+  if (witness) compareBets(told, witness.bets, witness.end, check);
+  if (draw) compareProof(told, witness?.end ?? told, draw, check);
   if (witness) compareWithChain(told, witness, check);
   else addUp(told, check);
   if (row) compareWithRow(told, row, check);
@@ -76,11 +79,17 @@ function examineDraw(told, witness, check) {
   check("Seed follows from the block", same(draw.seed, truth.randomSeed), against(draw.seed, truth.randomSeed));
   check("Winner follows from the seed", found !== null && same(found.player, truth.winner),
     found === null ? "nobody holds that wei" : against(found.player, truth.winner));
-  if (known(told.drawPoint)) check("Wei that the needle fell on", same(draw.point, told.drawPoint), against(draw.point, told.drawPoint));
+  if (known(told.drawPoint)) check("Wei that the needle fell on", same(draw.point, told.drawPoint), against(draw.point, told.drawPoint, inWei));
   if (known(told.winnerTotalAmountWei) && found) {
-    check("What the winner held", same(found.amountWei, told.winnerTotalAmountWei), against(found.amountWei, told.winnerTotalAmountWei));
+    check("What the winner held", same(found.amountWei, told.winnerTotalAmountWei), against(found.amountWei, told.winnerTotalAmountWei, inEther));
   }
+  return draw;
+}
+
+/** What this server says of its own calculation. */
+function compareProof(told, truth, draw, check) {
   const proof = told.proof ?? {};
+  const found = draw.winner >= 0 ? draw.players[draw.winner] : null;
   for (const [name, shown, value] of [
     ["Proof: seed", proof.seed, draw.seed], ["Proof: recomputed seed", proof.recomputedSeed, draw.seed],
     ["Proof: wei", proof.drawPoint, draw.point], ["Proof: winner", proof.winner, found?.player], ["Proof: recomputed winner", proof.recomputedWinner, found?.player],
@@ -92,7 +101,6 @@ function examineDraw(told, witness, check) {
     check("This server's own verdict", told.verdict === "unverifiable" ? null : told.verdict === (right ? "verified" : "mismatch"), told.verdict);
     if (known(proof.verdict)) check("Proof: verdict", proof.verdict === told.verdict, proof.verdict);
   }
-  return draw;
 }
 
 /** The five numbers that were hashed: the wallet's where it could tell them. */
@@ -107,7 +115,7 @@ function addUp(told, check) {
   if (told.bets.length > 0) {
     const players = spans(told.bets);
     const sum = players[players.length - 1].to;
-    check("Bets add up to the pot", sum === BigInt(told.totalPotWei), against(sum, told.totalPotWei));
+    check("Bets add up to the pot", sum === BigInt(told.totalPotWei), against(sum, told.totalPotWei, inEther));
     check("Players", players.length === Number(told.participantCount), against(players.length, told.participantCount));
   }
   if (told.type !== "RoundCompleted") return;
@@ -117,7 +125,7 @@ function addUp(told, check) {
 
 /** Every figure that the page shows of the round, against the contract's own word through the wallet. */
 function compareWithChain(told, witness, check) {
-  const { end, block, round, bets } = witness;
+  const { end, block, round } = witness;
   const equal = (name, shown, value) => {
     if (known(value)) check(name, same(value, shown), against(value, shown));
     else check(name, null, `${shown}: your wallet's node does not tell`);
@@ -140,7 +148,6 @@ function compareWithChain(told, witness, check) {
   }
   if (end.type === "RoundCompleted") compareDraw(told, witness, check, equal);
   else compareRefund(told, witness, check);
-  compareBets(told, bets, end, check);
   compareFinality(told, witness, check);
 }
 
@@ -181,7 +188,7 @@ const BET_PARTS = ["player", "amountWei", "timestamp", "blockNumber", "transacti
 
 function compareBets(told, bets, end, check) {
   const sum = bets.reduce((total, bet) => total + BigInt(bet.amountWei), 0n);
-  check("The chain's bets add up to the pot", sum === BigInt(end.totalPotWei), against(sum, end.totalPotWei));
+  check("The chain's bets add up to the pot", sum === BigInt(end.totalPotWei), against(sum, end.totalPotWei, inEther));
   const wrong = told.bets.findIndex((bet, index) =>
     bets[index] === undefined || BET_PARTS.some((part) => known(bet[part]) && !same(bet[part], bets[index][part])));
   const agrees = wrong < 0 && told.bets.length === bets.length;
@@ -230,6 +237,9 @@ function numeric(value) {
   return /^(\d+|0x[0-9a-f]+)$/i.test(String(value)) ? BigInt(value) : null;
 }
 
-function against(computed, shown) {
-  return same(computed, shown) ? String(computed) : `should be ${computed}, shown is ${shown}`;
+const inEther = (wei) => `${ether(wei)} ETH`;
+const inWei = (wei) => `wei ${grouped(wei)}`;
+
+function against(computed, shown, write = String) {
+  return same(computed, shown) ? write(computed) : `should be ${computed}, shown is ${shown}`;
 }

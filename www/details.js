@@ -11,6 +11,8 @@ import { delayWords, reasonWords } from "./round.js";
 import { witnessOf } from "./witness.js";
 
 const PAGE_LEN = 10;
+/** Checks that hold and are shown at once; the others are unfolded. */
+const SHOWN_LEN = 6;
 let opened = null;
 let asks = null;
 
@@ -124,12 +126,22 @@ function report(told, witness, row) {
     ? make("p", { class: "source" }, "Checked against the chain, as your wallet's node tells it, for the contract ", address(asks.deployment().contract), ". Make sure that this is the contract you know.")
     : make("p", { class: "source" }, "Computed from what this server told: it shows that the figures agree among themselves, not that they are the chain's. Check through a wallet to know.");
   return make("div", { "data-verdict": result.verdict }, badge(...VERDICTS[result.verdict]), source,
-    make("ul", { class: "checks" }, ...[...result.checks].sort(byGravity).map(({ name, holds, text }) => {
-      const [mark, words] = MARKS.get(holds);
-      return make("li", { "data-holds": String(holds) }, make("span", { class: "check-mark", "aria-hidden": "true" }, mark),
-        make("span", null, make("strong", null, name), make("span", { class: "visually-hidden" }, ` ${words}: `), make("span", { class: "muted breakable" }, foreign(text))));
-    })),
+    ...listed(result.checks),
     ...(result.draw && result.draw.winner >= 0 ? [standing(told, witness, result.draw)] : []));
+}
+
+function listed(checks) {
+  const sorted = [...checks].sort(byGravity);
+  const shown = sorted.filter(({ holds }) => holds !== true).length + SHOWN_LEN;
+  const list = (part) => make("ul", { class: "checks" }, ...part.map(({ name, holds, text }) => {
+    const [mark, words] = MARKS.get(holds);
+    return make("li", { "data-holds": String(holds) }, make("span", { class: "check-mark", "aria-hidden": "true" }, mark),
+      make("span", null, make("strong", null, name), make("span", { class: "visually-hidden" }, ` ${words}: `), make("span", { class: "muted breakable" }, foreign(text))));
+  }));
+  const rest = sorted.slice(shown);
+  if (rest.length === 0) return [list(sorted)];
+  return [list(sorted.slice(0, shown)), make("details", { class: "more-checks" },
+    make("summary", null, `${counted(rest.length, "more figure")} compared, and ${rest.length === 1 ? "it holds" : "all hold"}`), list(rest))];
 }
 
 /** What does not hold comes first. */

@@ -188,6 +188,30 @@ fn refusals_are_told_in_words_and_send_nothing() {
 
 #[test]
 #[ignore = "needs chromium"]
+fn the_warning_of_a_late_bet_ends_with_its_round() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    lottery.bet(3, CENT);
+    lottery.bet(4, CENT);
+    type_amount(&mut browser, "0.02");
+    lottery.skip_to(lottery.round().end_time - 14);
+    browser.wait("the last seconds", |browser| {
+        browser.evaluate("/^00:[01]/.test(document.getElementById('countdown').innerText)") == true
+    });
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#bet-problem", "press again to bet all the same");
+    lottery.skip_to(lottery.round().min_draw_time);
+    browser.wait("the warning gone", |browser| {
+        browser.evaluate("document.getElementById('bet-problem').textContent") == ""
+    });
+    assert_eq!(calls(&browser, "eth_sendTransaction"), 0);
+}
+
+#[test]
+#[ignore = "needs chromium"]
 fn a_bet_that_the_chain_takes_back_waits_again_and_is_told_as_dropped() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());

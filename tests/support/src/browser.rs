@@ -337,15 +337,7 @@ impl Browser {
 
     /// Looks until a promise's value is `wanted`; a failure shows the value that it had last.
     pub fn wait_promise(&mut self, what: &str, script: &str, wanted: &Value) {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let value = self.evaluate_promise(script);
-            if value == *wanted {
-                return;
-            }
-            assert!(Instant::now() < until, "{what}: {value}");
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
+        self.wait(what, |browser| browser.evaluate_promise(script) == *wanted);
     }
 
     /// Looks until it is so; a failure shows what the page says instead.
