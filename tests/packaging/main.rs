@@ -31,7 +31,10 @@ fn said(program: &str, arguments: &[&str]) -> String {
 fn build_deb(dir: &TempDir, name: &str) -> String {
     let deb = dir.path().join(name).display().to_string();
     let script = here().join("build-deb").display().to_string();
-    said(&script, &[env!("CARGO_BIN_EXE_lottery"), &deb]);
+    // As a release is: what a debugger reads would be most of what is packed.
+    let stripped = dir.path().join("lottery").display().to_string();
+    said("strip", &["-o", &stripped, env!("CARGO_BIN_EXE_lottery")]);
+    said(&script, &[&stripped, &deb]);
     deb
 }
 
