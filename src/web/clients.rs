@@ -16,6 +16,13 @@ pub struct ClientId {
     generation: u64,
 }
 
+#[cfg(test)]
+impl ClientId {
+    pub(crate) fn numbered(key: usize) -> ClientId {
+        ClientId { key, generation: 0 }
+    }
+}
+
 pub struct Client {
     pub stream: TcpStream,
     pub machine: Connection,

@@ -27,12 +27,13 @@ use crate::web::connection::{Event, Refused, Rules};
 use crate::web::feed::FeedHandle;
 use crate::web::http::{encode, Persistence, Port, Request};
 use crate::web::jobs::{jobs, JobSender};
+use crate::web::making::Makings;
 use crate::web::memory::{self, MemoryWatch};
 use crate::web::metrics::count_answers;
 use crate::web::occupancy::Occupancy;
 use crate::web::ready::{AnswerKey, ReadyAnswers};
 use crate::web::reply::write_refusal;
-use crate::web::workers::{Done, Job, Workers, WORKERS};
+use crate::web::workers::{Done, Job, Shared, Workers, WORKERS};
 
 /// Requests that may wait for a worker; of more, those of whoever has most are answered "busy".
 const JOBS_MAX: usize = 1_024;
@@ -93,6 +94,7 @@ pub struct Gate {
     trusted_proxies: Vec<Network>,
     feed: FeedHandle,
     ready: ReadyAnswers,
+    makings: Makings,
     metrics: Metrics,
     /// Answered from what was ready, and not counted yet: by 200 and 304.
     ready_hits: [u32; 2],
@@ -134,6 +136,7 @@ impl Gate {
             trusted_proxies: settings.trusted_proxies,
             feed: settings.feed,
             ready: ReadyAnswers::new(settings.snapshot, now),
+            makings: Makings::default(),
             metrics: settings.metrics,
             ready_hits: [0; 2],
             memory: MemoryWatch::default(),
@@ -310,26 +313,33 @@ impl Gate {
         };
         // Who sends ahead waits for the workers with all others, and so cannot keep the gate to itself.
         let is_alone = client.machine.waiting_bytes() == 0;
-        let shared = AnswerKey::of(&request, persistence).filter(|_| is_alone);
-        if let Some(answer_key) = &shared {
-            if let Some((bytes, status)) = self.ready.find(answer_key, SystemTime::now()) {
-                self.ready_hits[usize::from(status != 200)] += 1;
-                return self.begin_output(key, Output::shared(bytes), persistence, now);
-            }
-            if self.ready.joins(answer_key, id, now) {
-                return;
-            }
-        }
+        let answer_key = AnswerKey::of(&request, persistence).filter(|_| is_alone);
         let waits_as = self.waits_as(&request);
+        let shared = match answer_key {
+            None => None,
+            Some(key_of_answer) => {
+                if let Some((bytes, status)) = self.ready.find(&key_of_answer, SystemTime::now()) {
+                    self.ready_hits[usize::from(status != 200)] += 1;
+                    return self.begin_output(key, Output::shared(bytes), persistence, now);
+                }
+                let Some(turn) = self.makings.join(&key_of_answer, id, waits_as, now) else {
+                    return;
+                };
+                Some(Shared {
+                    key: key_of_answer,
+                    stamp: self.ready.stamp().clone(),
+                    turn,
+                })
+            }
+        };
         let job = Job {
             client: id,
+            waits_as,
             request,
             persistence,
-            shared: shared.map(|answer_key| (answer_key, self.ready.stamp().clone())),
+            shared,
         };
-        if let Some(job) = self.jobs.send(waits_as, job) {
-            self.refuse_job(job, now);
-        }
+        self.let_wait(job, now);
     }
 
     fn refuse(&mut self, key: usize, refused: Refused, now: Instant) {
@@ -354,14 +364,15 @@ impl Gate {
         };
         let bytes: Arc<[u8]> = done.bytes.into();
         let time = SystemTime::now();
+        let waiting = self.makings.made(&answer_key);
         let made = (status, &bytes);
-        let waiting = self.ready.made(answer_key, stamp.as_ref(), made, time);
-        if !waiting.is_empty() {
-            // The first of them the worker has counted.
-            let count = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-            count_answers(&self.metrics, status, count);
+        self.ready.made(answer_key, stamp.as_ref(), made, time);
+        // One of them the worker has counted.
+        let more = u32::try_from(waiting.len()).map_or(u32::MAX, |count| count.saturating_sub(1));
+        if more > 0 {
+            count_answers(&self.metrics, status, more);
         }
-        for client in std::iter::once(client).chain(waiting) {
+        for client in waiting {
             if self.clients.is_there(client) {
                 let output = Output::shared(bytes.clone());
                 self.begin_output(client.key, output, persistence, now);

@@ -22,6 +22,7 @@ mod handshake;
 pub mod http;
 pub mod inbound;
 mod jobs;
+mod making;
 mod memory;
 pub mod metrics;
 pub mod occupancy;

@@ -1,15 +1,14 @@
 //! Answers that are ready: requests that differ in nothing the answer depends on have the same answer until the snapshot
-//! or chain time moves on. Whoever asks again within that time is answered without a worker, and whoever asks for what is
-//! just being made waits for that.
+//! or chain time moves on. Whoever asks again within that time is answered without a worker. Who waits for what is just
+//! being made is `making`'s business.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::actors::messages::SharedSnapshot;
 use crate::lottery::snapshot::Snapshot;
 use crate::web::assets::{self, Asset};
-use crate::web::clients::ClientId;
 use crate::web::http::{find, Persistence, Port, Request};
 use crate::web::query;
 use crate::web::reply::accepts_gzip;
@@ -19,8 +18,6 @@ const ANSWERS_MAX: usize = 256;
 const BYTES_MAX: usize = 4 << 20;
 /// Longer requests are answered one by one.
 const KEY_BYTES_MAX: usize = 2 * 1024;
-/// An answer that has been in the making for so long is made again: its worker may have ended.
-const MAKING_MAX: Duration = Duration::from_secs(5);
 const DATE_BEGINS: &[u8] = b"\r\nDate: ";
 
 /// What answers that are made of the snapshot alone depend on. The snapshot is held, so that no later one can take its
@@ -100,19 +97,12 @@ struct Kept {
     dated: u64,
 }
 
-/// Those who wait for an answer that is being made.
-struct Making {
-    begun: Instant,
-    waiting: Vec<ClientId>,
-}
-
 /// The answers of one stamp, by their keys.
 pub struct ReadyAnswers {
     snapshot: SharedSnapshot,
     stamp: Stamp,
     answers: HashMap<AnswerKey, Kept>,
     bytes: usize,
-    making: HashMap<AnswerKey, Making>,
     /// Answers of earlier stamps that somebody may still be reading.
     outgoing: Vec<(Weak<[u8]>, usize)>,
 }
@@ -124,7 +114,6 @@ impl ReadyAnswers {
             snapshot,
             answers: HashMap::new(),
             bytes: 0,
-            making: HashMap::new(),
             outgoing: Vec::new(),
         }
     }
@@ -168,45 +157,14 @@ impl ReadyAnswers {
         Some((kept.bytes.clone(), kept.status))
     }
 
-    /// True when the answer is already being made, and the client will get it then; otherwise the caller has it made.
-    pub(crate) fn joins(&mut self, key: &AnswerKey, client: ClientId, now: Instant) -> bool {
-        match self.making.get_mut(key) {
-            Some(making) if now.saturating_duration_since(making.begun) < MAKING_MAX => {
-                making.waiting.push(client);
-                true
-            }
-            Some(making) => {
-                // Whoever waits for the lost one waits for its successor.
-                making.begun = now;
-                false
-            }
-            None => {
-                let making = Making {
-                    begun: now,
-                    waiting: Vec::new(),
-                };
-                self.making.insert(key.clone(), making);
-                false
-            }
-        }
-    }
-
-    /// Nobody makes it after all; those who waited.
-    pub(crate) fn give_up(&mut self, key: &AnswerKey) -> Vec<ClientId> {
-        self.making
-            .remove(key)
-            .map_or(Vec::new(), |made| made.waiting)
-    }
-
-    /// The answer is made; those who waited for it. It is kept if it is of the current stamp and there is room.
+    /// An answer is made: it is kept if it is of the current stamp and there is room.
     pub(crate) fn made(
         &mut self,
         key: AnswerKey,
         stamp: Option<&Stamp>,
         (status, bytes): (u16, &Arc<[u8]>),
         time: SystemTime,
-    ) -> Vec<ClientId> {
-        let waiting = self.give_up(&key);
+    ) {
         let length = key.0.len() + bytes.len();
         let has_room = self.answers.len() < ANSWERS_MAX && self.bytes + length <= BYTES_MAX;
         let is_current = stamp == Some(&self.stamp) && matches!(status, 200 | 304);
@@ -219,7 +177,6 @@ impl ReadyAnswers {
             };
             self.answers.insert(key, kept);
         }
-        waiting
     }
 }
 
@@ -243,6 +200,8 @@ fn redated(bytes: &Arc<[u8]>, time: SystemTime) -> Arc<[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::base::clock::ChainTime;
     use crate::web::fixture;

@@ -1,5 +1,6 @@
 //! The threads that make answers: one request after the other, from the gate's queue back to the gate.
 
+use std::net::IpAddr;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use crate::base::thread::Beat;
 use crate::web::clients::ClientId;
 use crate::web::http::{encode, Persistence, Reply, Request};
 use crate::web::jobs::JobReceiver;
+use crate::web::making::Turn;
 use crate::web::ready::{AnswerKey, Stamp};
 use crate::web::reply::{refusal, write_refusal};
 
@@ -25,10 +27,19 @@ const IDLE_TURN: Duration = Duration::from_secs(2);
 /// A request on its way to a worker.
 pub(crate) struct Job {
     pub client: ClientId,
+    /// In whose line it stands.
+    pub waits_as: IpAddr,
     pub request: Request,
     pub persistence: Persistence,
-    /// Of an answer that may serve others, and the time for which it is asked.
-    pub shared: Option<(AnswerKey, Stamp)>,
+    pub shared: Option<Shared>,
+}
+
+/// Of an answer that may serve others.
+pub(crate) struct Shared {
+    pub key: AnswerKey,
+    /// The time for which it is asked.
+    pub stamp: Stamp,
+    pub turn: Turn,
 }
 
 /// An answer on its way back.
@@ -69,6 +80,10 @@ impl Workers {
                 recv(shutdown.signal()) -> _ => return Ok(()),
                 default(IDLE_TURN) => continue,
             };
+            let is_made = |shared: &Shared| !shared.turn.begins();
+            if job.shared.as_ref().is_some_and(is_made) {
+                continue;
+            }
             let done = self.answer(job, handler);
             if self.done.send(done).is_err() || self.poller.notify().is_err() {
                 return Ok(());
@@ -86,9 +101,9 @@ impl Workers {
         });
         let bytes = encode(&reply, job.persistence, request.method == "HEAD");
         // The snapshot it was made of is the stamp's when it is still the newest one.
-        let shared = job.shared.map(|(key, stamp)| {
-            let is_current = stamp == Stamp::of(&self.snapshot, Instant::now());
-            (key, is_current.then_some(stamp))
+        let shared = job.shared.map(|shared| {
+            let is_current = shared.stamp == Stamp::of(&self.snapshot, Instant::now());
+            (shared.key, is_current.then_some(shared.stamp))
         });
         Done {
             client: job.client,
