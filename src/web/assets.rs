@@ -51,6 +51,15 @@ static STYLE: LazyLock<Packed> = LazyLock::new(|| {
 
 static SCRIPT: LazyLock<Packed> = LazyLock::new(|| script(&bundle(MODULES)));
 
+/// For those that ask for it whatever the page says: browsers for its bookmarks, and programs that list pages.
+static ICON: LazyLock<Packed> =
+    LazyLock::new(|| Packed::new("image/x-icon", include_bytes!("../../www/favicon.ico")));
+
+static ROBOTS: LazyLock<Packed> = LazyLock::new(|| {
+    let text = include_str!("../../www/robots.txt");
+    Packed::new("text/plain; charset=utf-8", text.as_bytes())
+});
+
 macro_rules! modules {
     ($($name:literal),* $(,)?) => {
         &[$(($name, include_str!(concat!("../../www/", $name)))),*]
@@ -92,6 +101,8 @@ pub fn find(path: &str) -> Option<Asset> {
         "/" | "/index.html" => Some(Asset::Page(None)),
         "/style.css" => Some(Asset::Packed(&STYLE)),
         "/app.js" => Some(Asset::Packed(&SCRIPT)),
+        "/favicon.ico" => Some(Asset::Packed(&ICON)),
+        "/robots.txt" => Some(Asset::Packed(&ROBOTS)),
         ADDED => Some(Asset::Added),
         "/bet.svg" => Some(Asset::BetCode),
         _ => {

@@ -201,6 +201,29 @@ fn the_port_keeps_to_http() {
     }
 }
 
+/// Browsers and crawlers ask for these whatever the page says.
+#[test]
+fn an_icon_and_a_word_to_crawlers_are_there() {
+    let chain = Chain::devchain(1);
+    let (_, daemon) = serving(&chain);
+    let icon = "\0\0\u{1}\0\u{1}\0  ";
+    for (path, content_type, begin) in [
+        ("/favicon.ico", "image/x-icon", icon),
+        ("/robots.txt", "text/plain; charset=utf-8", "# "),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = exchange(&daemon, request.as_bytes());
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(
+            head.contains(&format!("\r\nContent-Type: {content_type}")),
+            "{head}"
+        );
+        assert!(head.contains("\r\nETag: "), "{head}");
+        assert!(body.starts_with(begin), "{body}");
+    }
+}
+
 #[test]
 fn a_request_that_never_ends_is_given_up() {
     let chain = Chain::devchain(1);

@@ -2,6 +2,8 @@
 
 use serde_json::{json, Map, Value};
 
+use crate::web::openapi::meanings::meaning;
+
 pub(crate) const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
 const HASH: &str = "^0x[0-9a-f]{64}$";
 const DECIMAL: &str = "^[0-9]+$";
@@ -11,12 +13,20 @@ pub type Schemas = Vec<(&'static str, Value)>;
 /// Fields of an object by their names.
 pub type Fields = Vec<(&'static str, Value)>;
 
-/// Every field is required, and there are no others.
+/// Every field is required, and there are no others. One that is not described here has its name's usual meaning.
 pub fn object(fields: Fields) -> Value {
     let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
     let properties: Map<String, Value> = fields
         .iter()
-        .map(|(name, schema)| ((*name).to_owned(), schema.clone()))
+        .map(|(name, schema)| {
+            let mut schema = schema.clone();
+            if schema.get("description").is_none() {
+                if let Some(meaning) = meaning(name) {
+                    schema["description"] = json!(meaning);
+                }
+            }
+            ((*name).to_owned(), schema)
+        })
         .collect();
     json!({
         "type": "object",

@@ -5,6 +5,7 @@ use serde_json::{json, Map, Value};
 use crate::web::routes::{Endpoint, Parameter, ParameterKind, Route, ROUTES};
 
 mod kinds;
+mod meanings;
 mod rounds;
 mod schemas;
 #[cfg(test)]

@@ -81,7 +81,10 @@ fn health() -> Schemas {
     ]);
     let endpoint = object(vec![
         ("host", text()),
-        ("healthy", boolean()),
+        (
+            "healthy",
+            described(boolean(), "it answers, and is not behind the others"),
+        ),
         ("headBlock", nullable(integer())),
         ("latencyMs", nullable(integer())),
         ("lastError", nullable(text())),

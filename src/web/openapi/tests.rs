@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::web::fixture::{self, Fixture};
-use crate::web::openapi::{document, kinds};
+use crate::web::openapi::{document, kinds, meanings};
 use crate::web::routes::{Route, ROUTES};
 
 /// What is wrong with `value`, with the path to it; None when `schema` allows it.
@@ -199,4 +199,54 @@ fn every_reference_has_its_schema_and_every_operation_its_own_name() {
         document["paths"]["/api/round/refund"]["post"]["security"],
         json!([{"token": []}])
     );
+}
+
+/// Of every object in a schema, its fields without a meaning.
+fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
+    for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        let meaning = member["description"].as_str().unwrap_or_default();
+        let says_its_unit = match () {
+            () if name.ends_with("Wei") => meaning.contains("wei"),
+            () if name.ends_with("Seconds") => {
+                meaning.contains("seconds") || meaning.contains("time")
+            }
+            () if name.ends_with("Ms") => meaning.contains("milliseconds"),
+            () => true,
+        };
+        if meaning.is_empty() || !says_its_unit {
+            found.push(path.clone());
+        }
+        undescribed(member, &path, found);
+    }
+    let inner = ["items", "additionalProperties"].map(|word| &schema[word]);
+    let options = schema["anyOf"].as_array().into_iter().flatten();
+    let inner = inner.into_iter().filter(|schema| schema.is_object());
+    for inner in inner.chain(options) {
+        undescribed(inner, path, found);
+    }
+}
+
+#[test]
+fn every_field_has_its_meaning_and_every_meaning_a_field() {
+    let document = document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut found = Vec::new();
+    for (name, schema) in schemas {
+        undescribed(schema, name, &mut found);
+    }
+    assert!(found.is_empty(), "{found:?}");
+    let text = document["components"].to_string();
+    let known: Vec<&str> = meanings::GROUPS
+        .iter()
+        .flat_map(|group| group.iter())
+        .map(|(name, _)| *name)
+        .collect();
+    for (index, name) in known.iter().enumerate() {
+        assert!(
+            text.contains(&format!("\"{name}\":{{")),
+            "{name} is no field"
+        );
+        assert!(!known[..index].contains(name), "{name} stands twice");
+    }
 }
