@@ -72,8 +72,8 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
     await send("bet", { value: quantity(wei), data: calldata("placeBet") }, `Bet of ${etherShort(wei)} ETH`, wei);
   }
 
-  /** `onlyIn` is the situation in which alone the words are true; null: until the next deed. */
-  function refuse(words, onlyIn = null) {
+  /** `onlyIn` is the situation in which alone the words are true; without it they stay until the next deed. */
+  function refuse(words, onlyIn) {
     problem = { kind: "failed", words, onlyIn };
     changed();
     input.focus();
@@ -142,7 +142,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
 
   function render() {
     const shown = view();
-    if ((problem?.onlyIn ?? null) !== null && problem.onlyIn !== situation()) problem = null;
+    if (problem?.onlyIn && problem.onlyIn !== situation()) problem = null;
     const { state, takesBets, phase } = shown;
     const least = state.config ? BigInt(state.config.minBetWei) : null;
     if (!isTouched && least !== null && document.activeElement !== input) input.value = etherPlain(typicalOf(state, least));
@@ -214,7 +214,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
       node,
       update(one) {
         setAttribute(node, "data-state", one.state);
-        setText(state, STATES[one.state] ?? one.state);
+        setText(state, capital(one.state));
         setText(words, `${one.words}${one.wasTakenBack && one.state === "pending" ? " (the chain took its block back, it waits again)" : ""}`);
         show(close, one.state !== "pending");
       },
@@ -273,7 +273,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
   }
 }
 
-const STATES = { pending: "Pending", included: "Included", final: "Final", reverted: "Reverted", replaced: "Replaced", dropped: "Dropped" };
+const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
 /** The middle of what has been bet, else of nothing: the smallest. */
 function typicalOf({ participants: { list } }, least) {
@@ -288,8 +288,8 @@ function titleOf({ state, takesBets, phase, moment, closesIn }) {
   }
   const name = state.round ? `round ${grouped(state.round.roundId)}` : "the next round";
   if (phase === null) return "Bet";
-  if (phase === "waiting") return `${name[0].toUpperCase()}${name.slice(1)} opens with the first bet`;
-  return takesBets ? `Bet in ${name}` : `${name[0].toUpperCase()}${name.slice(1)} takes no more bets`;
+  if (phase === "waiting") return `${capital(name)} opens with the first bet`;
+  return takesBets ? `Bet in ${name}` : `${capital(name)} takes no more bets`;
 }
 
 function buttonWords(account, wei, phase, takesBets) {

@@ -79,7 +79,7 @@ function examineDraw(told, witness, check) {
   check("Seed follows from the block", same(draw.seed, truth.randomSeed), against(draw.seed, truth.randomSeed));
   check("Winner follows from the seed", found !== null && same(found.player, truth.winner),
     found === null ? "nobody holds that wei" : against(found.player, truth.winner));
-  if (known(told.drawPoint)) check("Wei that the needle fell on", same(draw.point, told.drawPoint), against(draw.point, told.drawPoint, inWei));
+  if (known(told.drawPoint)) check("Wei that the needle fell on", same(draw.point, told.drawPoint), against(draw.point, told.drawPoint, grouped));
   if (known(told.winnerTotalAmountWei) && found) {
     check("What the winner held", same(found.amountWei, told.winnerTotalAmountWei), against(found.amountWei, told.winnerTotalAmountWei, inEther));
   }
@@ -90,14 +90,13 @@ function examineDraw(told, witness, check) {
 function compareProof(told, truth, draw, check) {
   const proof = told.proof ?? {};
   const found = draw.winner >= 0 ? draw.players[draw.winner] : null;
-  for (const [name, shown, value] of [
-    ["Proof: seed", proof.seed, draw.seed], ["Proof: recomputed seed", proof.recomputedSeed, draw.seed],
-    ["Proof: wei", proof.drawPoint, draw.point], ["Proof: winner", proof.winner, found?.player], ["Proof: recomputed winner", proof.recomputedWinner, found?.player],
-  ]) {
-    if (known(shown)) check(name, same(value, shown), against(value, shown));
+  const winner = found?.player;
+  for (const [part, value] of Object.entries({ seed: draw.seed, recomputedSeed: draw.seed, drawPoint: draw.point, winner, recomputedWinner: winner })) {
+    const shown = proof[part];
+    if (known(shown)) check(`Proof: ${wordsOf(part)}`, same(value, shown), against(value, shown));
   }
   if (known(told.verdict)) {
-    const right = same(draw.seed, truth.randomSeed) && found !== null && same(found.player, truth.winner);
+    const right = same(draw.seed, truth.randomSeed) && same(winner, truth.winner);
     check("This server's own verdict", told.verdict === "unverifiable" ? null : told.verdict === (right ? "verified" : "mismatch"), told.verdict);
     if (known(proof.verdict)) check("Proof: verdict", proof.verdict === told.verdict, proof.verdict);
   }
@@ -161,9 +160,7 @@ function compareDraw(told, { end, block, commissionBps, opcodes, delay }, check,
   }
   const inputs = told.proof?.inputs;
   if (!inputs) return;
-  equal("Proof: timestamp", inputs.timestamp, opcodes?.timestamp);
-  equal("Proof: prevrandao", inputs.prevrandao, opcodes?.prevrandao);
-  equal("Proof: block number", inputs.number, opcodes?.number);
+  for (const part of ["timestamp", "prevrandao", "number"]) equal(`Proof: ${part}`, inputs[part], opcodes?.[part]);
   for (const [name, source, places, value] of [
     ["Proof: where prevrandao stood", inputs.prevrandaoSource, { opcode: opcodes?.prevrandao, mixHash: block.mixHash, difficulty: block.difficulty }, inputs.prevrandao],
     ["Proof: where the number stood", inputs.numberSource, { opcode: opcodes?.number, number: block.number, l1BlockNumber: block.l1BlockNumber }, inputs.number],
@@ -237,8 +234,8 @@ function numeric(value) {
   return /^(\d+|0x[0-9a-f]+)$/i.test(String(value)) ? BigInt(value) : null;
 }
 
+const wordsOf = (name) => name.replace(/[A-Z]/g, (sign) => ` ${sign.toLowerCase()}`);
 const inEther = (wei) => `${ether(wei)} ETH`;
-const inWei = (wei) => `wei ${grouped(wei)}`;
 
 function against(computed, shown, write = String) {
   return same(computed, shown) ? write(computed) : `should be ${computed}, shown is ${shown}`;

@@ -87,7 +87,7 @@ function checking(told, row, now) {
   const byServer = button("Compute it from this server's figures", null, () => outcome.replaceChildren(report(told, null, row)));
   const byWallet = button("Check through my wallet", { class: "primary" }, async () => {
     if (asks.wallet.account === null) {
-      outcome.replaceChildren(make("p", { class: "aside" }, "No wallet is connected. Connect one, then check again: the block, the logs and the contract's word then come from your wallet's node and not from this server. ",
+      outcome.replaceChildren(make("p", { class: "aside" }, "No wallet is connected. Connect one and check again: block, logs and the contract's word then come from your wallet's node, not from this server. ",
         button("Connect a wallet", { class: "plain" }, () => {
           byId("details").close();
           asks.connect();
@@ -139,9 +139,8 @@ function listed(checks) {
       make("span", null, make("strong", null, name), make("span", { class: "visually-hidden" }, ` ${words}: `), make("span", { class: "muted breakable" }, foreign(text))));
   }));
   const rest = sorted.slice(shown);
-  if (rest.length === 0) return [list(sorted)];
-  return [list(sorted.slice(0, shown)), make("details", { class: "more-checks" },
-    make("summary", null, `${counted(rest.length, "more figure")} compared, and ${rest.length === 1 ? "it holds" : "all hold"}`), list(rest))];
+  const summary = make("summary", null, `${counted(rest.length, "more figure")} compared: no difference`);
+  return [list(sorted.slice(0, shown)), ...(rest[0] ? [make("details", null, summary, list(rest))] : [])];
 }
 
 /** What does not hold comes first. */
