@@ -295,10 +295,7 @@ const HEALTH: Meanings = &[
     ("failing", "what fails"),
     ("version", "the daemon's version"),
     ("commit", "the commit that the daemon was built from"),
-    (
-        "healthy",
-        "every thread of the daemon turns",
-    ),
+    ("healthy", "every thread of the daemon turns"),
     ("ready", "whether all is in place"),
     ("components", "the daemon's threads"),
     ("name", "the component's name"),
