@@ -7,6 +7,7 @@ mod conformance;
 mod contract;
 mod crowds;
 mod failover;
+mod finished;
 mod following;
 mod foreign;
 mod frames;
