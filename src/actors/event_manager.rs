@@ -282,6 +282,7 @@ impl EventManager {
             return self.note_failure(Connection::NoLottery, why, now);
         }
         self.following.failures = 0;
+        self.following.looks.note(look.is_doubtful);
         self.note_connection(Connection::Up, None)?;
         match look.reading {
             Reading::Unchanged | Reading::NoLottery { .. } => {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{bounded, Receiver, Sender};
 
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
@@ -18,12 +18,14 @@ use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::query;
 use crate::chain::transport::Transport;
 
+mod hedging;
+
+pub(crate) use hedging::Hedge;
+
 /// A head older than this (or three block times) behind the best is stale whatever the HTTP status says.
 const STALE_SECS_MIN: u64 = 15;
 /// A head this much (or two block times) behind one that was read at the same time sets its endpoint back.
 const TRAILING_SECS_MIN: u64 = 3;
-/// A question ends with its calls' own time-outs; this is longer than all of them together.
-const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
 /// Where the endpoints are. It has no Debug, since URLs hold keys.
 #[derive(Clone)]
@@ -127,98 +129,6 @@ impl Endpoints {
         let others = self.best_first(methods).into_iter();
         let mut others = others.filter(|endpoint| endpoint != first);
         others.find_map(|endpoint| self.asked(&endpoint, methods, &ask).ok())
-    }
-
-    /// Runs `ask` on the best endpoint, on the next as well when `patience` passes without an answer, and on the next at
-    /// once after a failure. The first answer counts; who let it wait is set back. With one endpoint nothing is hedged.
-    ///
-    /// # Errors
-    /// As `with_endpoint`.
-    pub(crate) fn hedged<T: Send + 'static>(
-        &self,
-        purpose: Purpose,
-        methods: &'static [Method],
-        patience: Duration,
-        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
-    ) -> Result<(Endpoint, T), RpcError> {
-        let usable = self.best_first(methods);
-        self.first_answer(purpose, usable, methods, (patience, ANSWER_WITHIN), ask)
-    }
-
-    /// As `hedged`, but passing over `first` and waiting no longer than `patience` for the last: a second opinion. None
-    /// when there is nobody else to ask.
-    pub(crate) fn hedged_without<T: Send + 'static>(
-        &self,
-        first: &Endpoint,
-        methods: &'static [Method],
-        patience: Duration,
-        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
-    ) -> Option<Result<(Endpoint, T), RpcError>> {
-        let mut usable = self.best_first(methods);
-        usable.retain(|endpoint| endpoint != first);
-        let patience = (patience, patience);
-        (!usable.is_empty())
-            .then(|| self.first_answer(Purpose::Follow, usable, methods, patience, ask))
-    }
-
-    fn first_answer<T: Send + 'static>(
-        &self,
-        purpose: Purpose,
-        usable: Vec<Endpoint>,
-        methods: &'static [Method],
-        (patience, with_last): (Duration, Duration),
-        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
-    ) -> Result<(Endpoint, T), RpcError> {
-        if self.list.len() == 1 {
-            let ask = |endpoint: &Endpoint| Ok((endpoint.clone(), ask(endpoint)?));
-            return self.with_endpoint(methods, ask);
-        }
-        let (answers, arrivals) = bounded(usable.len());
-        let mut answers = Some(answers);
-        let mut rest = usable.into_iter();
-        let mut unanswered: Vec<Endpoint> = Vec::new();
-        let mut last = None;
-        loop {
-            let next = rest.next();
-            match (&next, &answers) {
-                (Some(endpoint), Some(answers)) => {
-                    if !self.ask_aside(purpose, endpoint, methods, ask.clone(), answers) {
-                        continue;
-                    }
-                    unanswered.push(endpoint.clone());
-                }
-                // Only the threads hold senders now, so that the wait below ends with the last of them.
-                _ => answers = None,
-            }
-            let arrival = match (&next, unanswered.is_empty()) {
-                (_, true) => None,
-                (Some(_), false) => self.arrival_within(&arrivals, patience).ok(),
-                (None, false) => self.arrival_within(&arrivals, with_last).ok(),
-            };
-            match arrival {
-                Some((endpoint, Ok(answer))) => {
-                    unanswered.retain(|waiting| *waiting != endpoint);
-                    unanswered.iter().for_each(|slow| self.set_back(slow));
-                    return Ok((endpoint, answer));
-                }
-                Some((_, Err(error))) if error.is_final() => return Err(error),
-                Some((endpoint, Err(error))) => {
-                    unanswered.retain(|waiting| *waiting != endpoint);
-                    last = Some(error);
-                }
-                None if next.is_none() => return Err(last.unwrap_or_else(|| self.none_left())),
-                None => {}
-            }
-        }
-    }
-
-    fn arrival_within<T: Send + 'static>(
-        &self,
-        arrivals: &Receiver<Arrival<T>>,
-        wait: Duration,
-    ) -> Result<Arrival<T>, RecvTimeoutError> {
-        let deadline = self.clock.now() + wait;
-        self.clock.recv_deadline(arrivals, deadline)
     }
 
     /// Asks every usable endpoint but that one at once, each on a thread of its own, and hands over the answers as they

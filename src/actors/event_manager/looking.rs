@@ -8,7 +8,7 @@ use crate::actors::event_manager::input::Input;
 use crate::actors::event_manager::looks::{Look, Waiting, LIVE};
 use crate::actors::event_manager::{EventManager, Following};
 use crate::actors::reader::{Question, Reader, Reading};
-use crate::chain::endpoints::Endpoints;
+use crate::chain::endpoints::{Endpoints, Hedge};
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
@@ -30,7 +30,9 @@ impl EventManager {
     pub(super) fn start_looks(&mut self, now: Instant) {
         if self.looks_wake_at().is_some_and(|at| now >= at) {
             let Following { looks, older, .. } = &self.following;
-            let live_only = older.logs_need_steps() || !looks.is_empty();
+            let live_only = older.logs_need_steps(&self.following.cursor)
+                || !looks.is_empty()
+                || looks.asks_for_less();
             self.start_look(live_only, now);
         }
     }
@@ -128,6 +130,11 @@ impl EventManager {
     }
 }
 
+/// An older head, or the one that is known, is none.
+fn has_news(reading: &Reading) -> bool {
+    matches!(reading, Reading::Advanced(_) | Reading::NoLottery { .. })
+}
+
 /// Looks through the best endpoint, and through another where that shows less than there should be. Where nobody can
 /// bring the logs too, the live state is looked for alone.
 fn look(
@@ -144,8 +151,9 @@ fn look(
             let reading = reader.read(endpoint, &question);
             reading.map_err(RpcError::of_this_endpoint)
         };
-        let answer = endpoints.hedged(Purpose::Follow, methods, patience, read.clone());
-        answer.map(|(endpoint, reading)| (endpoint, reading, read, methods))
+        let hedge = Hedge::any(Purpose::Follow, methods, patience).for_news(has_news);
+        let answer = endpoints.asked_by(&hedge, read.clone());
+        answer.map(|(endpoint, reading)| (endpoint, reading, read, hedge))
     };
     let live = Question {
         live_only: true,
@@ -155,24 +163,31 @@ fn look(
         true => read(LIVE, live),
         false => read(WITH_LOGS, question).or_else(|_| read(LIVE, live)),
     };
-    let (endpoint, reading, read, methods) = answer?;
+    let (endpoint, reading, read, hedge) = answer?;
     let asks_another = match &reading {
         Reading::Advanced(_) => false,
         Reading::Lagging { .. } => !is_announced,
         Reading::NoLottery { .. } => true,
         Reading::Unchanged => second_opinion && !is_announced,
     };
+    let mut is_doubtful = false;
     if asks_another {
-        let other = endpoints.hedged_without(&endpoint, methods, patience, read);
-        if let Some(Ok((other, Reading::Advanced(advanced)))) = other {
-            if !advanced.blocks.is_empty() {
+        match endpoints.asked_without(&endpoint, &hedge, read) {
+            Some(Ok((other, Reading::Advanced(advanced)))) if !advanced.blocks.is_empty() => {
                 endpoints.set_back(&endpoint);
                 return Ok(Look {
                     endpoint: other,
                     reading: Reading::Advanced(advanced),
+                    is_doubtful: false,
                 });
             }
+            Some(Err(_)) | None => is_doubtful = endpoints.list().len() > 1,
+            Some(Ok(_)) => {}
         }
     }
-    Ok(Look { endpoint, reading })
+    Ok(Look {
+        endpoint,
+        reading,
+        is_doubtful,
+    })
 }

@@ -12,6 +12,8 @@ use crate::chain::types::H256;
 pub(super) const LIVE: &[Method] = &[Method::BlockByNumber, Method::Call];
 /// A look that takes so many times its patience is overtaken by one for the live state alone.
 const OVERTAKEN_AFTER: u32 = 3;
+/// After so many doubtful looks in a row less is asked for.
+const LESS_AFTER: u32 = 2;
 /// While a block is overdue another endpoint is asked whether it has it, ever less often.
 pub(super) const SECOND_OPINION_MIN: Duration = Duration::from_secs(2);
 
@@ -19,12 +21,16 @@ pub(super) const SECOND_OPINION_MIN: Duration = Duration::from_secs(2);
 pub struct Look {
     pub(super) endpoint: Endpoint,
     pub(super) reading: Reading,
+    /// It shows less than there should be, and nobody else has shown more in time.
+    pub(super) is_doubtful: bool,
 }
 
 /// The looks that have not answered: one, or one and the second that overtakes it.
 pub(super) struct Looks {
     pub(super) waiting: Vec<Waiting>,
     pub(super) next_id: u64,
+    /// So many looks in a row were doubtful.
+    pub(super) doubtful: u32,
     /// One that should overtake the first brought nothing: the next one rests until then.
     overtakes_again: Option<Instant>,
     /// When another endpoint was last asked for a block that is overdue, and how long it is left alone after that.
@@ -45,6 +51,7 @@ impl Default for Looks {
         Looks {
             waiting: Vec::new(),
             next_id: 0,
+            doubtful: 0,
             overtakes_again: None,
             second_opinion: (None, SECOND_OPINION_MIN),
         }
@@ -60,6 +67,19 @@ impl Looks {
     pub(super) fn end(&mut self, id: u64) -> Option<Waiting> {
         let index = self.waiting.iter().position(|look| look.id == id)?;
         Some(self.waiting.remove(index))
+    }
+
+    /// How a look has ended.
+    pub(super) fn note(&mut self, is_doubtful: bool) {
+        self.doubtful = match is_doubtful {
+            true => self.doubtful.saturating_add(1),
+            false => 0,
+        };
+    }
+
+    /// Whoever could show more is too slow to do so with all logs: the next look asks for the live state alone.
+    pub(super) fn asks_for_less(&self) -> bool {
+        self.doubtful >= LESS_AFTER
     }
 
     /// The head has moved: whatever else is out there began from an older one.
@@ -121,5 +141,18 @@ mod tests {
         assert_eq!(at(&looks), Some(PATIENCE * 9));
         looks.waiting[0].live_only = true;
         assert_eq!(at(&looks), None, "there is nothing less to ask for");
+    }
+
+    #[test]
+    fn after_two_doubtful_looks_less_is_asked_for_until_one_is_sound() {
+        let mut looks = Looks::default();
+        looks.note(true);
+        assert!(!looks.asks_for_less());
+        looks.note(true);
+        assert!(looks.asks_for_less());
+        looks.note(false);
+        assert!(!looks.asks_for_less());
+        looks.note(true);
+        assert!(!looks.asks_for_less());
     }
 }

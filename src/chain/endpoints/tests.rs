@@ -1,6 +1,10 @@
 //! Failover, parking, hedging and the chain check over scripted transports; and the table of every method by every way to
 //! fail.
 
+use std::sync::LazyLock;
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+
 use super::*;
 use crate::chain::node::CallRequest;
 use crate::chain::query;
@@ -435,6 +439,34 @@ fn an_endpoint_that_lets_a_question_wait_is_hedged_and_set_back() {
     let reports = endpoints.reports();
     assert!(!reports[0].healthy && reports[1].healthy);
     drop(let_go);
+}
+
+#[test]
+fn a_quick_answer_without_news_does_not_overtake_a_slow_one_that_has_some() {
+    static TAKEN: LazyLock<(Sender<()>, Receiver<()>)> = LazyLock::new(|| bounded(1));
+    let slow = Script::of_requests("http://a", |request| {
+        if request["method"] == "eth_getBalance" {
+            // Only when the other's answer was looked at.
+            let _ = TAKEN.1.recv_timeout(Duration::from_secs(5));
+        }
+        Ok(Answer::json(answer_calls(request, sound)))
+    });
+    let scripts: Vec<Arc<dyn Transport>> = vec![Arc::new(slow), Arc::new(node("b"))];
+    let endpoints = Endpoints::over(scripts, CHAIN, Clock::system(), &Metrics::default());
+    let hedge = Hedge::any(Purpose::Follow, BALANCE, Duration::from_millis(5));
+    let hedge = hedge.for_news(|host: &String| {
+        let has_news = host == "http://a";
+        if !has_news {
+            let _ = TAKEN.0.try_send(());
+        }
+        has_news
+    });
+    let ask = |endpoint: &Endpoint| balance_of(endpoint).map(|()| endpoint.host().to_owned());
+    let (endpoint, told) = endpoints.asked_by(&hedge, ask).unwrap();
+    assert_eq!((endpoint.host(), told.as_str()), ("http://a", "http://a"));
+    // Where nobody else is on the way, what there is counts.
+    let second = endpoints.asked_without(&endpoint, &hedge, ask);
+    assert_eq!(second.unwrap().unwrap().1, "http://b");
 }
 
 #[test]
