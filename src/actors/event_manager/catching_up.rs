@@ -36,7 +36,9 @@ impl EventManager {
     pub(super) fn start_older(&mut self, now: Instant) {
         let older = &self.following.older;
         let rests = older.not_before.is_some_and(|at| at > now);
-        if older.step.is_some() || rests || older.logs_are_owed() && !older.logs_need_steps() {
+        let waits_for_look =
+            older.logs_are_owed() && !older.logs_need_steps(&self.following.cursor);
+        if older.step.is_some() || rests || waits_for_look {
             return;
         }
         let work = match (&older.replay, &older.backfill) {
@@ -65,7 +67,7 @@ impl EventManager {
     pub(super) fn older_wakes_at(&self, now: Instant) -> Option<Instant> {
         let older = &self.following.older;
         let has_work = match older.logs_are_owed() {
-            true => older.logs_need_steps(),
+            true => older.logs_need_steps(&self.following.cursor),
             false => older.backfill.is_some(),
         };
         // Health is told that it stalls, or keeps somebody waiting, when it does and not later.

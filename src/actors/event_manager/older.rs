@@ -79,20 +79,29 @@ impl Older {
     }
 
     /// True while logs are owed that come step by step.
-    pub(super) fn logs_need_steps(&self) -> bool {
-        self.replay.is_some() && !self.ends_with_look
+    pub(super) fn logs_need_steps(&self, cursor: &Cursor) -> bool {
+        self.replay.is_some() && self.look_begins_above(cursor).is_none()
     }
 
     /// What the next look is to bring beside the logs of its own head.
     pub(super) fn debt_for_look(&self, cursor: &Cursor) -> Option<Debt> {
-        let replay = self.replay.as_ref().filter(|_| self.ends_with_look)?;
-        let (number, hash) = replay.done();
-        let above = cursor.at(number).filter(|block| block.hash == hash)?;
+        let above = self.look_begins_above(cursor)?;
         Some(Debt {
-            above: *above,
-            tally: replay.tally(),
+            above,
+            tally: self.replay.as_ref().and_then(Replay::tally),
             why: "the last of them were to come with the head's".to_owned(),
         })
+    }
+
+    /// The block above which a look is to begin. A look links what it brings to a block that is remembered, which not
+    /// every block that steps have led to is: above one that is not, they go on.
+    fn look_begins_above(&self, cursor: &Cursor) -> Option<BlockRef> {
+        let replay = self.replay.as_ref().filter(|_| self.ends_with_look)?;
+        let (number, hash) = replay.done();
+        cursor
+            .at(number)
+            .filter(|block| block.hash == hash)
+            .copied()
     }
 
     /// A look has found nothing new: on a chain that stands the rest comes by steps after all.
@@ -273,10 +282,10 @@ mod tests {
     #[test]
     fn the_last_blocks_of_a_debt_are_left_to_a_look_and_the_first_to_steps() {
         let far = stepped(100, 100 - ENDS_WITH_LOOK_BLOCKS - 1);
-        assert!(far.logs_need_steps());
+        assert!(far.logs_need_steps(&cursor(100)));
         assert_eq!(far.debt_for_look(&cursor(100)), None);
         let mut near = stepped(100, 100 - ENDS_WITH_LOOK_BLOCKS);
-        assert!(near.logs_are_owed() && !near.logs_need_steps());
+        assert!(near.logs_are_owed() && !near.logs_need_steps(&cursor(101)));
         let debt = near.debt_for_look(&cursor(101)).unwrap();
         assert_eq!(debt.above, block(100 - ENDS_WITH_LOOK_BLOCKS));
         assert!(near.is_paid(Some(debt.above)));
@@ -289,11 +298,11 @@ mod tests {
     fn steps_go_on_where_the_look_finds_no_new_head_or_brings_no_logs() {
         let mut still = stepped(100, 95);
         still.note_still_head();
-        assert!(still.logs_need_steps());
+        assert!(still.logs_need_steps(&cursor(100)));
         let mut refused = stepped(100, 95);
         let debt = refused.debt_for_look(&cursor(100)).unwrap();
         refused.owe(&debt, sound(101), Instant::now());
-        assert!(refused.logs_need_steps());
+        assert!(refused.logs_need_steps(&cursor(101)));
         assert_eq!(refused.replay.as_ref().map(Replay::blocks_left), Some(6));
     }
 
@@ -307,5 +316,16 @@ mod tests {
         };
         replaced.push(other);
         assert_eq!(older.debt_for_look(&replaced), None);
+        assert!(older.logs_need_steps(&replaced));
+    }
+
+    #[test]
+    fn above_a_block_that_is_not_remembered_steps_go_on() {
+        // After an outage only the newest blocks were linked.
+        let older = stepped(100, 95);
+        let mut gap = cursor(60);
+        (97..=100).for_each(|number| gap.push(block(number)));
+        assert_eq!(older.debt_for_look(&gap), None);
+        assert!(older.logs_need_steps(&gap));
     }
 }
