@@ -27,6 +27,7 @@ use crate::chain::tx::{PendingTransaction, Transaction};
 use crate::chain::types::{Address, BlockRef, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
+use crate::lottery::decision::PendingTime;
 use crate::lottery::round::Round;
 use crate::lottery::send_state::{SendState, Variant};
 
@@ -97,6 +98,8 @@ pub struct Order<'a> {
     pub head: BlockRef,
     /// What the mining block's time is expected to be.
     pub next_block_time: u64,
+    /// What a node said of that block, where it was asked since the head stands.
+    pub(crate) pending: PendingTime,
     pub check: Check,
     /// What the round's earlier transactions left of the most that it may cost.
     pub spend_max_wei: U256,

@@ -95,9 +95,20 @@ pub(crate) fn next_block_time(
     let bound = head_timestamp.saturating_add(schedule.min_spacing_secs);
     match pending {
         PendingTime::Unasked => bound,
-        PendingTime::Told(time) if time > head_timestamp => time,
-        // The node's pending block is just the latest one: it says nothing of the next.
+        PendingTime::Told(time) if !pending.is_silent_about_next(head_timestamp) => time,
         PendingTime::Told(_) | PendingTime::Unknown => chain_time.at(now).max(bound),
+    }
+}
+
+impl PendingTime {
+    /// A node was asked, and only chain time carried forward tells of the next block: the node has no pending block, or
+    /// one that is just the latest.
+    pub(crate) fn is_silent_about_next(self, head_timestamp: u64) -> bool {
+        match self {
+            PendingTime::Unasked => false,
+            PendingTime::Told(time) => time <= head_timestamp,
+            PendingTime::Unknown => true,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::actors::operator::memory::RoundMemory;
 use crate::base::clock::ChainTime;
 use crate::chain::types::BlockRef;
-use crate::lottery::decision::next_block_time;
+use crate::lottery::decision::{next_block_time, PendingTime};
 use crate::lottery::round::Round;
 use crate::lottery::snapshot::Snapshot;
 
@@ -19,6 +19,8 @@ pub(super) struct Moment {
     pub(super) now: Instant,
     /// What the next block's time is expected to be: the node's word where it was asked, else the bound of the heads.
     pub(super) next_block_time: u64,
+    /// What a node said of the next block, where it was asked.
+    pub(super) pending: PendingTime,
 }
 
 impl Moment {
@@ -39,6 +41,7 @@ impl Moment {
             chain_time,
             now,
             next_block_time,
+            pending,
         })
     }
 

@@ -69,6 +69,7 @@ impl Operator {
             round: &moment.round,
             head: moment.head,
             next_block_time: moment.next_block_time,
+            pending: moment.pending,
             check,
             spend_max_wei: match record.kind {
                 ActionKind::Draw => max_wei.saturating_sub(self.round.unpayable_wei),

@@ -587,15 +587,19 @@ fn what_a_draw_can_do_without_may_fail_altogether() {
 
 #[test]
 fn a_chain_on_demand_whose_pending_block_is_its_latest_gets_its_draw() {
-    for is_known in [true, false] {
+    for (is_known, takes_times) in [(true, true), (false, true), (true, false), (false, false)] {
         let mut stage = Stage::new(|node| {
+            node.ignores_times = !takes_times;
             if !is_known {
                 node.fail("pending", error(-32601, "pending is not supported"));
             }
         });
+        let case = format!("pending known: {is_known}, times: {takes_times}");
         stage.until(MIN - 20);
-        stage.pass(20 + 15);
-        assert_eq!(stage.sent().len(), 1, "pending known: {is_known}");
+        stage.pass(20);
+        assert_eq!(stage.sent().len(), 0, "{case}");
+        stage.pass(15);
+        assert_eq!(stage.sent().len(), 1, "{case}");
     }
 }
 

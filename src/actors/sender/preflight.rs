@@ -12,6 +12,7 @@ use crate::chain::tx::PendingTransaction;
 use crate::chain::types::{Address, BlockId, BlockRef, CallRequest, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{revert_meaning, RevertMeaning};
+use crate::lottery::decision::PendingTime;
 
 /// What is better with than without. What one endpoint does not tell of it is asked of another first, then left out.
 pub(super) const TO_PREPARE_WELL: &[Method] = &[
@@ -51,6 +52,7 @@ pub(super) struct Preflight {
     pub(super) request: CallRequest,
     pub(super) head: BlockRef,
     pub(super) next_block_time: u64,
+    pub(super) pending: PendingTime,
     pub(super) is_called: bool,
     pub(super) is_legacy: bool,
 }
@@ -60,17 +62,42 @@ struct CheckTickets {
     call: Ticket<Vec<u8>>,
     /// Where no time can be overridden: the same at the head itself.
     at_head: Option<Ticket<Vec<u8>>>,
+    /// No answer can speak of the mining block's time: that it is too early is said of a block that is there already.
+    ignores_too_early: bool,
 }
 
 impl Preflight {
     /// With the answer to every question, or an error: so that another endpoint is asked which has them all.
     pub(super) fn ask_whole(&self, endpoint: &Endpoint) -> Result<Told, RpcError> {
-        self.told(self.gather(endpoint, true))
+        self.told(
+            self.at_newest(endpoint)
+                .and_then(|it| it.gather(endpoint, true)),
+        )
     }
 
     /// With what it needs, and whatever else is told.
     pub(super) fn ask_needed(&self, endpoint: &Endpoint) -> Result<Told, RpcError> {
-        self.told(self.gather(endpoint, false))
+        self.told(
+            self.at_newest(endpoint)
+                .and_then(|it| it.gather(endpoint, false)),
+        )
+    }
+
+    /// A head that seems to stand may only be old, where answers are slow: the endpoint's own is taken where it is newer,
+    /// since bets may have come that an estimate has to know of.
+    fn at_newest(&self, endpoint: &Endpoint) -> Result<Preflight, RpcError> {
+        let mut newest = self.clone();
+        if self.is_called && self.pending != PendingTime::Unasked {
+            match endpoint.head() {
+                Ok(own) if own.number > self.head.number => {
+                    newest.next_block_time = self.next_block_time.max(own.timestamp);
+                    newest.head = BlockRef::from(&own);
+                }
+                Err(error) if error.is_passing() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(newest)
     }
 
     fn told(&self, gathered: Result<Gathered, RpcError>) -> Result<Told, RpcError> {
@@ -150,11 +177,13 @@ impl Preflight {
             return CheckTickets {
                 call: together.add(query::call(request, BlockId::Pending, None)),
                 at_head: Some(together.add(query::call(request, block, None))),
+                ignores_too_early: self.pending.is_silent_about_next(self.head.timestamp),
             };
         }
         CheckTickets {
             call: together.add(query::call(request, block, Some(self.next_block_time))),
             at_head: None,
+            ignores_too_early: false,
         }
     }
 }
@@ -179,6 +208,11 @@ impl CheckTickets {
         };
         match called {
             Ok(_) => Ok(Passes::Well),
+            Err(error)
+                if self.ignores_too_early && meaning_of(&error) == Some(RevertMeaning::NotYet) =>
+            {
+                Ok(Passes::Well)
+            }
             Err(error) => tolerate_unpayable_draw(error, kind).map(|()| Passes::Unpayable),
         }
     }

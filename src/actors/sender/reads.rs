@@ -58,6 +58,7 @@ impl Sender {
             request: self.request(order.kind),
             head: order.head,
             next_block_time: order.next_block_time,
+            pending: order.pending,
             is_called: order.check == Check::Called,
             is_legacy: self.legacy,
         }

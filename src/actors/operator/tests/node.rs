@@ -50,6 +50,8 @@ pub(super) struct Node {
     /// Blocks stay empty.
     pub(super) holds_back: bool,
     pub(super) is_silent: bool,
+    /// Calls run in the head's own time, whatever time is asked for.
+    pub(super) ignores_times: bool,
     pub(super) sent: Vec<Sent>,
     pub(super) mined: Vec<(ActionKind, bool)>,
     pub(super) ended_by: Option<ActionKind>,
@@ -103,6 +105,7 @@ impl SharedNode {
             pool: None,
             holds_back: false,
             is_silent: false,
+            ignores_times: false,
             sent: Vec::new(),
             mined: Vec::new(),
             ended_by: None,
@@ -292,6 +295,7 @@ impl Node {
     fn call(&self, params: &Value) -> Result<Value, Value> {
         let head_time = self.head().timestamp;
         let overridden = params[3]["time"].as_str();
+        let overridden = overridden.filter(|_| !self.ignores_times);
         let overridden = overridden.map(|text| u64::from_str_radix(&text[2..], 16).unwrap());
         let time = overridden.unwrap_or(head_time);
         let word = |number: u64| format!("{:064x}", number);
