@@ -1,6 +1,6 @@
 //! Rounds on simulated time, from a seed: `cargo bench --profile sim --bench sim -- --rounds N [--seed S]` plays campaigns of six
 //! rounds on all processors until N rounds are played, and ends with an error at the first violation, with its story.
-//! `-- --seed S --replay` plays that one campaign again, and tells it whatever becomes of it. `-- --kept` plays the campaigns
+//! `-- --seed S --replay` plays that one campaign again, and tells it whatever becomes of it, with `--calls` each request too. `-- --kept` plays the campaigns
 //! that once failed, and `-- --answers` the table of every JSON-RPC method in every way to fail. `--brief` tells a violation
 //! in one line, with the rounds played until then, and `--skip S,S` leaves campaigns out: both are for `tests/sim/mutate`.
 
@@ -22,7 +22,7 @@ fn main() {
     };
     let seed = number("--seed").unwrap_or(1);
     if arguments.iter().any(|argument| argument == "--replay") {
-        sim::log::tell();
+        sim::log::tell(arguments.iter().any(|argument| argument == "--calls"));
         let plan = Plan::of(seed);
         return tell(&plan, &play(&plan));
     }

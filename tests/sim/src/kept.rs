@@ -18,4 +18,8 @@ pub const KEPT: &[(u64, &str)] = &[
     (228, "what recovering from a refusal just before the window takes was not allowed for"),
     (2275, "after a reorg, owed logs were followed up along the branch that was gone, as an endpoint that trailed told it"),
     (1523, "logs left out for a minute were taken as they came, and a round was missing from the history for good"),
+    (973, "on a chain that mines on demand, with neither overrides nor a pending block, nothing was ever drawn"),
+    (3116, "a draw was judged by a head that only seemed to stand, before most bets, and ran out of gas"),
+    (1921, "after an outage, steps through owed logs left the rest to a look that could not link it"),
+    (20_261_615, "a frozen endpoint that was quick overtook each look of the sound one, and the head stood for good"),
 ];

@@ -1,12 +1,12 @@
 //! The daemon's log, printed with simulated time while a campaign is told. Otherwise nothing listens.
 
-use ::log::{Level, LevelFilter, Log, Metadata, Record};
+use ::log::{LevelFilter, Log, Metadata, Record};
 
 struct Told;
 
 impl Log for Told {
-    fn enabled(&self, metadata: &Metadata) -> bool {
-        metadata.level() <= Level::Debug
+    fn enabled(&self, _metadata: &Metadata) -> bool {
+        true
     }
 
     fn log(&self, record: &Record) {
@@ -22,9 +22,13 @@ impl Log for Told {
     fn flush(&self) {}
 }
 
-/// From here on the log is printed.
-pub fn tell() {
+/// From here on the log is printed, and with `calls` also every request.
+pub fn tell(calls: bool) {
     if ::log::set_logger(&Told).is_ok() {
-        ::log::set_max_level(LevelFilter::Debug);
+        ::log::set_max_level(if calls {
+            LevelFilter::Trace
+        } else {
+            LevelFilter::Debug
+        });
     }
 }

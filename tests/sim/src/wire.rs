@@ -307,6 +307,16 @@ impl Wire {
     }
 }
 
+/// The methods of a request, in short.
+fn told(request: &Value) -> String {
+    let method = |call: &Value| call["method"].as_str().unwrap_or_default().to_owned();
+    let Value::Array(calls) = request else {
+        return format!("{} {}", method(request), request["params"]);
+    };
+    let methods: Vec<String> = calls.iter().map(method).collect();
+    methods.join(", ")
+}
+
 enum Exchange {
     Answered(Answer),
     TimedOut,
@@ -347,6 +357,7 @@ impl Transport for Wire {
 
     fn post(&self, request: &Value) -> Result<Answer, RpcError> {
         let latency = self.sky().latency(self.endpoint);
+        log::trace!("{} is asked {}", self.host, told(request));
         self.baton.pause(latency / 2);
         match self.exchange(request) {
             Exchange::Answered(_) if latency >= TIMEOUT => {
