@@ -37,14 +37,14 @@ export function spans(bets) {
   });
 }
 
-/** The draw once more: {seed, point, players, winner}; `winner` is an index into players, -1 where nobody holds the point. */
+/** The draw once more: {seed, point, players, winner, holder}; `winner` is the index of `holder` in players, -1 where nobody holds the point. */
 export function drawAgain(inputs, bets) {
   const pot = BigInt(inputs.totalPotWei);
   const players = spans(bets);
   const seed = drawSeed(inputs);
   const point = pot > 0n ? seed % pot : null;
   const winner = point === null ? -1 : players.findIndex((player) => player.to > point);
-  return { seed, point, players, winner };
+  return { seed, point, players, winner, holder: players[winner] };
 }
 
 /**
@@ -75,10 +75,10 @@ function examineDraw(told, witness, check) {
   }
   const draw = drawAgain(inputs, bets);
   const truth = witness?.end ?? told;
-  const found = draw.winner >= 0 ? draw.players[draw.winner] : null;
+  const found = draw.holder;
   check("Seed follows from the block", same(draw.seed, truth.randomSeed), against(draw.seed, truth.randomSeed));
-  check("Winner follows from the seed", found !== null && same(found.player, truth.winner),
-    found === null ? "nobody holds that wei" : against(found.player, truth.winner));
+  check("Winner follows from the seed", Boolean(found) && same(found.player, truth.winner),
+    found ? against(found.player, truth.winner) : "nobody holds that wei");
   if (known(told.drawPoint)) check("Wei that the needle fell on", same(draw.point, told.drawPoint), against(draw.point, told.drawPoint, grouped));
   if (known(told.winnerTotalAmountWei) && found) {
     check("What the winner held", same(found.amountWei, told.winnerTotalAmountWei), against(found.amountWei, told.winnerTotalAmountWei, inEther));
@@ -89,8 +89,7 @@ function examineDraw(told, witness, check) {
 /** What this server says of its own calculation. */
 function compareProof(told, truth, draw, check) {
   const proof = told.proof ?? {};
-  const found = draw.winner >= 0 ? draw.players[draw.winner] : null;
-  const winner = found?.player;
+  const winner = draw.holder?.player;
   for (const [part, value] of Object.entries({ seed: draw.seed, recomputedSeed: draw.seed, drawPoint: draw.point, winner, recomputedWinner: winner })) {
     const shown = proof[part];
     if (known(shown)) check(`Proof: ${wordsOf(part)}`, same(value, shown), against(value, shown));

@@ -127,7 +127,7 @@ function report(told, witness, row) {
     : make("p", { class: "source" }, "Computed from what this server told: it shows that the figures agree among themselves, not that they are the chain's. Check through a wallet to know.");
   return make("div", { "data-verdict": result.verdict }, badge(...VERDICTS[result.verdict]), source,
     ...listed(result.checks),
-    ...(result.draw && result.draw.winner >= 0 ? [standing(told, witness, result.draw)] : []));
+    ...(result.draw?.holder ? [standing(told, witness, result.draw)] : []));
 }
 
 function listed(checks) {
