@@ -3,6 +3,10 @@
 //! would). The seed decides which round meets which fault.
 //!
 //! `cargo bench --bench soak` plays 1,000 rounds in about six minutes; `-- --rounds 20 --seed 7` fewer, or other ones.
+//! `-- --minutes 60` watches one daemon for an hour instead, on anvil behind two endpoints that fail at random; it needs
+//! anvil (the program named by ANVIL, or on the path).
+
+mod hours;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -55,17 +59,24 @@ struct Tally {
 }
 
 fn main() {
-    let (mut rounds, mut seed) = (1_000, 1);
+    let (mut rounds, mut seed, mut minutes) = (1_000, 1, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|text| text.parse().ok());
         match argument.as_str() {
             "--rounds" => rounds = number(arguments.next()).expect("--rounds takes a number"),
             "--seed" => seed = number(arguments.next()).expect("--seed takes a number"),
+            "--minutes" => {
+                minutes = Some(number(arguments.next()).expect("--minutes takes a number"));
+            }
             // Cargo's own.
             "--bench" => {}
-            other => panic!("{other}: known are --rounds and --seed"),
+            other => panic!("{other}: known are --rounds, --minutes and --seed"),
         }
+    }
+    if let Some(minutes) = minutes {
+        let is_well = hours::play(Duration::from_secs(60 * minutes), seed);
+        std::process::exit(i32::from(!is_well));
     }
     let lanes = (rounds / 5).clamp(1, LANES_MAX);
     let started = Instant::now();
@@ -300,7 +311,7 @@ fn problems(lottery: &Lottery, begun: u64, met: &[&str]) -> Vec<String> {
         hex_address(lottery.chain.account(OPERATOR)),
         hex_address(lottery.address),
     );
-    for number in begun + 1..=lottery.chain.dev().head_number() {
+    for number in begun + 1..=lottery.chain.head().0 {
         let receipts = lottery
             .chain
             .rpc("eth_getBlockReceipts", json!([format!("0x{number:x}")]));

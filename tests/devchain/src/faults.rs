@@ -115,6 +115,7 @@ struct Inner {
     rules: VecDeque<Rule>,
     character: Character,
     requests: u64,
+    struck: u64,
 }
 
 impl Faults {
@@ -130,7 +131,16 @@ impl Faults {
 
     /// Everything works again.
     pub fn clear(&self) {
-        *self.lock() = Inner::default();
+        let mut inner = self.lock();
+        *inner = Inner {
+            struck: inner.struck,
+            ..Inner::default()
+        };
+    }
+
+    /// How many have struck so far.
+    pub fn struck(&self) -> u64 {
+        self.lock().struck
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Character)) {
@@ -165,6 +175,7 @@ impl Faults {
             }
         }
         inner.rules.retain(|rule| rule.left != Some(0));
+        inner.struck += struck.len() as u64;
         struck
     }
 
@@ -196,5 +207,6 @@ mod tests {
         assert_eq!(faults.strike("eth_call"), [Fault::Html]);
         faults.clear();
         assert_eq!(faults.strike("eth_call"), []);
+        assert_eq!(faults.struck(), 6);
     }
 }

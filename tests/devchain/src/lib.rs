@@ -16,6 +16,7 @@ mod block;
 mod faults;
 mod node;
 mod pool;
+mod relay;
 mod rpc;
 mod server;
 mod state;
@@ -25,7 +26,7 @@ mod tx;
 mod websocket;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
@@ -36,6 +37,7 @@ use serde_json::Value;
 pub use block::Family;
 pub use faults::{Character, Distortion, Fault, Faults};
 pub use node::{Config, Mining, Reorged};
+pub use relay::Relay;
 pub use tx::Transaction;
 
 use node::Node;
@@ -193,16 +195,7 @@ impl Devchain {
 
 impl Drop for Devchain {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        self.shared.changed.notify_all();
-        self.shared.cut_connections();
-        for endpoint in &mut self.endpoints {
-            // The accept loop looks at the flag when a connection comes.
-            let _ = TcpStream::connect(endpoint.address);
-            if let Some(thread) = endpoint.thread.take() {
-                let _ = thread.join();
-            }
-        }
+        self.shared.stop(&mut self.endpoints);
         if let Some(miner) = self.miner.take() {
             let _ = miner.join();
         }

@@ -19,10 +19,10 @@ use crate::node::Node;
 pub use at::visible_head;
 pub use logs::logs_of_block;
 pub use shapes::announced_json;
-pub use values::{bytes_json, RpcError};
+pub use values::{bytes_json, Answer, RpcError};
 
 use at::block_at;
-use values::{bad, hex, text, Answer};
+use values::{bad, hex, text};
 
 pub fn answer(node: &mut Node, character: &Character, method: &str, params: &Value) -> Answer {
     let p = |index: usize| params.get(index).unwrap_or(&Value::Null);

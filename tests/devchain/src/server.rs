@@ -12,9 +12,10 @@ use serde_json::{json, Value};
 
 use crate::faults::{Character, Fault, Faults};
 use crate::node::Node;
-use crate::rpc::{answer, bytes_json, RpcError};
+use crate::relay;
+use crate::rpc::{answer, bytes_json, Answer, RpcError};
 use crate::tx::Transaction;
-use crate::websocket;
+use crate::{websocket, Endpoint};
 
 const BODY_MAX_BYTES: usize = 16 << 20;
 
@@ -22,6 +23,8 @@ const BODY_MAX_BYTES: usize = 16 << 20;
 #[derive(Default)]
 pub struct Shared {
     node: Mutex<Option<Node>>,
+    /// The node behind, by its URL, where it is another.
+    behind: Option<String>,
     /// Told of every change of the chain, for those who wait.
     pub changed: Condvar,
     pub stopping: AtomicBool,
@@ -41,6 +44,33 @@ impl Shared {
         }
     }
 
+    pub fn before(url: String) -> Shared {
+        Shared {
+            behind: Some(url),
+            ..Shared::default()
+        }
+    }
+
+    fn answer(&self, character: &Character, method: &str, params: &Value) -> Answer {
+        match &self.behind {
+            Some(url) => relay::ask(url, method, params),
+            None => self.with(|node| answer(node, character, method, params)),
+        }
+    }
+
+    pub fn stop(&self, endpoints: &mut [Endpoint]) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+        self.cut_connections();
+        for endpoint in endpoints {
+            // The accept loop looks at the flag when a connection comes.
+            let _ = TcpStream::connect(endpoint.address);
+            if let Some(thread) = endpoint.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, Option<Node>> {
         self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,7 +78,7 @@ impl Shared {
     /// Runs `act` on the node and wakes all who wait for a change.
     pub fn with<T>(&self, act: impl FnOnce(&mut Node) -> T) -> T {
         let mut guard = self.lock();
-        // Invariant: the node is there from `new` until the process ends.
+        // Invariant: the node is there from `new` until the process ends; what is before another asks that one.
         let result = act(guard.as_mut().expect("the node is never taken away"));
         drop(guard);
         self.changed.notify_all();
@@ -155,7 +185,9 @@ fn serve(stream: &TcpStream, number: u64, shared: &Shared, faults: &Faults) -> s
         let body = match read_request(&mut reader)? {
             None => return Ok(()),
             Some(Request::Call(body)) => body,
-            Some(Request::Upgrade(_)) if faults.character().refuses_websocket => {
+            Some(Request::Upgrade(_))
+                if faults.character().refuses_websocket || shared.behind.is_some() =>
+            {
                 return (&mut &*stream).write_all(&http(404, None, "no WebSocket here"));
             }
             Some(Request::Upgrade(key)) => {
@@ -326,7 +358,7 @@ fn answer_one(call: &Value, shared: &Shared, character: &Character, struck: &[Fa
             _ => {}
         }
     }
-    match shared.with(|node| answer(node, character, method, &params)) {
+    match shared.answer(character, method, &params) {
         Ok(mut result) => {
             for fault in struck {
                 if let Fault::Distort(distortion) = fault {

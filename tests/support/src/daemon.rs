@@ -153,6 +153,13 @@ impl Daemon {
         lines
     }
 
+    /// Every line so far that was not returned before, in order.
+    pub fn logged(&self) -> Vec<String> {
+        let mut lines = std::mem::take(&mut *self.passed.lock().unwrap());
+        lines.extend(self.log.try_iter());
+        lines
+    }
+
     /// Until it has read the chain, and its key is the contract's operator where it has one.
     pub fn wait_ready(&self) {
         wait_for("the daemon to be ready", || {
@@ -226,6 +233,13 @@ impl Daemon {
     /// What is resident of its own making: the program's pages, which are read in one by one, are left out.
     pub fn allocated_kib(&self) -> u64 {
         self.status_kib("RssAnon")
+    }
+
+    /// Files, sockets and the like that it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .count()
     }
 
     fn status_kib(&self, name: &str) -> u64 {
