@@ -119,7 +119,8 @@ impl Endpoints {
         Err(last.unwrap_or_else(|| self.none_left()))
     }
 
-    /// A second opinion: the answer of the first endpoint other than `first` that has one.
+    /// A second opinion: the answer of the first endpoint other than `first` that has one. Who failed when last asked has
+    /// none: waiting for its time-out would make each question cost one.
     pub(crate) fn with_another<T>(
         &self,
         first: &Endpoint,
@@ -127,7 +128,8 @@ impl Endpoints {
         ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
     ) -> Option<T> {
         let others = self.best_first(methods).into_iter();
-        let mut others = others.filter(|endpoint| endpoint != first);
+        let mut others =
+            others.filter(|endpoint| endpoint != first && !self.fails(endpoint, methods));
         others.find_map(|endpoint| self.asked(&endpoint, methods, &ask).ok())
     }
 
@@ -324,13 +326,24 @@ impl Endpoints {
             .collect()
     }
 
-    fn oldest_fresh_timestamp(&self) -> u64 {
+    fn fails(&self, endpoint: &Endpoint, methods: &[Method]) -> bool {
+        let now = self.clock.now();
+        let rank = endpoint.with_health(|health| health.rank(methods, 0, now));
+        rank.is_none_or(|rank| rank.is_failing())
+    }
+
+    /// The newest time of a head that any endpoint has shown, in unix seconds; 0 before the first.
+    pub(crate) fn newest_timestamp(&self) -> u64 {
         let heads = self
             .list
             .iter()
             .filter_map(|endpoint| endpoint.with_health(|health| health.head()));
-        let best = heads.map(|(_, timestamp)| timestamp).max().unwrap_or(0);
-        best.saturating_sub(self.block_times_secs(3).max(STALE_SECS_MIN))
+        heads.map(|(_, timestamp)| timestamp).max().unwrap_or(0)
+    }
+
+    fn oldest_fresh_timestamp(&self) -> u64 {
+        let margin_secs = self.block_times_secs(3).max(STALE_SECS_MIN);
+        self.newest_timestamp().saturating_sub(margin_secs)
     }
 
     /// Before the first use, after any silence, and every ten minutes. An endpoint that will not say which chain it

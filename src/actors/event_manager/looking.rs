@@ -63,7 +63,8 @@ impl EventManager {
         }
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
         let patience = self.patience(now);
-        let work = move || look(&endpoints, &reader, question, patience, second_opinion);
+        let waits = (patience, self.following.looks.news_within());
+        let work = move || look(&endpoints, &reader, question, waits, second_opinion);
         let as_input = move |result| Input::Look { id, result };
         let following = &mut self.following;
         if following.jobs.start(&self.clock, "look", work, as_input) {
@@ -130,9 +131,21 @@ impl EventManager {
     }
 }
 
-/// An older head, or the one that is known, is none.
-fn has_news(reading: &Reading) -> bool {
-    matches!(reading, Reading::Advanced(_) | Reading::NoLottery { .. })
+/// An older head than any endpoint has shown is none, and neither is the one that is known.
+fn has_news(reading: &Reading, newest_timestamp: u64) -> bool {
+    match reading {
+        Reading::Advanced(advanced) => advanced.head.timestamp >= newest_timestamp,
+        Reading::NoLottery { .. } => true,
+        Reading::Lagging { .. } | Reading::Unchanged => false,
+    }
+}
+
+/// The number of a head that is new.
+fn head_of(reading: &Reading) -> Option<u64> {
+    match reading {
+        Reading::Advanced(advanced) => Some(advanced.head.number),
+        _ => None,
+    }
 }
 
 /// Looks through the best endpoint, and through another where that shows less than there should be. Where nobody can
@@ -141,9 +154,10 @@ fn look(
     endpoints: &Endpoints,
     reader: &Arc<Reader>,
     question: Question,
-    patience: Duration,
+    (patience, news_within): (Duration, Duration),
     second_opinion: bool,
 ) -> Result<Look, RpcError> {
+    let newest_timestamp = endpoints.newest_timestamp();
     let is_announced = question.announced.is_some();
     let read = |methods: &'static [Method], question: Question| {
         let reader = reader.clone();
@@ -151,7 +165,9 @@ fn look(
             let reading = reader.read(endpoint, &question);
             reading.map_err(RpcError::of_this_endpoint)
         };
-        let hedge = Hedge::any(Purpose::Follow, methods, patience).for_news(has_news);
+        let has_news = move |reading: &Reading| has_news(reading, newest_timestamp);
+        let hedge = Hedge::any(Purpose::Follow, methods, patience);
+        let hedge = hedge.for_news(has_news, news_within);
         let answer = endpoints.asked_by(&hedge, read.clone());
         answer.map(|(endpoint, reading)| (endpoint, reading, read, hedge))
     };
@@ -165,15 +181,19 @@ fn look(
     };
     let (endpoint, reading, read, hedge) = answer?;
     let asks_another = match &reading {
-        Reading::Advanced(_) => false,
-        Reading::Lagging { .. } => !is_announced,
+        Reading::Advanced(_) | Reading::Lagging { .. } => {
+            !is_announced && !has_news(&reading, newest_timestamp)
+        }
         Reading::NoLottery { .. } => true,
         Reading::Unchanged => second_opinion && !is_announced,
     };
     let mut is_doubtful = false;
     if asks_another {
         match endpoints.asked_without(&endpoint, &hedge, read) {
-            Some(Ok((other, Reading::Advanced(advanced)))) if !advanced.blocks.is_empty() => {
+            Some(Ok((other, Reading::Advanced(advanced))))
+                if !advanced.blocks.is_empty()
+                    && head_of(&reading).is_none_or(|head| advanced.head.number > head) =>
+            {
                 endpoints.set_back(&endpoint);
                 return Ok(Look {
                     endpoint: other,

@@ -14,6 +14,9 @@ pub(super) const LIVE: &[Method] = &[Method::BlockByNumber, Method::Call];
 const OVERTAKEN_AFTER: u32 = 3;
 /// After so many doubtful looks in a row less is asked for.
 const LESS_AFTER: u32 = 2;
+/// How long an endpoint that may show more is waited for, and how often that is doubled at most.
+const NEWS_WITHIN: Duration = Duration::from_secs(2);
+const NEWS_DOUBLINGS_MAX: u32 = 3;
 /// While a block is overdue another endpoint is asked whether it has it, ever less often.
 pub(super) const SECOND_OPINION_MIN: Duration = Duration::from_secs(2);
 
@@ -82,6 +85,11 @@ impl Looks {
         self.doubtful >= LESS_AFTER
     }
 
+    /// How long whoever may show more is waited for: ever longer while nobody does, until the slowest has had its say.
+    pub(super) fn news_within(&self) -> Duration {
+        NEWS_WITHIN * (1 << self.doubtful.min(NEWS_DOUBLINGS_MAX))
+    }
+
     /// The head has moved: whatever else is out there began from an older one.
     pub(super) fn overtake_all(&mut self) {
         self.waiting.clear();
@@ -148,10 +156,14 @@ mod tests {
         let mut looks = Looks::default();
         looks.note(true);
         assert!(!looks.asks_for_less());
+        assert_eq!(looks.news_within(), NEWS_WITHIN * 2);
         looks.note(true);
         assert!(looks.asks_for_less());
+        (0..99).for_each(|_| looks.note(true));
+        assert_eq!(looks.news_within(), Duration::from_secs(16));
         looks.note(false);
         assert!(!looks.asks_for_less());
+        assert_eq!(looks.news_within(), NEWS_WITHIN);
         looks.note(true);
         assert!(!looks.asks_for_less());
     }

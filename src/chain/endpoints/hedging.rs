@@ -1,6 +1,7 @@
 //! One question to several endpoints: the next is asked as well when one lets it wait, and the first answer counts. Which
 //! endpoints there are, and in which order they are asked, is the list's.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, Receiver};
@@ -12,8 +13,9 @@ use crate::chain::node::{Endpoint, Purpose};
 
 /// A question ends with its calls' own time-outs; this is longer than all of them together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
-/// An answer without news waits so long for one that may have some, and that was asked for earlier.
-const NEWS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Which answers are worth having.
+type HasNews<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 
 /// How long each endpoint may take, and which answers are worth having.
 pub(crate) struct Hedge<T> {
@@ -23,9 +25,9 @@ pub(crate) struct Hedge<T> {
     patience: Duration,
     /// And after this, when there is no next one, nobody is waited for any more.
     with_last: Duration,
-    /// An answer that says no counts only when no other is on its way: a quick endpoint that knows nothing new would
-    /// else for ever overtake a slow one that does.
-    has_news: fn(&T) -> bool,
+    /// An answer without news counts only when no other comes within that time: a quick endpoint that knows nothing new
+    /// would else for ever overtake a slow one that does. None where any answer will do.
+    news: Option<(HasNews<T>, Duration)>,
 }
 
 impl<T> Hedge<T> {
@@ -40,13 +42,28 @@ impl<T> Hedge<T> {
             methods,
             patience,
             with_last: ANSWER_WITHIN,
-            has_news: |_| true,
+            news: None,
         }
     }
 
-    /// What has news counts before what has none.
-    pub(crate) fn for_news(self, has_news: fn(&T) -> bool) -> Hedge<T> {
-        Hedge { has_news, ..self }
+    /// What has news counts before what has none, if it comes within that time.
+    pub(crate) fn for_news(
+        self,
+        has_news: impl Fn(&T) -> bool + Send + Sync + 'static,
+        within: Duration,
+    ) -> Hedge<T> {
+        let news = Some((Arc::new(has_news) as HasNews<T>, within));
+        Hedge { news, ..self }
+    }
+
+    fn has_news(&self, answer: &T) -> bool {
+        let news = self.news.as_ref();
+        news.is_none_or(|(has_news, _)| has_news(answer))
+    }
+
+    fn news_within(&self) -> Duration {
+        let news = self.news.as_ref();
+        news.map_or(Duration::ZERO, |(_, within)| *within)
     }
 }
 
@@ -95,7 +112,8 @@ impl Endpoints {
         let mut usable = self.best_first(hedge.methods);
         usable.retain(|endpoint| endpoint != first);
         let hedge = Hedge {
-            with_last: hedge.patience.max(NEWS_WITHIN),
+            with_last: hedge.patience.max(hedge.news_within()),
+            news: hedge.news.clone(),
             ..*hedge
         };
         (!usable.is_empty()).then(|| self.first_answer(usable, &hedge, ask))
@@ -139,7 +157,7 @@ impl Endpoints {
             match self.arrival_until(&mut awaited, self.clock.now() + wait) {
                 Some((endpoint, Ok(answer))) => {
                     let first = (endpoint, answer);
-                    return Ok(self.with_news(first, &mut awaited, hedge.has_news));
+                    return Ok(self.with_news(first, &mut awaited, hedge));
                 }
                 Some((_, Err(error))) if error.is_final() => return Err(error),
                 Some((_, Err(error))) => last = Some(error),
@@ -154,11 +172,11 @@ impl Endpoints {
         &self,
         first: (Endpoint, T),
         awaited: &mut Awaited<T>,
-        has_news: fn(&T) -> bool,
+        hedge: &Hedge<T>,
     ) -> (Endpoint, T) {
         let mut best = first;
-        let deadline = self.clock.now() + NEWS_WITHIN;
-        while !has_news(&best.1) {
+        let deadline = self.clock.now() + hedge.news_within();
+        while !hedge.has_news(&best.1) {
             match self.arrival_until(awaited, deadline) {
                 Some((endpoint, Ok(answer))) => best = (endpoint, answer),
                 Some((_, Err(_))) => {}

@@ -1,9 +1,7 @@
 //! Failover, parking, hedging and the chain check over scripted transports; and the table of every method by every way to
 //! fail.
 
-use std::sync::LazyLock;
-
-use crossbeam_channel::{bounded, Receiver, Sender};
+use crossbeam_channel::bounded;
 
 use super::*;
 use crate::chain::node::CallRequest;
@@ -443,24 +441,25 @@ fn an_endpoint_that_lets_a_question_wait_is_hedged_and_set_back() {
 
 #[test]
 fn a_quick_answer_without_news_does_not_overtake_a_slow_one_that_has_some() {
-    static TAKEN: LazyLock<(Sender<()>, Receiver<()>)> = LazyLock::new(|| bounded(1));
-    let slow = Script::of_requests("http://a", |request| {
+    let (taken, is_taken) = bounded::<()>(1);
+    let slow = Script::of_requests("http://a", move |request| {
         if request["method"] == "eth_getBalance" {
             // Only when the other's answer was looked at.
-            let _ = TAKEN.1.recv_timeout(Duration::from_secs(5));
+            let _ = is_taken.recv_timeout(Duration::from_secs(5));
         }
         Ok(Answer::json(answer_calls(request, sound)))
     });
     let scripts: Vec<Arc<dyn Transport>> = vec![Arc::new(slow), Arc::new(node("b"))];
     let endpoints = Endpoints::over(scripts, CHAIN, Clock::system(), &Metrics::default());
-    let hedge = Hedge::any(Purpose::Follow, BALANCE, Duration::from_millis(5));
-    let hedge = hedge.for_news(|host: &String| {
+    let has_news = move |host: &String| {
         let has_news = host == "http://a";
         if !has_news {
-            let _ = TAKEN.0.try_send(());
+            let _ = taken.try_send(());
         }
         has_news
-    });
+    };
+    let hedge = Hedge::any(Purpose::Follow, BALANCE, Duration::from_millis(5));
+    let hedge = hedge.for_news(has_news, Duration::from_secs(5));
     let ask = |endpoint: &Endpoint| balance_of(endpoint).map(|()| endpoint.host().to_owned());
     let (endpoint, told) = endpoints.asked_by(&hedge, ask).unwrap();
     assert_eq!((endpoint.host(), told.as_str()), ("http://a", "http://a"));
