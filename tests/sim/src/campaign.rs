@@ -13,6 +13,7 @@ use lottery::chain::endpoints::Endpoints;
 use lottery::chain::transport::Transport;
 use lottery::chain::types::Address;
 use lottery::config::{self, Config, Sources};
+use lottery::lottery::snapshot::Snapshot;
 use support::chain::{CHAIN_ID, OPERATOR_KEY};
 use support::random::Random;
 use support::BET_WEI;
@@ -30,6 +31,9 @@ const GENESIS: u64 = 1_790_000_000;
 const QUIET: Duration = Duration::from_secs(150);
 /// On a chain that makes blocks on demand, others demand one so long after a window has closed.
 const OTHERS_AFTER_SECS: u64 = 30;
+/// Every so many campaigns a fresh daemon is started at the end, and reads all that there is within that time.
+const COMPARED_EVERY: u64 = 3;
+const FRESH_WITHIN: Duration = Duration::from_secs(300);
 /// No campaign lasts longer, whatever goes wrong in it.
 const LONGEST: Duration = Duration::from_secs(6 * 3_600);
 
@@ -168,9 +172,15 @@ impl<'a> Campaign<'a> {
         let mut sky = Sky {
             endpoints: endpoints.collect(),
             world,
-            active: plan.standing.iter().map(Active::of).collect(),
+            active: plan
+                .standing
+                .iter()
+                .chain(&plan.lasting)
+                .map(Active::of)
+                .collect(),
             next_timestamp: GENESIS,
             calls: Default::default(),
+            requests: Default::default(),
             story: Vec::new(),
         };
         sky.show();
@@ -274,28 +284,67 @@ impl<'a> Campaign<'a> {
                 true if now >= since + QUIET => break,
                 true => {}
             }
-            let next = self.next_event().unwrap_or(now + Duration::from_secs(1));
-            let deadline = self.clock.now() + next.saturating_sub(now);
-            match &self.daemon {
-                Some(daemon) => {
-                    let news: [&dyn Wakeable; 1] = [&daemon.publications];
-                    self.clock.wait_any(&news, Some(deadline));
-                }
-                None => {
-                    self.clock.wait_any(&[], Some(deadline));
-                }
-            }
-            self.act();
+            self.step(now);
         }
     }
 
-    /// All rounds are played, all troubles gone.
+    /// Waits for the next thing to happen, and does it.
+    fn step(&mut self, now: Duration) {
+        let next = self.next_event().unwrap_or(now + Duration::from_secs(1));
+        let deadline = self.clock.now() + next.saturating_sub(now);
+        match &self.daemon {
+            Some(daemon) => {
+                let news: [&dyn Wakeable; 1] = [&daemon.publications];
+                self.clock.wait_any(&news, Some(deadline));
+            }
+            None => {
+                self.clock.wait_any(&[], Some(deadline));
+            }
+        }
+        self.act();
+    }
+
+    /// Another daemon, which has met none of the troubles, comes to see the same.
+    fn compare_with_fresh(&mut self, seen: &Snapshot) {
+        self.kill_daemon();
+        self.start_daemon();
+        let until = self.baton.elapsed() + FRESH_WITHIN;
+        loop {
+            self.look();
+            let now = self.baton.elapsed();
+            let fresh = self.daemon.as_ref().map(|it| it.core.snapshot.load());
+            let Some(fresh) = fresh.filter(|_| self.oracle.violations.is_empty()) else {
+                return;
+            };
+            if Oracle::is_as_far(seen, &fresh) || now > until {
+                return self.oracle.compared(seen, &fresh, now);
+            }
+            self.step(now);
+        }
+    }
+
+    /// All rounds are played, or the last is locked for good; all troubles are gone.
     fn is_over(&self) -> bool {
         let waiting = !self.sky().world.head().ledger.lottery.is_betting;
         self.rounds_begun == self.plan.rounds.len()
-            && waiting
+            && (waiting || self.is_locked())
             && self.bets.is_empty()
             && self.edges.is_empty()
+    }
+
+    /// Comparing takes its time, so not every campaign ends with it; what is wrong all the time is no base for it.
+    fn is_compared(&self) -> bool {
+        let is_sound = self.oracle.violations.is_empty() && self.plan.standing.is_empty();
+        is_sound && self.plan.seed.is_multiple_of(COMPARED_EVERY)
+    }
+
+    /// Neither draw nor refund can pass any more, since somebody cannot be paid.
+    fn is_locked(&self) -> bool {
+        let sky = self.sky();
+        let mut players = sky.world.head().ledger.lottery.players.iter();
+        let has_unpayable = players.any(|(player, _)| sky.world.terms.unpayable.contains(player));
+        drop(sky);
+        has_unpayable && self.is_missed()
     }
 
     /// The running round's window is over.
@@ -318,7 +367,8 @@ impl<'a> Campaign<'a> {
         };
         let publications: Vec<_> = daemon.publications.try_iter().collect();
         let (now, turns) = (self.baton.elapsed(), self.baton.turns());
-        let sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+        self.oracle.sent(&mut sky.world);
         for publication in publications {
             self.oracle.published(&publication, &sky.world, now);
         }
@@ -355,12 +405,15 @@ impl<'a> Campaign<'a> {
             Blocks::OnDemand => Duration::from_millis(50),
         };
         self.next_block_at = Some(now + spacing);
+        let time = self.chain_time();
+        let takes_ours = self.held == 0;
+        let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
         if self.stalled > 0 {
+            // A node's next block has the time of its clock.
+            sky.next_timestamp = (GENESIS + (now + spacing).as_secs()).max(sky.next_timestamp);
+            self.oracle.next_block(sky.next_timestamp, &sky.world, now);
             return;
         }
-        let takes_ours = self.held == 0;
-        let time = self.chain_time();
-        let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
         // Where a window was missed, somebody else's transaction brings the block that shows it, sooner or later.
         let closed = sky.world.head().ledger.lottery.max_draw_time + OTHERS_AFTER_SECS;
         let is_missed = sky.world.head().ledger.lottery.is_betting && time > closed;
@@ -369,6 +422,7 @@ impl<'a> Campaign<'a> {
             && !(is_missed && time > sky.world.head().timestamp + OTHERS_AFTER_SECS);
         if self.plan.blocks == Blocks::OnDemand && is_idle {
             sky.next_timestamp = time.max(sky.world.head().timestamp + 1);
+            self.oracle.next_block(sky.next_timestamp, &sky.world, now);
             return;
         }
         let timestamp = time.max(sky.world.head().timestamp);
@@ -398,7 +452,9 @@ impl<'a> Campaign<'a> {
             );
             sky.story.push((now, line));
         }
+        self.oracle.sent(&mut sky.world);
         self.oracle.moved(&sky.world, now);
+        self.oracle.next_block(sky.next_timestamp, &sky.world, now);
     }
 
     /// Begins rounds, and knows their windows when they have one.
@@ -520,6 +576,10 @@ impl<'a> Campaign<'a> {
             let sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
             self.oracle
                 .ended(snapshot.as_deref(), &sky, self.baton.elapsed());
+            drop(sky);
+            if let Some(seen) = snapshot.filter(|_| self.is_compared()) {
+                self.compare_with_fresh(&seen);
+            }
         }
         self.kill_daemon();
         let (elapsed, turns) = (self.baton.elapsed(), self.baton.turns());

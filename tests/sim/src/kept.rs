@@ -1,8 +1,10 @@
 //! Campaigns that once failed, by their seeds, each with what it found. They are played before all others, so that what
 //! was mended stays so.
 
-/// A seed, and what its campaign showed.
-pub const KEPT: &[(u64, &str)] = &[
+use crate::plan::Plan;
+
+/// A seed, and what its campaign showed, where a plan has nothing rare.
+const COMMON: &[(u64, &str)] = &[
     (193, "with a third of a second an answer and a block a second, owed logs were never caught up with"),
     (881, "the same on three endpoints, two of them without batches or hashes"),
     (509, "the same after a trouble of logs alone"),
@@ -23,3 +25,21 @@ pub const KEPT: &[(u64, &str)] = &[
     (1921, "after an outage, steps through owed logs left the rest to a look that could not link it"),
     (20_261_615, "a frozen endpoint that was quick overtook each look of the sound one, and the head stood for good"),
 ];
+
+/// The same, of plans with what is rare.
+const WITH_RARITIES: &[(u64, &str)] = &[
+    (2059, "after a deep reorg, finding the ancestor took longer than a frozen endpoint was patient, and the head stood"),
+    (2138, "an endpoint thirty seconds behind was followed, since the one at the head took longer to link its blocks"),
+    (3623, "a second endpoint that never answered was asked in each step through owed logs, and these were never whole"),
+];
+
+/// All of them, with what each found.
+pub fn campaigns() -> impl Iterator<Item = (Plan, &'static str)> {
+    let common = COMMON
+        .iter()
+        .map(|(seed, found)| (Plan::common(*seed), *found));
+    let rare = WITH_RARITIES
+        .iter()
+        .map(|(seed, found)| (Plan::of(*seed), *found));
+    common.chain(rare)
+}

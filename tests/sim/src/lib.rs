@@ -5,10 +5,12 @@
 //! * [`baton`]: threads one at a time, and time that jumps.
 //! * [`contract`], [`world`]: the truth: the contract, the blocks, the pool.
 //! * [`node`], [`wire`]: what the daemon is told of it, and how that gets lost.
-//! * [`plan`], [`campaign`]: what happens; [`oracle`]: what must hold; [`shrink`]: the smallest plan that still fails.
+//! * [`plan`], [`campaign`]: what happens; [`oracle`], with [`alarms`], [`sends`] and [`patience`]: what must hold; [`shrink`]: the
+//!   smallest plan that still fails.
 //! * [`kept`]: campaigns that once failed.
 //! * [`answers`]: a table of every method in every way to fail.
 
+pub mod alarms;
 pub mod answers;
 pub mod baton;
 pub mod campaign;
@@ -17,7 +19,9 @@ pub mod kept;
 pub mod log;
 pub mod node;
 pub mod oracle;
+pub mod patience;
 pub mod plan;
+pub mod sends;
 pub mod shrink;
 pub mod wire;
 pub mod world;

@@ -8,29 +8,22 @@ use lottery::chain::types::{H256, U256};
 use lottery::lottery::alert::{Alert, AlertCode};
 use lottery::lottery::history::Outcome;
 use lottery::lottery::round::RoundState;
-use lottery::lottery::snapshot::{Publication, Snapshot};
+use lottery::lottery::snapshot::{LiveFeedItem, Publication, Snapshot};
 
-use crate::contract::function_of;
+use crate::alarms::Alarms;
+use crate::contract::{function_of, Call, Halt};
+use crate::patience::{Patience, BACKOFF};
 use crate::plan::{Blocks, Plan, Planned, What};
-use crate::wire::{Sky, Trouble, Way};
+use crate::sends::Sends;
+use crate::wire::Sky;
 use crate::world::{Mined, World};
 
-/// An endpoint that refused to serve is left alone for so long, and an endpoint in trouble is asked again after at most
-/// ten seconds.
-const PARKED: Duration = Duration::from_secs(75);
-const BACKOFF: Duration = Duration::from_secs(16);
-/// A time-out, another endpoint, and all the questions anew.
-const FOUND_OUT: Duration = Duration::from_secs(25);
 /// So often at least all logs are known, when nothing is wrong.
 const SYNCED_WITHIN: Duration = Duration::from_secs(45);
-/// Whoever has failed a batch is asked one by one for so long.
-const SINGLE_CALLS_FOR: Duration = Duration::from_secs(600);
-/// One after the other, from the head that allows a draw to its block: with batches, and one by one.
-const ROUND_TRIPS: u32 = 8;
-const SINGLE_ROUND_TRIPS: u32 = 28;
-/// A step through logs that are owed, likewise: an answer without logs is asked for again, and of a second endpoint.
-const STEP_ROUND_TRIPS: u32 = 4;
-const SINGLE_STEP_ROUND_TRIPS: u32 = 12;
+/// A missed round is refunded this much later than a draw would be due: what failed before is tried again after that.
+const REFUND_WITHIN: Duration = Duration::from_secs(75);
+/// An endpoint that does badly all the time is asked so often a minute at most, besides what is sent to all.
+const REQUESTS_IN_VAIN_MAX: f64 = 100.0;
 /// The baton is handed on so often in a second of simulated time only by a loop that makes no progress.
 const TURNS_PER_SEC_MAX: u64 = 20_000;
 
@@ -40,39 +33,24 @@ pub struct Violation {
     pub what: String,
 }
 
-/// A time in which something was wrong.
-#[derive(Debug)]
-struct Bad {
-    begins: Duration,
-    ends: Duration,
-    /// Of one endpoint, or of the chain or the daemon.
-    endpoint: Option<usize>,
-    recovery: Duration,
-    /// A batch may have failed in it while single calls did not.
-    spoils_batches: bool,
-}
-
-impl Bad {
-    /// When whoever met it has recovered.
-    fn over(&self) -> Duration {
-        self.ends + self.recovery
-    }
-}
-
 pub struct Oracle {
     pub violations: Vec<Violation>,
     /// How long after its window had opened each round was drawn.
     pub drawn: Vec<(u64, Duration)>,
     endpoints: usize,
     blocks: Blocks,
-    latency: Duration,
-    takes_batches: bool,
-    /// The fewest blocks of one eth_getLogs.
-    log_blocks_max: u64,
     is_plain: bool,
     /// Something is wrong all the time: how soon a draw is due then is not for this to say.
     has_standing: bool,
-    bad: Vec<Bad>,
+    patience: Patience,
+    alarms: Alarms,
+    sends: Sends,
+    /// How often the daemon was started.
+    starts: u32,
+    /// Somebody else may end a round.
+    has_public_refund: bool,
+    /// Endpoints that answer nothing as they should, all the time.
+    failing: Vec<usize>,
     /// The newest head that was published.
     published: Option<H256>,
     /// The running round's window, and when it opened.
@@ -83,9 +61,6 @@ pub struct Oracle {
     /// Transactions that wait behind a nonce that is missing, and when each was first seen.
     gaps: HashMap<H256, Duration>,
     gaps_told: bool,
-    reorgs: bool,
-    /// The last reorg: what was drawn before may be due once more since.
-    reorganized: Duration,
     /// When all logs up to the head were last known.
     synced: Duration,
 }
@@ -101,28 +76,32 @@ struct Window {
 
 impl Oracle {
     pub fn new(plan: &Plan) -> Oracle {
-        let latencies = plan.endpoints.iter().map(|(_, latency)| *latency);
-        let takes_batches = plan.endpoints.iter().all(|(node, _)| node.takes_batches);
-        let log_blocks = plan.endpoints.iter().map(|(node, _)| node.log_blocks_max);
         Oracle {
             violations: Vec::new(),
             drawn: Vec::new(),
             endpoints: plan.endpoints.len(),
             blocks: plan.blocks,
-            latency: latencies.max().unwrap_or_default(),
-            takes_batches,
-            log_blocks_max: log_blocks.min().unwrap_or(u64::MAX),
-            is_plain: plan.troubles.is_empty() && plan.standing.is_empty(),
+            is_plain: plan.troubles.is_empty()
+                && plan.standing.is_empty()
+                && plan.lasting.is_empty()
+                && !plan.rounds.iter().any(|round| round.with_unpayable),
             has_standing: !plan.standing.is_empty(),
-            bad: Vec::new(),
+            patience: Patience::new(plan),
+            alarms: Alarms::new(),
+            sends: Sends::default(),
+            starts: 0,
+            has_public_refund: plan.troubles.iter().any(|it| it.what == What::PublicRefund),
+            failing: plan
+                .lasting
+                .iter()
+                .filter_map(Patience::always_fails)
+                .collect(),
             published: None,
             window: None,
             turns: (0, Duration::ZERO),
             judged: None,
             gaps: HashMap::new(),
             gaps_told: false,
-            reorgs: false,
-            reorganized: Duration::ZERO,
             synced: Duration::ZERO,
         }
     }
@@ -132,39 +111,11 @@ impl Oracle {
     }
 
     pub fn trouble(&mut self, begins: Duration, ends: Duration, planned: &Planned) {
-        let parks = |way: Way| {
-            matches!(
-                way,
-                Way::Status(300..=428)
-                    | Way::StatusWithError(400..=428)
-                    | Way::RateLimit
-                    | Way::Status(429)
-            )
-        };
-        let (endpoint, recovery) = match &planned.what {
-            What::Of(endpoint, Trouble::Answers(_, way) | Trouble::Batches(way)) if parks(*way) => {
-                (Some(*endpoint), PARKED)
-            }
-            What::Of(endpoint, _) => (Some(*endpoint), BACKOFF),
-            What::Killed | What::Suspended => (None, BACKOFF),
-            _ => (None, BACKOFF),
-        };
-        self.reorgs |= matches!(planned.what, What::Reorg { .. });
-        let spoils_batches = matches!(
-            planned.what,
-            What::Of(_, Trouble::Answers(..) | Trouble::Batches(_))
-        );
-        self.bad.push(Bad {
-            begins,
-            ends,
-            endpoint,
-            recovery,
-            spoils_batches,
-        });
+        self.patience.trouble(begins, ends, planned);
     }
 
     pub fn reorganized(&mut self, now: Duration) {
-        self.reorganized = now;
+        self.patience.reorganized = now;
     }
 
     pub fn killed(&mut self, _now: Duration) {
@@ -173,76 +124,22 @@ impl Oracle {
 
     pub fn restarted(&mut self, now: Duration) {
         self.published = None;
-        self.bad.push(Bad {
-            begins: now,
-            ends: now,
-            endpoint: None,
-            recovery: BACKOFF,
-            spoils_batches: false,
-        });
+        self.patience.restarted(now);
+        self.alarms.restarted(now);
+        self.starts += 1;
     }
 
-    /// Whether every endpoint is asked in batches at that time.
-    fn has_batches(&self, at: Duration) -> bool {
-        let spoils =
-            |bad: &Bad| bad.spoils_batches && bad.begins <= at && at < bad.ends + SINGLE_CALLS_FOR;
-        self.takes_batches && !self.bad.iter().any(spoils)
+    pub fn next_block(&mut self, timestamp: u64, world: &World, now: Duration) {
+        self.sends.next_block(timestamp, world, now);
     }
 
-    /// Whether the endpoints can bring logs clearly sooner than blocks bring new ones: else the past is never read to its
-    /// end, however it is asked for.
-    fn can_bring_logs(&self, at: Duration) -> bool {
-        let spacing = match self.blocks {
-            Blocks::Every(spacing) | Blocks::Around(spacing) => spacing,
-            Blocks::OnDemand => return true,
-        };
-        let round_trips = match self.has_batches(at) {
-            true => STEP_ROUND_TRIPS,
-            false => SINGLE_STEP_ROUND_TRIPS,
-        };
-        let step_secs = (self.latency * round_trips).as_secs_f64();
-        self.log_blocks_max as f64 * spacing.as_secs_f64() > 1.5 * step_secs
-    }
-
-    /// How long a draw may take when all is well: a block to see that it is due, one to be mined in, and the questions
-    /// in between, one after the other where an endpoint takes no batches.
-    fn usual(&self, from: Duration) -> Duration {
-        let spacing = match self.blocks {
-            Blocks::Every(spacing) => spacing,
-            Blocks::Around(mean) => mean * 3,
-            // What duty asks of chains that make blocks on demand.
-            Blocks::OnDemand => Duration::from_secs(13),
-        };
-        let round_trips = match self.has_batches(from) {
-            true => ROUND_TRIPS,
-            false => SINGLE_ROUND_TRIPS,
-        };
-        spacing * 2 + self.latency * round_trips + Duration::from_secs(2)
-    }
-
-    /// From when on a draw was possible without interruption, and what it may take from there.
-    fn due(&self, opens: Duration) -> Duration {
-        let mut from = opens.max(self.reorganized);
-        let mut allowed = self.usual(from);
-        loop {
-            let until = from + allowed;
-            let meets = |bad: &&Bad| bad.begins < until && bad.over() > from;
-            let bad: Vec<&Bad> = self.bad.iter().filter(meets).collect();
-            let is_of = |bad: &&&Bad, own: usize| bad.endpoint == Some(own);
-            let all_down = (0..self.endpoints).all(|own| bad.iter().any(|bad| is_of(&bad, own)));
-            // What stands in the way of every endpoint has to end, and recovering takes its time.
-            let of_all = bad.iter().filter(|bad| bad.endpoint.is_none() || all_down);
-            if let Some(over) = of_all.map(|bad| bad.over()).max() {
-                from = over;
-                allowed = allowed.max(self.usual(from));
-                continue;
+    /// Judges what was handed to the nodes since the last time.
+    pub fn sent(&mut self, world: &mut World) {
+        for attempt in std::mem::take(&mut world.attempts) {
+            let grace = self.patience.until_known(attempt.at);
+            if let Some((rule, what)) = self.sends.judge(&attempt, grace) {
+                self.violate(rule, what);
             }
-            // One endpoint in trouble costs the time to find that out.
-            let found_out = self.usual(from).max(FOUND_OUT);
-            if bad.is_empty() || allowed >= found_out {
-                return until;
-            }
-            allowed = found_out;
         }
     }
 
@@ -260,6 +157,7 @@ impl Oracle {
             .copied()
             .collect();
         for index in blocks.iter().rev() {
+            self.alarms.block(world, *index);
             self.judge_block(world, *index);
         }
         self.judge_round(world, &blocks, now);
@@ -300,6 +198,34 @@ impl Oracle {
                 let what = format!("{function:?} in block {}", block.number);
                 self.violate("nothing is sent that reverts", what);
             }
+            if !mined.succeeded && self.patience.reorganized.is_zero() && self.starts == 1 {
+                self.judge_revert(world, index, mined);
+            }
+        }
+    }
+
+    /// What was mined in vain: nothing that a daemon which has neither been restarted nor met a reorg could have known of.
+    fn judge_revert(&mut self, world: &World, index: usize, mined: &Mined) {
+        let block = &world.blocks[index];
+        let Some(parent) = block.parent else { return };
+        let mut before = world.blocks[parent].ledger.lottery.clone();
+        let call = Call {
+            from: mined.tx.from,
+            value: mined.tx.value,
+            data: &mined.tx.data,
+        };
+        let Err(Halt::Reverted(reason)) = before.run(&world.terms, call, block.env()) else {
+            return;
+        };
+        let is_over = [
+            "Round must be in betting state",
+            "Round not in betting state",
+            "No bets placed",
+            "No participants in round",
+        ];
+        if is_over.contains(&reason) && !self.has_public_refund {
+            let what = format!("{reason}, in block {}", block.number);
+            self.violate("at most one action a round is mined", what);
         }
     }
 
@@ -308,7 +234,7 @@ impl Oracle {
         let Some(window) = self.window.filter(|window| window.payable) else {
             return;
         };
-        let due = self.due(window.opens);
+        let due = self.patience.due(window.opens);
         let is_due = due < window.closes && !self.has_standing;
         let Some(how) = blocks
             .iter()
@@ -322,6 +248,12 @@ impl Oracle {
                     window.round_id, window.pot
                 );
                 self.violate("a round is drawn in time", what);
+            }
+            let refund_due = self.patience.due(window.closes) + REFUND_WITHIN;
+            let is_closed = world.head().timestamp > world.head().ledger.lottery.max_draw_time;
+            if runs && is_closed && now > refund_due && !self.has_standing {
+                let what = format!("round {}, due {refund_due:?}", window.round_id);
+                self.violate("a missed round is refunded", what);
             }
             return;
         };
@@ -341,7 +273,7 @@ impl Oracle {
     /// back: it cannot be called back from there, and does no harm, since the contract guards what is automatic.
     fn judge_pool(&mut self, world: &World, now: Duration) {
         let next = world.pending_nonce();
-        let heard = self.due(self.reorganized) + BACKOFF;
+        let heard = self.patience.due(self.patience.reorganized) + BACKOFF;
         for pooled in world.pool.iter().filter(|pooled| pooled.tx.nonce > next) {
             let sent_at = *self.gaps.entry(pooled.tx.hash).or_insert(now);
             if sent_at > heard && !self.gaps_told {
@@ -357,6 +289,7 @@ impl Oracle {
         if !snapshot.syncing {
             self.synced = now;
         }
+        self.hear_alarms(publication, world, now);
         let Some(head) = snapshot.head else {
             return;
         };
@@ -369,13 +302,16 @@ impl Oracle {
         if let Some(before) = self.published.and_then(|hash| world.index_of(&hash)) {
             let went_back =
                 before != index && world.at(before, world.blocks[index].number) == Some(index);
-            if went_back && !self.reorgs {
+            if went_back && world.is_canonical(before) {
                 let (from, to) = (world.blocks[before].number, head.number);
                 self.violate(
                     "the head never goes back",
                     format!("from {from} to {to} at {now:?}"),
                 );
             }
+        }
+        if self.published != Some(head.hash) {
+            self.alarms.head_moved(now);
         }
         self.published = Some(head.hash);
         self.check_round(snapshot, world, index);
@@ -387,6 +323,25 @@ impl Oracle {
                     format!("round {}: {:?}", finished.round_id, finished.proof.verdict),
                 );
             }
+        }
+    }
+
+    fn hear_alarms(&mut self, publication: &Publication, world: &World, now: Duration) {
+        let window = self.window.filter(|_| self.patience.reorganized.is_zero());
+        let third = window.map(|it| it.opens + it.closes.saturating_sub(it.opens) / 3);
+        let round_id = window.map_or(0, |window| window.round_id);
+        let wrong = self
+            .alarms
+            .published(publication, (round_id, third), world, now);
+        for what in wrong {
+            self.violate("no false alarm", what);
+        }
+        if let Some(round_id) = self
+            .alarms
+            .untold(now)
+            .filter(|_| self.patience.is_calm(now))
+        {
+            self.violate("a missed round is told", format!("round {round_id}"));
         }
     }
 
@@ -473,7 +428,7 @@ impl Oracle {
             self.violate(RULE, format!("the daemon is {behind} blocks behind"));
         }
         // Where answers take as long as blocks do, the logs of the newest are always on their way.
-        let is_readable = self.can_bring_logs(now);
+        let is_readable = self.patience.can_bring_logs(now);
         if is_readable && snapshot.syncing && now > self.synced + SYNCED_WITHIN {
             let since = now.saturating_sub(self.synced);
             self.violate(RULE, format!("it has read the past for {since:?}"));
@@ -494,6 +449,8 @@ impl Oracle {
         if let Some(alert) = alerts.find(|alert| self.is_plain && !is_true(alert)) {
             self.violate("no false alarm", format!("{alert:?}"));
         }
+        self.check_alarms(snapshot, world);
+        self.check_requests(sky, now);
         if is_readable || !snapshot.syncing {
             self.check_history(snapshot, world);
         }
@@ -508,6 +465,79 @@ impl Oracle {
                 sky.calls
             );
             self.violate("calls stay within budget", what);
+        }
+    }
+
+    /// Whether all has been read up to where the other was.
+    pub fn is_as_far(seen: &Snapshot, fresh: &Snapshot) -> bool {
+        let number = |snapshot: &Snapshot| snapshot.head.map(|head| head.number);
+        !fresh.syncing && !fresh.owed.history && number(fresh) >= number(seen)
+    }
+
+    /// What a daemon that was started just now shows, against what the one shows that has met the troubles.
+    pub fn compared(&mut self, seen: &Snapshot, fresh: &Snapshot, now: Duration) {
+        const RULE: &str = "after the troubles all is as a fresh start has it";
+        if !Oracle::is_as_far(seen, fresh) {
+            if self.patience.can_bring_logs(now) {
+                self.violate(RULE, format!("it is not ready: {:?}", fresh.owed));
+            }
+            return;
+        }
+        let ends = |snapshot: &Snapshot| -> Vec<_> {
+            let ends = snapshot.history.iter();
+            ends.map(|it| (it.round_id, it.position.block_hash, it.total_pot_wei))
+                .collect()
+        };
+        let events = |snapshot: &Snapshot| -> Vec<String> {
+            let is_event = |item: &&LiveFeedItem| matches!(item, LiveFeedItem::Event(_));
+            let events = snapshot.live_feed.iter().filter(is_event);
+            events.map(LiveFeedItem::id).collect()
+        };
+        let (told, is) = (events(seen), events(fresh));
+        let shared = told.len().min(is.len());
+        let differs = match seen.syncing {
+            true => None,
+            false if ends(seen) != ends(fresh) => Some("history"),
+            false if told[told.len() - shared..] != is[is.len() - shared..] => Some("feed"),
+            false => None,
+        };
+        let differs = differs
+            .or((seen.round != fresh.round).then_some("round"))
+            .or((seen.config != fresh.config).then_some("configuration"));
+        if let Some(what) = differs {
+            let rounds = (&seen.round, &fresh.round);
+            self.violate(RULE, format!("the {what} differs: {rounds:?}"));
+        }
+    }
+
+    fn check_alarms(&mut self, snapshot: &Snapshot, world: &World) {
+        let lottery = &world.head().ledger.lottery;
+        if !lottery.is_betting {
+            let stands = self.blocks == Blocks::OnDemand;
+            for what in self.alarms.ended(snapshot, stands) {
+                self.violate("what has ended is told to have", what);
+            }
+            return;
+        }
+        // The round is locked: whose fault that is has to be known.
+        for (player, _) in &lottery.players {
+            let is_unpayable = world.terms.unpayable.contains(player);
+            if is_unpayable && !self.alarms.has_told_unpayable(player) {
+                let what = format!("{player:#x} in round {}", lottery.round_id);
+                self.violate("who cannot be paid is named", what);
+            }
+        }
+    }
+
+    /// Who does badly all the time is left alone, as long as others do well.
+    fn check_requests(&mut self, sky: &Sky, now: Duration) {
+        let minutes = now.as_secs_f64() / 60.0;
+        for endpoint in self.failing.clone() {
+            let requests = sky.requests.get(&endpoint).copied().unwrap_or(0) as f64 / minutes;
+            if requests > REQUESTS_IN_VAIN_MAX {
+                let what = format!("endpoint {endpoint}: {requests:.0} a minute");
+                self.violate("who does badly is left alone", what);
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Plan {
     pub troubles: Vec<Planned>,
     /// What is wrong from the beginning to the end, by endpoint.
     pub standing: Vec<(usize, Trouble)>,
+    /// The same, of one endpoint among others that can do without it.
+    pub lasting: Vec<(usize, Trouble)>,
     pub host_clock_off_secs: i64,
 }
 
@@ -117,11 +119,19 @@ impl Plan {
             rounds: vec![round; rounds],
             troubles: Vec::new(),
             standing: Vec::new(),
+            lasting: Vec::new(),
             host_clock_off_secs: 0,
         }
     }
 
     pub fn of(seed: u64) -> Plan {
+        let mut plan = Plan::common(seed);
+        plan.add_rarities();
+        plan
+    }
+
+    /// A plan in which nothing is rare.
+    pub fn common(seed: u64) -> Plan {
         let mut random = Random::new(seed ^ 0x5157_1a7e);
         let random = &mut random;
         let blocks = blocks(random);
@@ -156,7 +166,28 @@ impl Plan {
             rounds,
             troubles,
             standing: Vec::new(),
+            lasting: Vec::new(),
             host_clock_off_secs: *random.pick(&[0, 0, 0, -600, 600]),
+        }
+    }
+
+    /// What few campaigns have: somebody in the last round who cannot be paid, which may lock it for good; and one of
+    /// several endpoints that never does well. Drawn apart, so that the rest of a seed's plan does not change with it.
+    fn add_rarities(&mut self) {
+        let mut random = Random::new(self.seed ^ 0x0dd5_0000);
+        if random.one_in(6) {
+            if let Some(last) = self.rounds.last_mut() {
+                last.with_unpayable = true;
+            }
+        }
+        if self.endpoints.len() > 1 && random.one_in(6) {
+            let endpoint = random.index(self.endpoints.len());
+            let trouble = match random.below(4) {
+                0 => Trouble::Frozen,
+                1 => Trouble::Behind(1 + random.below(20)),
+                _ => Trouble::Answers(None, *random.pick(&Way::ALL)),
+            };
+            self.lasting.push((endpoint, trouble));
         }
     }
 }

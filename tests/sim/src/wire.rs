@@ -114,6 +114,8 @@ pub struct Sky {
     pub active: Vec<Active>,
     pub next_timestamp: u64,
     pub calls: BTreeMap<String, u64>,
+    /// How often each endpoint was asked, whole batches counting once.
+    pub requests: BTreeMap<usize, u64>,
     pub story: Vec<(Duration, String)>,
 }
 
@@ -236,7 +238,9 @@ impl Wire {
     /// The answer that the node at the other end gives, by the troubles of this moment.
     fn exchange(&self, request: &Value) -> Exchange {
         let mut sky = self.sky();
+        sky.world.now = self.baton.elapsed();
         let own = self.endpoint;
+        *sky.requests.entry(own).or_insert(0) += 1;
         let Value::Array(calls) = request else {
             let method = request["method"].as_str().unwrap_or_default();
             let way = sky.way(own, method);

@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lottery::chain::types::{Address, H256};
 use support::random::Random;
 
 use crate::contract::{function_of, Call, Env, Event, Halt, Lottery, Terms};
+use crate::sends::Attempt;
 
 pub const GAS_LIMIT: u64 = 30_000_000;
 pub const TRANSFER_GAS: u64 = 21_000;
-const GWEI: u128 = 1_000_000_000;
+pub const GWEI: u128 = 1_000_000_000;
 
 /// A transaction, the operator's or a player's.
 #[derive(Clone, Debug)]
@@ -95,8 +97,10 @@ pub struct World {
     /// What the next block's base fee will be.
     pub next_base_fee: u128,
     random: Random,
-    /// Transactions of the operator that were ever taken, for the story and for the oracle.
-    pub taken: Vec<Arc<Tx>>,
+    /// What was handed to a node since the oracle last looked, taken or not.
+    pub attempts: Vec<Attempt>,
+    /// Simulated time, as of the last request.
+    pub now: Duration,
 }
 
 impl World {
@@ -120,7 +124,8 @@ impl World {
             wanted: Vec::new(),
             next_base_fee: GWEI,
             random,
-            taken: Vec::new(),
+            attempts: Vec::new(),
+            now: Duration::ZERO,
         };
         let ledger = Ledger {
             lottery,
@@ -379,6 +384,13 @@ impl World {
     /// # Errors
     /// In the words of geth.
     pub fn submit(&mut self, tx: Tx) -> Result<H256, String> {
+        self.attempts.push(Attempt {
+            at: self.now,
+            function: function_of(&tx.data),
+            nonce: tx.nonce,
+            cap: tx.cap,
+            gas_limit: tx.gas_limit,
+        });
         let ledger = &self.head().ledger;
         if self.holder(self.head_index(), &tx.hash).is_some() {
             return Err("already known".to_owned());
@@ -416,7 +428,6 @@ impl World {
         let hash = tx.hash;
         self.pool.retain(|pooled| pooled.tx.nonce != tx.nonce);
         let tx = Arc::new(tx);
-        self.taken.push(tx.clone());
         self.pool.push(Pooled {
             tx,
             since_block: self.head().number,

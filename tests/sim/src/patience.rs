@@ -1,0 +1,229 @@
+//! How long the daemon may take: what is wrong when, and with whom, how long recovering takes, and what questions cost on
+//! endpoints that are slow or take no batches. What has to be done in that time is `oracle`'s.
+
+use std::time::Duration;
+
+use crate::plan::{Blocks, Plan, Planned, What};
+use crate::wire::{Trouble, Way};
+
+/// An endpoint that refused to serve is left alone for so long, and an endpoint in trouble is asked again after at most
+/// ten seconds.
+const PARKED: Duration = Duration::from_secs(75);
+pub const BACKOFF: Duration = Duration::from_secs(16);
+/// A time-out, another endpoint, and all the questions anew.
+const FOUND_OUT: Duration = Duration::from_secs(25);
+const FOR_EVER: Duration = Duration::from_secs(1 << 32);
+/// Whoever has failed a batch is asked one by one for so long.
+const SINGLE_CALLS_FOR: Duration = Duration::from_secs(600);
+/// One after the other, from the head that allows a draw to its block: with batches, and one by one.
+const ROUND_TRIPS: u32 = 8;
+const SINGLE_ROUND_TRIPS: u32 = 28;
+/// A step through logs that are owed, likewise: an answer without logs is asked for again, and of a second endpoint.
+const STEP_ROUND_TRIPS: u32 = 4;
+const SINGLE_STEP_ROUND_TRIPS: u32 = 12;
+/// A new block of a regular chain is seen.
+const POLLED_WITHIN: Duration = Duration::from_secs(3);
+/// What stands still is asked about after this, and the answer is believed for that long.
+const STILL_KNOWN_WITHIN: Duration = Duration::from_secs(16);
+
+/// A time in which something was wrong.
+#[derive(Debug)]
+struct Bad {
+    begins: Duration,
+    ends: Duration,
+    /// Of one endpoint, or of the chain or the daemon.
+    endpoint: Option<usize>,
+    recovery: Duration,
+    /// A batch may have failed in it while single calls did not.
+    spoils_batches: bool,
+    is_of_daemon: bool,
+}
+
+impl Bad {
+    /// When whoever met it has recovered.
+    fn over(&self) -> Duration {
+        self.ends + self.recovery
+    }
+}
+
+pub struct Patience {
+    endpoints: usize,
+    blocks: Blocks,
+    latency: Duration,
+    takes_batches: bool,
+    /// The fewest blocks of one eth_getLogs.
+    log_blocks_max: u64,
+    bad: Vec<Bad>,
+    /// The last reorg: what was drawn before may be due once more since.
+    pub reorganized: Duration,
+}
+
+impl Patience {
+    pub fn new(plan: &Plan) -> Patience {
+        let latencies = plan.endpoints.iter().map(|(_, latency)| *latency);
+        let log_blocks = plan.endpoints.iter().map(|(node, _)| node.log_blocks_max);
+        Patience {
+            endpoints: plan.endpoints.len(),
+            blocks: plan.blocks,
+            latency: latencies.max().unwrap_or_default(),
+            takes_batches: plan.endpoints.iter().all(|(node, _)| node.takes_batches),
+            log_blocks_max: log_blocks.min().unwrap_or(u64::MAX),
+            bad: Patience::lasting(plan),
+            reorganized: Duration::ZERO,
+        }
+    }
+
+    pub fn trouble(&mut self, begins: Duration, ends: Duration, planned: &Planned) {
+        let parks = |way: Way| {
+            matches!(
+                way,
+                Way::Status(300..=428)
+                    | Way::StatusWithError(400..=428)
+                    | Way::RateLimit
+                    | Way::Status(429)
+            )
+        };
+        let (endpoint, recovery) = match &planned.what {
+            What::Of(endpoint, Trouble::Answers(_, way) | Trouble::Batches(way)) if parks(*way) => {
+                (Some(*endpoint), PARKED)
+            }
+            What::Of(endpoint, _) => (Some(*endpoint), BACKOFF),
+            What::Killed | What::Suspended => (None, BACKOFF),
+            _ => (None, BACKOFF),
+        };
+        let spoils_batches = matches!(
+            planned.what,
+            What::Of(_, Trouble::Answers(..) | Trouble::Batches(_))
+        );
+        self.bad.push(Bad {
+            begins,
+            ends,
+            endpoint,
+            recovery,
+            spoils_batches,
+            is_of_daemon: matches!(planned.what, What::Killed | What::Suspended),
+        });
+    }
+
+    pub fn restarted(&mut self, now: Duration) {
+        self.bad.push(Bad {
+            begins: now,
+            ends: now,
+            endpoint: None,
+            recovery: BACKOFF,
+            spoils_batches: false,
+            is_of_daemon: true,
+        });
+    }
+
+    /// The endpoint, where it answers nothing as it should.
+    pub fn always_fails((endpoint, trouble): &(usize, Trouble)) -> Option<usize> {
+        matches!(trouble, Trouble::Answers(None, _)).then_some(*endpoint)
+    }
+
+    /// What an endpoint does badly all the time.
+    fn lasting(plan: &Plan) -> Vec<Bad> {
+        let lasting = plan.lasting.iter().map(|(endpoint, trouble)| Bad {
+            begins: Duration::ZERO,
+            ends: FOR_EVER,
+            endpoint: Some(*endpoint),
+            recovery: Duration::ZERO,
+            spoils_batches: matches!(trouble, Trouble::Answers(..)),
+            is_of_daemon: false,
+        });
+        lasting.collect()
+    }
+
+    /// Whether nothing has been wrong of late with any endpoint or with the daemon.
+    pub fn is_calm(&self, now: Duration) -> bool {
+        !self.is_near(now, |bad| bad.endpoint.is_some() || bad.is_of_daemon)
+    }
+
+    fn is_near(&self, now: Duration, which: impl Fn(&Bad) -> bool) -> bool {
+        let mut bad = self.bad.iter();
+        bad.any(|bad| which(bad) && bad.begins <= now && now < bad.over())
+    }
+
+    /// How long after a block that shows something what is sent may still be of before: the block has to be seen, and what
+    /// was under way then goes out. None where something is wrong with who would show it.
+    pub fn until_known(&self, now: Duration) -> Option<Duration> {
+        let is_regular = matches!(self.blocks, Blocks::Every(_)) && !self.is_near(now, |_| true);
+        let known = match is_regular {
+            true => self.latency * self.round_trips(now) + POLLED_WITHIN,
+            false => self.usual(now) + STILL_KNOWN_WITHIN,
+        };
+        self.is_calm(now).then_some(known)
+    }
+
+    fn round_trips(&self, at: Duration) -> u32 {
+        match self.has_batches(at) {
+            true => ROUND_TRIPS,
+            false => SINGLE_ROUND_TRIPS,
+        }
+    }
+
+    /// Whether every endpoint is asked in batches at that time.
+    fn has_batches(&self, at: Duration) -> bool {
+        let spoils =
+            |bad: &Bad| bad.spoils_batches && bad.begins <= at && at < bad.ends + SINGLE_CALLS_FOR;
+        self.takes_batches && !self.bad.iter().any(spoils)
+    }
+
+    /// Whether the endpoints can bring logs clearly sooner than blocks bring new ones: else the past is never read to its
+    /// end, however it is asked for.
+    pub fn can_bring_logs(&self, at: Duration) -> bool {
+        let spacing = match self.blocks {
+            Blocks::Every(spacing) | Blocks::Around(spacing) => spacing,
+            Blocks::OnDemand => return true,
+        };
+        let round_trips = match self.has_batches(at) {
+            true => STEP_ROUND_TRIPS,
+            false => SINGLE_STEP_ROUND_TRIPS,
+        };
+        let step_secs = (self.latency * round_trips).as_secs_f64();
+        self.log_blocks_max as f64 * spacing.as_secs_f64() > 1.5 * step_secs
+    }
+
+    /// How long a draw may take when all is well: a block to see that it is due, one to be mined in, and the questions
+    /// in between, one after the other where an endpoint takes no batches.
+    pub fn usual(&self, from: Duration) -> Duration {
+        let spacing = match self.blocks {
+            Blocks::Every(spacing) => spacing,
+            Blocks::Around(mean) => mean * 3,
+            // What duty asks of chains that make blocks on demand.
+            Blocks::OnDemand => Duration::from_secs(13),
+        };
+        spacing * 2 + self.latency * self.round_trips(from) + Duration::from_secs(2)
+    }
+
+    /// From when on a draw was possible without interruption, and what it may take from there.
+    pub fn due(&self, opens: Duration) -> Duration {
+        let mut from = opens.max(self.reorganized);
+        let mut allowed = self.usual(from);
+        loop {
+            let until = from + allowed;
+            let meets = |bad: &&Bad| bad.begins < until && bad.over() > from;
+            let bad: Vec<&Bad> = self.bad.iter().filter(meets).collect();
+            // Of the endpoints one has to be free again, what stands in the way of all has to end, and recovering takes its
+            // time.
+            let free_at = |own: usize| {
+                let own = bad.iter().filter(|bad| bad.endpoint == Some(own));
+                own.map(|bad| bad.over()).max().unwrap_or_default()
+            };
+            let one_free = (0..self.endpoints).map(free_at).min().unwrap_or_default();
+            let of_all = bad.iter().filter(|bad| bad.endpoint.is_none());
+            let all_over = of_all.map(|bad| bad.over()).max().unwrap_or_default();
+            if one_free.max(all_over) > from {
+                from = one_free.max(all_over);
+                allowed = allowed.max(self.usual(from));
+                continue;
+            }
+            // One endpoint in trouble costs the time to find that out.
+            let found_out = self.usual(from).max(FOUND_OUT);
+            if bad.is_empty() || allowed >= found_out {
+                return until;
+            }
+            allowed = found_out;
+        }
+    }
+}
