@@ -88,7 +88,7 @@ impl Http {
         let mut response = request.send(body)?;
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
         let retry_after = header("retry-after").and_then(wait_named);
-        let is_packed = header("content-encoding").is_some_and(|coding| coding.contains("gzip"));
+        let is_packed = header("content-encoding").is_some_and(is_gzip);
         let status = response.status().as_u16();
         let bytes = response
             .body_mut()
@@ -175,6 +175,12 @@ pub(crate) fn wait_named(retry_after: &str) -> Option<Duration> {
     let at = httpdate::parse_http_date(text).ok()?;
     let wait = at.duration_since(SystemTime::now());
     Some(wait.unwrap_or_default())
+}
+
+/// Codings have no case, and gzip has a second name (RFC 9110, 8.4.1.3).
+fn is_gzip(coding: &str) -> bool {
+    let coding = coding.trim();
+    coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip")
 }
 
 /// The body of a server that packs it though nobody asked for that.
@@ -341,29 +347,26 @@ mod tests {
             encoder.write_all(text).unwrap();
             encoder.finish().unwrap()
         };
-        let sent = |body: &[u8]| {
+        let sent = |coding: &str, body: &[u8]| {
             let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n",
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\ncontent-encoding: {coding}\r\nconnection: close\r\n\r\n",
                 body.len()
             );
             [head.as_bytes(), body].concat()
         };
         let whole = packed(value.to_string().as_bytes());
-        let answer = serve({
-            let sent = sent(&whole);
-            move |_| sent
-        });
-        assert_eq!(
-            answer.post(&json!({})).unwrap().body,
-            Body::Json(value.clone())
-        );
+        for coding in ["gzip", "GZIP", "X-Gzip"] {
+            let sent = sent(coding, &whole);
+            let answer = serve(move |_| sent).post(&json!({})).unwrap();
+            assert_eq!(answer.body, Body::Json(value.clone()), "{coding}");
+        }
         // Cut off, or so large unpacked that nobody wants it: no answer.
         let huge = packed(&vec![b' '; BODY_MAX_BYTES as usize + 1]);
         for (body, told) in [
             (&whole[..whole.len() / 2], "cut its answer off"),
             (&huge[..], "gave an answer that is too large"),
         ] {
-            let sent = sent(body);
+            let sent = sent("gzip", body);
             let error = serve(move |_| sent).post(&json!({})).unwrap_err();
             assert_eq!(error.public(), told);
         }

@@ -68,7 +68,7 @@ pub fn logs(value: &Value, address: Address) -> Result<Vec<Log>, RpcError> {
 }
 
 fn log(value: &Value, expected: Address) -> Result<Log, RpcError> {
-    if value.get("removed").and_then(Value::as_bool) == Some(true) {
+    if !value["removed"].is_null() && flag(&value["removed"], "removed")? {
         return Err(RpcError::behind("a log of a removed block"));
     }
     let found = address(&value["address"], "address")?;
@@ -100,12 +100,7 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
     if value.is_null() || value["blockHash"].is_null() {
         return Ok(None);
     }
-    let succeeded = match (&value["status"], number(&value["status"], "status")) {
-        (Value::Bool(succeeded), _) => *succeeded,
-        (_, Ok(0)) => false,
-        (_, Ok(1)) => true,
-        (other, _) => return Err(missing("status", other)),
-    };
+    let succeeded = flag(&value["status"], "status")?;
     Ok(Some(Receipt {
         transaction_hash: fixed_hash(&value["transactionHash"], "transactionHash")?,
         block_number: number(&value["blockNumber"], "blockNumber")?,
@@ -228,6 +223,20 @@ pub fn quantity(value: &Value, field: &str) -> Result<U256, RpcError> {
 
 pub fn number(value: &Value, field: &str) -> Result<u64, RpcError> {
     u64::try_from(quantity(value, field)?).map_err(|_| missing(field, value))
+}
+
+/// Yes or no, as a boolean, its name, or 1 and 0; anything else is unknown, which is neither.
+fn flag(value: &Value, field: &str) -> Result<bool, RpcError> {
+    let named = value.as_str().and_then(|name| {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        (is("true") || is("false")).then(|| is("true"))
+    });
+    match (value.as_bool().or(named), number(value, field)) {
+        (Some(known), _) => Ok(known),
+        (None, Ok(0)) => Ok(false),
+        (None, Ok(1)) => Ok(true),
+        _ => Err(missing(field, value)),
+    }
 }
 
 fn address(value: &Value, field: &str) -> Result<Address, RpcError> {

@@ -323,12 +323,32 @@ fn a_pending_transaction_is_found_by_sender_and_nonce() {
 #[test]
 fn removed_and_foreign_logs_spoil_the_answer() {
     let ours = Address::from_low_u64_be(0xaa);
-    let mut removed = a_log();
-    removed["removed"] = json!(true);
-    assert_eq!(
-        logs(&json!([removed]), ours).unwrap_err().kind,
-        ErrorKind::Behind
-    );
+    let removed = |mark: Value| {
+        let mut log = a_log();
+        log["removed"] = mark;
+        logs(&json!([log]), ours)
+    };
+    for (mark, found) in [
+        (json!(true), Some(ErrorKind::Behind)),
+        (json!("true"), Some(ErrorKind::Behind)),
+        (json!("0x1"), Some(ErrorKind::Behind)),
+        (json!(1), Some(ErrorKind::Behind)),
+        (json!(false), None),
+        (json!("False"), None),
+        (json!(0), None),
+        (Value::Null, None),
+        // Unknown is not "no".
+        (json!(2), Some(ErrorKind::InvalidAnswer)),
+        (json!("yes"), Some(ErrorKind::InvalidAnswer)),
+        (json!([]), Some(ErrorKind::InvalidAnswer)),
+    ] {
+        let shown = mark.to_string();
+        assert_eq!(
+            removed(mark).err().map(|error| error.kind),
+            found,
+            "{shown}"
+        );
+    }
     assert_eq!(
         logs(&json!([a_log()]), Address::zero()).unwrap_err().kind,
         ErrorKind::InvalidAnswer
