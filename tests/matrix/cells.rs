@@ -50,6 +50,8 @@ pub struct Cell {
     pub reverted_max: usize,
     /// Blocks between the first that allows a draw and the draw's; None where the fault itself sets the time.
     pub delay_max: Option<u64>,
+    /// It does to the chain or its pool what only our own lets be done to it.
+    pub needs_devchain: bool,
     pub play: fn(&Scene),
 }
 
@@ -60,7 +62,16 @@ fn cell(name: &'static str, delay_max: Option<u64>, play: fn(&Scene)) -> Cell {
         end: End::Drawn,
         reverted_max: 0,
         delay_max,
+        needs_devchain: false,
         play,
+    }
+}
+
+/// A cell that anvil cannot play.
+fn own(cell: Cell) -> Cell {
+    Cell {
+        needs_devchain: true,
+        ..cell
     }
 }
 
@@ -96,18 +107,22 @@ pub fn cells() -> Vec<Cell> {
             scene.faults().add(Fault::Swallow, Some(SEND), Some(1));
             undisturbed(scene);
         }),
-        cell("dropped from the pool after 2 blocks", None, |scene| {
-            let _daemon = scene.start();
-            scene.bets();
-            scene.chain.dev().drop_pending_after(Some(2));
-            scene.until_window();
-            scene.chain.dev().hold_transactions(true);
-            scene.until_sent(1);
-            scene.until_blocks(4);
-            scene.chain.dev().hold_transactions(false);
-            scene.until_ended();
-        }),
-        cell(
+        own(cell(
+            "dropped from the pool after 2 blocks",
+            None,
+            |scene| {
+                let _daemon = scene.start();
+                scene.bets();
+                scene.chain.dev().drop_pending_after(Some(2));
+                scene.until_window();
+                scene.chain.dev().hold_transactions(true);
+                scene.until_sent(1);
+                scene.until_blocks(4);
+                scene.chain.dev().hold_transactions(false);
+                scene.until_ended();
+            },
+        )),
+        own(cell(
             "base fee x10 between send and inclusion",
             Some(6),
             |scene| {
@@ -123,7 +138,7 @@ pub fn cells() -> Vec<Cell> {
                 scene.chain.dev().hold_transactions(false);
                 scene.until_ended();
             },
-        ),
+        )),
         cell("node says: already known", Some(2), |scene| {
             scene.node_says_once("already known")
         }),
@@ -136,14 +151,18 @@ pub fn cells() -> Vec<Cell> {
         cell("node says: nonce too high", Some(2), |scene| {
             scene.node_says_once("nonce too high")
         }),
-        cell("the node caps fees at half of ours", Some(2), |scene| {
-            // 290,000 gas at a fee cap of some 2 gwei are offered first.
-            let cap = 300_000_000_000_000;
-            scene
-                .faults()
-                .set(|character| character.fee_cap_wei = Some(cap));
-            undisturbed(scene);
-        }),
+        own(cell(
+            "the node caps fees at half of ours",
+            Some(2),
+            |scene| {
+                // 290,000 gas at a fee cap of some 2 gwei are offered first.
+                let cap = 300_000_000_000_000;
+                scene
+                    .faults()
+                    .set(|character| character.fee_cap_wei = Some(cap));
+                undisturbed(scene);
+            },
+        )),
         cell("node says: txpool is full", Some(2), |scene| {
             scene.node_says_once("txpool is full")
         }),
@@ -151,16 +170,20 @@ pub fn cells() -> Vec<Cell> {
             scene.faults().add(Fault::ResetAfter, Some(SEND), Some(1));
             undisturbed(scene);
         }),
-        cell("a foreign transaction takes the nonce", Some(6), |scene| {
-            let _daemon = scene.start();
-            scene.bets();
-            scene.until_window();
-            scene.chain.dev().hold_transactions(true);
-            scene.until_sent(1);
-            scene.foreign(400);
-            scene.chain.dev().hold_transactions(false);
-            scene.until_ended();
-        }),
+        own(cell(
+            "a foreign transaction takes the nonce",
+            Some(6),
+            |scene| {
+                let _daemon = scene.start();
+                scene.bets();
+                scene.until_window();
+                scene.chain.dev().hold_transactions(true);
+                scene.until_sent(1);
+                scene.foreign(400);
+                scene.chain.dev().hold_transactions(false);
+                scene.until_ended();
+            },
+        )),
         cell("no funds, topped up in the window", None, |scene| {
             let _daemon = scene.start();
             scene.bets();
@@ -168,14 +191,14 @@ pub fn cells() -> Vec<Cell> {
             scene.until_time(scene.lottery.round().min_draw_time + 3);
             assert_eq!(scene.lottery.round().round_id, 1);
             scene.operator_balance("0xde0b6b3a7640000");
-            let topped_up = scene.chain.dev().head_number();
+            let topped_up = scene.head_number();
             scene.until_ended();
-            assert!(scene.chain.dev().head_number() <= topped_up + 4);
+            assert!(scene.head_number() <= topped_up + 4);
         }),
-        cell("a chain without EIP-1559", Some(1), |scene| {
+        own(cell("a chain without EIP-1559", Some(1), |scene| {
             scene.faults().set(|character| character.legacy_only = true);
             undisturbed(scene);
-        }),
+        })),
         Cell {
             setup: Setup {
                 window_secs: 40,
@@ -184,19 +207,19 @@ pub fn cells() -> Vec<Cell> {
             reverted_max: 40,
             ..cell("the winner cannot be paid for 5 blocks", None, unpayable)
         },
-        cell("reorg of 1 block drops the draw", None, |scene| {
+        own(cell("reorg of 1 block drops the draw", None, |scene| {
             reorg_after_the_draw(scene, 1, Reorged::Dropped);
-        }),
-        cell("reorg of 3 blocks drops the draw", None, |scene| {
+        })),
+        own(cell("reorg of 3 blocks drops the draw", None, |scene| {
             reorg_after_the_draw(scene, 3, Reorged::Dropped);
-        }),
-        cell(
+        })),
+        own(cell(
             "reorg of 3 blocks, the pool keeps the draw",
             None,
             |scene| {
                 reorg_after_the_draw(scene, 3, Reorged::Kept);
             },
-        ),
+        )),
         Cell {
             setup: Setup {
                 endpoints: 2,
@@ -209,7 +232,7 @@ pub fn cells() -> Vec<Cell> {
                 undisturbed(scene);
             })
         },
-        Cell {
+        own(Cell {
             setup: Setup {
                 endpoints: 2,
                 ..USUAL
@@ -218,7 +241,7 @@ pub fn cells() -> Vec<Cell> {
                 scene.faults().set(|character| character.chain_id = Some(5));
                 undisturbed(scene);
             })
-        },
+        }),
         Cell {
             setup: Setup {
                 endpoints: 2,
@@ -242,21 +265,25 @@ pub fn cells() -> Vec<Cell> {
             let _daemon = scene.start();
             scene.until_ended();
         }),
-        cell("killed between sending and receipt", None, |scene| {
+        own(cell("killed between sending and receipt", None, |scene| {
             let _daemon = scene.restarted_while_pending();
             // What is pending does what the new daemon would do: it is given time, not outbid.
             scene.until_blocks(3);
-            assert_eq!(scene.chain.dev().raw_transactions().len(), 1);
+            assert_eq!(scene.raw_transactions().len(), 1);
             scene.chain.dev().hold_transactions(false);
             scene.until_ended();
-        }),
-        cell("killed after sending what nobody mines", None, |scene| {
-            let _daemon = scene.restarted_while_pending();
-            scene.until_sent(2);
-            scene.chain.dev().hold_transactions(false);
-            scene.until_ended();
-        }),
-        cell(
+        })),
+        own(cell(
+            "killed after sending what nobody mines",
+            None,
+            |scene| {
+                let _daemon = scene.restarted_while_pending();
+                scene.until_sent(2);
+                scene.chain.dev().hold_transactions(false);
+                scene.until_ended();
+            },
+        )),
+        own(cell(
             "an unknown transaction is pending at the start",
             None,
             |scene| {
@@ -269,13 +296,13 @@ pub fn cells() -> Vec<Cell> {
                 scene.chain.dev().hold_transactions(false);
                 scene.until_ended();
             },
-        ),
-        cell(
+        )),
+        own(cell(
             "what is pending at the start cannot be seen",
             None,
             unseen_stranger,
-        ),
-        Cell {
+        )),
+        own(Cell {
             setup: Setup {
                 time_offset_secs: 600,
                 ..USUAL
@@ -285,8 +312,8 @@ pub fn cells() -> Vec<Cell> {
                 Some(0),
                 undisturbed,
             )
-        },
-        Cell {
+        }),
+        own(Cell {
             setup: Setup {
                 time_offset_secs: -600,
                 ..USUAL
@@ -296,8 +323,8 @@ pub fn cells() -> Vec<Cell> {
                 Some(0),
                 undisturbed,
             )
-        },
-        Cell {
+        }),
+        own(Cell {
             setup: Setup {
                 mining: Some(Mining::Automatic),
                 window_secs: 60,
@@ -309,7 +336,7 @@ pub fn cells() -> Vec<Cell> {
                 scene.chain.dev().increase_time(10);
                 scene.until_ended();
             })
-        },
+        }),
         Cell {
             setup: Setup {
                 block_ms: 2_000,
@@ -318,16 +345,19 @@ pub fn cells() -> Vec<Cell> {
             },
             ..cell("a window of 6 s with 2 s blocks", Some(0), undisturbed)
         },
-        refunded("the window closes while the draw is pending", |scene| {
-            let _daemon = scene.start();
-            scene.bets();
-            scene.until_window();
-            scene.chain.dev().hold_transactions(true);
-            scene.until_sent(1);
-            scene.until_time(scene.lottery.round().max_draw_time + 3);
-            scene.chain.dev().hold_transactions(false);
-            scene.until_ended();
-        }),
+        own(refunded(
+            "the window closes while the draw is pending",
+            |scene| {
+                let _daemon = scene.start();
+                scene.bets();
+                scene.until_window();
+                scene.chain.dev().hold_transactions(true);
+                scene.until_sent(1);
+                scene.until_time(scene.lottery.round().max_draw_time + 3);
+                scene.chain.dev().hold_transactions(false);
+                scene.until_ended();
+            },
+        )),
         cell("RPC down for the first 80 % of the window", None, |scene| {
             let _daemon = scene.start();
             scene.bets();
@@ -465,7 +495,7 @@ fn unpayable(scene: &Scene) {
         "value": format!("0x{:x}", BET_WEI * 10_000), "data": format!("{selector}{}", &argument[2..]), "gas": "0x4c4b40",
     }));
     scene.lottery.bet(PLAYER, BET_WEI);
-    let before = chain.dev().head_number();
+    let before = scene.head_number();
     wait_for("five reverted draws", || {
         let reverted = scene
             .mined(before)

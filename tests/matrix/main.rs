@@ -1,6 +1,7 @@
 //! The fault matrix: in each cell something goes wrong around a draw, and the round must end rightly all the same. All
 //! cells run side by side, each with a chain and a daemon of its own, and a table says what each cost. It is a program of its
-//! own because some cells allow no block's delay: beside other tests it would be the machine that is late.
+//! own because some cells allow no block's delay: beside other tests it would be the machine that is late. What does not
+//! change the chain itself is played on anvil too, behind endpoints that fail in the same ways.
 //!
 //! `cargo test --test matrix -- --nocapture 2>/dev/null` prints the table; MATRIX_REPEAT=20 runs it so many times over, and
 //! MATRIX_ONLY=part picks the cells whose name has that part.
@@ -9,13 +10,15 @@ mod cells;
 mod scene;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use devchain::Mining;
+use devchain::{Mining, Relay};
 use lottery::lottery::round::RoundState;
 
 use support::chain::{Chain, Timing};
 
-use cells::{cells, Cell, End};
+use cells::{cells, Cell, End, Setup};
 use scene::Scene;
 
 #[derive(Debug)]
@@ -27,14 +30,33 @@ struct Cost {
     reverted: usize,
 }
 
-fn run(cell: &Cell) -> Cost {
-    let setup = &cell.setup;
+/// Whose chain a cell is played on.
+#[derive(Clone, Copy, PartialEq)]
+enum Node {
+    Devchain,
+    Anvil,
+}
+
+/// One matrix at a time has the machine.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn start(setup: &Setup, node: Node) -> (Chain, Option<Relay>) {
+    if node == Node::Anvil {
+        let chain = Chain::anvil(setup.block_ms / 1_000);
+        let relay = Relay::start(&chain.url, setup.endpoints).unwrap();
+        return (chain, Some(relay));
+    }
     let config = devchain::Config {
         mining: setup.mining.unwrap_or(Mining::IntervalMs(setup.block_ms)),
         time_offset_secs: setup.time_offset_secs,
         ..Default::default()
     };
-    let chain = Chain::devchain_on(config, setup.endpoints);
+    (Chain::devchain_on(config, setup.endpoints), None)
+}
+
+fn run(cell: &Cell, node: Node) -> Cost {
+    let setup = &cell.setup;
+    let (chain, relay) = start(setup, node);
     let lottery = chain.deploy(Timing {
         betting: setup.betting_secs,
         min_draw_delay: 2,
@@ -43,13 +65,14 @@ fn run(cell: &Cell) -> Cost {
     });
     let scene = Scene {
         chain: &chain,
+        relay: relay.as_ref(),
         lottery: &lottery,
     };
-    let begun = chain.dev().head_number();
-    let sent_before = chain.dev().raw_transactions().len();
+    let begun = scene.head_number();
+    let sent_before = scene.raw_transactions().len();
     (cell.play)(&scene);
     let mined = scene.mined(begun);
-    let mut raw = chain.dev().raw_transactions().split_off(sent_before);
+    let mut raw = scene.raw_transactions().split_off(sent_before);
     raw.sort_unstable();
     raw.dedup();
     Cost {
@@ -87,6 +110,17 @@ fn fault_of(cell: &Cell, cost: &Cost) -> Option<String> {
 
 #[test]
 fn the_fault_matrix() {
+    play(Node::Devchain);
+}
+
+#[test]
+#[ignore = "needs anvil"]
+fn the_fault_matrix_on_anvil() {
+    play(Node::Anvil);
+}
+
+fn play(node: Node) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let repeat: usize = std::env::var("MATRIX_REPEAT").map_or(1, |text| text.parse().unwrap());
     let only = std::env::var("MATRIX_ONLY").unwrap_or_default();
     let mut failed = Vec::new();
@@ -94,11 +128,20 @@ fn the_fault_matrix() {
         let cells: Vec<Cell> = cells()
             .into_iter()
             .filter(|cell| cell.name.contains(&only))
+            .filter(|cell| node == Node::Devchain || !cell.needs_devchain)
             .collect();
         let results: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = cells
-                .iter()
-                .map(|cell| scope.spawn(|| catch_unwind(AssertUnwindSafe(|| run(cell)))))
+            let threads: Vec<_> = (0..)
+                .zip(&cells)
+                .map(|(number, cell)| {
+                    // Their blocks, and with them their draws, are spread over a second: all at once they would be late by
+                    // each other.
+                    let delay = Duration::from_secs(1) * number / cells.len() as u32;
+                    scope.spawn(move || {
+                        std::thread::park_timeout(delay);
+                        catch_unwind(AssertUnwindSafe(|| run(cell, node)))
+                    })
+                })
                 .collect();
             threads
                 .into_iter()

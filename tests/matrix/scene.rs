@@ -1,9 +1,7 @@
 //! A cell's stage: a chain with a lottery on it, and the few things that cells do there and wait for. What goes wrong is
 //! left to the cells.
 
-use std::time::Duration;
-
-use devchain::{Fault, Faults};
+use devchain::{Endpoint, Fault, Faults, Relay};
 use ethabi::{Contract, Token};
 use lottery::chain::encode::encode_hex;
 use lottery::lottery::contract::ABI_JSON;
@@ -19,12 +17,45 @@ pub const SEND: &str = "eth_sendRawTransaction";
 /// A cell's stage.
 pub struct Scene<'a> {
     pub chain: &'a Chain,
+    /// What stands before anvil, where the chain is that.
+    pub relay: Option<&'a Relay>,
     pub lottery: &'a Lottery<'a>,
 }
 
 impl Scene<'_> {
+    /// Those for daemons.
+    fn endpoints(&self) -> &[Endpoint] {
+        match self.relay {
+            Some(relay) => relay.endpoints(),
+            // The last one is the test's own.
+            None => self.chain.dev().endpoints().split_last().unwrap().1,
+        }
+    }
+
     pub fn faults(&self) -> Faults {
-        self.chain.dev().faults()
+        self.endpoints()[0].faults.clone()
+    }
+
+    pub fn raw_transactions(&self) -> Vec<Vec<u8>> {
+        match self.relay {
+            Some(relay) => relay.raw_transactions(),
+            None => self.chain.dev().raw_transactions(),
+        }
+    }
+
+    pub fn head_number(&self) -> u64 {
+        self.head().0
+    }
+
+    /// Number and timestamp.
+    fn head(&self) -> (u64, u64) {
+        match self.relay {
+            Some(_) => self.chain.head(),
+            None => {
+                let chain = self.chain.dev();
+                (chain.head_number(), chain.head_timestamp())
+            }
+        }
     }
 
     pub fn start(&self) -> Daemon {
@@ -32,9 +63,7 @@ impl Scene<'_> {
     }
 
     pub fn start_with(&self, operator: Value) -> Daemon {
-        let endpoints = self.chain.dev().endpoints();
-        let for_daemons = &endpoints[..endpoints.len() - 1];
-        let urls: Vec<String> = for_daemons.iter().map(devchain::Endpoint::url).collect();
+        let urls: Vec<String> = self.endpoints().iter().map(Endpoint::url).collect();
         let config =
             json!({"blockchain": {"rpc_url": urls, "rpc_timeout": 2}, "operator": operator});
         let options = Options {
@@ -56,7 +85,7 @@ impl Scene<'_> {
     }
 
     pub fn head_time(&self) -> u64 {
-        self.chain.dev().head_timestamp()
+        self.head().1
     }
 
     pub fn until_time(&self, timestamp: u64) {
@@ -66,17 +95,16 @@ impl Scene<'_> {
     }
 
     pub fn until_blocks(&self, blocks: u64) {
-        let target = self.chain.dev().head_number() + blocks;
-        assert!(self
-            .chain
-            .dev()
-            .wait_for_block(target, Duration::from_secs(60)));
+        let target = self.head_number() + blocks;
+        wait_for("the blocks", || {
+            (self.head_number() >= target).then_some(())
+        });
     }
 
     /// Waits until the daemon has sent so many raw transactions, repetitions included.
     pub fn until_sent(&self, count: usize) {
         wait_for("a transaction", || {
-            (self.chain.dev().raw_transactions().len() >= count).then_some(())
+            (self.raw_transactions().len() >= count).then_some(())
         });
     }
 
@@ -95,7 +123,7 @@ impl Scene<'_> {
     pub fn mined(&self, from: u64) -> Vec<(u64, bool, u64)> {
         let operator = hex_address(self.chain.account(OPERATOR));
         let mut found = Vec::new();
-        for number in from + 1..=self.chain.dev().head_number() {
+        for number in from + 1..=self.head_number() {
             let receipts = self
                 .chain
                 .rpc("eth_getBlockReceipts", json!([format!("0x{number:x}")]));

@@ -37,6 +37,11 @@ impl Relay {
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
     }
+
+    /// Every raw transaction that was sent, whatever became of it.
+    pub fn raw_transactions(&self) -> Vec<Vec<u8>> {
+        self.shared.raw_transactions()
+    }
 }
 
 impl Drop for Relay {
