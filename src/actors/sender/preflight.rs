@@ -157,13 +157,14 @@ impl Preflight {
                 .unwrap_or_default(),
             false => None,
         };
+        let prices = extras.prices_at(endpoint, self.is_legacy)?;
         let header = extras.header.as_ref();
         Ok(Gathered {
             nonce,
             pending_nonce,
             rival,
             balance_wei: extras.balance_wei,
-            prices: extras.prices(self.is_legacy)?,
+            prices,
             estimate: extras.estimate.filter(|_| !is_unpayable),
             block_gas_limit: header.and_then(|header| header.gas_limit),
             head: header.map_or(self.head, BlockRef::from),
@@ -204,6 +205,8 @@ impl CheckTickets {
         let called = match (called, at_head) {
             // Without a pending block the head itself serves, where its own time allows the action.
             (Err(error), Some(at_head)) if !error.is_final() => at_head,
+            // Who does not have the head cannot speak of the block after it: what it calls pending is long gone.
+            (_, Some(Err(error))) if !error.is_final() => Err(error),
             (called, _) => called,
         };
         match called {
@@ -232,5 +235,69 @@ fn tolerate_unpayable_draw(error: RpcError, kind: ActionKind) -> Result<(), RpcE
     match kind == ActionKind::Draw && is_unpayable {
         true => Ok(()),
         false => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{json, Value};
+
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::script::Script;
+    use crate::chain::types::H256;
+
+    fn preflight() -> Preflight {
+        Preflight {
+            kind: ActionKind::Draw,
+            account: Address::repeat_byte(1),
+            request: CallRequest::to(Address::repeat_byte(2), vec![1, 2, 3, 4]),
+            head: BlockRef {
+                number: 9,
+                hash: H256::repeat_byte(9),
+                parent_hash: H256::repeat_byte(8),
+                timestamp: 100,
+            },
+            next_block_time: 112,
+            pending: PendingTime::Unasked,
+            is_called: true,
+            is_legacy: false,
+        }
+    }
+
+    /// A node that takes no times: its pending block says one thing, and of the head it says another.
+    fn told(pending: fn() -> Result<Value, Value>, at_head: fn() -> Result<Value, Value>) -> Told {
+        let node = Script::of_calls("http://a", move |method, params| match method {
+            "eth_call" if params[0]["to"].is_null() => Ok(json!(format!("0x{:064x}", 1))),
+            "eth_call" if params[1] == "pending" => pending(),
+            "eth_call" => at_head(),
+            "eth_getTransactionCount" => Ok(json!("0x5")),
+            "eth_gasPrice" => Ok(json!("0x1")),
+            _ => Err(json!({"code": -32601, "message": "method not found"})),
+        });
+        let endpoint = Endpoint::over(Arc::new(node), Clock::manual(0), Metrics::default());
+        preflight().ask_needed(&endpoint)?
+    }
+
+    #[test]
+    fn who_does_not_have_the_head_does_not_speak_of_the_block_after_it() {
+        let over = || {
+            let message = "execution reverted: Round must be in betting state";
+            Err(json!({"code": 3, "message": message}))
+        };
+        let lacks = || Err(json!({"code": -32000, "message": "header not found"}));
+        let error = told(over, lacks).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::Behind);
+        assert_eq!(
+            told(|| Ok(json!("0x")), lacks).err().map(|it| it.kind),
+            Some(ErrorKind::Behind)
+        );
+        // Of one that has it the pending block's word counts, and where there is none the head's.
+        let error = told(over, || Ok(json!("0x"))).err().unwrap();
+        assert_eq!(meaning_of(&error), Some(RevertMeaning::NotRunning));
+        assert!(told(lacks, || Ok(json!("0x"))).is_ok());
     }
 }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::actors::sender::preflight::{Preflight, Told, TO_PREPARE, TO_PREPARE_WELL};
-use crate::actors::sender::{Check, Order, Sender};
+use crate::actors::sender::{Check, Order, Sender, SECOND_OPINION};
+use crate::chain::endpoints::Hedge;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
@@ -41,13 +42,15 @@ impl Sender {
             let preflight = preflight.clone();
             move |endpoint: &Endpoint| preflight.ask_whole(endpoint)
         };
-        let purpose = Purpose::Prepare;
-        let answer = self
-            .endpoints
-            .hedged(purpose, TO_PREPARE_WELL, PATIENCE, whole);
+        // An objection of a quick endpoint waits for one that is slower and may see it otherwise.
+        let by = |methods| {
+            let hedge = Hedge::any(Purpose::Prepare, methods, PATIENCE);
+            hedge.for_news(Told::is_ok, SECOND_OPINION)
+        };
+        let answer = self.endpoints.asked_by(&by(TO_PREPARE_WELL), whole);
         answer.or_else(|_| {
             let needed = move |endpoint: &Endpoint| preflight.ask_needed(endpoint);
-            self.endpoints.hedged(purpose, TO_PREPARE, PATIENCE, needed)
+            self.endpoints.asked_by(&by(TO_PREPARE), needed)
         })
     }
 
