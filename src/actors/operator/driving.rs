@@ -14,7 +14,7 @@ use crate::lottery::action::{ActionKind, ActionState};
 use crate::lottery::alert::{AlertCode, Severity};
 use crate::lottery::decision::{still_after, PendingTime, Unanswered};
 use crate::lottery::round::RoundState;
-use crate::lottery::send_state::{HeadFacts, Receipts, Step};
+use crate::lottery::send_state::{HeadFacts, Included, Receipts, Step};
 
 /// A landed action is remembered this long, to be sent again when a reorg takes it back.
 const LANDED_KEPT_BLOCKS: u64 = 64;
@@ -255,15 +255,18 @@ impl Operator {
         // The round runs: after a reorg, or because the store has not come to the block that ended it.
         let sender = self.sender.as_ref()?;
         let seen = sender.look(&landed.flight.state, head);
-        if matches!(seen.receipts, Receipts::Found(included) if !included.succeeded) {
-            // Mined once more on the new branch, in a block that the contract refused it in: it is spent, and what the
-            // round needs is decided anew.
+        let nonce = landed.flight.state.nonce;
+        let is_used = seen.latest_nonce.is_some_and(|latest| latest > nonce);
+        // Mined once more on the new branch, in a block that the contract refused it in, or where it ended the round before
+        // this one: it is spent, and what the round needs is decided anew.
+        let is_spent = |included: Included| {
+            !included.succeeded || is_used && included.block_number <= head.number
+        };
+        if matches!(seen.receipts, Receipts::Found(included) if is_spent(included)) {
             self.landed = None;
             return None;
         }
-        let is_open = seen
-            .latest_nonce
-            .is_some_and(|latest| latest <= landed.flight.state.nonce);
+        let is_open = seen.latest_nonce.is_some_and(|latest| latest <= nonce);
         if !(is_open || seen.receipts == Receipts::None) {
             return Some(moment.now + FLIGHT_LOOK);
         }

@@ -404,6 +404,21 @@ fn a_draw_that_another_branch_mines_in_vain_is_drawn_anew_at_the_next_block() {
 }
 
 #[test]
+fn a_draw_that_another_branch_spends_on_the_round_before_holds_up_nothing() {
+    let mut stage = Stage::new(|_| {});
+    stage.until(MIN + 2);
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+    // It was sent for this round, and a reorg brought back the one before, which it has ended: this one still runs.
+    stage.node.with(|node| {
+        node.ended_by = None;
+        node.window = (MIN + 40, MAX + 40);
+    });
+    stage.until(MIN + 42);
+    let twice = [(ActionKind::Draw, true), (ActionKind::Draw, true)];
+    assert_eq!(stage.mined(), twice);
+}
+
+#[test]
 fn a_chain_that_takes_no_dynamic_fees_gets_legacy_ones_at_the_same_nonce() {
     let mut stage = Stage::new(|node| {
         node.refuse(|sent| match sent.fee {
