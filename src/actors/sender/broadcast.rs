@@ -208,9 +208,9 @@ impl Sender {
         };
         let is_legacy = self.legacy;
         let ask = move |endpoint: &Endpoint| {
-            let extras = questions.ask(endpoint);
+            let mut extras = questions.ask(endpoint);
             Ok(Market {
-                prices: extras.prices(is_legacy)?,
+                prices: extras.prices_at(endpoint, is_legacy)?,
                 balance_wei: extras.balance_wei,
                 block_gas_limit: extras.header.and_then(|header| header.gas_limit),
                 estimate: extras.estimate,

@@ -187,17 +187,44 @@ impl Extras {
                 },
             });
         }
-        match (self.gas_price_wei, &self.missing) {
+        let tip_wei = self.history.median_reward_wei.max(self.suggested_tip_wei);
+        let made_up_wei =
+            base_fee_wei.map(|base_wei| base_wei.saturating_add(tip_wei.unwrap_or(U256::one())));
+        match (self.gas_price_wei.or(made_up_wei), &self.missing) {
             (Some(gas_price_wei), _) => Ok(Prices::Legacy { gas_price_wei }),
             (None, Some(error)) => Err(error.clone()),
             (None, None) => Err(RpcError::invalid_answer("no price is told")),
         }
     }
+
+    /// The same; where nothing else tells a price, the one that was left out for its silence is asked for after all.
+    ///
+    /// # Errors
+    /// When nothing tells any price.
+    pub(super) fn prices_at(
+        &mut self,
+        endpoint: &Endpoint,
+        legacy: bool,
+    ) -> Result<Prices, RpcError> {
+        let told = self.prices(legacy);
+        if told.is_ok() || !endpoint.leaves_out(Method::GasPrice) {
+            return told;
+        }
+        self.gas_price_wei = Some(endpoint.ask(&query::gas_price_wei())?);
+        self.prices(legacy)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::script::Script;
 
     #[test]
     fn what_a_block_cost_bounds_what_the_next_one_can() {
@@ -235,6 +262,32 @@ mod tests {
             };
             assert_eq!(found, expected, "{in_header:?} {told:?}");
         }
+    }
+
+    #[test]
+    fn a_price_that_was_left_out_is_made_of_the_base_fee_or_asked_for_after_all() {
+        let wei = U256::from;
+        let mut extras = Extras {
+            header: Some(Header {
+                base_fee_wei: Some(wei(100)),
+                ..Header::bare(1)
+            }),
+            suggested_tip_wei: Some(wei(7)),
+            ..Extras::default()
+        };
+        let legacy = |gas_price_wei: u64| Prices::Legacy {
+            gas_price_wei: wei(gas_price_wei),
+        };
+        let node = Script::of_calls("http://a", |method, _| {
+            assert_eq!(method, "eth_gasPrice");
+            Ok(json!("0x9"))
+        });
+        let endpoint = Endpoint::over(Arc::new(node), Clock::manual(0), Metrics::default());
+        assert_eq!(extras.prices_at(&endpoint, true), Ok(legacy(107)));
+        extras.header = None;
+        assert!(extras.prices_at(&endpoint, true).is_err(), "it was asked");
+        endpoint.leave_out(Method::GasPrice);
+        assert_eq!(extras.prices_at(&endpoint, true), Ok(legacy(9)));
     }
 
     #[test]

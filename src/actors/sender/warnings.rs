@@ -68,8 +68,8 @@ impl Sender {
                 let mut answers = together.send()?;
                 let latest = answers.take(latest)?;
                 let pending = answers.take(pending).unwrap_or(latest);
-                let extras = questions.ask(endpoint);
-                let prices = extras.prices(self.legacy)?;
+                let mut extras = questions.ask(endpoint);
+                let prices = extras.prices_at(endpoint, self.legacy)?;
                 match (extras.balance_wei, extras.missing) {
                     (None, Some(error)) => Err(error),
                     (balance_wei, _) => Ok((latest, pending, balance_wei, prices)),
