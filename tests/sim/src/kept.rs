@@ -29,6 +29,9 @@ const COMMON: &[(u64, &str)] = &[
 /// The same, of plans with what is rare.
 const WITH_RARITIES: &[(u64, &str)] = &[
     (2059, "after a deep reorg, finding the ancestor took longer than a frozen endpoint was patient, and the head stood"),
+    (20_301_290, "a frozen endpoint without overrides said of its own pending block that no round runs, and was believed"),
+    (20_302_377, "on a chain of legacy prices, the one question that tells them was left out for its silence minutes ago"),
+    (20_303_070, "a draw that a reorg spent on the round before held up the next round's for 64 blocks"),
     (2138, "an endpoint thirty seconds behind was followed, since the one at the head took longer to link its blocks"),
     (3623, "a second endpoint that never answered was asked in each step through owed logs, and these were never whole"),
 ];

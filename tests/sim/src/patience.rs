@@ -15,8 +15,9 @@ const FOUND_OUT: Duration = Duration::from_secs(25);
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// Whoever has failed a batch is asked one by one for so long.
 const SINGLE_CALLS_FOR: Duration = Duration::from_secs(600);
-/// One after the other, from the head that allows a draw to its block: with batches, and one by one.
-const ROUND_TRIPS: u32 = 8;
+/// One after the other, from the head that allows a draw to its block: with batches (the head, its link in two, logs in two
+/// ranges that are asked for twice, what a draw needs in two, the draw), and one by one.
+const ROUND_TRIPS: u32 = 10;
 const SINGLE_ROUND_TRIPS: u32 = 28;
 /// A step through logs that are owed, likewise: an answer without logs is asked for again, and of a second endpoint.
 const STEP_ROUND_TRIPS: u32 = 4;
