@@ -24,5 +24,6 @@ mod proofs;
 mod proxies;
 mod rounds;
 mod signers;
+mod slow;
 mod threads;
 mod web;

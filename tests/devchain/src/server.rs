@@ -308,9 +308,14 @@ pub fn respond_to(body: &[u8], shared: &Shared, faults: &Faults) -> Option<Strin
 
 /// Faults that need no answer of the node.
 fn strike_below_json(struck: &[Fault], shared: &Shared) -> Option<Response> {
+    let latency = struck.iter().filter_map(|fault| match fault {
+        Fault::Latency(delay) => Some(*delay),
+        _ => None,
+    });
+    // A batch is one request: what makes each of its calls late makes the whole late once.
+    std::thread::sleep(latency.max().unwrap_or_default());
     for fault in struck {
         match fault {
-            Fault::Latency(delay) => std::thread::sleep(*delay),
             Fault::Status(status, retry_after) => {
                 return Some(Response::Whole(http(*status, *retry_after, "unavailable")))
             }

@@ -1,0 +1,67 @@
+//! Endpoints that answer slowly: how late a draw comes where each answer takes seconds, on chains with a block a second.
+//! Endpoints that do not answer at all, or oddly, are left to the fault matrix and the failover tests.
+
+use std::time::Duration;
+
+use devchain::{Config, Fault, Mining};
+use serde_json::json;
+
+use support::chain::{wait_for, Chain, Timing};
+use support::daemon::{Daemon, Options};
+use support::BET_WEI;
+
+/// The answers are slow for so long before the window opens: what the daemon knows by then came slowly too.
+const BEFORE_SECS: u64 = 20;
+
+/// Blocks between the first that allowed the draw and the one that has it, where every answer takes so long.
+fn blocks_late(answer_takes: Duration, endpoints: usize) -> u64 {
+    let config = Config {
+        mining: Mining::IntervalMs(1_000),
+        ..Config::default()
+    };
+    let chain = Chain::devchain_on(config, endpoints);
+    let lottery = chain.deploy(Timing::default());
+    let slow = &chain.dev().endpoints()[..endpoints];
+    let urls: Vec<String> = slow.iter().map(devchain::Endpoint::url).collect();
+    let config = json!({"blockchain": {"rpc_url": urls}});
+    let daemon = Daemon::start(
+        &lottery,
+        Options {
+            config,
+            ..Options::default()
+        },
+    );
+    daemon.wait_ready();
+    lottery.bet(2, BET_WEI);
+    lottery.bet(3, BET_WEI);
+    lottery.skip_to(lottery.round().min_draw_time - BEFORE_SECS);
+    for endpoint in slow {
+        endpoint
+            .faults
+            .add(Fault::Latency(answer_takes), None, None);
+    }
+    let log = wait_for("the draw", || lottery.logs("RoundCompleted").pop());
+    lottery.blocks_late(&log)
+}
+
+/// Once the head that allows it has been heard of, a draw costs two round trips: that of its checks, and that of its sending.
+/// The head is heard of by an answer too, which may have been asked for just before it came; a second goes by between two
+/// such questions, and one until the block that has the draw.
+#[test]
+fn a_draw_costs_two_round_trips_after_the_head_that_allows_it_is_known() {
+    let cases = [(1, 1), (1, 2), (3, 1), (3, 2)];
+    let late: Vec<u64> = std::thread::scope(|scope| {
+        let rounds = cases.map(|(secs, endpoints)| {
+            scope.spawn(move || blocks_late(Duration::from_secs(secs), endpoints))
+        });
+        rounds.map(|round| round.join().unwrap()).into()
+    });
+    println!("seconds an answer and endpoints {cases:?}: {late:?} blocks late");
+    for ((secs, endpoints), late) in cases.into_iter().zip(late) {
+        let most = 3 * secs + 2;
+        assert!(
+            late <= most,
+            "{secs} s an answer, {endpoints} endpoints: {late} blocks late, at most {most} are due"
+        );
+    }
+}
