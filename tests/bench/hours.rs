@@ -18,10 +18,10 @@ use crate::problems;
 /// A sound stretch and an ill one are each as long as this at most; the window is longer, so that both can be ill in it.
 const SOUND_SECS_MAX: u64 = 30;
 const ILL_SECS_MAX: u64 = 20;
-/// A tenth of the time goes by until what fills at the start is full: history, live feed, connections.
-const SETTLED_PART: u32 = 10;
+/// In an hour the live feed's thousand events come in some forty minutes; what is held after that has no more reason to grow.
+const SETTLED_PART: (u32, u32) = (3, 4);
 /// What may be held at the end beyond what was held when all had settled.
-const GROWN_MAX_KIB: u64 = 2_048;
+const GROWN_MAX_KIB: u64 = 1_024;
 const GROWN_MAX_DESCRIPTORS: usize = 8;
 const SEND: &str = "eth_sendRawTransaction";
 
@@ -128,7 +128,8 @@ fn watch(lottery: &Lottery, daemon: &Daemon, time: Duration) -> Tally {
                 tally.rounds, held.memory_kib, held.descriptors, tally.lines, tally.warnings
             );
         }
-        if started.elapsed() >= time / SETTLED_PART {
+        let (part, whole) = SETTLED_PART;
+        if started.elapsed() >= time / whole * part {
             let settled = tally.held.map_or(held, |(settled, _)| settled);
             tally.held = Some((settled, held));
         }
