@@ -43,6 +43,34 @@ pub struct RemoteSigner {
     speaks_clef: AtomicBool,
 }
 
+/// A call that shows, once signed, that others like it would be, and that no block can take: it bears the last of all nonces,
+/// pays nothing for gas and has too little of it. `is_legacy` says which type is tried.
+pub(crate) fn signing_proof(
+    chain_id: u64,
+    to: Address,
+    data: Vec<u8>,
+    is_legacy: bool,
+) -> Transaction {
+    let zero = U256::zero();
+    Transaction {
+        chain_id,
+        nonce: NONCE_MAX,
+        to,
+        value_wei: zero,
+        data,
+        gas_limit: PROOF_GAS,
+        fee: match is_legacy {
+            true => Fee::Legacy {
+                gas_price_wei: zero,
+            },
+            false => Fee::Dynamic {
+                cap_wei: zero,
+                tip_wei: zero,
+            },
+        },
+    }
+}
+
 /// Why there is no signature. The text holds no word of the signer's and is fit for the API.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SignerError {
@@ -80,23 +108,6 @@ impl Signer {
             Signer::Elsewhere(signer) => signer.sign(transaction),
         }
     }
-
-    /// Shows that a call like this would be signed now; a key always signs.
-    ///
-    /// # Errors
-    /// Those of `sign`.
-    pub(crate) fn prove(
-        &self,
-        chain_id: u64,
-        to: Address,
-        data: Vec<u8>,
-        is_legacy: bool,
-    ) -> Result<(), SignerError> {
-        match self {
-            Signer::Key(_) => Ok(()),
-            Signer::Elsewhere(signer) => signer.prove(chain_id, to, data, is_legacy),
-        }
-    }
 }
 
 impl std::fmt::Debug for RemoteSigner {
@@ -119,40 +130,9 @@ impl RemoteSigner {
         self.rpc.host()
     }
 
-    /// Shows that a call like this would be signed now, by a transaction that no block can take: it bears the last of all
-    /// nonces, pays nothing for gas and has too little of it. `is_legacy` says which type is tried.
-    ///
     /// # Errors
-    /// Those of `sign`.
-    pub(crate) fn prove(
-        &self,
-        chain_id: u64,
-        to: Address,
-        data: Vec<u8>,
-        is_legacy: bool,
-    ) -> Result<(), SignerError> {
-        let zero = U256::zero();
-        let proof = Transaction {
-            chain_id,
-            nonce: NONCE_MAX,
-            to,
-            value_wei: zero,
-            data,
-            gas_limit: PROOF_GAS,
-            fee: match is_legacy {
-                true => Fee::Legacy {
-                    gas_price_wei: zero,
-                },
-                false => Fee::Dynamic {
-                    cap_wei: zero,
-                    tip_wei: zero,
-                },
-            },
-        };
-        self.sign(&proof).map(drop)
-    }
-
-    fn sign(&self, transaction: &Transaction) -> Result<SignedTransaction, SignerError> {
+    /// Those of `Signer::sign`.
+    pub(crate) fn sign(&self, transaction: &Transaction) -> Result<SignedTransaction, SignerError> {
         let params = json!([request(transaction, self.account)]);
         let answer = self.ask(&params).map_err(SignerError::Unanswered)?;
         // web3signer answers with the bytes, clef and geth with an object that has them beside their meaning.

@@ -12,7 +12,7 @@ use crate::actors::webhook;
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
-use crate::chain::signer::{RemoteSigner, Signer};
+use crate::chain::signer::{signing_proof, RemoteSigner, Signer};
 use crate::chain::subscription::Subscription;
 use crate::chain::types::to_checksum;
 use crate::chain::url::shown_host;
@@ -112,14 +112,14 @@ fn signature(signer: &RemoteSigner, config: &Config) -> Finding {
         "let the signer hold the account blockchain.operator_address, on this chain, and pass calls to the contract unasked";
     let blockchain = &config.blockchain;
     let draw = action_calldata(ActionKind::Draw);
-    let proven = signer.prove(
+    let proof = signing_proof(
         blockchain.chain_id,
         blockchain.contract_address,
         draw,
         false,
     );
-    let (verdict, found) = match proven {
-        Ok(()) => (
+    let (verdict, found) = match signer.sign(&proof) {
+        Ok(_) => (
             Verdict::Good,
             "signs a draw that no block can take".to_owned(),
         ),

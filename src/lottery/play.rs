@@ -39,7 +39,7 @@ pub fn hash(block: &Block, number: u64) -> H256 {
 /// What the contract would log and hold after each block.
 pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
     let mut contract = Contract {
-        round: waiting(1),
+        round: Round::waiting(1),
         players: Vec::new(),
     };
     let numbered = blocks.iter().zip(0..);
@@ -100,7 +100,7 @@ impl Contract {
                 reason: "x".to_owned(),
             },
         };
-        self.round = waiting(round_id + 1);
+        self.round = Round::waiting(round_id + 1);
         self.players.clear();
         vec![end]
     }
@@ -129,19 +129,6 @@ impl Contract {
             new_total_wei: round.total_pot_wei,
         });
         events
-    }
-}
-
-fn waiting(round_id: u64) -> Round {
-    Round {
-        round_id,
-        state: RoundState::Waiting,
-        start_time: 0,
-        end_time: 0,
-        min_draw_time: 0,
-        max_draw_time: 0,
-        total_pot_wei: U256::zero(),
-        participant_count: 0,
     }
 }
 

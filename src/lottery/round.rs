@@ -86,6 +86,21 @@ impl Phase {
 }
 
 impl Round {
+    /// A round that nobody has bet in yet.
+    #[cfg(test)]
+    pub(crate) fn waiting(round_id: u64) -> Round {
+        Round {
+            round_id,
+            state: RoundState::Waiting,
+            start_time: 0,
+            end_time: 0,
+            min_draw_time: 0,
+            max_draw_time: 0,
+            total_pot_wei: U256::zero(),
+            participant_count: 0,
+        }
+    }
+
     /// The phase at `chain_time` (unix seconds); the bounds are the contract's own, both ends of the window inclusive.
     pub fn phase(&self, chain_time: u64) -> Phase {
         if self.state != RoundState::Betting {

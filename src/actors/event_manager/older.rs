@@ -232,7 +232,7 @@ fn lasts(since: Option<Instant>, at_least: Duration, now: Instant) -> bool {
 mod tests {
     use super::*;
     use crate::lottery::continuity::Tally;
-    use crate::lottery::round::{Round, RoundState};
+    use crate::lottery::round::Round;
 
     fn block(number: u64) -> BlockRef {
         BlockRef {
@@ -244,19 +244,9 @@ mod tests {
     }
 
     fn sound(number: u64) -> Sound {
-        let round = Round {
-            round_id: 1,
-            state: RoundState::Waiting,
-            start_time: 0,
-            end_time: 0,
-            min_draw_time: 0,
-            max_draw_time: 0,
-            total_pot_wei: U256::zero(),
-            participant_count: 0,
-        };
         Sound {
             block: block(number),
-            tally: Tally::from(&round),
+            tally: Tally::from(&Round::waiting(1)),
         }
     }
 

@@ -25,11 +25,11 @@ impl Operator {
         let Some(flight) = &self.flight else {
             return moment.now;
         };
-        self.reporter.status.phase = format!(
-            "{}: {} transactions out",
-            flight.label(),
-            flight.state.variants().len()
-        );
+        let out = match flight.state.variants().len() {
+            1 => "1 transaction out".to_owned(),
+            several => format!("{several} transactions out"),
+        };
+        self.reporter.status.phase = format!("{}: {out}", flight.label());
         if let Some(again) = flight.rests_until(moment.head, moment.now) {
             return again;
         }

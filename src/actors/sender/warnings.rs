@@ -9,7 +9,7 @@ use crate::chain::fees::{ceiling_wei, Prices, Quote, EIP_7825_GAS_MAX};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::query;
-use crate::chain::signer::SignerError;
+use crate::chain::signer::{signing_proof, SignerError};
 use crate::chain::types::{to_checksum, BlockId, BlockRef, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::alert::AlertCode;
@@ -114,7 +114,8 @@ impl Sender {
             contract, chain_id, ..
         } = self.settings;
         let draw = action_calldata(ActionKind::Draw);
-        let proven = self.signer.prove(chain_id, contract, draw, self.legacy);
+        let proof = signing_proof(chain_id, contract, draw, self.legacy);
+        let proven = self.signer.sign(&proof).map(drop);
         self.note_signer(proven.as_ref().err());
     }
 

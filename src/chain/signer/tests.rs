@@ -268,7 +268,9 @@ fn a_proof_is_a_call_that_no_block_can_take() {
     let to = Address::repeat_byte(0xcc);
     let remote = RemoteSigner::over(Arc::new(script), key().address(), Clock::manual(0));
     for is_legacy in [false, true] {
-        let error = remote.prove(1, to, vec![1], is_legacy).unwrap_err();
+        let error = remote
+            .sign(&signing_proof(1, to, vec![1], is_legacy))
+            .unwrap_err();
         assert_eq!(error, SignerError::Unfit { differs: "type" });
     }
     let asked = asked.lock().unwrap();
@@ -280,7 +282,8 @@ fn a_proof_is_a_call_that_no_block_can_take() {
         );
         assert_eq!(request[price], "0x0");
     }
-    assert_eq!(Signer::Key(key()).prove(1, to, vec![1], false), Ok(()));
+    let by_key = Signer::Key(key()).sign(&signing_proof(1, to, vec![1], false));
+    assert!(by_key.is_ok(), "{by_key:?}");
 }
 
 /// What becomes of these bytes as the answer for the transaction.
