@@ -3,6 +3,7 @@
 
 use std::process::{Child, Command, Stdio};
 
+use devchain::Fault;
 use serde_json::{json, Value};
 use support::chain::{wait_for, Chain, Timing};
 use support::daemon::{Daemon, Options};
@@ -44,7 +45,8 @@ impl Prometheus {
         let (config, data) = (dir.path().join("prometheus.yml"), dir.path().join("data"));
         // JSON is YAML as well.
         let text = json!({
-            "global": {"scrape_interval": "1s"},
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": [here().join("prometheus/rules.yml")],
             "scrape_configs": [
                 {"job_name": "lottery", "static_configs": [{"targets": [target]}]},
             ],
@@ -80,6 +82,11 @@ impl Prometheus {
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         Some(answer["data"]["result"].as_array().map_or(0, Vec::len))
     }
+}
+
+/// A rule's alert in this state.
+fn alert(name: &str, state: &str) -> String {
+    format!("ALERTS{{alertname=\"{name}\", alertstate=\"{state}\"}}")
 }
 
 fn dashboard_queries(instance: &str) -> Vec<String> {
@@ -150,4 +157,69 @@ fn every_query_of_rules_and_dashboard_finds_what_the_daemon_tells() {
     for name in names(&rules.join("\n")) {
         assert!(prometheus.ask(name) > Some(0), "{name}");
     }
+}
+
+/// The night that the rules' own test tells in minutes, on a real daemon in seconds: its only endpoint is gone when the draw
+/// window opens and comes back while it is still open, and at the end the daemon is killed.
+#[test]
+#[ignore = "needs prometheus"]
+fn the_rules_tell_of_a_real_bad_night() {
+    let mining = devchain::Mining::IntervalMs(1000);
+    let config = devchain::Config {
+        mining,
+        ..Default::default()
+    };
+    let chain = Chain::devchain_on(config, 1);
+    let endpoint = &chain.dev().endpoints()[0];
+    let lottery = chain.deploy(Timing {
+        betting: 6,
+        min_draw_delay: 1,
+        max_draw_delay: 37,
+        ..Timing::default()
+    });
+    let target = format!("127.0.0.1:{}", free_port());
+    let config = json!({
+        "server": {"metrics_listen": target},
+        "blockchain": {"rpc_url": endpoint.url()},
+    });
+    let daemon = Daemon::start(
+        &lottery,
+        Options {
+            config,
+            ..Options::default()
+        },
+    );
+    let prometheus = Prometheus::scraping(&target);
+    let is_told = |name: &str, state: &str| {
+        let query = alert(name, state);
+        wait_for(&query, || prometheus.ask(&query).filter(|found| *found > 0));
+    };
+    let is_over = |name: &str| {
+        let query = alert(name, "firing");
+        wait_for("its end", || {
+            prometheus.ask(&query).filter(|found| *found == 0)
+        });
+    };
+    daemon.wait_ready();
+    lottery.bet(2, BET_WEI);
+    lottery.bet(3, BET_WEI);
+    let window = "lottery_draw_window_open_timestamp_seconds";
+    wait_for(window, || {
+        prometheus.ask(window).filter(|found| *found == 1)
+    });
+    for name in ["LotteryCondition", "LotteryDrawOverdue"] {
+        assert_eq!(prometheus.ask(&alert(name, "firing")), Some(0), "{name}");
+    }
+    endpoint.faults.add(Fault::Status(503, None), None, None);
+    is_told("LotteryDrawOverdue", "firing");
+    is_told("LotteryCondition", "firing");
+    endpoint.faults.clear();
+    wait_for("the draw", || lottery.winner_of(1));
+    is_over("LotteryDrawOverdue");
+    is_over("LotteryCondition");
+    let failed = "sum(lottery_rpc_requests_total{outcome!~\"ok|reverted\"}) > 0";
+    assert_eq!(prometheus.ask(failed), Some(1));
+    drop(daemon);
+    // A minute later it would fire.
+    is_told("LotteryDown", "pending");
 }
