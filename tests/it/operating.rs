@@ -5,13 +5,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use crossbeam_channel::{unbounded, Receiver};
 use devchain::Fault;
 use serde_json::json;
-use support::chain::{hex_address, wait_for, Chain, Lottery, Timing, CHAIN_ID, OPERATOR_KEY};
+use support::chain::{
+    hex_address, wait_for, Chain, Lottery, Timing, CHAIN_ID, OPERATOR, OPERATOR_KEY,
+};
 use support::daemon::{lottery_in, Daemon, Feed, Options, TOKEN};
 use support::BET_WEI;
 use tempfile::TempDir;
@@ -362,60 +365,118 @@ fn nothing_secret_is_said_anywhere_even_at_trace() {
             "alert_webhook": format!("http://hook:{PASSWORD}@{echo}/{HOOK_KEY}"),
         },
     });
-    let file = private("lottery.conf", &config.to_string());
-    let mut child = Killed(
-        lottery_in(&dir)
-            .arg("--config")
-            .arg(file)
-            .env(
-                "RUST_LOG",
-                "trace,ureq::unversioned=trace,tungstenite::protocol=trace",
-            )
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let (sender, lines) = unbounded();
-    let stderr = BufReader::new(child.0.stderr.take().unwrap());
-    std::thread::spawn(move || {
-        for line in stderr.lines().map_while(Result::ok) {
-            let _ = sender.send(line);
-        }
-    });
-    let mut said = Vec::new();
-    let url = loop {
-        let line = lines
-            .recv_timeout(Duration::from_secs(60))
-            .expect("it serves");
-        let url = line
-            .split_once("serving on ")
-            .and_then(|(_, rest)| Some(rest.split_whitespace().next()?.to_owned()));
-        said.push(line);
-        if let Some(url) = url {
-            break url;
-        }
-    };
-    a_round_with_a_manual_refund(&lottery, &url, &mut said);
-    stop(&mut child.0);
-    said.extend(lines.iter());
-    assert!(said.len() > 30, "{said:#?}");
-    let hidden = [
-        PASSWORD,
+    let mut talker = Talker::start(&dir, &private("lottery.conf", &config.to_string()));
+    a_round_with_a_manual_refund(&lottery, &talker.url, &mut talker.said);
+    talker.ends_without(&[
         PATH_KEY,
         QUERY_KEY,
         HOOK_KEY,
         TOKEN,
         OPERATOR_KEY.trim_start_matches("0x"),
-        // user:password in the dress of basic authentication.
-        "dXNlcjpjb3JyZWN0LWhvcnNlLWJhdHRlcnk",
-    ];
-    for secret in hidden {
-        let lower = secret.to_lowercase();
-        let leak = said
-            .iter()
-            .find(|text| text.to_lowercase().contains(&lower));
-        assert_eq!(leak, None, "{secret} was said");
+    ]);
+}
+
+/// A signer that answers with all that it was sent, its own account and path among it, in the window.
+#[test]
+fn nothing_secret_is_said_of_a_signer_elsewhere() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let echo = echoing_server();
+    let dir = TempDir::new().unwrap();
+    let config = json!({
+        "server": {"port": 0, "metrics_listen": "127.0.0.1:0"},
+        "blockchain": {
+            "rpc_url": chain.url,
+            "chain_id": CHAIN_ID,
+            "contract_address": hex_address(lottery.address),
+            "operator_address": hex_address(chain.account(OPERATOR)),
+        },
+        "operator": {
+            "signer_url": format!("http://user:{PASSWORD}@{echo}/sign/{PATH_KEY}?apikey={QUERY_KEY}"),
+            "alert_webhook": format!("http://{echo}/{HOOK_KEY}"),
+        },
+    });
+    let file = dir.path().join("lottery.conf");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let mut talker = Talker::start(&dir, &file);
+    let mut feed = Feed::connect(&talker.url, "");
+    lottery.bet(2, BET_WEI);
+    lottery.bet(3, BET_WEI);
+    lottery.skip_to(lottery.round().min_draw_time - 4);
+    let alert = feed.wait("operator_alert", |alert| alert["code"] == "signer_failed");
+    talker.said.push(alert.to_string());
+    for path in [
+        "/api/health",
+        "/api/status",
+        "/api/operator/status",
+        "/api/activities",
+    ] {
+        let mut response = ureq::get(format!("{}{path}", talker.url)).call().unwrap();
+        talker
+            .said
+            .push(response.body_mut().read_to_string().unwrap());
+    }
+    let told = talker.said.iter().filter(|text| text.contains("signer"));
+    assert!(told.count() > 1, "the signer's failure is not told");
+    talker.ends_without(&[PATH_KEY, QUERY_KEY, HOOK_KEY]);
+}
+
+/// A daemon that says all that it ever says, and what it and its answers have said.
+struct Talker {
+    child: Killed,
+    lines: Receiver<String>,
+    url: String,
+    said: Vec<String>,
+}
+
+impl Talker {
+    fn start(dir: &TempDir, config: &Path) -> Talker {
+        let mut command = lottery_in(dir);
+        let levels = "trace,ureq::unversioned=trace,tungstenite::protocol=trace";
+        command.arg("--config").arg(config).env("RUST_LOG", levels);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Killed(command.spawn().unwrap());
+        let (sender, lines) = unbounded();
+        let stderr = BufReader::new(child.0.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut said = Vec::new();
+        let url = loop {
+            let line = lines
+                .recv_timeout(Duration::from_secs(60))
+                .expect("it serves");
+            let url = line
+                .split_once("serving on ")
+                .and_then(|(_, rest)| Some(rest.split_whitespace().next()?.to_owned()));
+            said.push(line);
+            if let Some(url) = url {
+                break url;
+            }
+        };
+        Talker {
+            child,
+            lines,
+            url,
+            said,
+        }
+    }
+
+    /// Ends it; neither these nor the password were said, whatever their case.
+    fn ends_without(mut self, secrets: &[&str]) {
+        stop(&mut self.child.0);
+        self.said.extend(self.lines.iter());
+        assert!(self.said.len() > 30, "{:#?}", self.said);
+        // The password also in the dress of basic authentication.
+        let always = [PASSWORD, "dXNlcjpjb3JyZWN0LWhvcnNlLWJhdHRlcnk"];
+        for secret in secrets.iter().chain(&always) {
+            let lower = secret.to_lowercase();
+            let mut texts = self.said.iter();
+            let leak = texts.find(|text| text.to_lowercase().contains(&lower));
+            assert_eq!(leak, None, "{secret} was said");
+        }
     }
 }
 
