@@ -23,7 +23,7 @@ const SYNCED_WITHIN: Duration = Duration::from_secs(45);
 /// A missed round is refunded this much later than a draw would be due: what failed before is tried again after that.
 const REFUND_WITHIN: Duration = Duration::from_secs(75);
 /// An endpoint that does badly all the time is asked so often a minute at most, besides what is sent to all.
-const REQUESTS_IN_VAIN_MAX: f64 = 100.0;
+const REQUESTS_IN_VAIN_MAX: f64 = 60.0;
 /// The baton is handed on so often in a second of simulated time only by a loop that makes no progress.
 const TURNS_PER_SEC_MAX: u64 = 20_000;
 
@@ -49,8 +49,8 @@ pub struct Oracle {
     starts: u32,
     /// Somebody else may end a round.
     has_public_refund: bool,
-    /// Endpoints that answer nothing as they should, all the time.
-    failing: Vec<usize>,
+    /// The endpoint that answers nothing as it should, while the others do well.
+    failing: Option<usize>,
     /// The newest head that was published.
     published: Option<H256>,
     /// The running round's window, and when it opened.
@@ -91,11 +91,7 @@ impl Oracle {
             sends: Sends::default(),
             starts: 0,
             has_public_refund: plan.troubles.iter().any(|it| it.what == What::PublicRefund),
-            failing: plan
-                .lasting
-                .iter()
-                .filter_map(Patience::always_fails)
-                .collect(),
+            failing: Patience::fails_alone(plan),
             published: None,
             window: None,
             turns: (0, Duration::ZERO),
@@ -532,7 +528,7 @@ impl Oracle {
     /// Who does badly all the time is left alone, as long as others do well.
     fn check_requests(&mut self, sky: &Sky, now: Duration) {
         let minutes = now.as_secs_f64() / 60.0;
-        for endpoint in self.failing.clone() {
+        if let Some(endpoint) = self.failing {
             let requests = sky.requests.get(&endpoint).copied().unwrap_or(0) as f64 / minutes;
             if requests > REQUESTS_IN_VAIN_MAX {
                 let what = format!("endpoint {endpoint}: {requests:.0} a minute");

@@ -117,9 +117,15 @@ impl Patience {
         });
     }
 
-    /// The endpoint, where it answers nothing as it should.
-    pub fn always_fails((endpoint, trouble): &(usize, Trouble)) -> Option<usize> {
-        matches!(trouble, Trouble::Answers(None, _)).then_some(*endpoint)
+    /// The endpoint that answers nothing as it should, all the time, where nothing is ever wrong with the others.
+    pub fn fails_alone(plan: &Plan) -> Option<usize> {
+        let (endpoint, _) = plan
+            .lasting
+            .iter()
+            .find(|(_, trouble)| matches!(trouble, Trouble::Answers(None, _)))?;
+        let of_another =
+            |planned: &Planned| matches!(planned.what, What::Of(other, _) if other != *endpoint);
+        (!plan.troubles.iter().any(of_another)).then_some(*endpoint)
     }
 
     /// What an endpoint does badly all the time.
