@@ -51,8 +51,6 @@ codes! {
     /// A transaction reverted or was not mined in time.
     ActionFailed = "action_failed",
     ChainUnreachable = "chain_unreachable",
-    /// The round ended without a bet, and the contract accepts nothing any more.
-    DeadEmptyRound = "dead_empty_round",
     DrawGivenUp = "draw_given_up",
     /// The window passed without a draw.
     DrawMissed = "draw_missed",
@@ -271,6 +269,19 @@ mod tests {
                 (code, state, alert.message.as_str())
             })
             .collect()
+    }
+
+    #[test]
+    fn each_code_is_explained_to_who_is_woken_by_it() {
+        let readme = include_str!("../../README.md");
+        for code in AlertCode::ALL {
+            let row = format!("\n| `{}` | ", code.label());
+            assert!(
+                readme.contains(&row),
+                "{} is not in the README",
+                code.label()
+            );
+        }
     }
 
     #[test]

@@ -21,8 +21,7 @@ const TOLD_WITHIN: Duration = Duration::from_secs(30);
 const SLACK_SECS: u64 = 3;
 
 /// What no campaign makes true.
-const NEVER_TRUE: [AlertCode; 8] = [
-    AlertCode::DeadEmptyRound,
+const NEVER_TRUE: [AlertCode; 7] = [
     AlertCode::EndpointWrongChain,
     AlertCode::OperatorChanged,
     AlertCode::ProofMismatch,
