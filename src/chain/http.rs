@@ -213,6 +213,7 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, String> {
     }
 }
 
+const UNKNOWN_NAME: &str = "has a host name that is not found";
 const UNKNOWN_ISSUER: &str = "has a certificate that no known authority signed";
 
 /// A transport error in words; ureq's own texts may hold the URL, so only its kind is told.
@@ -220,7 +221,7 @@ fn describe(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Timeout(_) => "timed out",
         ureq::Error::Io(error) => describe_io(error),
-        ureq::Error::HostNotFound => "is a host that is not found",
+        ureq::Error::HostNotFound => UNKNOWN_NAME,
         ureq::Error::ConnectionFailed => "cannot be connected to",
         ureq::Error::BodyExceedsLimit(_) => "gave an answer that is too large",
         ureq::Error::Tls(_) => "failed the TLS handshake",
@@ -242,6 +243,8 @@ fn describe_io(error: &std::io::Error) -> &'static str {
         IoKind::HostUnreachable | IoKind::NetworkUnreachable => "is unreachable",
         // A handshake that fails is an error of data with rustls' own inside.
         IoKind::InvalidData => describe_tls(&error.to_string()),
+        // The standard library's failed look-up has no kind of its own that can be named.
+        _ if error.to_string().starts_with("failed to lookup address") => UNKNOWN_NAME,
         _ => "cannot be connected to",
     }
 }
@@ -308,6 +311,14 @@ mod tests {
             "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
             body.len()
         )
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_told_as_that() {
+        // Too long for any name server to be asked.
+        let name = format!("{}.example", "long".repeat(80));
+        let error = std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), 80)).unwrap_err();
+        assert_eq!(describe_io(&error), UNKNOWN_NAME, "{error:?}");
     }
 
     #[test]
