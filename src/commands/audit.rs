@@ -1,45 +1,37 @@
-//! `lottery audit`: reads all rounds since the contract's first block, side by side within the endpoints' limits, and
-//! prints one line a round, then the account. What must hold is `lottery::audit`'s business; here it is read, compared
-//! with receipts and balances, and told.
+//! `lottery audit`: checks all rounds since the contract's first block, prints one line a round as it is read, then the
+//! account. What must hold is `lottery::audit`'s business; reading is `reading`'s, the state file `kept`'s.
 
-use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-
-use crate::actors::reader::Reader;
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
-use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
-use crate::chain::types::{Address, BlockId, CallRequest, Header, H256};
+use crate::chain::types::{BlockId, CallRequest, Header, H256};
 use crate::commands::arguments::{Arguments, CommandSpec, OptionSpec, JSON};
 use crate::commands::exit::Exit;
 use crate::commands::load;
-use crate::commands::locate::{is_at, read_up};
-use crate::commands::output::{print, tell};
+use crate::commands::locate::is_at;
+use crate::commands::output::tell;
 use crate::commands::verify::calls;
-use crate::config::Config;
 use crate::lottery::audit::Audit;
+use crate::lottery::calendar::Calendar;
 use crate::lottery::contract;
-use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{ContractConfig, RoundState};
 use crate::lottery::search::first_where;
 
+mod facts;
+mod kept;
+mod reading;
 mod report;
 
-use report::{csv, describe, Shown};
+use kept::{Files, Subject};
+use reading::{read, Range, Source, Start, RANGE_BLOCKS_MAX};
+use report::{Format, Printer};
 
-/// How many ranges of blocks are read at once, and how long each is.
-const READERS: usize = 4;
-const RANGE_BLOCKS: u64 = 2_000;
-/// A range that no endpoint answers for is asked again, at a falling pace, so often.
-const TRIES: u32 = 8;
 /// How often progress is shown and the state file written.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -92,32 +84,47 @@ struct Request<'a> {
     from: u64,
     to: Option<u64>,
     state: Option<&'a Path>,
+    format: Format,
 }
 
-/// What is kept between two runs; of use only on the chain and contract that it was read from.
-#[derive(Deserialize, Serialize)]
-struct Kept {
-    chain_id: u64,
-    contract: Address,
-    from: u64,
-    /// The newest block that was read.
-    block: (u64, H256),
-    audit: Audit,
+impl Request<'_> {
+    fn of(arguments: &Arguments) -> Result<Request<'_>, String> {
+        let (from, to) = (
+            arguments.number(&FROM)?.unwrap_or(1),
+            arguments.number(&TO)?,
+        );
+        let format = match (arguments.has(&CSV), arguments.has(&JSON)) {
+            (true, true) => return Err("only one of --csv and --json can be given".to_owned()),
+            (true, false) => Format::Csv,
+            (false, true) => Format::Json,
+            (false, false) => Format::Words,
+        };
+        let state = arguments.text(&STATE).map(Path::new);
+        if to.is_some_and(|to| to < from) {
+            return Err("--to is not below --from".to_owned());
+        }
+        if to.is_some() && state.is_some() {
+            return Err(
+                "--state goes on to the newest round each time: it takes no --to".to_owned(),
+            );
+        }
+        Ok(Request {
+            from,
+            to,
+            state,
+            format,
+        })
+    }
 }
 
 fn run(arguments: &Arguments) -> Exit {
-    let numbers = (arguments.number(&FROM), arguments.number(&TO));
-    let (from, to) = match numbers {
-        (Ok(from), Ok(to)) => (from.unwrap_or(1), to),
-        (Err(problem), _) | (_, Err(problem)) => {
+    let request = match Request::of(arguments) {
+        Ok(request) => request,
+        Err(problem) => {
             tell(&problem);
             return Exit::Usage;
         }
     };
-    if to.is_some_and(|to| to < from) || arguments.has(&CSV) && arguments.has(&JSON) {
-        tell("--to is not below --from, and only one of --csv and --json can be given");
-        return Exit::Usage;
-    }
     let config = match load::to_read(arguments) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -131,300 +138,213 @@ fn run(arguments: &Arguments) -> Exit {
         }
     };
     let auditor = Auditor {
-        config: &config,
+        source: Source {
+            endpoints: &endpoints,
+            contract: config.blockchain.contract_address,
+        },
+        subject: Subject {
+            chain_id: config.blockchain.chain_id,
+            contract: config.blockchain.contract_address,
+            from: request.from,
+        },
         clock: &clock,
-        endpoints: &endpoints,
-        reader: Reader::new(
-            config.blockchain.contract_address,
-            config.blockchain.chain_id,
-        ),
+        request: &request,
     };
-    let request = Request {
-        from,
-        to,
-        state: arguments.text(&STATE).map(Path::new),
-    };
-    let audit = match auditor.audit(&request) {
+    let mut printer = Printer::new(request.format);
+    let audit = match auditor.audit(&mut printer) {
         Ok(audit) => audit,
-        Err(error) => {
-            tell(&format!("the chain cannot be read: {error}"));
-            return Exit::Failed;
-        }
+        Err(error) => return printer.give_up(&format!("the chain cannot be read: {error}")),
     };
     tell(&format!("{} calls to the chain", calls(&metrics)));
-    let text = if arguments.has(&CSV) {
-        csv(audit.rows())
-    } else if arguments.has(&JSON) {
-        let body = json!({
-            "rounds": audit.rows(), "account": audit.summary(), "findings": audit.findings(),
-        });
-        format!("{body}\n")
-    } else {
-        describe(&audit)
-    };
-    match audit.findings() {
-        [] => print(&text, Exit::Done),
-        findings => {
-            tell(&format!("{} things do not add up", findings.len()));
-            print(&text, Exit::No)
-        }
+    let found = audit.findings().len();
+    if found > 0 {
+        tell(&format!("{found} things do not add up"));
     }
+    printer.finish(&audit)
 }
 
 struct Auditor<'a> {
-    config: &'a Config,
+    source: Source<'a>,
+    subject: Subject,
     clock: &'a Clock,
-    endpoints: &'a Endpoints,
-    reader: Reader,
+    request: &'a Request<'a>,
 }
 
-/// An event with who sent its transaction, and what is wrong with its receipt; both for ends of rounds alone.
-type Sent = (LoggedEvent, Option<Address>, Option<String>);
+/// How far an audit has come.
+struct Progress {
+    audit: Audit,
+    /// None without a state file, and once it cannot be written.
+    files: Option<Files>,
+    is_shown: bool,
+    shown_at: Instant,
+    saved_at: Instant,
+}
 
 impl Auditor<'_> {
-    fn audit(&self, request: &Request) -> Result<Audit, RpcError> {
-        let head = self
-            .endpoints
-            .with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.head())?;
-        let config = self.config_at(&head)?;
-        let kept = request.state.and_then(|path| self.kept(path, request.from));
-        let (mut audit, next) = match kept {
-            Some(kept) => (kept.audit, kept.block.0 + 1),
-            None => (
-                Audit::new(&config, request.from),
-                self.first_block(&head, request.from),
-            ),
-        };
-        self.read(&mut audit, (next, &head), request)?;
-        if request.to.is_none() {
+    fn audit(&self, printer: &mut Printer) -> Result<Audit, RpcError> {
+        let endpoints = self.source.endpoints;
+        let head = endpoints.with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.head())?;
+        let config = self.config_at(BlockId::from(&head))?;
+        let (start, mut progress) = self.start(&config, &head, printer)?;
+        read(self.source, start, &head, |range| {
+            self.take(&mut progress, range, &head, printer)
+        })?;
+        let mut audit = progress.audit;
+        if self.request.to.is_none() && !printer.is_cut_off() {
             audit.close(&config);
             self.check_balances(&mut audit, &config, &head);
         }
         Ok(audit)
     }
 
-    fn config_at(&self, head: &Header) -> Result<ContractConfig, RpcError> {
-        let request = CallRequest::to(self.reader.contract(), contract::get_config_calldata());
-        let answer = self.endpoints.with_endpoint(&[Method::Call], |endpoint| {
-            endpoint.call(&request, BlockId::from(head), None)
+    fn config_at(&self, block: BlockId) -> Result<ContractConfig, RpcError> {
+        let request = CallRequest::to(self.subject.contract, contract::get_config_calldata());
+        let endpoints = self.source.endpoints;
+        let answer = endpoints.with_endpoint(&[Method::Call], |endpoint| {
+            endpoint.call(&request, block, None)
         })?;
         contract::decode_config(&answer)
             .map_err(|error| RpcError::invalid_answer(error.to_string()))
     }
 
+    /// From what was kept, or from the contract's first block.
+    fn start(
+        &self,
+        config: &ContractConfig,
+        head: &Header,
+        printer: &mut Printer,
+    ) -> Result<(Start, Progress), RpcError> {
+        let now = self.clock.now();
+        let progress = |audit, files| Progress {
+            audit,
+            files,
+            is_shown: std::io::stderr().is_terminal() && !std::io::stdout().is_terminal(),
+            shown_at: now,
+            saved_at: now,
+        };
+        if let Some(path) = self.request.state.filter(|path| path.exists()) {
+            let is_on_chain = |(number, hash)| self.has_block(number, hash);
+            match Files::resume(path, &self.subject, is_on_chain, |row| printer.row(row)) {
+                Ok((files, kept)) => {
+                    let start = Start {
+                        next: kept.block.0 + 1,
+                        parent: Some(kept.block.1),
+                        calendar: kept.calendar,
+                    };
+                    return Ok((start, progress(kept.audit, Some(files))));
+                }
+                Err(why) => tell(&format!("{}: {why}: reading anew", path.display())),
+            }
+        }
+        let next = self.first_block(head);
+        let files = self.request.state.and_then(|path| {
+            let files = Files::create(path);
+            files.map_err(|error| tell_unwritable(path, &error)).ok()
+        });
+        let start = Start {
+            next,
+            parent: None,
+            calendar: Calendar::new(config, self.betting_secs_before(next)),
+        };
+        Ok((
+            start,
+            progress(Audit::new(config, self.request.from), files),
+        ))
+    }
+
     /// Where the first round's logs begin: found by old states, else block 0.
-    fn first_block(&self, head: &Header, from: u64) -> u64 {
+    fn first_block(&self, head: &Header) -> u64 {
+        let Source {
+            endpoints,
+            contract,
+        } = self.source;
+        let from = self.request.from;
         let found = first_where(0, head.number, head.number, |number| {
-            is_at(self.endpoints, &self.reader, number, |round| {
+            is_at(endpoints, contract, number, |round| {
                 round.round_id > from
                     || round.round_id == from && (from == 1 || round.state == RoundState::Betting)
             })
         });
         found.unwrap_or_else(|error| {
             tell(&format!(
-                "no endpoint tells old states ({error}): the logs are read from block 0, {RANGE_BLOCKS} blocks at a time"
+                "no endpoint tells old states ({error}): the logs are read from block 0, \
+                 at most {RANGE_BLOCKS_MAX} blocks at a time"
             ));
             0
         })
     }
 
-    /// What was kept, if it was read from this very chain.
-    fn kept(&self, path: &Path, from: u64) -> Option<Kept> {
-        let text = std::fs::read_to_string(path).ok()?;
-        let anew = |why: &str| tell(&format!("{}: {why}: reading anew", path.display()));
-        let kept: Kept = match serde_json::from_str(&text) {
-            Ok(kept) => kept,
-            Err(error) => {
-                anew(&error.to_string());
-                return None;
-            }
-        };
-        let ours = (
-            self.config.blockchain.chain_id,
-            self.reader.contract(),
-            from,
-        );
-        if (kept.chain_id, kept.contract, kept.from) != ours {
-            anew("of another chain, contract or first round");
-            return None;
-        }
-        let (number, hash) = kept.block;
-        let header = self
-            .endpoints
-            .with_endpoint(&[Method::BlockByNumber], |endpoint| {
-                endpoint.header(BlockId::Number(number))
-            });
-        match header {
-            Ok(header) if header.hash == hash => Some(kept),
-            _ => {
-                anew(&format!("the chain has another block {number} now"));
-                None
-            }
-        }
+    /// How long betting lasted before block `next`; None where no endpoint tells the state there.
+    fn betting_secs_before(&self, next: u64) -> Option<u64> {
+        // In the block before it the contract may not have been there.
+        let blocks = next.checked_sub(1).into_iter().chain([next]);
+        let mut configs = blocks.filter_map(|number| self.config_at(BlockId::Number(number)).ok());
+        configs.next().map(|config| config.betting_duration_secs)
     }
 
-    /// Reads the blocks from `next` to the head side by side, and takes their events in order.
-    fn read(
+    fn has_block(&self, number: u64, hash: H256) -> bool {
+        let endpoints = self.source.endpoints;
+        let header = endpoints.with_endpoint(&[Method::BlockByNumber], |endpoint| {
+            endpoint.header(BlockId::Number(number))
+        });
+        header.is_ok_and(|header| header.hash == hash)
+    }
+
+    /// Takes the events of a range; false once all that was asked for has been read, or nobody listens any more.
+    fn take(
         &self,
-        audit: &mut Audit,
-        (next, head): (u64, &Header),
-        request: &Request,
-    ) -> Result<(), RpcError> {
-        let starts: Vec<u64> = (next..=head.number)
-            .step_by(usize::try_from(RANGE_BLOCKS).unwrap_or(usize::MAX))
-            .collect();
-        let (give, todo) = bounded::<(usize, u64)>(READERS);
-        let (done, results) = bounded(READERS);
-        std::thread::scope(|scope| {
-            // Dropped at the end of this closure, whichever way: then the readers end.
-            let (give, results) = (give, results);
-            for _ in 0..READERS {
-                let (todo, done) = (todo.clone(), done.clone());
-                scope.spawn(move || {
-                    for (index, from) in todo {
-                        let to = (from + RANGE_BLOCKS - 1).min(head.number);
-                        let read = self.patiently(|| self.read_range(from, to));
-                        if done.send((index, read)).is_err() {
-                            return;
-                        }
-                    }
-                });
+        progress: &mut Progress,
+        range: Range,
+        head: &Header,
+        printer: &mut Printer,
+    ) -> bool {
+        for read in range.events {
+            let round_id = read.event.record.event.ended_round();
+            if self
+                .request
+                .to
+                .is_some_and(|to| progress.audit.ended() >= Some(to))
+            {
+                return false;
             }
-            drop((todo, done));
-            let mut given = starts.iter().copied().enumerate();
-            for range in given.by_ref().take(READERS) {
-                // The readers are there: each takes one.
-                let _ = give.send(range);
-            }
-            let mut shown = Shown::new(self.clock.now());
-            let mut early = BTreeMap::new();
-            for (index, start) in starts.iter().enumerate() {
-                let events: Vec<Sent> = loop {
-                    if let Some(events) = early.remove(&index) {
-                        break events;
-                    }
-                    let Ok((read, events)) = results.recv() else {
-                        return Err(RpcError::behind("the reading threads have ended"));
-                    };
-                    early.insert(read, events?);
-                    if let Some(range) = given.next() {
-                        let _ = give.send(range);
-                    }
-                };
-                for (event, sender, problem) in events {
-                    let round_id = event.record.event.ended_round();
-                    if request
-                        .to
-                        .is_some_and(|to| audit.rows().last().is_some_and(|row| row.round_id >= to))
-                    {
-                        return Ok(());
-                    }
-                    if let Some(problem) = problem.filter(|_| round_id >= Some(request.from)) {
-                        audit.find(round_id, problem);
-                    }
-                    audit.take(&event, sender);
+            if round_id >= Some(self.request.from) {
+                for problem in read.problems {
+                    progress.audit.find(round_id, problem);
                 }
-                let last = (start + RANGE_BLOCKS - 1).min(head.number);
-                self.show(&mut shown, audit, (last, head), request)?;
             }
-            self.save(audit, (head.number, head.hash), request);
-            Ok(())
-        })
-    }
-
-    fn read_range(&self, from: u64, to: u64) -> Result<Vec<Sent>, RpcError> {
-        let events = read_up(self.endpoints, &self.reader, from, to)?;
-        events
-            .into_iter()
-            .map(|event| match event.record.event.ended_round() {
-                Some(_) => self.with_sender(event),
-                None => Ok((event, None, None)),
-            })
-            .collect()
-    }
-
-    fn with_sender(&self, event: LoggedEvent) -> Result<Sent, RpcError> {
-        let position = &event.record.position;
-        let hash = position.transaction_hash;
-        let receipt = self
-            .endpoints
-            .with_endpoint(&[Method::TransactionReceipt], |endpoint| {
-                endpoint.receipt(hash)
-            })?;
-        let problem = match &receipt {
-            None => Some("the transaction that ended it has no receipt"),
-            Some(receipt) if !receipt.succeeded => {
-                Some("the receipt says that what ended it failed")
-            }
-            Some(receipt) if receipt.block_hash != position.block_hash => {
-                Some("the receipt names another block than the log")
-            }
-            Some(_) => None,
-        }
-        .map(str::to_owned);
-        let sender = receipt
-            .filter(|_| problem.is_none())
-            .and_then(|receipt| receipt.from);
-        Ok((event, sender, problem))
-    }
-
-    /// Asks again, at a falling pace, what no endpoint answers for now.
-    fn patiently<T>(&self, ask: impl Fn() -> Result<T, RpcError>) -> Result<T, RpcError> {
-        let mut tries = 0;
-        loop {
-            match ask() {
-                Err(_) if tries < TRIES => {
-                    let wait = Duration::from_millis(100 << tries)
-                        .max(self.endpoints.ready_in(&[Method::GetLogs]));
-                    self.clock.wait_any(&[], Some(self.clock.now() + wait));
-                    tries += 1;
-                }
-                answer => return answer,
+            if let Some(row) = progress.audit.take(&read.event, read.sender) {
+                printer.row(&row);
+                self.keep(&mut progress.files, |files| files.add(&row));
             }
         }
-    }
-
-    fn show(
-        &self,
-        shown: &mut Shown,
-        audit: &Audit,
-        (last, head): (u64, &Header),
-        request: &Request,
-    ) -> Result<(), RpcError> {
+        printer.flush();
         let now = self.clock.now();
-        if shown.on_terminal && now.saturating_duration_since(shown.at) >= SHOW_EVERY {
-            shown.at = now;
-            let rounds = audit.rows().len();
+        let is_last = range.last.0 >= head.number;
+        if is_last || now.saturating_duration_since(progress.saved_at) >= SAVE_EVERY {
+            progress.saved_at = now;
+            let Progress { audit, files, .. } = progress;
+            self.keep(files, |files| {
+                files.save(self.subject, range.last, audit, &range.calendar)
+            });
+        }
+        if progress.is_shown && now.saturating_duration_since(progress.shown_at) >= SHOW_EVERY {
+            progress.shown_at = now;
+            let (last, rounds) = (range.last.0, progress.audit.rounds());
             tell(&format!("block {last} of {}, {rounds} rounds", head.number));
         }
-        if request.state.is_some() && now.saturating_duration_since(shown.saved_at) >= SAVE_EVERY {
-            shown.saved_at = now;
-            let block = BlockId::Number(last);
-            let header = self
-                .endpoints
-                .with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.header(block))?;
-            self.save(audit, (last, header.hash), request);
-        }
-        Ok(())
+        !printer.is_cut_off()
     }
 
-    /// Written beside and put in place, so that an end in the middle spoils nothing.
-    fn save(&self, audit: &Audit, block: (u64, H256), request: &Request) {
-        let Some(path) = request.state else { return };
-        let kept = Kept {
-            chain_id: self.config.blockchain.chain_id,
-            contract: self.reader.contract(),
-            from: request.from,
-            block,
-            audit: audit.clone(),
-        };
-        let beside = path.with_extension("new");
-        let written = serde_json::to_vec(&kept)
-            .map_err(std::io::Error::other)
-            .and_then(|text| std::fs::write(&beside, text))
-            .and_then(|()| std::fs::rename(&beside, path));
-        if let Err(error) = written {
-            tell(&format!("{}: cannot be written: {error}", path.display()));
+    /// Writes to the state file, where there is one; one that cannot be written is told of once.
+    fn keep(
+        &self,
+        files: &mut Option<Files>,
+        write: impl FnOnce(&mut Files) -> std::io::Result<()>,
+    ) {
+        let written = files.as_mut().map(write);
+        if let (Some(Err(error)), Some(path)) = (written, self.request.state) {
+            tell_unwritable(path, &error);
+            *files = None;
         }
     }
 
@@ -433,14 +353,16 @@ impl Auditor<'_> {
         if !audit.is_whole() {
             return;
         }
-        let address = self.reader.contract();
+        let Source {
+            endpoints,
+            contract: address,
+        } = self.source;
         let balance_at = |block| {
-            self.endpoints
-                .with_endpoint(&[Method::GetBalance], |endpoint| {
-                    endpoint.balance(address, block)
-                })
+            endpoints.with_endpoint(&[Method::GetBalance], |endpoint| {
+                endpoint.balance(address, block)
+            })
         };
-        let pending = self.endpoints.with_endpoint(&[Method::Call], |endpoint| {
+        let pending = endpoints.with_endpoint(&[Method::Call], |endpoint| {
             let data = contract::pending_withdrawals_calldata(config.publisher);
             let answer =
                 endpoint.call(&CallRequest::to(address, data), BlockId::from(head), None)?;
@@ -463,23 +385,20 @@ impl Auditor<'_> {
             return;
         }
         // Once off, it stays off: the first end of a round at which it is tells since when.
-        let ends: Vec<_> = audit.balances().to_vec();
-        let since = first_where(0, ends.len() as u64, ends.len() as u64, |index| {
-            let end = usize::try_from(index)
-                .ok()
-                .and_then(|index| ends.get(index));
-            let Some((number, due)) = end else {
-                return Ok(true);
-            };
-            Ok::<bool, RpcError>(balance_at(BlockId::Number(*number))? != *due)
+        let ends = audit.held().len() as u64;
+        let held = |index: u64| audit.held().get(usize::try_from(index).ok()?);
+        let since = first_where(0, ends, ends, |index| match held(index) {
+            Some(held) => Ok(balance_at(BlockId::Number(held.block_number))? != held.wei),
+            None => Ok::<bool, RpcError>(true),
         });
-        let since = since
-            .ok()
-            .and_then(|index| audit.rows().get(usize::try_from(index).ok()?));
-        let since = since.map(|row| row.round_id);
+        let since = since.ok().and_then(held).map(|held| held.round_id);
         audit.find(
             since,
             format!("the contract holds {balance} wei, its events account for {due} wei"),
         );
     }
+}
+
+fn tell_unwritable(path: &Path, error: &std::io::Error) {
+    tell(&format!("{}: cannot be written: {error}", path.display()));
 }

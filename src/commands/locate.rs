@@ -8,7 +8,7 @@ use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::types::BlockId;
-use crate::chain::types::CallRequest;
+use crate::chain::types::{Address, CallRequest};
 use crate::lottery::contract::{decode_round, get_round_calldata};
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{finished_round, FinishedRound, LoggedEvent};
@@ -50,10 +50,12 @@ pub(crate) fn locate(
     }
     let by_state = || -> Result<(u64, u64), RpcError> {
         let ended = first_where(0, head, END_STEP_BLOCKS, |number| {
-            is_at(endpoints, reader, number, |round| round.round_id > round_id)
+            is_at(endpoints, reader.contract(), number, |round| {
+                round.round_id > round_id
+            })
         })?;
         let began = first_where(0, ended, START_STEP_BLOCKS, |number| {
-            is_at(endpoints, reader, number, |round| {
+            is_at(endpoints, reader.contract(), number, |round| {
                 round.round_id > round_id
                     || round.round_id == round_id && round.state == RoundState::Betting
             })
@@ -88,11 +90,11 @@ pub(crate) fn locate(
 /// What `is_so` says of the round at that block; before the contract there was none.
 pub(super) fn is_at(
     endpoints: &Endpoints,
-    reader: &Reader,
+    contract: Address,
     number: u64,
     is_so: impl Fn(&Round) -> bool,
 ) -> Result<bool, RpcError> {
-    let request = CallRequest::to(reader.contract(), get_round_calldata());
+    let request = CallRequest::to(contract, get_round_calldata());
     let answer = endpoints.with_endpoint(&[Method::Call], |endpoint| {
         endpoint.call(&request, BlockId::Number(number), None)
     })?;
@@ -114,7 +116,7 @@ fn round_at(endpoints: &Endpoints, reader: &Reader, number: u64) -> Result<Round
 }
 
 /// The events of blocks `from` to `to`.
-pub(super) fn read_up(
+fn read_up(
     endpoints: &Endpoints,
     reader: &Reader,
     from: u64,

@@ -1,39 +1,27 @@
 //! Audits the whole lottery from its events alone: every round since the first, each ended once and as it had to, and
-//! where every wei went. Pure: it takes events in chain order with the sender of each end, and keeps what it found.
+//! where every wei went. Pure: it takes events in chain order with the sender of each end, gives each finished round out as
+//! a row, and keeps what the account needs: sums, and a few figures a round.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::types::{Address, H256, U256};
+use crate::chain::types::{Address, U256};
 use crate::lottery::event::{EventRecord, LotteryEvent};
 use crate::lottery::fairness::Fairness;
 use crate::lottery::history::{FinishedRound, LoggedEvent, Outcome, Running};
 use crate::lottery::proof::{draw_point, totals, Verdict};
 use crate::lottery::round::ContractConfig;
 
+mod row;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
 
+use row::decimal;
+pub use row::Row;
+
 use statistics::{kolmogorov_smirnov, poisson_tail, Uniformity};
-
-/// Wei as a decimal text, as everywhere in JSON.
-mod decimal {
-    use super::U256;
-    use serde::{de::Error, Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(wei: &U256, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(wei)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<U256, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        U256::from_dec_str(&text).map_err(|error| D::Error::custom(format!("{text}: {error}")))
-    }
-}
 
 /// Something that does not add up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,35 +30,6 @@ pub struct Finding {
     /// The round that it is about; None for the lottery as a whole.
     pub round_id: Option<u64>,
     pub problem: String,
-}
-
-/// One finished round in a line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Row {
-    pub round_id: u64,
-    /// RoundCompleted or RoundRefunded.
-    pub end: String,
-    pub block_number: u64,
-    pub transaction_hash: H256,
-    /// Unix seconds.
-    pub finished_at: u64,
-    pub bets: usize,
-    pub players: u64,
-    #[serde(with = "decimal")]
-    pub pot_wei: U256,
-    pub winner: Option<Address>,
-    #[serde(with = "decimal")]
-    pub prize_wei: U256,
-    #[serde(with = "decimal")]
-    pub commission_wei: U256,
-    pub refund_reason: Option<String>,
-    pub verdict: String,
-    pub why: Option<String>,
-    pub delay_blocks: Option<u64>,
-    pub delay_secs: Option<u64>,
-    /// Who sent the transaction that ended it.
-    pub sender: Option<Address>,
 }
 
 /// Where the ether went, over all rounds that were read, and what the figures say.
@@ -142,7 +101,6 @@ pub struct Audit {
     running: Running,
     /// The round that ended last.
     ended: Option<u64>,
-    rows: Vec<Row>,
     findings: Vec<Finding>,
     fairness: Fairness,
     refunds_by_reason: BTreeMap<String, u64>,
@@ -161,8 +119,15 @@ pub struct Audit {
     points: Vec<f64>,
     stakes: HashMap<Address, Stakes>,
     delays_secs: Vec<u64>,
-    /// What the contract must hold at the end of each block in which a round ended.
-    balances: Vec<(u64, U256)>,
+    held: Vec<Held>,
+}
+
+/// What the contract must hold at the end of a block in which a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub round_id: u64,
+    pub block_number: u64,
+    pub wei: U256,
 }
 
 impl Audit {
@@ -174,7 +139,6 @@ impl Audit {
             publisher: config.publisher,
             running: Running::default(),
             ended: None,
-            rows: Vec::new(),
             findings: Vec::new(),
             fairness: Fairness::default(),
             refunds_by_reason: BTreeMap::new(),
@@ -191,12 +155,18 @@ impl Audit {
             points: Vec::new(),
             stakes: HashMap::new(),
             delays_secs: Vec::new(),
-            balances: Vec::new(),
+            held: Vec::new(),
         }
     }
 
-    pub fn rows(&self) -> &[Row] {
-        &self.rows
+    /// The round that ended last.
+    pub fn ended(&self) -> Option<u64> {
+        self.ended
+    }
+
+    /// How many rounds have been given out as rows.
+    pub fn rounds(&self) -> u64 {
+        self.fairness.drawn + self.fairness.refunded
     }
 
     pub fn findings(&self) -> &[Finding] {
@@ -204,9 +174,9 @@ impl Audit {
     }
 
     /// What the contract must hold at the end of each block in which a round ended; empty unless read from round 1.
-    pub fn balances(&self) -> &[(u64, U256)] {
+    pub fn held(&self) -> &[Held] {
         match self.is_whole() {
-            true => &self.balances,
+            true => &self.held,
             false => &[],
         }
     }
@@ -233,23 +203,21 @@ impl Audit {
         self.findings.push(Finding { round_id, problem });
     }
 
-    /// Takes the next event in chain order; `sender` is who sent the transaction, for an event that ends a round.
-    pub fn take(&mut self, event: &LoggedEvent, sender: Option<Address>) {
+    /// Takes the next event in chain order; `sender` is who sent the transaction, for an event that ends a round. That
+    /// round comes back.
+    pub fn take(&mut self, event: &LoggedEvent, sender: Option<Address>) -> Option<Row> {
         let record = &event.record;
         let finished = self.running.absorb(event);
         self.account(record);
-        if let Some(round) = finished.filter(|round| round.round_id >= self.first_round) {
-            self.end(&round, sender);
-        }
+        let finished = finished.filter(|round| round.round_id >= self.first_round);
+        let row = finished.map(|round| self.end(&round, sender));
         let block_number = record.position.block_number;
-        let balance_wei = self.balance_wei();
-        if let Some(last) = self
-            .balances
-            .last_mut()
-            .filter(|last| last.0 == block_number)
-        {
-            last.1 = balance_wei;
+        let wei = self.balance_wei();
+        let last = self.held.last_mut();
+        if let Some(last) = last.filter(|last| last.block_number == block_number) {
+            last.wei = wei;
         }
+        row
     }
 
     /// Compares what was in force last with the contract's configuration at the newest block.
@@ -262,7 +230,7 @@ impl Audit {
         let mut delays = self.delays_secs.clone();
         delays.sort_unstable();
         Account {
-            rounds: self.fairness.drawn + self.fairness.refunded,
+            rounds: self.rounds(),
             drawn: self.fairness.drawn,
             refunded: self.fairness.refunded,
             refunds_by_reason: self.refunds_by_reason.clone(),
@@ -352,7 +320,7 @@ impl Audit {
         }
     }
 
-    fn end(&mut self, round: &FinishedRound, sender: Option<Address>) {
+    fn end(&mut self, round: &FinishedRound, sender: Option<Address>) -> Row {
         let expected = self.ended.map_or(self.first_round, |ended| ended + 1);
         if round.round_id != expected {
             let problem = format!("it ended where round {expected} had to end next");
@@ -367,7 +335,7 @@ impl Audit {
         if let Some(sender) = sender {
             *self.ended_by.entry(sender).or_default() += 1;
         }
-        let mut row = row_of(round, sender);
+        let mut row = Row::of(round, sender);
         match &round.outcome {
             Outcome::Completed {
                 winner,
@@ -379,6 +347,7 @@ impl Audit {
                 row.prize_wei = *winner_prize_wei;
                 row.commission_wei = *publisher_commission_wei;
                 self.check_commission(round, *publisher_commission_wei);
+                self.check_window(round);
                 self.drawn_by.extend(sender);
                 self.delays_secs
                     .extend(round.draw_delay.map(|delay| delay.secs));
@@ -391,9 +360,24 @@ impl Audit {
                 row.refund_reason = Some(reason.clone());
             }
         }
-        self.balances
-            .push((round.position.block_number, self.balance_wei()));
-        self.rows.push(row);
+        self.held.push(Held {
+            round_id: round.round_id,
+            block_number: round.position.block_number,
+            wei: self.balance_wei(),
+        });
+        row
+    }
+
+    /// The contract draws in the round's window alone: otherwise what the logs say of its times is not so.
+    fn check_window(&mut self, round: &FinishedRound) {
+        let (from, to) = (round.min_draw_time, round.max_draw_time);
+        let drawn_at = round.position.block_timestamp;
+        if to > 0 && !(from..=to).contains(&drawn_at) {
+            let problem = format!(
+                "it was drawn at {drawn_at}, its logs allow that from {from} to {to} alone"
+            );
+            self.find(Some(round.round_id), problem);
+        }
     }
 
     /// commission = floor(pot x rate / 10,000)
@@ -453,32 +437,6 @@ impl Audit {
                 .total_cmp(&b.p_value)
                 .then_with(|| a.address.cmp(&b.address))
         })
-    }
-}
-
-fn row_of(round: &FinishedRound, sender: Option<Address>) -> Row {
-    let end = match round.outcome {
-        Outcome::Completed { .. } => "RoundCompleted",
-        Outcome::Refunded { .. } => "RoundRefunded",
-    };
-    Row {
-        round_id: round.round_id,
-        end: end.to_owned(),
-        block_number: round.position.block_number,
-        transaction_hash: round.position.transaction_hash,
-        finished_at: round.position.block_timestamp,
-        bets: round.bets.len(),
-        players: round.participant_count,
-        pot_wei: round.total_pot_wei,
-        winner: None,
-        prize_wei: U256::zero(),
-        commission_wei: U256::zero(),
-        refund_reason: None,
-        verdict: round.proof.verdict.label().to_owned(),
-        why: round.proof.verdict.why().map(str::to_owned),
-        delay_blocks: round.draw_delay.map(|delay| delay.blocks),
-        delay_secs: round.draw_delay.map(|delay| delay.secs),
-        sender,
     }
 }
 

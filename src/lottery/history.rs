@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::chain::types::{Address, U256};
 use crate::lottery::event::{Bet, EventRecord, LogPosition, LotteryEvent};
 use crate::lottery::proof::{self, ChainHabits, Draw, DrawBlock, Proof};
-use crate::lottery::round::{Round, RoundState};
+use crate::lottery::round::{RoundState, RoundTimes};
 
 /// What is read of the chain beside the log that ends a round; each part is None where it was out of reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinishFacts {
     /// Of the block that mined the end.
     pub block: DrawBlock,
-    /// getRound() one block earlier.
-    pub round_before: Option<Round>,
+    /// Of the round that it ended, or of another one where that began in the same block.
+    pub times: Option<RoundTimes>,
     /// Number and timestamp of the first block whose time allowed the draw.
     pub first_allowed: Option<(u64, u64)>,
 }
@@ -141,6 +141,13 @@ impl Running {
         }
     }
 
+    /// True where these are the running round's times, as far as its own beginning was seen; on another branch a round of
+    /// the same number began at another time.
+    pub(crate) fn has_times(&self, times: &RoundTimes) -> bool {
+        let begins = [0, times.start_time];
+        self.round_id == times.round_id && begins.contains(&self.start_time)
+    }
+
     /// Makes sure that the bets are those of `round_id`; 0 is no round.
     fn enter(&mut self, round_id: u64) {
         if self.round_id != round_id {
@@ -159,19 +166,16 @@ impl Running {
         position: &LogPosition,
     ) -> Option<FinishedRound> {
         let bets = std::mem::take(&mut self.bets);
-        let before = facts
-            .round_before
-            .as_ref()
-            .filter(|round| round.round_id == self.round_id && round.state == RoundState::Betting);
+        let times = facts.times.filter(|times| times.round_id == self.round_id);
         let end = self
             .drawn(end, &bets, &facts, position)
-            .or_else(|| refunded(end, &bets, before, position))?;
+            .or_else(|| refunded(end, &bets, times, position))?;
         Some(FinishedRound {
             round_id: self.round_id,
-            start_time: before.map_or(self.start_time, |round| round.start_time),
-            end_time: before.map_or(0, |round| round.end_time),
-            min_draw_time: before.map_or(0, |round| round.min_draw_time),
-            max_draw_time: before.map_or(0, |round| round.max_draw_time),
+            start_time: times.map_or(self.start_time, |times| times.start_time),
+            end_time: times.map_or(0, |times| times.end_time),
+            min_draw_time: times.map_or(0, |times| times.min_draw_time),
+            max_draw_time: times.map_or(0, |times| times.max_draw_time),
             total_pot_wei: end.total_pot_wei,
             participant_count: end.participant_count,
             outcome: end.outcome,
@@ -251,7 +255,7 @@ struct End {
 fn refunded(
     end: &LotteryEvent,
     bets: &[Bet],
-    before: Option<&Round>,
+    times: Option<RoundTimes>,
     position: &LogPosition,
 ) -> Option<End> {
     let LotteryEvent::RoundRefunded {
@@ -269,7 +273,7 @@ fn refunded(
         *participant_count,
         reason,
         position.block_timestamp,
-        before,
+        times,
     );
     Some(End {
         total_pot_wei: *total_refunded_wei,

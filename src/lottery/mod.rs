@@ -4,6 +4,7 @@ pub mod abi;
 pub mod action;
 pub mod alert;
 pub mod audit;
+pub(crate) mod calendar;
 pub mod command;
 pub mod continuity;
 pub mod contract;

@@ -61,7 +61,7 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
                 events.push(LoggedEvent {
                     record: Arc::new(EventRecord { event, position }),
                     finish: ends.then(|| FinishFacts {
-                        round_before: Some(before.clone()),
+                        times: before.times(),
                         ..FinishFacts::default()
                     }),
                 });

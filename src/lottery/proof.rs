@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha3::{Digest, Keccak256};
 
 use crate::chain::types::{Address, Header, Opcodes, H256, U256};
-use crate::lottery::event::Bet;
-use crate::lottery::round::Round;
+use crate::lottery::event::{Bet, LotteryEvent};
+use crate::lottery::round::RoundTimes;
 
 #[cfg(test)]
 mod tests;
@@ -281,6 +281,21 @@ pub fn verify(draw: &Draw, block: &DrawBlock, habits: &mut ChainHabits) -> Proof
     }
 }
 
+/// True where the header alone shows what the contract hashed for this draw, so that no call in its block is needed.
+pub(crate) fn header_tells(end: &LotteryEvent, timestamp: u64, header: &HeaderValues) -> bool {
+    let LotteryEvent::RoundCompleted {
+        round_id,
+        total_pot_wei,
+        random_seed,
+        ..
+    } = end
+    else {
+        return false;
+    };
+    candidates(None, Some(header), timestamp)
+        .any(|inputs| inputs.seed(*round_id, *total_pot_wei) == *random_seed)
+}
+
 /// The first player, in first-bet order, at which the running sum of what each has bet in all exceeds seed mod pot.
 pub fn winner_among(
     seed: U256,
@@ -315,14 +330,14 @@ pub fn totals(bets: &[Bet]) -> Vec<(Address, U256)> {
 }
 
 /// Checks a refund: every bet is in what was paid back, and the reason that the contract names could be the reason.
-/// `before` is the round as it stood before, with its times.
+/// `times` are the round's, where they are known.
 pub(crate) fn verify_refund(
     bets: &[Bet],
     total_refunded_wei: U256,
     participant_count: u64,
     reason: &str,
     timestamp: u64,
-    before: Option<&Round>,
+    times: Option<RoundTimes>,
 ) -> Verdict {
     if let Err(why) = lead_to_the_pot(bets, total_refunded_wei) {
         return Verdict::Unverifiable { why };
@@ -333,7 +348,7 @@ pub(crate) fn verify_refund(
             why: format!("{players} players bet, the contract paid back {participant_count}"),
         };
     }
-    let window = before.map(|round| (round.min_draw_time, round.max_draw_time));
+    let window = times.map(|times| (times.min_draw_time, times.max_draw_time));
     let impossible = match (reason, window) {
         ("Draw time expired - public refund", Some((_, max))) => timestamp <= max,
         ("Insufficient participants", Some((min, max))) => !(min..=max).contains(&timestamp),

@@ -1,6 +1,8 @@
 //! A round of the lottery as the contract's getRound() tells it, the phase it is in at a given chain time, and the
 //! contract's settings that shape the rounds to come. Plain data; decoding lies in `contract`.
 
+use serde::{Deserialize, Serialize};
+
 use crate::chain::types::{Address, U256};
 
 /// The contract's `RoundState`, by its numbers 0 to 4.
@@ -57,6 +59,16 @@ pub struct Round {
     pub participant_count: u64,
 }
 
+/// When a round begins, takes its last bet, and can be drawn; unix seconds of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct RoundTimes {
+    pub round_id: u64,
+    pub start_time: u64,
+    pub end_time: u64,
+    pub min_draw_time: u64,
+    pub max_draw_time: u64,
+}
+
 /// Where a round stands at a given chain time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
@@ -99,6 +111,17 @@ impl Round {
             total_pot_wei: U256::zero(),
             participant_count: 0,
         }
+    }
+
+    /// None of a round that has not begun.
+    pub(crate) fn times(&self) -> Option<RoundTimes> {
+        (self.state == RoundState::Betting).then_some(RoundTimes {
+            round_id: self.round_id,
+            start_time: self.start_time,
+            end_time: self.end_time,
+            min_draw_time: self.min_draw_time,
+            max_draw_time: self.max_draw_time,
+        })
     }
 
     /// The phase at `chain_time` (unix seconds); the bounds are the contract's own, both ends of the window inclusive.

@@ -245,10 +245,10 @@ impl State {
     ) {
         if let Some(facts) = &mut event.finish {
             // A round that was followed live is known better than the node may tell afterwards.
-            facts.round_before = facts
-                .round_before
-                .take()
-                .or_else(|| self.snapshot.round.clone());
+            let live = self.snapshot.round.as_ref();
+            let live = live.and_then(|round| round.times());
+            let live = live.filter(|times| self.running.has_times(times));
+            facts.times = facts.times.or(live);
         }
         applied
             .events

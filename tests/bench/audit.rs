@@ -34,7 +34,9 @@ fn main() {
     let named = arguments.iter().position(|argument| argument == "--rounds");
     let named = named.and_then(|index| arguments.get(index + 1)?.parse().ok());
     let rounds = named.unwrap_or(rounds);
-    mixed(draws, refunds);
+    if std::env::var_os("KEEP").is_none() {
+        mixed(draws, refunds);
+    }
     long(rounds);
 }
 
@@ -90,6 +92,12 @@ fn long(rounds: u64) {
         history.play(BETS_PER_ROUND, Ending::Drawn { late_secs: 0 });
     }
     println!("{rounds} rounds played in {:.0?}", began.elapsed());
+    if std::env::var_os("KEEP").is_some() {
+        println!("{} {}", chain.url, hex_address(lottery.address));
+        loop {
+            std::thread::park();
+        }
+    }
     let audited = audit(&chain, &lottery);
     let mut times: Vec<_> = (0..3).map(|_| read_logs(&chain, &lottery)).collect();
     let read = quantile(&mut times, 50);

@@ -64,18 +64,18 @@ impl Reader {
         };
         check_hash(log, &header)?;
         let before = log.block_number.saturating_sub(1);
-        let round_before = match self.round_at(endpoint, BlockId::Number(before)) {
+        let times = match self.round_at(endpoint, BlockId::Number(before)) {
             Err(error) if before >= states_from && error.kind == ErrorKind::Behind => {
                 return Err(error);
             }
             // Old state is often out of a node's reach; then the times stay unknown.
-            round => round.ok(),
+            round => round.ok().and_then(|round| round.times()),
         };
-        let min_draw_time = round_before.as_ref().map(|round| round.min_draw_time);
         Ok(FinishFacts {
             block: draw_block(endpoint, &header),
-            first_allowed: min_draw_time.and_then(|time| first_allowed(endpoint, &header, time)),
-            round_before,
+            first_allowed: times
+                .and_then(|times| first_allowed(endpoint, &header, times.min_draw_time)),
+            times,
         })
     }
 }

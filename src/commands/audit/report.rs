@@ -1,61 +1,148 @@
-//! What an audit found, as people and as programs read it: one line a round and the account in words, or the rounds as
-//! comma-separated values; and when progress was told last.
+//! What an audit found, as people and as programs read it: one line a round and the account in words, one JSON document,
+//! or the rounds as comma-separated values. A round is printed when it is read, and not kept.
 
-use std::fmt::Write;
-use std::io::IsTerminal;
-use std::time::Instant;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write as _};
+
+use serde_json::json;
 
 use crate::chain::types::{to_checksum, Address};
+use crate::commands::exit::Exit;
+use crate::commands::output::tell;
 use crate::lottery::audit::{Account, Audit, Row};
 use crate::lottery::words::ether;
 
-/// When progress was last told.
-pub(super) struct Shown {
-    pub on_terminal: bool,
-    pub at: Instant,
-    pub saved_at: Instant,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Words,
+    Csv,
+    Json,
 }
 
-impl Shown {
-    pub fn new(now: Instant) -> Shown {
-        Shown {
-            on_terminal: std::io::stderr().is_terminal(),
-            at: now,
-            saved_at: now,
+const CSV_HEADER: &str =
+    "round,end,block,transaction,finished_at,bets,players,pot_wei,winner,prize_wei,commission_wei,\
+     refund_reason,verdict,delay_blocks,delay_secs,sender\n";
+
+/// Prints rounds as they come, and the account after them. Once its reader has gone away, or the disk is full, it is
+/// silent, and `is_cut_off` says so.
+pub(super) struct Printer {
+    format: Format,
+    out: BufWriter<Stdout>,
+    rounds: u64,
+    failure: Option<io::Error>,
+}
+
+impl Printer {
+    pub fn new(format: Format) -> Printer {
+        Printer {
+            format,
+            out: BufWriter::new(io::stdout()),
+            rounds: 0,
+            failure: None,
+        }
+    }
+
+    pub fn is_cut_off(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    pub fn row(&mut self, row: &Row) {
+        let text = match self.format {
+            Format::Words => row_in_words(row) + "\n",
+            Format::Csv => csv_line(row),
+            Format::Json if self.rounds == 0 => json!(row).to_string(),
+            Format::Json => format!(",\n{}", json!(row)),
+        };
+        self.begin();
+        self.write(&text);
+        self.rounds += 1;
+    }
+
+    /// What has been printed is for its reader to see.
+    pub fn flush(&mut self) {
+        if self.failure.is_none() {
+            self.failure = self.out.flush().err();
+        }
+    }
+
+    /// The account and the findings; how the command ends.
+    pub fn finish(mut self, audit: &Audit) -> Exit {
+        self.begin();
+        let text = match self.format {
+            Format::Words => account_in_words(audit),
+            Format::Csv => String::new(),
+            Format::Json => format!(
+                "],\"account\":{},\"findings\":{}}}\n",
+                json!(audit.summary()),
+                json!(audit.findings())
+            ),
+        };
+        self.write(&text);
+        self.end(match audit.findings() {
+            [] => Exit::Done,
+            _ => Exit::No,
+        })
+    }
+
+    /// The audit ended early, with what was printed so far: a document is closed, and says why.
+    pub fn give_up(mut self, why: &str) -> Exit {
+        if self.format == Format::Json && self.rounds > 0 {
+            self.write(&format!("],\"error\":{}}}\n", json!(why)));
+        }
+        tell(why);
+        self.end(Exit::Failed)
+    }
+
+    fn end(mut self, exit: Exit) -> Exit {
+        self.flush();
+        match self.failure {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+                tell(&format!("stdout cannot be written: {error}"));
+                Exit::Failed
+            }
+            _ => exit,
+        }
+    }
+
+    /// What comes before the first round.
+    fn begin(&mut self) {
+        let text = match (self.rounds, self.format) {
+            (0, Format::Csv) => CSV_HEADER,
+            (0, Format::Json) => "{\"rounds\":[",
+            _ => return,
+        };
+        self.write(text);
+    }
+
+    fn write(&mut self, text: &str) {
+        if self.failure.is_none() {
+            self.failure = self.out.write_all(text.as_bytes()).err();
         }
     }
 }
 
-pub(super) fn csv(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "round,end,block,transaction,finished_at,bets,players,pot_wei,winner,prize_wei,commission_wei,\
-         refund_reason,verdict,delay_blocks,delay_secs,sender\n",
-    );
-    for row in rows {
-        let address = |address: &Option<Address>| address.map(|address| to_checksum(&address));
-        let number = |number: Option<u64>| number.map(|number| number.to_string());
-        let cells = [
-            row.round_id.to_string(),
-            row.end.clone(),
-            row.block_number.to_string(),
-            format!("{:#x}", row.transaction_hash),
-            row.finished_at.to_string(),
-            row.bets.to_string(),
-            row.players.to_string(),
-            row.pot_wei.to_string(),
-            address(&row.winner).unwrap_or_default(),
-            row.prize_wei.to_string(),
-            row.commission_wei.to_string(),
-            quoted(row.refund_reason.as_deref().unwrap_or_default()),
-            row.verdict.clone(),
-            number(row.delay_blocks).unwrap_or_default(),
-            number(row.delay_secs).unwrap_or_default(),
-            address(&row.sender).unwrap_or_default(),
-        ];
-        text.push_str(&cells.join(","));
-        text.push('\n');
-    }
-    text
+fn csv_line(row: &Row) -> String {
+    let address = |address: &Option<Address>| address.map(|address| to_checksum(&address));
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    let cells = [
+        row.round_id.to_string(),
+        row.end.clone(),
+        row.block_number.to_string(),
+        format!("{:#x}", row.transaction_hash),
+        row.finished_at.to_string(),
+        row.bets.to_string(),
+        row.players.to_string(),
+        row.pot_wei.to_string(),
+        address(&row.winner).unwrap_or_default(),
+        row.prize_wei.to_string(),
+        row.commission_wei.to_string(),
+        quoted(row.refund_reason.as_deref().unwrap_or_default()),
+        row.verdict.clone(),
+        number(row.delay_blocks).unwrap_or_default(),
+        number(row.delay_secs).unwrap_or_default(),
+        address(&row.sender).unwrap_or_default(),
+    ];
+    cells.join(",") + "\n"
 }
 
 /// A reason is the contract's text: it may hold anything.
@@ -66,12 +153,9 @@ fn quoted(text: &str) -> String {
     }
 }
 
-pub(super) fn describe(audit: &Audit) -> String {
+fn account_in_words(audit: &Audit) -> String {
     let mut text = String::new();
-    for row in audit.rows() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}", row_in_words(row));
-    }
+    // Writing to a String cannot fail.
     let _ = write_account(&mut text, audit);
     text
 }

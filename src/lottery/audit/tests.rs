@@ -6,12 +6,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::chain::types::H256;
 use crate::lottery::event::LogPosition;
 use crate::lottery::history::FinishFacts;
 use crate::lottery::proof::{
     winner_among, DrawBlock, HeaderValues, Inputs, NumberSource, RandomnessSource,
 };
-use crate::lottery::round::RoundState;
+use crate::lottery::round::{RoundState, RoundTimes};
 
 const RATE_BPS: u64 = 250;
 
@@ -56,7 +57,7 @@ impl Chain {
                     l1_block_number: None,
                 }),
             },
-            round_before: None,
+            times: None,
             first_allowed: Some((number, 1_000 + number)),
         });
         let position = LogPosition {
@@ -156,13 +157,18 @@ impl Chain {
     }
 
     fn audit(&self) -> Audit {
+        self.audit_with_rows().0
+    }
+
+    fn audit_with_rows(&self) -> (Audit, Vec<Row>) {
         let mut audit = Audit::new(&config(), 1);
-        for event in &self.events {
+        let rows = self.events.iter().filter_map(|event| {
             let sender = event.record.event.ended_round().map(|_| operator());
-            audit.take(event, sender);
-        }
+            audit.take(event, sender)
+        });
+        let rows = rows.collect();
         audit.close(&config());
-        audit
+        (audit, rows)
     }
 }
 
@@ -207,30 +213,31 @@ fn an_honest_lottery_adds_up_to_the_wei() {
     assert_eq!((account.verified, account.first_block_draws), (3, 2));
     assert_eq!(account.ended_by, BTreeMap::from([(operator(), 3)]));
     assert_eq!(account.uniformity.unwrap().samples, 2);
-    let held: Vec<u64> = audit
-        .balances()
-        .iter()
-        .map(|(_, wei)| wei.as_u64())
-        .collect();
+    let held: Vec<u64> = audit.held().iter().map(|held| held.wei.as_u64()).collect();
     assert_eq!(held, [7, 7, 32]);
 }
 
+fn is_draw(event: &LotteryEvent) -> bool {
+    matches!(event, LotteryEvent::RoundCompleted { .. })
+}
+
+/// The audit of the chain finds this among others.
+fn named(chain: Chain, named: &str) {
+    let problems = problems(&chain.audit());
+    assert!(
+        problems.iter().any(|problem| problem.contains(named)),
+        "{named}: {problems:?}"
+    );
+}
+
+fn changed(index: usize, change: fn(&mut LotteryEvent)) -> Chain {
+    let mut chain = three_rounds();
+    chain.change(index, change);
+    chain
+}
+
 #[test]
-fn what_was_changed_is_named() {
-    let is_draw = |event: &LotteryEvent| matches!(event, LotteryEvent::RoundCompleted { .. });
-    let is_bet = |event: &LotteryEvent| matches!(event, LotteryEvent::BetPlaced { .. });
-    let named = |chain: Chain, named: &str| {
-        let problems = problems(&chain.audit());
-        assert!(
-            problems.iter().any(|problem| problem.contains(named)),
-            "{named}: {problems:?}"
-        );
-    };
-    let changed = |index: usize, change: fn(&mut LotteryEvent)| {
-        let mut chain = three_rounds();
-        chain.change(index, change);
-        chain
-    };
+fn what_was_changed_in_a_draw_is_named() {
     let draw = three_rounds().find(is_draw);
     let commission = changed(draw, |event| {
         if let LotteryEvent::RoundCompleted {
@@ -256,7 +263,24 @@ fn what_was_changed_is_named() {
         seed,
         "Some(1) unverifiable: the state of the draw's block is out of reach",
     );
-    let bet = three_rounds().find(is_bet);
+    let mut early = three_rounds();
+    let facts = early.events[draw].finish.as_mut().unwrap();
+    facts.times = Some(RoundTimes {
+        round_id: 1,
+        start_time: 1_000,
+        end_time: 1_180,
+        min_draw_time: 1_185,
+        max_draw_time: 1_360,
+    });
+    named(
+        early,
+        "Some(1) it was drawn at 1004, its logs allow that from 1185 to 1360 alone",
+    );
+}
+
+#[test]
+fn what_was_changed_in_bets_and_in_the_order_of_ends_is_named() {
+    let bet = three_rounds().find(|event| matches!(event, LotteryEvent::BetPlaced { .. }));
     let mut missing = three_rounds();
     missing.events.remove(bet);
     named(
@@ -302,22 +326,23 @@ proptest! {
         cut in any::<usize>(),
     ) {
         let chain = Chain::play(&plays);
-        let whole = chain.audit();
+        let (whole, all) = chain.audit_with_rows();
         prop_assert_eq!(problems(&whole), Vec::<String>::new());
-        prop_assert_eq!(whole.rows().len(), plays.len());
+        prop_assert_eq!(all.len(), plays.len());
+        prop_assert_eq!(whole.rounds(), all.len() as u64);
         prop_assert_eq!(whole.balance_wei(), whole.pending_wei());
 
-        let mut audit = Audit::new(&config(), 1);
+        let (mut audit, mut rows) = (Audit::new(&config(), 1), Vec::new());
         for (index, event) in chain.events.iter().enumerate() {
             if index == cut % chain.events.len() {
                 let text = serde_json::to_string(&audit).unwrap();
                 audit = serde_json::from_str(&text).unwrap();
             }
-            audit.take(event, event.record.event.ended_round().map(|_| operator()));
+            rows.extend(audit.take(event, event.record.event.ended_round().map(|_| operator())));
         }
         audit.close(&config());
         prop_assert_eq!(problems(&audit), Vec::<String>::new());
-        prop_assert_eq!(audit.rows(), whole.rows());
+        prop_assert_eq!(rows, all);
         let (resumed, expected) = (audit.summary(), whole.summary());
         prop_assert_eq!(resumed.balance_wei, expected.balance_wei);
         prop_assert_eq!(&resumed.ended_by, &expected.ended_by);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::lottery::event::LogPosition;
-use crate::lottery::round::RoundState;
+use crate::lottery::round::RoundTimes;
 
 const TIMESTAMP: u64 = 1_700_000_000;
 
@@ -351,26 +351,15 @@ fn each_thing_that_does_not_follow_from_the_seed_is_named() {
 #[test]
 fn a_refund_gives_every_bet_back_for_a_reason_that_can_be() {
     let bets = bets(&[(1, 10), (2, 20), (1, 5)]);
-    let round = Round {
+    let times = RoundTimes {
         round_id: 3,
-        state: RoundState::Betting,
         start_time: 100,
         end_time: 280,
         min_draw_time: 285,
         max_draw_time: 460,
-        total_pot_wei: 35.into(),
-        participant_count: 2,
     };
     let check = |total: u64, players, reason, timestamp| {
-        verify_refund(
-            &bets,
-            total.into(),
-            players,
-            reason,
-            timestamp,
-            Some(&round),
-        )
-        .label()
+        verify_refund(&bets, total.into(), players, reason, timestamp, Some(times)).label()
     };
     const EXPIRED: &str = "Draw time expired - public refund";
     const FEW: &str = "Insufficient participants";

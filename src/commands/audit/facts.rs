@@ -1,0 +1,249 @@
+//! What the verdict on a round's end needs beside the logs, and no more: the header of its block, which mostly shows by
+//! itself what the contract hashed; the header below, which mostly shows that the draw could not have come sooner; and the
+//! receipt, which names who sent it. The ends of a range are asked for together.
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::sync::Arc;
+
+use crate::actors::reader::first_allowed;
+use crate::chain::endpoints::Endpoints;
+use crate::chain::error::RpcError;
+use crate::chain::method::Method;
+use crate::chain::node::Endpoint;
+use crate::chain::query;
+use crate::chain::types::{Address, BlockId, Header, Opcodes, Receipt, H256};
+use crate::lottery::event::{EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::history::{FinishFacts, LoggedEvent};
+use crate::lottery::proof::{header_tells, DrawBlock, HeaderValues};
+use crate::lottery::round::RoundTimes;
+
+/// So many ends are asked for at once: their answers are in memory together.
+const ENDS_AT_ONCE: usize = 16;
+
+/// An event and, where it ends a round, that round's times as far as they are known.
+pub(super) struct Dated {
+    pub record: EventRecord,
+    pub times: Option<RoundTimes>,
+}
+
+/// An event with all that was asked beside it: who sent its transaction, and what is wrong with receipt or header; these
+/// two for ends of rounds alone.
+pub(super) struct Read {
+    pub event: LoggedEvent,
+    pub sender: Option<Address>,
+    pub problems: Vec<String>,
+}
+
+/// Adds what the ends of rounds need. The very first draw's block is asked what calls see in it, as is each block whose
+/// header does not explain the seed.
+///
+/// # Errors
+/// When no endpoint gives the headers and the receipts.
+pub(super) fn add_facts(
+    endpoints: &Endpoints,
+    dated: &[Dated],
+    is_first: bool,
+) -> Result<Vec<Read>, RpcError> {
+    let ends: Vec<&Dated> = dated.iter().filter(|it| is_end(it)).collect();
+    let mut known = BTreeMap::new();
+    for (index, some) in ends.chunks(ENDS_AT_ONCE).enumerate() {
+        let methods = [Method::BlockByNumber, Method::TransactionReceipt];
+        let facts = endpoints.with_endpoint(&methods, |endpoint| {
+            facts_of(endpoint, some, is_first && index == 0)
+        })?;
+        let orders = some.iter().map(|end| end.record.position.order());
+        known.extend(orders.zip(facts));
+    }
+    let read = dated.iter().map(|Dated { record, .. }| {
+        let facts = known.remove(&record.position.order());
+        let (finish, sender, problems) = match facts {
+            Some(facts) => (Some(facts.finish), facts.sender, facts.problems),
+            None => (None, None, Vec::new()),
+        };
+        let event = LoggedEvent {
+            record: Arc::new(record.clone()),
+            finish,
+        };
+        Read {
+            event,
+            sender,
+            problems,
+        }
+    });
+    Ok(read.collect())
+}
+
+struct Facts {
+    finish: FinishFacts,
+    sender: Option<Address>,
+    problems: Vec<String>,
+}
+
+fn is_end(dated: &Dated) -> bool {
+    dated.record.event.ended_round().is_some()
+}
+
+fn is_draw(end: &Dated) -> bool {
+    matches!(end.record.event, LotteryEvent::RoundCompleted { .. })
+}
+
+fn facts_of(
+    endpoint: &Endpoint,
+    ends: &[&Dated],
+    with_opcodes: bool,
+) -> Result<Vec<Facts>, RpcError> {
+    let (headers, receipts) = headers_and_receipts(endpoint, ends)?;
+    let mut opcodes = opcodes(endpoint, ends, &headers, with_opcodes)?;
+    let facts = ends.iter().map(|end| {
+        let position = &end.record.position;
+        let header = header_of(&headers, position)?;
+        let (sender, mut problems) =
+            check_receipt(receipts.get(&position.transaction_hash), position);
+        if header.timestamp != position.block_timestamp {
+            problems.push(format!(
+                "the header of its block says {}, the contract saw {}",
+                header.timestamp, position.block_timestamp
+            ));
+        }
+        let below = position.block_number.checked_sub(1);
+        let below = below.and_then(|number| headers.get(&number));
+        Ok(Facts {
+            finish: FinishFacts {
+                block: DrawBlock {
+                    opcodes: opcodes.remove(&position.block_number),
+                    header: Some(header.into()),
+                },
+                times: end.times,
+                first_allowed: end
+                    .times
+                    .filter(|_| is_draw(end))
+                    .and_then(|times| earliest(endpoint, header, below?, times.min_draw_time)),
+            },
+            sender,
+            problems,
+        })
+    });
+    facts.collect()
+}
+
+type Receipts = BTreeMap<H256, Receipt>;
+
+/// The headers of the blocks of `ends` and of those below draws, by number; and the receipts, by transaction.
+fn headers_and_receipts(
+    endpoint: &Endpoint,
+    ends: &[&Dated],
+) -> Result<(BTreeMap<u64, Header>, Receipts), RpcError> {
+    let mut together = endpoint.together();
+    let (mut headers, mut receipts) = (BTreeMap::new(), BTreeMap::new());
+    for end in ends {
+        let LogPosition {
+            block_number,
+            transaction_hash,
+            ..
+        } = end.record.position;
+        let below = block_number.checked_sub(1);
+        let below = below.filter(|_| is_draw(end) && end.times.is_some());
+        for number in below.into_iter().chain([block_number]) {
+            headers
+                .entry(number)
+                .or_insert_with(|| together.add(query::header(BlockId::Number(number))));
+        }
+        receipts
+            .entry(transaction_hash)
+            .or_insert_with(|| together.add(query::receipt(transaction_hash)));
+    }
+    let mut answers = together.send()?;
+    let mut found = BTreeMap::new();
+    for (number, ticket) in headers {
+        match answers.take(ticket) {
+            Ok(header) => drop(found.insert(number, header)),
+            Err(error) if error.is_passing() => return Err(error),
+            // A number without a block, or a node that shows old blocks by hash alone.
+            Err(_) => {}
+        }
+    }
+    for end in ends {
+        let position = &end.record.position;
+        if let Entry::Vacant(missing) = found.entry(position.block_number) {
+            missing.insert(endpoint.header(BlockId::Hash(position.block_hash))?);
+        }
+    }
+    let mut mined = BTreeMap::new();
+    for (hash, ticket) in receipts {
+        let receipt = match answers.take(ticket)? {
+            // Another node behind the same address may know it.
+            None => endpoint.receipt(hash)?,
+            found => found,
+        };
+        mined.extend(receipt.map(|receipt| (hash, receipt)));
+    }
+    Ok((found, mined))
+}
+
+/// By block: what calls see in it, where that is asked and the state is in reach.
+fn opcodes(
+    endpoint: &Endpoint,
+    ends: &[&Dated],
+    headers: &BTreeMap<u64, Header>,
+    with_first: bool,
+) -> Result<BTreeMap<u64, Opcodes>, RpcError> {
+    let mut together = endpoint.together();
+    let mut asked = BTreeMap::new();
+    for (index, end) in ends.iter().filter(|end| is_draw(end)).enumerate() {
+        let position = &end.record.position;
+        let header = header_of(headers, position)?;
+        let values = HeaderValues::from(header);
+        let tells = header_tells(&end.record.event, position.block_timestamp, &values);
+        if !tells || with_first && index == 0 {
+            asked
+                .entry(position.block_number)
+                .or_insert_with(|| together.add(query::block_opcodes(header.into())));
+        }
+    }
+    let mut answers = together.send()?;
+    let told = asked
+        .into_iter()
+        .filter_map(|(number, ticket)| Some((number, answers.take(ticket).ok()?)));
+    Ok(told.collect())
+}
+
+fn header_of<'a>(
+    headers: &'a BTreeMap<u64, Header>,
+    position: &LogPosition,
+) -> Result<&'a Header, RpcError> {
+    match headers.get(&position.block_number) {
+        Some(header) if header.hash == position.block_hash => Ok(header),
+        _ => Err(RpcError::behind(
+            "a log lies in a block that is not on the chain being read",
+        )),
+    }
+}
+
+/// Number and time of the first block that allowed the draw in `header`'s block; `below` is the one before that.
+fn earliest(
+    endpoint: &Endpoint,
+    header: &Header,
+    below: &Header,
+    min_draw_time: u64,
+) -> Option<(u64, u64)> {
+    match below.timestamp < min_draw_time {
+        true => Some((header.number, header.timestamp)),
+        false => first_allowed(endpoint, below, min_draw_time),
+    }
+}
+
+/// Who sent the transaction that ended the round, and what is wrong with its receipt.
+fn check_receipt(
+    receipt: Option<&Receipt>,
+    position: &LogPosition,
+) -> (Option<Address>, Vec<String>) {
+    let problem = match receipt {
+        None => "the transaction that ended it has no receipt",
+        Some(receipt) if !receipt.succeeded => "the receipt says that what ended it failed",
+        Some(receipt) if receipt.block_hash != position.block_hash => {
+            "the receipt names another block than the log"
+        }
+        Some(receipt) => return (receipt.from, Vec::new()),
+    };
+    (None, vec![problem.to_owned()])
+}

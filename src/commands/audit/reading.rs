@@ -1,0 +1,273 @@
+//! Reads ranges of blocks side by side and hands their events over in chain order. A range is read in two steps: its logs,
+//! and, once those of all ranges below tell when each round can be drawn, what the ends of rounds need beside them
+//! (`facts`). No range is longer than what its neighbours promise to hold, so that few logs are in memory at a time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Receiver, Sender};
+
+use crate::chain::endpoints::Endpoints;
+use crate::chain::error::RpcError;
+use crate::chain::method::Method;
+use crate::chain::types::{Address, Header, H256};
+use crate::commands::audit::facts::{add_facts, Dated, Read};
+use crate::lottery::calendar::Calendar;
+use crate::lottery::event::EventRecord;
+
+/// How many threads read, and how many ranges are on their way.
+const READERS: usize = 4;
+const AHEAD: usize = 6;
+/// How long ranges are: at first, and at most. Between them they are as long as so many logs take.
+const RANGE_BLOCKS_START: u64 = 64;
+pub(super) const RANGE_BLOCKS_MAX: u64 = 2_000;
+const RANGE_LOGS: u64 = 1_000;
+/// What no endpoint answers is asked again, at a falling pace, so often.
+const TRIES: u32 = 8;
+
+/// Who is asked, and for which contract's logs.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub endpoints: &'a Endpoints,
+    pub contract: Address,
+}
+
+/// Where the reading begins: at block `next`, whose parent is `parent` where that is known.
+pub(super) struct Start {
+    pub next: u64,
+    pub parent: Option<H256>,
+    pub calendar: Calendar,
+}
+
+/// A range that was read, next after the one before it.
+pub(super) struct Range {
+    pub events: Vec<Read>,
+    /// Number and hash of its last block.
+    pub last: (u64, H256),
+    /// What the events up to its end tell of the running round's times.
+    pub calendar: Calendar,
+}
+
+enum Job {
+    Logs { from: u64, to: u64 },
+    Facts { dated: Vec<Dated>, is_first: bool },
+}
+
+enum Done {
+    Logs(Logs),
+    Facts(Vec<Read>),
+}
+
+/// The logs of a range, decoded, and the blocks at its ends.
+struct Logs {
+    records: Vec<EventRecord>,
+    parent: H256,
+    last: (u64, H256),
+}
+
+type Outcome = (usize, Result<Done, RpcError>);
+
+/// Reads everything from `start` to `head`; `take` gets each range in order and says whether to go on.
+///
+/// # Errors
+/// When no endpoint answers for a range, or the chain moved between two ranges.
+pub(super) fn read(
+    source: Source,
+    start: Start,
+    head: &Header,
+    mut take: impl FnMut(Range) -> bool,
+) -> Result<(), RpcError> {
+    let (give, jobs) = bounded::<(usize, Job)>(AHEAD);
+    let (done, outcomes) = bounded::<Outcome>(AHEAD);
+    std::thread::scope(|scope| {
+        for _ in 0..READERS {
+            let (jobs, done) = (jobs.clone(), done.clone());
+            scope.spawn(move || {
+                for (index, job) in jobs {
+                    let outcome = source.patiently(|| source.work(&job));
+                    if done.send((index, outcome)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop((jobs, done));
+        // Dropped at the end of this closure, whichever way: then the readers end.
+        let mut line = Line {
+            give,
+            outcomes,
+            next: start.next,
+            head: head.number,
+            blocks: RANGE_BLOCKS_START,
+            begun: 0,
+            dated: 0,
+            taken: 0,
+            logs: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            parent: start.parent,
+            calendar: start.calendar,
+        };
+        while let Some(range) = line.next_range()? {
+            if !take(range) {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The ranges on their way. At most `AHEAD` of them are, each with one job, so that no queue ever blocks.
+struct Line {
+    give: Sender<(usize, Job)>,
+    outcomes: Receiver<Outcome>,
+    /// The first block that nobody was sent for yet.
+    next: u64,
+    head: u64,
+    /// How long the next range is.
+    blocks: u64,
+    /// How many ranges were begun, dated, and taken.
+    begun: usize,
+    dated: usize,
+    taken: usize,
+    /// By range: logs that wait for those below, ranges whose facts are being read, and facts that are there.
+    logs: BTreeMap<usize, Logs>,
+    waiting: BTreeMap<usize, ((u64, H256), Calendar)>,
+    facts: BTreeMap<usize, Vec<Read>>,
+    parent: Option<H256>,
+    calendar: Calendar,
+}
+
+impl Line {
+    /// None after the last.
+    fn next_range(&mut self) -> Result<Option<Range>, RpcError> {
+        loop {
+            self.begin();
+            if self.taken == self.begun {
+                return Ok(None);
+            }
+            if let Some(events) = self.facts.remove(&self.taken) {
+                let Some((last, calendar)) = self.waiting.remove(&self.taken) else {
+                    return Err(RpcError::behind("a range was read that nobody asked for"));
+                };
+                self.taken += 1;
+                return Ok(Some(Range {
+                    events,
+                    last,
+                    calendar,
+                }));
+            }
+            match self.outcomes.recv() {
+                Ok((index, Ok(Done::Logs(logs)))) => drop(self.logs.insert(index, logs)),
+                Ok((index, Ok(Done::Facts(facts)))) => drop(self.facts.insert(index, facts)),
+                Ok((_, Err(error))) => return Err(error),
+                Err(_) => return Err(RpcError::behind("the reading threads have ended")),
+            }
+            self.date()?;
+        }
+    }
+
+    /// Sends for as many ranges as may be on their way.
+    fn begin(&mut self) {
+        while self.begun - self.taken < AHEAD && self.next <= self.head {
+            let from = self.next;
+            let to = self.head.min(from.saturating_add(self.blocks - 1));
+            // The readers are there as long as this is.
+            let _ = self.give.send((self.begun, Job::Logs { from, to }));
+            self.begun += 1;
+            self.next = to + 1;
+        }
+    }
+
+    /// Gives the ends of rounds their times, range by range in order, and sends for what else they need.
+    fn date(&mut self) -> Result<(), RpcError> {
+        while let Some(logs) = self.logs.remove(&self.dated) {
+            if self.parent.is_some_and(|parent| parent != logs.parent) {
+                return Err(RpcError::behind("the chain moved while it was read"));
+            }
+            self.parent = Some(logs.last.1);
+            self.resize(logs.records.len());
+            let dated = logs.records.into_iter().map(|record| {
+                let times = self.calendar.take(&record);
+                Dated { record, times }
+            });
+            let dated: Vec<Dated> = dated.collect();
+            let is_first = self.dated == 0;
+            let _ = self.give.send((self.dated, Job::Facts { dated, is_first }));
+            let after = (logs.last, self.calendar.clone());
+            self.waiting.insert(self.dated, after);
+            self.dated += 1;
+        }
+        Ok(())
+    }
+
+    /// The next ranges are twice as long while they hold few logs, and half as long once they hold many.
+    fn resize(&mut self, logs: usize) {
+        let logs = u64::try_from(logs).unwrap_or(u64::MAX);
+        if logs > RANGE_LOGS {
+            self.blocks = (self.blocks / 2).max(1);
+        } else if logs < RANGE_LOGS / 3 {
+            self.blocks = (self.blocks * 2).min(RANGE_BLOCKS_MAX);
+        }
+    }
+}
+
+impl Source<'_> {
+    fn work(&self, job: &Job) -> Result<Done, RpcError> {
+        match job {
+            Job::Logs { from, to } => self.logs(*from, *to).map(Done::Logs),
+            Job::Facts { dated, is_first } => {
+                add_facts(self.endpoints, dated, *is_first).map(Done::Facts)
+            }
+        }
+    }
+
+    fn logs(&self, from: u64, to: u64) -> Result<Logs, RpcError> {
+        let (mut records, mut parent, mut last) = (Vec::new(), None, None);
+        let mut next = from;
+        while next <= to {
+            let chunk = self
+                .endpoints
+                .with_endpoint(&[Method::GetLogs], |endpoint| {
+                    endpoint.log_chunk(self.contract, (next, to), true)
+                })?;
+            if last.is_some_and(|(_, hash)| hash != chunk.first.parent_hash) {
+                return Err(RpcError::behind("the chain moved while it was read"));
+            }
+            parent = parent.or(Some(chunk.first.parent_hash));
+            last = Some((chunk.last.number, chunk.last.hash));
+            next = chunk.last.number + 1;
+            for log in &chunk.logs {
+                let record = EventRecord::from_log(log).map_err(|error| {
+                    RpcError::invalid_answer(format!("log of the contract: {error}"))
+                })?;
+                records.extend(record);
+            }
+        }
+        match (parent, last) {
+            (Some(parent), Some(last)) => Ok(Logs {
+                records,
+                parent,
+                last,
+            }),
+            _ => Err(RpcError::invalid_answer("a range without a block")),
+        }
+    }
+
+    /// Asks again, at a falling pace, what no endpoint answers for now.
+    fn patiently<T>(&self, ask: impl Fn() -> Result<T, RpcError>) -> Result<T, RpcError> {
+        let clock = self.endpoints.clock();
+        let mut tries = 0;
+        loop {
+            match ask() {
+                Err(_) if tries < TRIES => {
+                    let wait = Duration::from_millis(100 << tries)
+                        .max(self.endpoints.ready_in(&[Method::GetLogs]));
+                    clock.wait_any(&[], Some(clock.now() + wait));
+                    tries += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
