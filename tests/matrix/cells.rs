@@ -184,6 +184,22 @@ pub fn cells() -> Vec<Cell> {
                 scene.until_ended();
             },
         )),
+        cell(
+            "no balance, no code, no receipt, no block by hash",
+            Some(1),
+            |scene| {
+                for method in [
+                    "eth_getBalance",
+                    "eth_getCode",
+                    "eth_getTransactionReceipt",
+                    "eth_getBlockByHash",
+                ] {
+                    let refused = Fault::Status(403, None);
+                    scene.faults().add(refused, Some(method), None);
+                }
+                undisturbed(scene);
+            },
+        ),
         cell("no funds, topped up in the window", None, |scene| {
             let _daemon = scene.start();
             scene.bets();

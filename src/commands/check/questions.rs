@@ -89,10 +89,10 @@ impl Examined<'_> {
         let head = self.findings.needed("head", answer, OTHER_ENDPOINT)?;
         self.findings.good("head", format!("block {}", head.number));
         let by_hash = self.endpoint.header(BlockId::Hash(head.hash));
-        let wanted = "a reorg cannot be told from a lagging endpoint: use another one beside it";
+        let cost = "a reorg cannot be told from a lagging endpoint: use another one beside it";
         if self
             .findings
-            .needed("block by hash", by_hash, wanted)
+            .wanted("block by hash", by_hash, cost)
             .is_some()
         {
             self.findings.good("block by hash", "found");
@@ -103,10 +103,9 @@ impl Examined<'_> {
     fn contract(&mut self) -> Option<(Round, ContractConfig)> {
         let address = self.config.blockchain.contract_address;
         let code = self.endpoint.code(address, BlockId::Latest);
-        let code = self
-            .findings
-            .needed("code at the address", code, OTHER_ENDPOINT)?;
-        if code.is_empty() {
+        let cost = "whether a contract is there is told from its answers alone";
+        let code = self.findings.wanted("code at the address", code, cost);
+        if code.as_ref().is_some_and(Vec::is_empty) {
             let found = format!(
                 "no contract at {} on chain {}",
                 to_checksum(&address),
@@ -116,8 +115,10 @@ impl Examined<'_> {
             self.findings.bad("code at the address", found, way_out);
             return None;
         }
-        let found = format!("{} bytes", code.len());
-        self.findings.good("code at the address", found);
+        if let Some(code) = code {
+            let found = format!("{} bytes", code.len());
+            self.findings.good("code at the address", found);
+        }
         let round = self.read("getRound", get_round_calldata(), decode_round);
         let contract = self.read("getConfig", get_config_calldata(), decode_config);
         let way_out =
@@ -230,7 +231,9 @@ impl Examined<'_> {
         };
         rules::price(self.findings, price_wei, caps, players);
         let balance = self.endpoint.balance(sender, BlockId::Latest);
-        if let Some(wei) = self.findings.needed("balance", balance, OTHER_ENDPOINT) {
+        let cost =
+            "that the operator runs out of ether is noticed when a node refuses its transaction";
+        if let Some(wei) = self.findings.wanted("balance", balance, cost) {
             match self.key {
                 Some(_) => rules::balance(self.findings, wei, price_wei, players),
                 None => self.findings.plain(
