@@ -2,7 +2,8 @@
 //! how it moves, and what a bet costs the page's own thread, from an empty round to five thousand players. Nothing here
 //! passes or fails: it prints, and names the targets.
 //!
-//! `cargo bench --bench page` takes about twenty minutes, ten of them for the heap; `-- --smoke` runs everything briefly.
+//! `cargo bench --bench page` takes about twenty minutes, ten of them for the heap, which `-- --without-heap` leaves out;
+//! `-- --smoke` runs everything briefly.
 //! It needs chromium (the program named by CHROMIUM, or on the path).
 
 use std::time::{Duration, Instant};
@@ -41,7 +42,8 @@ const FIGURES: &str = "(() => { \
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let smoke = arguments.iter().any(|argument| argument == "--smoke");
+    let given = |name: &str| arguments.iter().any(|argument| argument == name);
+    let smoke = given("--smoke");
     println!(
         "targets: first paint within 100 ms, 150 KB (48 KB gzipped) in 3 requests, shift below 0.02, a bet within 16 ms, \
          no task over 50 ms at load, a flat heap\n"
@@ -65,7 +67,7 @@ fn main() {
         if *players > 0 {
             bets(&daemon, &lottery, *players, if smoke { 2 } else { 20 });
         }
-        if *players == 12 || smoke {
+        if (*players == 12 || smoke) && !given("--without-heap") {
             heap(
                 &daemon,
                 &lottery,
