@@ -16,7 +16,7 @@ use crate::actors::messages::PublicationReceiver;
 use crate::base::clock::{Clock, Wakeable};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
-use crate::chain::http::wait_named;
+use crate::chain::http::{describe, wait_named};
 use crate::config::AlertFormat;
 use crate::lottery::alert::{Alert, AlertCode, AlertState, Severity, Subject};
 use crate::lottery::snapshot::StoreEvent;
@@ -253,7 +253,6 @@ impl Receiver {
         }
     }
 
-    /// ureq's own texts may hold the URL, which may hold a token: only the kind of failure is told.
     fn post(&self, told: &Message) -> Result<Answer, &'static str> {
         let mut request = self
             .agent
@@ -262,12 +261,7 @@ impl Receiver {
         for (name, value) in &told.headers {
             request = request.header(*name, value);
         }
-        let response = request.send(&told.body).map_err(|error| match error {
-            ureq::Error::Timeout(_) => "does not answer in time",
-            ureq::Error::HostNotFound => "has a host that is not found",
-            ureq::Error::ConnectionFailed => "refuses connections",
-            _ => "cannot be reached",
-        })?;
+        let response = request.send(&told.body).map_err(|error| describe(&error))?;
         let retry_after = response.headers().get("retry-after");
         Ok(Answer {
             status: response.status().as_u16(),

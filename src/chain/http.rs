@@ -216,8 +216,9 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, String> {
 const UNKNOWN_NAME: &str = "has a host name that is not found";
 const UNKNOWN_ISSUER: &str = "has a certificate that no known authority signed";
 
-/// A transport error in words; ureq's own texts may hold the URL, so only its kind is told.
-fn describe(error: &ureq::Error) -> &'static str {
+/// A transport error in words that follow who was asked. ureq's own texts may hold the URL, and that a token: only the kind of
+/// failure is told.
+pub(crate) fn describe(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Timeout(_) => "timed out",
         ureq::Error::Io(error) => describe_io(error),
@@ -231,7 +232,7 @@ fn describe(error: &ureq::Error) -> &'static str {
     }
 }
 
-fn describe_io(error: &std::io::Error) -> &'static str {
+pub(crate) fn describe_io(error: &std::io::Error) -> &'static str {
     match error.kind() {
         IoKind::ConnectionRefused => "refused the connection",
         IoKind::ConnectionReset | IoKind::ConnectionAborted | IoKind::BrokenPipe => {

@@ -9,10 +9,11 @@ use serde_json::{json, Value};
 use tungstenite::http::Uri;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{ClientRequestBuilder, Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
 
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::http;
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
 use crate::chain::url::{shown_host, without_login};
@@ -55,15 +56,18 @@ impl Subscription {
         tick: Duration,
     ) -> Result<Subscription, RpcError> {
         let host = shown_host(url, &["ws", "wss"])?;
-        let broken = |what: &str| RpcError::transport(format!("{host}: {what}"));
-        let stream = connect(url).map_err(|error| broken(&error.kind().to_string()))?;
+        let broken = |what: &str| RpcError::transport(format!("{host} {what}"));
+        let stream = connect(url).map_err(|error| broken(http::describe_io(&error)))?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_MAX_BYTES))
             .max_frame_size(Some(MESSAGE_MAX_BYTES));
         // The error of a handshake may hold the URL.
         let (socket, _) =
             tungstenite::client_tls_with_config(request_to(url)?, stream, Some(config), None)
-                .map_err(|_| broken("the WebSocket handshake failed"))?;
+                .map_err(|error| match error {
+                    HandshakeError::Failure(error) => broken(describe(&error)),
+                    HandshakeError::Interrupted(_) => broken("timed out"),
+                })?;
         let now = Instant::now();
         let mut subscription = Subscription {
             socket,
@@ -196,15 +200,21 @@ impl Subscription {
     }
 
     fn broken(&self, error: &tungstenite::Error) -> RpcError {
-        let what = match error {
-            tungstenite::Error::Io(error) => error.kind().to_string(),
-            tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-                "the socket is closed".to_owned()
-            }
-            tungstenite::Error::Capacity(_) => "a message is too long".to_owned(),
-            _ => "broken WebSocket".to_owned(),
-        };
-        RpcError::transport(format!("{}: {what}", self.host))
+        RpcError::transport(format!("{} {}", self.host, describe(error)))
+    }
+}
+
+/// What went wrong, in words that follow who was asked; tungstenite's own may hold the URL.
+fn describe(error: &tungstenite::Error) -> &'static str {
+    match error {
+        tungstenite::Error::Io(error) => http::describe_io(error),
+        tungstenite::Error::Tls(_) => "failed the TLS handshake",
+        tungstenite::Error::Http(_) => "refused the WebSocket handshake",
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            "closed the socket"
+        }
+        tungstenite::Error::Capacity(_) => "sent a message that is too long",
+        _ => "speaks broken WebSocket",
     }
 }
 
@@ -270,7 +280,41 @@ fn id_of(answer: &Value) -> Result<String, RpcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
     use tungstenite::client::IntoClientRequest;
+
+    /// A server that answers once with these bytes.
+    fn answering(bytes: &'static str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/s3cret", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4_096]);
+            let _ = stream.write_all(bytes.as_bytes());
+        });
+        url
+    }
+
+    #[test]
+    fn why_a_subscription_does_not_open_is_said_without_its_path() {
+        // A label too long for any name server to be asked.
+        let unknown = format!("ws://{}.example/s3cret", "long".repeat(17));
+        for (url, words) in [
+            (unknown, "has a host name that is not found"),
+            (
+                "ws://127.0.0.1:9/s3cret".to_owned(),
+                "refused the connection",
+            ),
+            (
+                answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n"),
+                "refused the WebSocket handshake",
+            ),
+        ] {
+            let opened = Subscription::open(&url, 1, Address::zero(), PING_EVERY);
+            let said = opened.err().unwrap().to_string();
+            assert!(said.ends_with(words) && !said.contains("s3cret"), "{said}");
+        }
+    }
 
     #[test]
     fn an_account_in_the_url_becomes_a_header() {

@@ -256,6 +256,20 @@ fn a_redirect_is_no_delivery_and_a_dead_receiver_is_tried_for_minutes() {
     assert!(dead.webhook.waiting.len() <= WAITING_MAX);
 }
 
+/// A mistyped name is another fault than a receiver that is down.
+#[test]
+fn why_a_receiver_is_not_reached_is_said_without_its_address() {
+    // Too long for any name server to be asked.
+    let unknown = format!("http://{}.example/s3cret", "long".repeat(80));
+    for (url, words) in [
+        (unknown.as_str(), "has a host name that is not found"),
+        ("http://127.0.0.1:9/s3cret", "refused the connection"),
+    ] {
+        let said = send_test_alert(url, AlertFormat::Generic, &Clock::system()).unwrap_err();
+        assert_eq!(said, format!("operator.alert_webhook {words}"));
+    }
+}
+
 #[test]
 fn alertmanager_is_told_again_of_what_still_holds() {
     let (url, got) = serve(|got, _| (judge(AlertFormat::Alertmanager, got), vec![]));
