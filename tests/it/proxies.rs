@@ -82,7 +82,7 @@ impl Proxy {
     }
 }
 
-/// The configuration of the README, on free ports and in a directory of its own; bodies may be larger than usual.
+/// What is packaged for two daemons, on free ports and in a directory of its own; bodies may be larger than usual.
 fn nginx(place: &str, address: &str, upstreams: [&str; 2]) -> String {
     let [one, two] =
         upstreams.map(|upstream| format!("server {upstream} max_fails=1 fail_timeout=2s;"));

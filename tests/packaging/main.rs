@@ -2,6 +2,7 @@
 //! systemd finds its unit right and safe. Tests that need dpkg or systemd are marked so.
 
 mod prometheus;
+mod proxies;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -56,6 +57,9 @@ fn the_package_installs_upgrades_and_goes_away() {
         "./usr/share/doc/lottery/licences.gz",
         "./usr/share/doc/lottery/sbom.cdx.json",
         "./usr/share/doc/lottery/prometheus/rules.yml",
+        "./usr/share/doc/lottery/prometheus/dashboard.json",
+        "./usr/share/doc/lottery/proxy/nginx.conf",
+        "./usr/share/doc/lottery/proxy/Caddyfile",
     ] {
         assert!(listed.contains(file), "{file} is not in\n{listed}");
     }
