@@ -326,6 +326,13 @@ impl Endpoints {
             .collect()
     }
 
+    /// True where some endpoint did not fail these methods when it was last asked: what can be done without is better not
+    /// asked of anybody else, since waiting for a time-out would make late what cannot.
+    pub(crate) fn any_does_well(&self, methods: &[Method]) -> bool {
+        let mut list = self.list.iter();
+        list.any(|endpoint| !self.fails(endpoint, methods))
+    }
+
     fn fails(&self, endpoint: &Endpoint, methods: &[Method]) -> bool {
         let now = self.clock.now();
         let rank = endpoint.with_health(|health| health.rank(methods, 0, now));

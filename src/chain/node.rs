@@ -274,6 +274,10 @@ impl Endpoint {
             Ok(true) => self.ask(&query::estimate_override_probe()),
             _ => Ok(false),
         };
+        if matches!(&estimate, Err(error) if error.is_silent_or_limited()) {
+            // An action would wait for its estimate next, and in vain.
+            self.leave_out(Method::EstimateGas);
+        }
         let is_passing =
             |answer: &Result<bool, RpcError>| matches!(answer, Err(error) if error.is_passing());
         let believed_for = match (&call, &estimate) {

@@ -1,7 +1,7 @@
 //! Rounds on simulated time, from a seed: `cargo bench --profile sim --bench sim -- --rounds N [--seed S]` plays campaigns of six
 //! rounds on all processors until N rounds are played, and ends with an error at the first violation, with its story.
 //! `-- --seed S --replay` plays that one campaign again, and tells it whatever becomes of it, with `--calls` each request too. `-- --kept` plays the campaigns
-//! that once failed, and `-- --answers` the table of every JSON-RPC method in every way to fail. `--brief` tells a violation
+//! that once failed. `--brief` tells a violation
 //! in one line, with the rounds played until then, and `--skip S,S` leaves campaigns out: both are for `tests/sim/mutate`.
 
 use std::collections::HashSet;
@@ -25,9 +25,6 @@ fn main() {
         sim::log::tell(arguments.iter().any(|argument| argument == "--calls"));
         let plan = Plan::of(seed);
         return tell(&plan, &play(&plan));
-    }
-    if arguments.iter().any(|argument| argument == "--answers") {
-        return answers();
     }
     let given = |name: &str| arguments.iter().any(|argument| argument == name);
     if given("--kept") && !kept() {
@@ -130,15 +127,6 @@ fn run(seed: u64, rounds: u64, how: How) -> bool {
     !failed.load(Ordering::Relaxed)
 }
 
-fn answers() {
-    let (missed, cells) = sim::answers::missed();
-    missed.iter().for_each(|cell| println!("{cell}"));
-    println!("{} of {cells} cells missed", missed.len());
-    if !missed.is_empty() {
-        std::process::exit(1);
-    }
-}
-
 fn tell(plan: &Plan, outcome: &Outcome) {
     println!("{plan:#?}");
     for (at, what) in &outcome.story {
@@ -147,9 +135,10 @@ fn tell(plan: &Plan, outcome: &Outcome) {
     for violation in &outcome.violations {
         println!("BROKEN: {}: {}", violation.rule, violation.what);
     }
+    let calls: u64 = outcome.calls.values().sum();
     let minutes = outcome.elapsed.as_secs_f64() / 60.0;
     println!(
         "{} rounds, {} blocks, {} calls, {} turns in {minutes:.1} simulated minutes",
-        outcome.rounds, outcome.blocks, outcome.calls, outcome.turns
+        outcome.rounds, outcome.blocks, calls, outcome.turns
     );
 }

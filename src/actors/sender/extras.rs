@@ -90,13 +90,18 @@ impl ExtraQuestions {
     pub(super) fn ask(&self, endpoint: &Endpoint) -> Extras {
         let mut extras = Extras::default();
         match self.ask_some(endpoint, &mut extras, |_| true) {
-            Err(error) if error.is_silent_or_limited() => {}
+            Err(error) if error.is_silent_or_limited() => self.ask_one_by_one(endpoint),
             Err(error) => {
                 extras.missing = Some(error);
-                return extras;
+                extras
             }
-            Ok(()) => return extras,
+            Ok(()) => extras,
         }
+    }
+
+    /// Asks each alone; the one that meets silence is left out for a while.
+    pub(super) fn ask_one_by_one(&self, endpoint: &Endpoint) -> Extras {
+        let mut extras = Extras::default();
         for method in ONE_BY_ONE {
             if let Err(error) = self.ask_some(endpoint, &mut extras, |it| it == method) {
                 log::debug!("{}: left out for a while: {error}", endpoint.host());

@@ -128,10 +128,14 @@ impl Sender {
         })
     }
 
-    /// Whether each of these can be sent that much with the gas that the contract gives.
+    /// Whether each of these can be sent that much with the gas that the contract gives; of nobody where no endpoint is
+    /// known to do well at telling it.
     pub(crate) fn probe(&self, who: Vec<(Address, U256)>, head: BlockRef) -> Vec<(Address, Found)> {
         let ask = |endpoint: &Endpoint| self.probe_at(endpoint, &who, head);
         let methods = [Method::GetCode, Method::Call];
+        if !self.endpoints.any_does_well(&methods) {
+            return Vec::new();
+        }
         self.endpoints
             .with_endpoint(&methods, ask)
             .unwrap_or_else(|error| {

@@ -1,6 +1,9 @@
 //! Everything that is asked before an action is signed: of one endpoint at one block, in one round trip where it takes
 //! batches. Which endpoint, and what another one says, lies in the sender.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
 use crate::actors::sender::extras::{ExtraQuestions, ExtraTickets, Extras};
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::fees::Prices;
@@ -55,6 +58,8 @@ pub(super) struct Preflight {
     pub(super) pending: PendingTime,
     pub(super) is_called: bool,
     pub(super) is_legacy: bool,
+    /// All questions together met silence: another try would cost a second time-out.
+    pub(super) met_silence: Arc<AtomicBool>,
 }
 
 /// The questions of a preflight, on their way.
@@ -129,7 +134,10 @@ impl Preflight {
         let pending_nonce = together.add(pending);
         let beside: Option<ExtraTickets> =
             is_whole.then(|| questions.add(&mut together, endpoint, |_| true));
-        let mut answers = together.send()?;
+        let mut answers = together.send().inspect_err(|error| {
+            let is_silence = is_whole && error.is_silent_or_limited();
+            self.met_silence.fetch_or(is_silence, Ordering::Relaxed);
+        })?;
 
         let is_unpayable = match check {
             Some(check) => check.take(&mut answers, self.kind)? == Passes::Unpayable,
@@ -141,6 +149,9 @@ impl Preflight {
         let mut extras = Extras::default();
         match beside {
             Some(tickets) => extras.take(tickets, &mut answers),
+            None if self.met_silence.load(Ordering::Relaxed) => {
+                extras = questions.ask_one_by_one(endpoint);
+            }
             None => extras = questions.ask(endpoint),
         }
         if let Some(error) = extras.refusal.take() {
@@ -240,8 +251,6 @@ fn tolerate_unpayable_draw(error: RpcError, kind: ActionKind) -> Result<(), RpcE
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::{json, Value};
 
     use super::*;
@@ -265,6 +274,7 @@ mod tests {
             pending: PendingTime::Unasked,
             is_called: true,
             is_legacy: false,
+            met_silence: Arc::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whom the sender asks: for everything that one action needs, the best endpoint and soon the next; for what became of
 //! what is out, each that may know. The questions before signing are in `preflight`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::actors::sender::preflight::{Preflight, Told, TO_PREPARE, TO_PREPARE_WELL};
@@ -64,6 +65,7 @@ impl Sender {
             pending: order.pending,
             is_called: order.check == Check::Called,
             is_legacy: self.legacy,
+            met_silence: Arc::default(),
         }
     }
 

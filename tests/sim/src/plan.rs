@@ -185,7 +185,7 @@ impl Plan {
             let trouble = match random.below(4) {
                 0 => Trouble::Frozen,
                 1 => Trouble::Behind(1 + random.below(20)),
-                _ => Trouble::Answers(None, *random.pick(&Way::ALL)),
+                _ => Trouble::Answers(None, *random.pick(&Way::DRAWN)),
             };
             self.lasting.push((endpoint, trouble));
         }
@@ -260,7 +260,7 @@ fn planned(random: &mut Random, rounds: usize, endpoints: usize, window_secs: u6
 }
 
 fn trouble(random: &mut Random) -> Trouble {
-    let way = *random.pick(&Way::ALL);
+    let way = *random.pick(&Way::DRAWN);
     match random.below(12) {
         0..=2 => Trouble::Answers(None, way),
         3..=6 => Trouble::Answers(Some(*random.pick(&METHODS)), way),

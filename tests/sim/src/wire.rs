@@ -37,10 +37,45 @@ pub enum Way {
     EmptyBatch,
     /// One error object in answer to a batch.
     BatchError,
+    /// HTTP 429 that asks to be left alone for so many seconds.
+    RetryAfter(u64),
+    /// A status of success without a body.
+    NoBody(u16),
+    ErrorNumber,
+    ErrorList,
+    /// An error object with nothing in it, and no result.
+    EmptyError,
+    /// A sound result, and an error beside it.
+    ErrorBeside,
+    /// The answer to another question: of the right shape, with another meaning.
+    Another,
+    /// In answer to a batch nothing, where the answer should stand.
+    Missing,
 }
 
 impl Way {
-    pub const ALL: [Way; 22] = [
+    /// Every way in which an answer fails.
+    pub fn all() -> impl Iterator<Item = Way> {
+        Way::DRAWN.into_iter().chain(Way::OTHERS)
+    }
+
+    /// What only the table of answers plays.
+    const OTHERS: [Way; 11] = [
+        Way::EmptyBatch,
+        Way::BatchError,
+        Way::RetryAfter(3_600),
+        Way::NoBody(200),
+        Way::NoBody(204),
+        Way::ErrorNumber,
+        Way::ErrorList,
+        Way::EmptyError,
+        Way::ErrorBeside,
+        Way::Another,
+        Way::Missing,
+    ];
+
+    /// What campaigns draw from: with any more, each seed would mean another plan.
+    pub const DRAWN: [Way; 22] = [
         Way::Status(301),
         Way::Status(400),
         Way::Status(401),
@@ -244,16 +279,15 @@ impl Wire {
         let Value::Array(calls) = request else {
             let method = request["method"].as_str().unwrap_or_default();
             let way = sky.way(own, method);
-            if let Some(lost) = way.and_then(instead) {
+            if let Some(lost) = way.and_then(|way| instead(way, false)) {
                 return lost;
             }
             let answer = self.item(&mut sky, request, way);
             let is_lost =
                 method == "eth_sendRawTransaction" && sky.has(own, &Trouble::SendUnanswered);
-            return match (is_lost, way) {
-                (true, _) => Exchange::TimedOut,
-                (_, Some(Way::StatusWithError(status))) => answered(status, answer),
-                _ => answered(200, answer),
+            return match is_lost {
+                true => Exchange::TimedOut,
+                false => answered(way.map_or(200, status), answer),
             };
         };
         let takes_batches = sky.endpoints[own].character.takes_batches;
@@ -261,30 +295,24 @@ impl Wire {
             true => sky.batch_way(own),
             false => Some(Way::Status(400)),
         };
-        match batch_way {
-            Some(Way::EmptyBatch) => return answered(200, json!([])),
-            Some(Way::BatchError) => {
-                return answered(
-                    200,
-                    json!({"jsonrpc": "2.0", "id": null, "error": fail(-32_600, "invalid request")}),
-                )
-            }
-            _ => {}
-        }
         let ways: Vec<Option<Way>> = calls
             .iter()
             .map(|call| {
                 batch_way.or_else(|| sky.way(own, call["method"].as_str().unwrap_or_default()))
             })
             .collect();
-        if let Some(lost) = ways.iter().flatten().find_map(|way| instead(*way)) {
+        let spoilt = || ways.iter().flatten().copied();
+        if let Some(lost) = spoilt().find_map(|way| instead(way, true)) {
             return lost;
         }
         let answers = calls
             .iter()
             .zip(&ways)
-            .map(|(call, way)| self.item(&mut sky, call, *way));
-        answered(200, answers.collect())
+            .filter(|(_, way)| **way != Some(Way::Missing))
+            .map(|(call, way)| self.item(&mut sky, call, *way))
+            .collect();
+        let status = spoilt().map(status).find(|status| *status != 200);
+        answered(status.unwrap_or(200), answers)
     }
 
     fn item(&self, sky: &mut Sky, call: &Value, way: Option<Way>) -> Value {
@@ -294,6 +322,10 @@ impl Wire {
                 Err(fail(-32_603, "Internal error"))
             }
             Some(Way::StringError) => Err(json!("something went wrong")),
+            Some(Way::ErrorNumber) => Err(json!(500)),
+            Some(Way::ErrorList) => Err(json!([fail(-32_603, "Internal error")])),
+            Some(Way::EmptyError) => Err(json!({})),
+            Some(Way::Another) => Ok(another(method)),
             Some(Way::RateLimit) => Err(fail(-32_005, "request rate exceeded")),
             Some(Way::Null) => Ok(Value::Null),
             Some(Way::WrongType) => Ok(json!({"unexpected": [1, 2]})),
@@ -304,7 +336,13 @@ impl Wire {
             _ => call["id"].clone(),
         };
         match result {
-            _ if way == Some(Way::NoResult) => json!({"jsonrpc": "2.0", "id": id}),
+            _ if matches!(way, Some(Way::NoResult | Way::Missing)) => {
+                json!({"jsonrpc": "2.0", "id": id})
+            }
+            Ok(result) if way == Some(Way::ErrorBeside) => {
+                let error = fail(-32_603, "Internal error");
+                json!({"jsonrpc": "2.0", "id": id, "result": result, "error": error})
+            }
             Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
             Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
         }
@@ -335,8 +373,33 @@ fn answered(status: u16, body: Value) -> Exchange {
     })
 }
 
+/// The HTTP status that goes with answers of which one goes wrong in this way.
+fn status(way: Way) -> u16 {
+    match way {
+        Way::StatusWithError(status) => status,
+        _ => 200,
+    }
+}
+
+/// A result that another method, or the same of something else, would have.
+fn another(method: &str) -> Value {
+    match method {
+        "eth_getBlockByNumber" | "eth_getBlockByHash" => json!({
+            "number": "0x7", "hash": format!("0x{}", "77".repeat(32)),
+            "parentHash": format!("0x{}", "66".repeat(32)), "timestamp": "0x60000000",
+        }),
+        "eth_getTransactionReceipt" | "eth_sendRawTransaction" => {
+            json!(format!("0x{}", "77".repeat(32)))
+        }
+        "eth_getLogs" => json!([]),
+        "eth_call" | "eth_getCode" => json!(format!("0x{}", "00".repeat(96))),
+        "web3_clientVersion" | "net_version" => json!("1"),
+        _ => json!("0x77359400"),
+    }
+}
+
 /// What comes instead of the whole answer; None where only single answers are spoilt.
-fn instead(way: Way) -> Option<Exchange> {
+fn instead(way: Way, is_batch: bool) -> Option<Exchange> {
     let text = |status, text: &str| {
         Some(Exchange::Answered(Answer {
             status,
@@ -344,10 +407,20 @@ fn instead(way: Way) -> Option<Exchange> {
             body: Body::Text(text.to_owned()),
         }))
     };
+    let refused = json!({"jsonrpc": "2.0", "id": null, "error": fail(-32_600, "invalid request")});
     match way {
         Way::Status(status) => text(status, "no"),
+        Way::NoBody(status) => text(status, ""),
         Way::CutBody => text(200, "{\"jsonrpc\":\"2.0\",\"id\":1,\"resu"),
         Way::Html => text(200, "<html><body>Bad gateway</body></html>"),
+        Way::EmptyBatch if is_batch => Some(answered(200, json!([]))),
+        Way::EmptyBatch => Some(answered(200, json!({}))),
+        Way::BatchError => Some(answered(200, refused)),
+        Way::RetryAfter(secs) => Some(Exchange::Answered(Answer {
+            status: 429,
+            retry_after: Some(Duration::from_secs(secs)),
+            body: Body::Text("slow down".to_owned()),
+        })),
         Way::TimeOut => Some(Exchange::TimedOut),
         Way::Refused => Some(Exchange::Refused),
         _ => None,
