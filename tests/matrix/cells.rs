@@ -88,6 +88,18 @@ fn undisturbed(scene: &Scene) {
     scene.until_ended();
 }
 
+/// The draw is sent, and kept out of every block until the fault is done.
+fn while_the_draw_is_held(scene: &Scene, fault: impl FnOnce()) {
+    let _daemon = scene.start();
+    scene.bets();
+    scene.until_window();
+    scene.chain.dev().hold_transactions(true);
+    scene.until_sent(1);
+    fault();
+    scene.chain.dev().hold_transactions(false);
+    scene.until_ended();
+}
+
 fn reorg_after_the_draw(scene: &Scene, depth: u64, fate: Reorged) {
     let _daemon = scene.start();
     scene.bets();
@@ -111,32 +123,18 @@ pub fn cells() -> Vec<Cell> {
             "dropped from the pool after 2 blocks",
             None,
             |scene| {
-                let _daemon = scene.start();
-                scene.bets();
                 scene.chain.dev().drop_pending_after(Some(2));
-                scene.until_window();
-                scene.chain.dev().hold_transactions(true);
-                scene.until_sent(1);
-                scene.until_blocks(4);
-                scene.chain.dev().hold_transactions(false);
-                scene.until_ended();
+                while_the_draw_is_held(scene, || scene.until_blocks(4));
             },
         )),
         own(cell(
             "base fee x10 between send and inclusion",
             Some(6),
             |scene| {
-                let _daemon = scene.start();
-                scene.bets();
-                scene.until_window();
-                scene.chain.dev().hold_transactions(true);
-                scene.until_sent(1);
-                scene.chain.rpc(
-                    "anvil_setNextBlockBaseFeePerGas",
-                    json!([20_000_000_000u64]),
-                );
-                scene.chain.dev().hold_transactions(false);
-                scene.until_ended();
+                while_the_draw_is_held(scene, || {
+                    let base_fee = json!([20_000_000_000u64]);
+                    scene.chain.rpc("anvil_setNextBlockBaseFeePerGas", base_fee);
+                });
             },
         )),
         cell("node says: already known", Some(2), |scene| {
@@ -173,16 +171,7 @@ pub fn cells() -> Vec<Cell> {
         own(cell(
             "a foreign transaction takes the nonce",
             Some(6),
-            |scene| {
-                let _daemon = scene.start();
-                scene.bets();
-                scene.until_window();
-                scene.chain.dev().hold_transactions(true);
-                scene.until_sent(1);
-                scene.foreign(400);
-                scene.chain.dev().hold_transactions(false);
-                scene.until_ended();
-            },
+            |scene| while_the_draw_is_held(scene, || drop(scene.foreign(400))),
         )),
         cell(
             "no balance, no code, no receipt, no block by hash",
