@@ -161,7 +161,10 @@ impl Operator {
                 let told = words(class);
                 let is_blocking = matches!(
                     class,
-                    NodeError::InsufficientFunds | NodeError::GasAllowance | NodeError::FatalConfig
+                    NodeError::InsufficientFunds
+                        | NodeError::GasAllowance
+                        | NodeError::GasTooHigh
+                        | NodeError::FatalConfig
                 );
                 if is_blocking {
                     let (code, round_id) = (AlertCode::ActionBlocked, flight.record.round_id);

@@ -113,11 +113,14 @@ impl Sender {
             }
             NodeError::GasTooLow | NodeError::GasAllowance => {
                 let doubled = gas.saturating_mul(2);
-                let estimated = self.gas(kind, market.estimate, round.participant_count, gas_max);
-                gas = doubled.max(estimated.unwrap_or(doubled)).min(gas_max);
+                let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
+                gas = doubled.max(wanted.ok()?).min(gas_max);
                 fresh(gas)
             }
             NodeError::GasTooHigh => {
+                // Cut below what it needs it would only burn that much.
+                let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
+                wanted.ok()?;
                 gas = gas.min(gas_max);
                 fresh(gas)
             }
@@ -167,8 +170,8 @@ impl Sender {
         self.balance_wei = market.balance_wei.or(self.balance_wei);
         let gas_max = self.gas_max(market.block_gas_limit);
         let is_same = kind == previous.kind;
-        let gas = match is_same {
-            true => previous.gas_limit.min(gas_max),
+        let gas = match is_same && previous.gas_limit <= gas_max {
+            true => previous.gas_limit,
             false => self.gas(kind, market.estimate, round.participant_count, gas_max)?,
         };
         let limits = self.limits(self.settings.limits.max_tx_fee_wei);

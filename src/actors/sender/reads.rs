@@ -197,3 +197,150 @@ fn included_at(
         None => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use serde_json::{json, Value};
+
+    use super::*;
+    use crate::actors::sender::SenderSettings;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::endpoints::Endpoints;
+    use crate::chain::fees::{Fee, FeeLimits};
+    use crate::chain::key::OperatorKey;
+    use crate::chain::script::Script;
+    use crate::chain::signer::Signer;
+    use crate::chain::transport::Transport;
+    use crate::chain::types::Address;
+    use crate::lottery::send_state::Variant;
+
+    /// The draw at nonce 5 was mined in this block.
+    const HEAD: BlockRef = BlockRef {
+        number: 12,
+        hash: H256::repeat_byte(12),
+        parent_hash: H256::repeat_byte(11),
+        timestamp: 100,
+    };
+    const DRAW: H256 = H256::repeat_byte(0xd0);
+
+    fn head_json() -> Value {
+        json!({
+            "number": "0xc", "hash": format!("{:#x}", HEAD.hash), "parentHash": format!("{:#x}", HEAD.parent_hash),
+            "timestamp": "0x64",
+        })
+    }
+
+    fn receipt_json() -> Value {
+        json!({
+            "transactionHash": format!("{DRAW:#x}"), "blockNumber": "0xc", "blockHash": format!("{:#x}", HEAD.hash),
+            "status": "0x1", "gasUsed": "0x5208", "effectiveGasPrice": "0x7",
+        })
+    }
+
+    fn fails(message: &str) -> Result<Value, Value> {
+        Err(json!({"code": -32_000, "message": message}))
+    }
+
+    /// What one server says to a call.
+    type Says = fn(&str, &Value) -> Result<Value, Value>;
+
+    fn in_step(method: &str, _: &Value) -> Result<Value, Value> {
+        Ok(match method {
+            "eth_chainId" => json!("0x7a69"),
+            "eth_getTransactionCount" => json!("0x6"),
+            "eth_getTransactionReceipt" => receipt_json(),
+            _ => head_json(),
+        })
+    }
+
+    /// A block behind: it knows neither the head nor what was mined in it, and its newest nonce is a lower one.
+    fn lagging(method: &str, params: &Value) -> Result<Value, Value> {
+        match method {
+            "eth_chainId" => Ok(json!("0x7a69")),
+            "eth_getTransactionCount" if params[1].is_object() => fails("header not found"),
+            "eth_getTransactionCount" => Ok(json!("0x5")),
+            _ => Ok(Value::Null),
+        }
+    }
+
+    /// The same, and hashes mean nothing to it: each block that it does not have is its newest.
+    fn lagging_by_number(method: &str, params: &Value) -> Result<Value, Value> {
+        match method {
+            "eth_getTransactionCount" if params[1].is_object() => fails("invalid argument 1"),
+            _ => lagging(method, params),
+        }
+    }
+
+    /// One URL with a server behind it that lags, for the nonce, and one that does not, for all else.
+    fn lagging_for_nonces(method: &str, params: &Value) -> Result<Value, Value> {
+        match method {
+            "eth_getTransactionCount" => lagging(method, params),
+            _ => in_step(method, params),
+        }
+    }
+
+    fn look(servers: Vec<Says>) -> Seen {
+        let clock = Clock::manual(5_000_000);
+        let transports = servers.into_iter().enumerate().map(|(index, says)| {
+            let script = Script::of_calls(&format!("http://{index}.example"), says);
+            Arc::new(script) as Arc<dyn Transport>
+        });
+        let metrics = Metrics::default();
+        let endpoints = Endpoints::over(transports.collect(), 31_337, clock.clone(), &metrics);
+        let key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+        let settings = SenderSettings {
+            contract: Address::repeat_byte(0xcc),
+            chain_id: 31_337,
+            limits: FeeLimits {
+                max_fee_wei: U256::exp10(12),
+                max_tx_fee_wei: U256::exp10(18),
+            },
+            gas_multiplier: 1.25,
+        };
+        let signer = Signer::Key(OperatorKey::from_hex(key).unwrap());
+        let sender = Sender::new(signer, endpoints, settings);
+        let variant = Variant {
+            kind: ActionKind::Draw,
+            hash: DRAW,
+            raw: vec![1],
+            fee: Fee::Legacy {
+                gas_price_wei: U256::from(7),
+            },
+            gas_limit: 300_000,
+        };
+        let now: Instant = clock.now();
+        let before = BlockRef {
+            number: 11,
+            hash: HEAD.parent_hash,
+            ..HEAD
+        };
+        sender.look(&SendState::begin(7, 5, variant, before, now), HEAD)
+    }
+
+    #[test]
+    fn the_lower_nonce_of_a_server_that_lags_is_never_taken_for_the_heads() {
+        let found = |seen: &Seen| matches!(seen.receipts, Receipts::Found(included) if included.hash == DRAW);
+        // Alone it leaves the nonce unknown, and what others behind its URL know of the receipt counts.
+        for says in [lagging as Says, lagging_by_number] {
+            let seen = look(vec![says]);
+            assert_eq!((seen.latest_nonce, seen.receipts), (None, Receipts::None));
+        }
+        let seen = look(vec![lagging_for_nonces]);
+        assert_eq!(seen.latest_nonce, None);
+        assert!(found(&seen), "{seen:?}");
+        // Beside another one, whichever is asked first, the other's word is the head's.
+        for (first, second) in [
+            (lagging as Says, in_step as Says),
+            (lagging_by_number, in_step),
+            (in_step, lagging),
+            (lagging_for_nonces, in_step),
+        ] {
+            let seen = look(vec![first, second]);
+            assert_eq!(seen.latest_nonce, Some(6));
+            assert!(found(&seen), "{seen:?}");
+        }
+    }
+}

@@ -51,7 +51,7 @@ pub(crate) fn ask_all(
     let Some(head) = examined.head() else {
         return;
     };
-    let Some((round, contract)) = examined.contract() else {
+    let Some((round, contract)) = examined.contract(&head) else {
         return;
     };
     let sender = key.unwrap_or(contract.operator);
@@ -100,9 +100,10 @@ impl Examined<'_> {
         Some(head)
     }
 
-    fn contract(&mut self) -> Option<(Round, ContractConfig)> {
+    /// As following reads it, at this very head.
+    fn contract(&mut self, head: &Header) -> Option<(Round, ContractConfig)> {
         let address = self.config.blockchain.contract_address;
-        let code = self.endpoint.code(address, BlockId::Latest);
+        let code = self.endpoint.code(address, BlockId::from(head));
         let cost = "whether a contract is there is told from its answers alone";
         let code = self.findings.wanted("code at the address", code, cost);
         if code.as_ref().is_some_and(Vec::is_empty) {
@@ -119,8 +120,8 @@ impl Examined<'_> {
             let found = format!("{} bytes", code.len());
             self.findings.good("code at the address", found);
         }
-        let round = self.read("getRound", get_round_calldata(), decode_round);
-        let contract = self.read("getConfig", get_config_calldata(), decode_config);
+        let round = self.read(head, "getRound", get_round_calldata(), decode_round);
+        let contract = self.read(head, "getConfig", get_config_calldata(), decode_config);
         let way_out =
             "use another endpoint; if all answer so, the contract there is not the lottery";
         let round = self.findings.needed("getRound", round, way_out);
@@ -135,6 +136,7 @@ impl Examined<'_> {
             self.config.operator.standby_delay.as_secs(),
         );
         let players = self.read(
+            head,
             "getParticipants",
             get_participants_calldata(),
             decode_participants,
@@ -149,12 +151,13 @@ impl Examined<'_> {
 
     fn read<T, E: std::fmt::Display>(
         &self,
+        head: &Header,
         name: &str,
         calldata: Vec<u8>,
         decode: impl Fn(&[u8]) -> Result<T, E>,
     ) -> Result<T, RpcError> {
         let request = CallRequest::to(self.config.blockchain.contract_address, calldata);
-        let answer = self.endpoint.call(&request, BlockId::Latest, None)?;
+        let answer = self.endpoint.call(&request, BlockId::from(head), None)?;
         decode(&answer).map_err(|error| RpcError::invalid_answer(format!("{name}: {error}")))
     }
 
@@ -175,10 +178,6 @@ impl Examined<'_> {
     /// Both actions, tried as the operator at the head: nothing is sent.
     fn actions(&mut self, sender: Address, head: &Header) {
         let contract = self.config.blockchain.contract_address;
-        let block = BlockId::Exactly {
-            number: head.number,
-            hash: head.hash,
-        };
         for (check, kind) in [
             ("drawWinner", ActionKind::Draw),
             ("refundExpiredRound", ActionKind::RefundExpired),
@@ -187,7 +186,7 @@ impl Examined<'_> {
             rules::tried(
                 self.findings,
                 check,
-                self.endpoint.call(&request, block, None),
+                self.endpoint.call(&request, BlockId::from(head), None),
             );
         }
         // Of a plain transfer, since an estimate of an action that would revert says nothing.
@@ -202,7 +201,8 @@ impl Examined<'_> {
 
     /// What a transaction of the operator needs to know: nonce, prices, money.
     fn account(&mut self, sender: Address, head: &Header, players: u64) {
-        let latest = self.endpoint.transaction_count(sender, BlockId::Latest);
+        // At the very head, as an action reads it: what `latest` means may be another block by now.
+        let latest = self.endpoint.transaction_count(sender, BlockId::from(head));
         let latest = self.findings.needed("nonce", latest, OTHER_ENDPOINT);
         let pending = self.endpoint.transaction_count(sender, BlockId::Pending);
         let cost = "a transaction of the key that hangs in the pool is not seen";
@@ -230,7 +230,7 @@ impl Examined<'_> {
             max_tx_fee_wei: self.config.blockchain.max_tx_fee_wei,
         };
         rules::price(self.findings, price_wei, caps, players);
-        let balance = self.endpoint.balance(sender, BlockId::Latest);
+        let balance = self.endpoint.balance(sender, BlockId::from(head));
         let cost =
             "that the operator runs out of ether is noticed when a node refuses its transaction";
         if let Some(wei) = self.findings.wanted("balance", balance, cost) {
@@ -329,9 +329,9 @@ impl Examined<'_> {
 
     /// Whether whoever draws could know the winner before the block is made.
     fn randomness(&mut self, head: &Header) {
-        let at = |number| self.endpoint.block_opcodes(BlockId::Number(number));
-        let pair = at(head.number).and_then(|newest| {
-            let before = at(head.number.saturating_sub(1))?;
+        let seen_at = |number| self.endpoint.block_opcodes(BlockId::Number(number));
+        let pair = seen_at(head.number).and_then(|newest| {
+            let before = seen_at(head.number.saturating_sub(1))?;
             Ok((newest.prevrandao, before.prevrandao))
         });
         let check = "PREVRANDAO";
