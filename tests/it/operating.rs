@@ -4,7 +4,6 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -16,56 +15,9 @@ use support::chain::{
     hex_address, wait_for, Chain, Lottery, Timing, CHAIN_ID, OPERATOR, OPERATOR_KEY,
 };
 use support::daemon::{lottery_in, Daemon, Feed, Options, TOKEN};
+use support::systemd::Systemd;
 use support::BET_WEI;
 use tempfile::TempDir;
-
-/// What systemd hears, message by message.
-struct Systemd {
-    path: String,
-    heard: Receiver<String>,
-    _dir: TempDir,
-}
-
-impl Systemd {
-    fn new() -> Systemd {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        let (sender, heard) = unbounded();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4_096];
-            while let Ok(len) = socket.recv(&mut buffer) {
-                let message = String::from_utf8_lossy(&buffer[..len]).into_owned();
-                if sender.send(message).is_err() {
-                    return;
-                }
-            }
-        });
-        Systemd {
-            path: path.display().to_string(),
-            heard,
-            _dir: dir,
-        }
-    }
-
-    fn wait(&self, part: &str) -> String {
-        let patience = Duration::from_secs(60);
-        loop {
-            match self.heard.recv_timeout(patience) {
-                Ok(message) if message.contains(part) => return message,
-                Ok(_) => {}
-                Err(_) => panic!("systemd was not told {part:?}"),
-            }
-        }
-    }
-
-    fn environment(&self, watchdog_usec: u64) -> Vec<(&'static str, String)> {
-        vec![
-            ("NOTIFY_SOCKET", self.path.clone()),
-            ("WATCHDOG_USEC", watchdog_usec.to_string()),
-        ]
-    }
-}
 
 fn options(env: Vec<(&'static str, String)>) -> Options {
     Options {
@@ -78,7 +30,7 @@ fn options(env: Vec<(&'static str, String)>) -> Options {
 fn systemd_is_told_of_readiness_round_and_stop_and_an_outage_starves_no_watchdog() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let systemd = Systemd::new();
+    let systemd = Systemd::listening();
     let daemon = Daemon::start(&lottery, options(systemd.environment(600_000)));
     assert_eq!(systemd.wait("READY"), "READY=1");
     systemd.wait("STATUS=round 1 waiting, 0 players, 0 ETH; ");
@@ -99,7 +51,7 @@ fn systemd_is_told_of_readiness_round_and_stop_and_an_outage_starves_no_watchdog
 fn a_loop_that_hangs_is_not_covered_up() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let systemd = Systemd::new();
+    let systemd = Systemd::listening();
     let mut env = systemd.environment(600_000);
     env.push(("STICK_ONCE_IN", "operator".to_owned()));
     env.push(("STUCK_AFTER_SECS", "6".to_owned()));
@@ -107,7 +59,7 @@ fn a_loop_that_hangs_is_not_covered_up() {
     systemd.wait("WATCHDOG=1");
     assert_eq!(daemon.ended().code(), Some(1));
     // Unhealthy after half of its time: the other half brought nothing to the watchdog.
-    let all: Vec<String> = systemd.heard.try_iter().collect();
+    let all = systemd.heard();
     let fed = all
         .iter()
         .filter(|message| *message == "WATCHDOG=1")

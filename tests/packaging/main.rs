@@ -4,9 +4,13 @@
 mod prometheus;
 mod proxies;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::json;
+use support::chain::{hex_address, Chain, Timing, CHAIN_ID, OPERATOR_KEY};
+use support::systemd::Systemd;
 use tempfile::TempDir;
 
 fn here() -> PathBuf {
@@ -37,6 +41,23 @@ fn build_deb(dir: &TempDir, name: &str) -> String {
     said("strip", &["-o", &stripped, env!("CARGO_BIN_EXE_lottery")]);
     said(&script, &[&stripped, &deb]);
     deb
+}
+
+/// The package as an earlier version would have been: another number, another configuration, and a file that is gone since.
+fn earlier(dir: &TempDir, deb: &str) -> String {
+    let unpacked = dir.path().join("earlier");
+    let (path, earlier) = (unpacked.display().to_string(), format!("{deb}.earlier"));
+    said("dpkg-deb", &["--raw-extract", deb, &path]);
+    let control = unpacked.join("DEBIAN/control");
+    let text = std::fs::read_to_string(&control).unwrap();
+    let version = text.lines().find(|line| line.starts_with("Version: "));
+    let text = text.replace(version.unwrap(), "Version: 0.0.1");
+    std::fs::write(&control, text).unwrap();
+    std::fs::write(unpacked.join("etc/lottery/lottery.conf"), "{}").unwrap();
+    std::fs::write(unpacked.join("usr/share/doc/lottery/gone"), "").unwrap();
+    let build = ["--root-owner-group", "-Znone", "--build", &path, &earlier];
+    said("dpkg-deb", &build);
+    earlier
 }
 
 #[test]
@@ -82,12 +103,18 @@ fn the_package_installs_upgrades_and_goes_away() {
         all.extend(arguments);
         said("dpkg", &all)
     };
-    dpkg(&["--install", &deb]);
+    dpkg(&["--install", &earlier(&dir, &deb)]);
     let installed = root.join("usr/bin/lottery");
-    assert!(said(installed.to_str().unwrap(), &["--version"]).starts_with("lottery "));
+    let gone = root.join("usr/share/doc/lottery/gone");
     let conf = root.join("etc/lottery/lottery.conf");
     std::fs::write(&conf, "{\"server\": {\"port\": 7}}").unwrap();
+    assert!(gone.exists());
     dpkg(&["--install", &deb]);
+    assert!(!gone.exists(), "an upgrade leaves nothing of the old one");
+    let version = said(installed.to_str().unwrap(), &["--version"]);
+    let status = std::fs::read_to_string(root.join("var/lib/dpkg/status")).unwrap();
+    let number = version.split_whitespace().nth(1).unwrap();
+    assert!(status.contains(&format!("Version: {number}\n")), "{status}");
     let kept = std::fs::read_to_string(&conf).unwrap();
     assert_eq!(
         kept, "{\"server\": {\"port\": 7}}",
@@ -172,6 +199,58 @@ fn systemd_finds_nothing_wrong_and_little_exposed() {
             .find_map(|word| word.parse::<f64>().ok())
     });
     assert!(score.is_some_and(|score| score <= 1.5), "{overall:?}");
+}
+
+/// The unit's own command line, on the files of the package, with what systemd would give it.
+#[test]
+#[ignore = "needs dpkg"]
+fn what_the_unit_starts_tells_systemd_of_start_round_and_end() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("root");
+    let deb = build_deb(&dir, "lottery.deb");
+    said("dpkg-deb", &["--extract", &deb, root.to_str().unwrap()]);
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let config = json!({
+        "server": {"port": 0},
+        "blockchain": {
+            "rpc_url": chain.url, "chain_id": CHAIN_ID, "contract_address": hex_address(lottery.address),
+        },
+    });
+    std::fs::write(root.join("etc/lottery/lottery.conf"), config.to_string()).unwrap();
+    let unit =
+        std::fs::read_to_string(root.join("usr/lib/systemd/system/lottery.service")).unwrap();
+    // LoadCredential=operator_key.
+    let credential = dir.path().join("operator_key");
+    std::fs::write(&credential, OPERATOR_KEY).unwrap();
+    std::fs::set_permissions(&credential, std::fs::Permissions::from_mode(0o400)).unwrap();
+    let line = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="));
+    let words = line
+        .unwrap()
+        .split(' ')
+        .map(|word| match word.strip_prefix('/') {
+            Some(path) => root.join(path).display().to_string(),
+            None => word.to_owned(),
+        });
+    let words: Vec<String> = words.collect();
+    let systemd = Systemd::listening();
+    let mut service = Command::new(&words[0])
+        .args(&words[1..])
+        .env_clear()
+        .env("CREDENTIALS_DIRECTORY", dir.path())
+        .envs(systemd.environment(600_000))
+        .spawn()
+        .unwrap();
+    assert_eq!(systemd.wait("READY"), "READY=1");
+    systemd.wait("STATUS=round 1 waiting, 0 players, 0 ETH; waiting for the first bet");
+    for _ in 0..3 {
+        systemd.wait("WATCHDOG=1");
+    }
+    said("kill", &["-TERM", &service.id().to_string()]);
+    systemd.wait("STOPPING=1");
+    assert_eq!(service.wait().unwrap().code(), Some(0));
 }
 
 #[test]

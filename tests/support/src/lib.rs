@@ -12,6 +12,7 @@ pub mod history;
 pub mod publications;
 pub mod quantile;
 pub mod random;
+pub mod systemd;
 
 /// What players bet where the amount does not matter: a finney.
 pub const BET_WEI: u64 = 1_000_000_000_000_000;
