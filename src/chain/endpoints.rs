@@ -358,7 +358,7 @@ impl Endpoints {
     fn check_chain_id(&self, endpoint: &Endpoint) -> Result<(), RpcError> {
         let now = self.clock.now();
         if endpoint.with_health(|health| health.is_chain_check_due(now)) {
-            match endpoint.chain_id() {
+            match self.chain_id_of(endpoint) {
                 Ok(found) => {
                     let is_news =
                         endpoint.with_health(|health| health.note_chain(found, self.chain_id, now));
@@ -381,6 +381,15 @@ impl Endpoints {
         match endpoint.with_health(|health| health.chain()) {
             Chain::Wrong(found) => Err(self.wrong_chain(endpoint, found)),
             _ => Ok(()),
+        }
+    }
+
+    /// The chain that it serves. The only endpoint has to say twice that it serves another one: several servers may answer
+    /// at its URL, and without it there is none.
+    fn chain_id_of(&self, endpoint: &Endpoint) -> Result<u64, RpcError> {
+        match endpoint.chain_id() {
+            Ok(found) if found != self.chain_id && self.list.len() == 1 => endpoint.chain_id(),
+            told => told,
         }
     }
 

@@ -22,6 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest body that is not JSON of which more than the start is of use.
 const TEXT_MAX_BYTES: usize = 4_096;
 
+/// How a gzip stream begins, and JSON never.
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// What all HTTP endpoints are reached with.
@@ -88,30 +90,37 @@ impl Http {
         let mut response = request.send(body)?;
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
         let retry_after = header("retry-after").and_then(wait_named);
-        let is_packed = header("content-encoding").is_some_and(is_gzip);
         let status = response.status().as_u16();
         let bytes = response
             .body_mut()
             .with_config()
             .limit(BODY_MAX_BYTES)
             .read_to_vec()?;
-        let bytes = match is_packed {
+        // Headers say that a body is packed that is not, and the other way round.
+        let bytes = match bytes.starts_with(GZIP_MAGIC) {
             true => unpacked(&bytes)?,
             false => bytes,
-        };
-        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
-        let body = match serde_json::from_slice(bytes) {
-            Ok(value) => Body::Json(value),
-            Err(_) => {
-                let start = &bytes[..bytes.len().min(TEXT_MAX_BYTES)];
-                Body::Text(String::from_utf8_lossy(start).into_owned())
-            }
         };
         Ok(Answer {
             status,
             retry_after,
-            body,
+            body: body_of(&bytes),
         })
+    }
+}
+
+/// JSON, whatever stands behind it; anything else as text.
+fn body_of(bytes: &[u8]) -> Body {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
+    match values.next() {
+        // An object or a list shows its own end; nothing else may be followed by anything.
+        Some(Ok(value @ (Value::Object(_) | Value::Array(_)))) => Body::Json(value),
+        Some(Ok(value)) if values.next().is_none() => Body::Json(value),
+        _ => {
+            let start = &bytes[..bytes.len().min(TEXT_MAX_BYTES)];
+            Body::Text(String::from_utf8_lossy(start).into_owned())
+        }
     }
 }
 
@@ -175,12 +184,6 @@ pub(crate) fn wait_named(retry_after: &str) -> Option<Duration> {
     let at = httpdate::parse_http_date(text).ok()?;
     let wait = at.duration_since(SystemTime::now());
     Some(wait.unwrap_or_default())
-}
-
-/// Codings have no case, and gzip has a second name (RFC 9110, 8.4.1.3).
-fn is_gzip(coding: &str) -> bool {
-    let coding = coding.trim();
-    coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip")
 }
 
 /// The body of a server that packs it though nobody asked for that.
@@ -265,207 +268,4 @@ fn describe_tls(error: &str) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chain::error::ErrorKind;
-    use serde_json::json;
-    use std::io::{BufRead, BufReader, Write};
-    use std::net::TcpListener;
-
-    fn settings() -> HttpSettings {
-        HttpSettings {
-            timeout: Duration::from_secs(5),
-            secrets: vec!["secret-key".to_owned()],
-            ..HttpSettings::default()
-        }
-    }
-
-    /// Serves one canned HTTP answer to one request.
-    fn serve<T: Into<Vec<u8>>>(answer: impl FnOnce(Value) -> T + Send + 'static) -> Http {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/v3/secret-key", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            let mut reader = BufReader::new(stream);
-            let mut length = 0;
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if line == "\r\n" || line.is_empty() {
-                    break;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let request = serde_json::from_slice(&body).unwrap();
-            let answer: Vec<u8> = answer(request).into();
-            reader.get_mut().write_all(&answer).unwrap();
-        });
-        Http::new(&url, &settings()).unwrap()
-    }
-
-    fn http(status: &str, headers: &str, body: &str) -> String {
-        format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
-            body.len()
-        )
-    }
-
-    #[test]
-    fn a_name_that_nobody_knows_is_told_as_that() {
-        // Too long for any name server to be asked.
-        let name = format!("{}.example", "long".repeat(80));
-        let error = std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), 80)).unwrap_err();
-        assert_eq!(describe_io(&error), UNKNOWN_NAME, "{error:?}");
-    }
-
-    #[test]
-    fn a_request_goes_out_whole_and_its_answer_comes_back_with_its_status() {
-        let request = json!({"id": 5, "method": "eth_chainId"});
-        let server = serve(|request| http("400 Bad Request", "", &request.to_string()));
-        let answer = server.post(&request).unwrap();
-        assert_eq!((answer.status, answer.body), (400, Body::Json(request)));
-        let limited = http("429 Too Many Requests", "retry-after: 7\r\n", "slow down");
-        let answer = serve(|_| limited).post(&json!({})).unwrap();
-        assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
-        assert_eq!(answer.body, Body::Text("slow down".into()));
-    }
-
-    #[test]
-    fn a_wait_is_named_in_seconds_or_by_a_date() {
-        let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(61));
-        let wait = wait_named(&in_a_minute).unwrap();
-        assert!((50..=61).contains(&wait.as_secs()), "{wait:?}");
-        let past = wait_named("Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(past, Some(Duration::ZERO));
-        assert_eq!(wait_named(" 7 "), Some(Duration::from_secs(7)));
-        for nonsense in ["", "soon", "-1", "1.5e", "99999999999999999999999"] {
-            assert_eq!(wait_named(nonsense), None, "{nonsense}");
-        }
-    }
-
-    #[test]
-    fn a_body_may_be_packed_unasked_or_begin_with_a_mark() {
-        let value = json!({"id": 1, "result": "0x1"});
-        let marked = http("200 OK", "", &format!("\u{feff}{value}"));
-        let answer = serve(|_| marked).post(&json!({})).unwrap();
-        assert_eq!(answer.body, Body::Json(value.clone()));
-        let packed = |text: &[u8]| {
-            let level = flate2::Compression::fast();
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
-            encoder.write_all(text).unwrap();
-            encoder.finish().unwrap()
-        };
-        let sent = |coding: &str, body: &[u8]| {
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\ncontent-encoding: {coding}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            [head.as_bytes(), body].concat()
-        };
-        let whole = packed(value.to_string().as_bytes());
-        for coding in ["gzip", "GZIP", "X-Gzip"] {
-            let sent = sent(coding, &whole);
-            let answer = serve(move |_| sent).post(&json!({})).unwrap();
-            assert_eq!(answer.body, Body::Json(value.clone()), "{coding}");
-        }
-        // Cut off, or so large unpacked that nobody wants it: no answer.
-        let huge = packed(&vec![b' '; BODY_MAX_BYTES as usize + 1]);
-        for (body, told) in [
-            (&whole[..whole.len() / 2], "cut its answer off"),
-            (&huge[..], "gave an answer that is too large"),
-        ] {
-            let sent = sent("gzip", body);
-            let error = serve(move |_| sent).post(&json!({})).unwrap_err();
-            assert_eq!(error.public(), told);
-        }
-    }
-
-    #[test]
-    fn a_redirect_is_not_followed() {
-        let moved = http("302 Found", "location: http://127.0.0.1:1/\r\n", "");
-        assert_eq!(serve(|_| moved).post(&json!({})).unwrap().status, 302);
-    }
-
-    #[test]
-    fn what_is_cut_off_or_without_end_is_no_answer() {
-        for answer in [
-            String::new(),
-            "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"id\"".to_owned(),
-            format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-                BODY_MAX_BYTES + 1
-            ),
-        ] {
-            let error = serve(|_| answer).post(&json!({})).unwrap_err();
-            assert_eq!(error.kind, ErrorKind::Transport);
-        }
-    }
-
-    #[test]
-    fn nothing_shows_more_of_the_url_than_its_host() {
-        let url = "https://user:pw@rpc.example:8443/v3/secret-key?k=2";
-        let server = Http::new(url, &settings()).unwrap();
-        assert_eq!(server.host(), "https://rpc.example:8443");
-        let error = serve(|_| String::new()).post(&json!({})).unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
-        let told = server.without_secrets("no such key: secret-key");
-        assert_eq!(told, "no such key: ...");
-    }
-
-    #[test]
-    fn failures_are_told_in_words_that_may_be_public() {
-        let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-        let url = format!("http://{}", unused.unwrap());
-        let server = Http::new(&url, &settings()).unwrap();
-        let error = server.post(&json!({})).unwrap_err();
-        assert_eq!(error.public(), "refused the connection");
-        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", silent.local_addr().unwrap());
-        let timeout = Duration::from_millis(50);
-        let hasty = HttpSettings {
-            timeout,
-            ..settings()
-        };
-        let error = Http::new(&url, &hasty).unwrap().post(&json!({}));
-        assert_eq!(error.unwrap_err().public(), "timed out");
-    }
-
-    #[test]
-    fn an_account_is_sent_decoded() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let url = format!("http://user:p%40ss@{address}/rpc");
-        let asked = std::thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            let lines = BufReader::new(stream).lines();
-            lines
-                .map(|line| line.unwrap().to_lowercase())
-                .take_while(|line| !line.is_empty())
-                .collect::<Vec<_>>()
-        });
-        let _ = Http::new(&url, &settings()).unwrap().post(&json!({}));
-        let lines = asked.join().unwrap();
-        let sent = "authorization: basic dxnlcjpwqhnz".to_owned();
-        assert!(lines.contains(&sent), "{lines:?}");
-        assert!(lines[0].starts_with("post /rpc "), "{lines:?}");
-    }
-
-    #[test]
-    fn authorities_are_certificates_in_pem() {
-        for (bad, why) in [
-            ("", "no certificate"),
-            ("nonsense", "no certificate"),
-            (
-                "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
-                "broken PEM",
-            ),
-        ] {
-            let error = authorities(bad.as_bytes()).unwrap_err();
-            assert!(error.contains(why), "{bad}: {error}");
-        }
-    }
-}
+mod tests;

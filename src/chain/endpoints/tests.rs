@@ -289,6 +289,27 @@ fn an_endpoint_of_another_chain_is_never_asked_and_named() {
 }
 
 #[test]
+fn the_only_endpoint_has_to_say_twice_that_it_serves_another_chain() {
+    for turns_wrong in [0, 1] {
+        let turn = AtomicU64::new(turns_wrong);
+        let flapping = Script::of_calls("http://a", move |method, params| match method {
+            "eth_chainId" => Ok(json!(
+                ["0x1", "0x7a69"][turn.fetch_add(1, Ordering::Relaxed) as usize % 2]
+            )),
+            _ => sound(method, params),
+        });
+        let (_, endpoints, clock) = over(vec![flapping]);
+        for _ in 0..5 {
+            assert_eq!(
+                endpoints.with_endpoint(&[Method::GetBalance], balance_of),
+                Ok(())
+            );
+            clock.advance(Duration::from_secs(700));
+        }
+    }
+}
+
+#[test]
 fn the_chain_is_checked_again_after_silence() {
     let silent = std::sync::atomic::AtomicBool::new(false);
     let silent = Arc::new(silent);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use lottery::chain::method::Method;
 
 use crate::campaign::play;
+use crate::dress::Dress;
 use crate::plan::Plan;
 use crate::wire::{Trouble, Way, TIMEOUT};
 
@@ -115,6 +116,23 @@ pub fn faults(cells: &[Cell], threads: usize) -> Vec<String> {
             .flat_map(|faults| faults.expect("a cell does not panic"))
             .collect()
     })
+}
+
+/// What goes wrong where the only endpoint answers the truth in an odd dress: with it nothing is missing at the end.
+pub fn undressed() -> Vec<String> {
+    let fault = |dress: Dress| {
+        let mut plan = Plan::plain(1, ROUNDS);
+        let trouble = vec![(0, Trouble::Dressed(dress))];
+        match dress.hides_the_past() {
+            true => plan.standing = trouble,
+            false => plan.lasting = trouble,
+        }
+        let outcome = play(&plan);
+        let in_time = outcome.drawn.iter().filter(|(_, after)| *after <= LATEST);
+        let is_sound = in_time.count() == ROUNDS && outcome.violations.is_empty();
+        (!is_sound).then(|| format!("{dress:?}: {:?}, {:?}", outcome.drawn, outcome.violations))
+    };
+    Dress::ALL.into_iter().filter_map(fault).collect()
 }
 
 /// What is wrong with the table: a method that a run without faults asks for and no row has, or a row that nothing asks for.

@@ -8,13 +8,14 @@
 //! * [`plan`], [`campaign`]: what happens; [`oracle`], with [`alarms`], [`sends`] and [`patience`]: what must hold; [`shrink`]: the
 //!   smallest plan that still fails.
 //! * [`kept`]: campaigns that once failed.
-//! * [`answers`]: a table of every method in every way to fail.
+//! * [`answers`]: a table of every method in every way to fail, and one of each [`dress`] that a true answer may come in.
 
 pub mod alarms;
 pub mod answers;
 pub mod baton;
 pub mod campaign;
 pub mod contract;
+pub mod dress;
 pub mod kept;
 pub mod log;
 pub mod node;

@@ -10,6 +10,7 @@ use lottery::chain::transport::{Answer, Body, Transport};
 use serde_json::{json, Value};
 
 use crate::baton::Baton;
+use crate::dress::Dress;
 use crate::node::{fail, Character, Node};
 use crate::world::World;
 
@@ -120,6 +121,8 @@ pub enum Trouble {
     RefusesSends(&'static str),
     /// Batches are answered in this way, single calls as ever.
     Batches(Way),
+    /// Everything that is answered comes in an odd dress.
+    Dressed(Dress),
 }
 
 pub struct Active {
@@ -203,6 +206,17 @@ impl Sky {
         })
     }
 
+    fn dress(&self, endpoint: usize) -> Option<Dress> {
+        let mut active = self
+            .active
+            .iter()
+            .filter(|active| active.endpoint == endpoint);
+        active.find_map(|active| match active.trouble {
+            Trouble::Dressed(dress) => Some(dress),
+            _ => None,
+        })
+    }
+
     fn latency(&self, endpoint: usize) -> Duration {
         let active = self
             .active
@@ -213,6 +227,14 @@ impl Sky {
             _ => None,
         });
         self.endpoints[endpoint].latency + slow.sum::<Duration>()
+    }
+
+    /// The whole answer, a batch or a single one, as it goes over the wire.
+    fn dressed(&self, endpoint: usize, answer: Value) -> Value {
+        match self.dress(endpoint) {
+            Some(dress) => dress.answer(answer),
+            None => answer,
+        }
     }
 
     fn call(&mut self, endpoint: usize, method: &str, params: &Value) -> Result<Value, Value> {
@@ -287,7 +309,7 @@ impl Wire {
                 method == "eth_sendRawTransaction" && sky.has(own, &Trouble::SendUnanswered);
             return match is_lost {
                 true => Exchange::TimedOut,
-                false => answered(way.map_or(200, status), answer),
+                false => answered(way.map_or(200, status), sky.dressed(own, answer)),
             };
         };
         let takes_batches = sky.endpoints[own].character.takes_batches;
@@ -312,7 +334,7 @@ impl Wire {
             .map(|(call, way)| self.item(&mut sky, call, *way))
             .collect();
         let status = spoilt().map(status).find(|status| *status != 200);
-        answered(status.unwrap_or(200), answers)
+        answered(status.unwrap_or(200), sky.dressed(own, answers))
     }
 
     fn item(&self, sky: &mut Sky, call: &Value, way: Option<Way>) -> Value {
@@ -334,6 +356,10 @@ impl Wire {
         let id = match way {
             Some(Way::WrongId) => json!(999_999_999),
             _ => call["id"].clone(),
+        };
+        let result = match sky.dress(self.endpoint) {
+            Some(dress) => dress.result(method, result),
+            None => result,
         };
         match result {
             _ if matches!(way, Some(Way::NoResult | Way::Missing)) => {
