@@ -23,6 +23,8 @@ impl Operator {
         if waits || !(self.recovery.pending || self.recovery.spending) {
             return;
         }
+        // What this life has sent meanwhile holds that nonce: the node would tell of it, and it would be taken for an earlier one's.
+        self.recovery.pending &= self.flight.is_none();
         if self.recovery.pending {
             match sender.found_pending(&moment.round, moment.head, moment.now) {
                 Ok(found) => {

@@ -97,3 +97,25 @@ fn a_draw_that_is_out_is_taken_up_and_not_sent_beside() {
     stage.until(MIN + 60);
     assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
 }
+
+/// A command may come before the start has looked at what an earlier life left: its action stays its own, and ends.
+#[test]
+fn what_a_command_sends_at_the_start_is_not_taken_for_what_an_earlier_life_left() {
+    let mut by_hand = settings();
+    by_hand.automatic = false;
+    let mut stage = Stage::with(by_hand, |_| {});
+    stage.until(MIN + 2);
+    let command = Command {
+        action_id: "manual-1".to_owned(),
+        round_id: 7,
+        kind: CommandKind::Draw,
+    };
+    stage.operator.recovery = Recovery::default();
+    stage.commands.send(command).unwrap();
+    stage.turn();
+    assert_eq!(stage.sent().len(), 1);
+    stage.block();
+    let told: Vec<String> = stage.records().iter().map(|it| it.id.clone()).collect();
+    assert!(told.iter().all(|id| id == "manual-1"), "{told:?}");
+    assert_eq!(stage.records().last().unwrap().state, ActionState::Done);
+}
