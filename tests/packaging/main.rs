@@ -316,6 +316,31 @@ fn completions_name_every_command_and_the_man_page_every_setting() {
     }
 }
 
+/// There is nothing for NO_COLOR to turn off.
+#[test]
+#[ignore = "needs script of util-linux"]
+fn even_on_a_terminal_nothing_is_coloured() {
+    let faulty = "check --set blockchain.rpc_url=http://127.0.0.1:1 --set blockchain.chain_id=1 \
+         --set blockchain.contract_address=0x00000000000000000000000000000000000000aa";
+    for (arguments, part) in [
+        ("--help", "Commands:"),
+        ("draw --rnd", "neither"),
+        ("status --set server.port=1", "127.0.0.1:1"),
+        (faulty, "refused the connection"),
+    ] {
+        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_lottery"));
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &line, "/dev/null"])
+            .env("TERM", "xterm-256color");
+        let shown = script.output().expect("script is installed").stdout;
+        let shown = String::from_utf8_lossy(&shown);
+        // A terminal gets its ends of lines: it was one.
+        assert!(shown.contains(part) && shown.contains("\r\n"), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown}");
+    }
+}
+
 #[test]
 fn bash_completes_commands_options_and_settings() {
     let dir = TempDir::new().unwrap();
