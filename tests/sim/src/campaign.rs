@@ -162,6 +162,7 @@ impl<'a> Campaign<'a> {
         lottery.betting_duration = plan.betting_secs;
         let worlds = Random::new(random.number());
         let mut world = World::new(terms, contract_address(), lottery, GENESIS - 6_000, worlds);
+        world.rules = plan.rules.clone();
         // Some history before the daemon, in the chain's own rhythm.
         for timestamp in history(plan.blocks, &mut random) {
             world.mine(timestamp, true);
@@ -431,6 +432,9 @@ impl<'a> Campaign<'a> {
         let drift = 875 + u128::from(self.random.below(251));
         sky.world.next_base_fee =
             (sky.world.next_base_fee * drift / 1_000).clamp(7, 60_000_000_000);
+        if sky.world.rules.is_base_fee_zero {
+            sky.world.next_base_fee = 0;
+        }
         let fee = sky.world.next_base_fee;
         sky.world.next_base_fee = fee * u128::from(self.fee_factor);
         sky.world.mine(timestamp, takes_ours);

@@ -7,6 +7,7 @@
 //! * [`node`], [`wire`]: what the daemon is told of it, and how that gets lost.
 //! * [`plan`], [`campaign`]: what happens; [`oracle`], with [`alarms`], [`sends`] and [`patience`]: what must hold; [`shrink`]: the
 //!   smallest plan that still fails.
+//! * [`families`]: a plan for each family of chains.
 //! * [`kept`]: campaigns that once failed.
 //! * [`answers`]: a table of every method in every way to fail, and one of each [`dress`] that a true answer may come in.
 
@@ -16,6 +17,7 @@ pub mod baton;
 pub mod campaign;
 pub mod contract;
 pub mod dress;
+pub mod families;
 pub mod kept;
 pub mod log;
 pub mod node;

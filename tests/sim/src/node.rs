@@ -5,7 +5,7 @@ use lottery::chain::types::{Address, H256, U256};
 use serde_json::{json, Value};
 
 use crate::contract::{Env, Halt, Lottery};
-use crate::world::{Block, Mined, Tx, World, GAS_LIMIT};
+use crate::world::{Block, Mined, Randomness, Tx, World, GAS_LIMIT};
 
 /// Returns TIMESTAMP as one word.
 const TIMESTAMP_CODE: &str = "0x4260005260206000f3";
@@ -31,6 +31,8 @@ pub struct Character {
     pub states_kept: u64,
     pub knows_finality: bool,
     pub has_fee_hints: bool,
+    /// Logs are counted anew in each transaction.
+    pub counts_logs_by_transaction: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,6 +40,8 @@ pub enum Blooms {
     Full,
     Absent,
     Null,
+    /// Of zeros, whatever the block holds.
+    Empty,
 }
 
 impl Default for Character {
@@ -56,6 +60,7 @@ impl Default for Character {
             states_kept: 128,
             knows_finality: true,
             has_fee_hints: true,
+            counts_logs_by_transaction: false,
         }
     }
 }
@@ -174,7 +179,10 @@ impl Node<'_> {
             "eth_getTransactionByHash" => {
                 Ok(hash(p(0)).map_or(Value::Null, |hash| self.transaction(hash)))
             }
-            "eth_gasPrice" => Ok(hex(self.world.next_base_fee + 1_000_000_000)),
+            "eth_gasPrice" => {
+                let tip = self.world.rules.least_tip.max(1_000_000_000);
+                Ok(hex(self.world.next_base_fee + tip))
+            }
             "eth_maxPriorityFeePerGas" if self.character.has_fee_hints => Ok(hex(1_000_000_000)),
             "eth_feeHistory" if self.character.has_fee_hints => Ok(self.fee_history()),
             "eth_sendRawTransaction" => self.send(p(0)),
@@ -245,12 +253,25 @@ impl Node<'_> {
         if self.character.has_base_fee {
             json["baseFeePerGas"] = hex(block.base_fee);
         }
+        let rules = &self.world.rules;
+        if let Randomness::Constant {
+            value,
+            in_difficulty,
+        } = rules.randomness
+        {
+            json["mixHash"] = hash_json(H256::zero());
+            json["difficulty"] = hex(if in_difficulty { value } else { 0 });
+        }
+        if rules.number_is_below {
+            json["l1BlockNumber"] = hex(block.number_seen);
+        }
         match self.character.blooms {
             // A bloom that says yes to everything where there is a log at all, which no honest bloom contradicts.
             Blooms::Full => {
                 let byte = if block.has_logs() { "ff" } else { "00" };
                 json["logsBloom"] = Value::from(format!("0x{}", byte.repeat(256)));
             }
+            Blooms::Empty => json["logsBloom"] = Value::from(format!("0x{}", "00".repeat(256))),
             Blooms::Null => json["logsBloom"] = Value::Null,
             Blooms::Absent => {}
         }
@@ -440,13 +461,17 @@ impl Node<'_> {
 
     fn logs_json(&self, index: usize, place: usize, mined: &Mined) -> Vec<Value> {
         let block = self.block(index);
+        let first_log = match self.character.counts_logs_by_transaction {
+            true => 0,
+            false => mined.first_log,
+        };
         let log = |(log, event): (usize, &crate::contract::Event)| {
             json!({
                 "address": format!("{:#x}", self.world.contract), "removed": false,
                 "topics": event.topics.iter().map(|topic| hash_json(*topic)).collect::<Vec<_>>(),
                 "data": bytes_json(&event.data), "blockNumber": hex(block.number),
                 "blockHash": hash_json(block.hash), "transactionHash": hash_json(mined.tx.hash),
-                "transactionIndex": hex(place), "logIndex": hex(mined.first_log + log),
+                "transactionIndex": hex(place), "logIndex": hex(first_log + log),
             })
         };
         mined.events.iter().enumerate().map(log).collect()
@@ -460,6 +485,7 @@ impl Node<'_> {
             "from": format!("{:#x}", mined.tx.from), "to": mined.tx.to.map(|to| format!("{to:#x}")),
             "status": hex(u64::from(mined.succeeded)), "gasUsed": hex(mined.gas_used),
             "effectiveGasPrice": hex(mined.price), "logs": self.logs_json(index, place, mined),
+            "l1Fee": hex(self.world.rules.data_fee),
         })
     }
 

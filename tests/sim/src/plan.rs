@@ -7,6 +7,7 @@ use support::random::Random;
 
 use crate::node::{Blooms, Character};
 use crate::wire::{Trouble, Way};
+use crate::world::Rules;
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -23,6 +24,7 @@ pub struct Plan {
     /// The same, of one endpoint among others that can do without it.
     pub lasting: Vec<(usize, Trouble)>,
     pub host_clock_off_secs: i64,
+    pub rules: Rules,
 }
 
 /// When blocks come.
@@ -121,6 +123,7 @@ impl Plan {
             standing: Vec::new(),
             lasting: Vec::new(),
             host_clock_off_secs: 0,
+            rules: Rules::default(),
         }
     }
 
@@ -168,6 +171,7 @@ impl Plan {
             standing: Vec::new(),
             lasting: Vec::new(),
             host_clock_off_secs: *random.pick(&[0, 0, 0, -600, 600]),
+            rules: Rules::default(),
         }
     }
 

@@ -56,6 +56,8 @@ pub struct Block {
     pub parent: Option<usize>,
     pub timestamp: u64,
     pub prevrandao: H256,
+    /// NUMBER as its code sees it.
+    pub number_seen: u64,
     pub base_fee: u128,
     pub gas_used: u64,
     pub mined: Vec<Mined>,
@@ -66,7 +68,7 @@ impl Block {
     pub fn env(&self) -> Env {
         Env {
             timestamp: self.timestamp,
-            number: self.number,
+            number: self.number_seen,
             prevrandao: self.prevrandao,
         }
     }
@@ -75,6 +77,37 @@ impl Block {
         self.mined.iter().any(|mined| !mined.events.is_empty())
     }
 }
+
+/// What is not the same on every chain.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    pub randomness: Randomness,
+    /// NUMBER is that of the chain below.
+    pub number_is_below: bool,
+    /// No base fee is ever taken.
+    pub is_base_fee_zero: bool,
+    /// The least that a pool takes as a tip.
+    pub least_tip: u128,
+    /// What each transaction takes on top, for its data in the chain below.
+    pub data_gas: u64,
+    /// The same in ether, beside all gas.
+    pub data_fee: u128,
+}
+
+/// What code sees as PREVRANDAO.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Randomness {
+    #[default]
+    Fresh,
+    /// That of the chain below, which makes a block for several of this one.
+    Below,
+    Constant {
+        value: u64,
+        in_difficulty: bool,
+    },
+}
+
+const BLOCKS_A_BLOCK_BELOW: u64 = 6;
 
 pub struct Pooled {
     pub tx: Arc<Tx>,
@@ -96,6 +129,7 @@ pub struct World {
     pub wanted: Vec<Tx>,
     /// What the next block's base fee will be.
     pub next_base_fee: u128,
+    pub rules: Rules,
     random: Random,
     /// What was handed to a node since the oracle last looked, taken or not.
     pub attempts: Vec<Attempt>,
@@ -123,6 +157,7 @@ impl World {
             pool: Vec::new(),
             wanted: Vec::new(),
             next_base_fee: GWEI,
+            rules: Rules::default(),
             random,
             attempts: Vec::new(),
             now: Duration::ZERO,
@@ -217,6 +252,7 @@ impl World {
             parent,
             timestamp,
             prevrandao: H256::zero(),
+            number_seen: 0,
             base_fee: self.next_base_fee,
             gas_used: mined.iter().map(|mined| mined.gas_used).sum(),
             mined,
@@ -235,10 +271,20 @@ impl World {
     /// A block on top of the best chain with what players want and, where `takes_ours`, what the pool holds.
     pub fn mine(&mut self, timestamp: u64, takes_ours: bool) {
         let parent = self.head_index();
+        let number = self.blocks[parent].number + 1;
+        let fresh = self.fresh_hash();
         let env = Env {
             timestamp,
-            number: self.blocks[parent].number + 1,
-            prevrandao: self.fresh_hash(),
+            number: match self.rules.number_is_below {
+                true => 21_000_000 + number / BLOCKS_A_BLOCK_BELOW,
+                false => number,
+            },
+            prevrandao: match self.rules.randomness {
+                Randomness::Fresh => fresh,
+                Randomness::Below if number.is_multiple_of(BLOCKS_A_BLOCK_BELOW) => fresh,
+                Randomness::Below => self.blocks[parent].prevrandao,
+                Randomness::Constant { value, .. } => H256::from_low_u64_be(value),
+            },
         };
         let mut ledger = (*self.blocks[parent].ledger).clone();
         let mut mined = Vec::new();
@@ -257,6 +303,7 @@ impl World {
         };
         let index = self.push(Some(parent), timestamp, mined, ledger);
         self.blocks[index].prevrandao = env.prevrandao;
+        self.blocks[index].number_seen = env.number;
         self.pool.retain(|pooled| pooled.tx.nonce >= nonce);
     }
 
@@ -290,7 +337,7 @@ impl World {
         let price = tx.cap.min(self.next_base_fee + tx.tip);
         if tx.from == self.operator {
             ledger.operator_nonce = tx.nonce + 1;
-            ledger.operator_wei -= price * u128::from(gas_used);
+            ledger.operator_wei -= price * u128::from(gas_used) + self.rules.data_fee;
         }
         let first_log = *logs;
         *logs += events.len();
@@ -312,6 +359,7 @@ impl World {
         tx: &Tx,
         env: Env,
     ) -> (Result<(Lottery, Vec<Event>), Halt>, u64) {
+        let data_gas = self.rules.data_gas;
         if tx.to != Some(self.contract) || tx.data.is_empty() {
             let is_refused =
                 tx.value > 0 && tx.to.is_some_and(|to| self.terms.unpayable.contains(&to));
@@ -319,7 +367,7 @@ impl World {
                 true => Err(Halt::Bare),
                 false => Ok((lottery.clone(), Vec::new())),
             };
-            return (result, TRANSFER_GAS);
+            return (result, TRANSFER_GAS + data_gas);
         }
         let mut after = lottery.clone();
         let call = Call {
@@ -339,7 +387,7 @@ impl World {
             after
                 .run(&self.terms, call, env)
                 .map(|events| (after, events)),
-            gas,
+            gas + data_gas,
         )
     }
 
@@ -407,10 +455,18 @@ impl World {
         if tx.gas_limit > GAS_LIMIT {
             return Err("exceeds block gas limit".to_owned());
         }
-        if tx.gas_limit < TRANSFER_GAS {
+        if tx.gas_limit < TRANSFER_GAS + self.rules.data_gas {
             return Err("intrinsic gas too low".to_owned());
         }
-        if tx.cap * u128::from(tx.gas_limit) + tx.value > ledger.operator_wei {
+        let least = self.rules.least_tip;
+        if tx.tip < least {
+            let tip = tx.tip;
+            return Err(format!(
+                "transaction underpriced: tip needed {least}, tip permitted {tip}"
+            ));
+        }
+        let offered = tx.cap * u128::from(tx.gas_limit) + tx.value;
+        if offered + self.rules.data_fee > ledger.operator_wei {
             let have = ledger.operator_wei;
             return Err(format!(
                 "insufficient funds for gas * price + value: balance {have}"
