@@ -2,6 +2,7 @@
 //! ANVIL, or on the path): `cargo test -- --include-ignored`.
 
 mod attacks;
+mod authorities;
 mod commands;
 mod conformance;
 mod contract;
