@@ -51,6 +51,8 @@ const EXTEND_GAS: GasFormula = GasFormula {
 const CANCEL_GAS: u64 = 21_000;
 /// An estimate below such a part of what the action was measured to need is none.
 const ESTIMATE_SHARE_MIN: u64 = 4;
+/// What is judged while bets are taken has gas for so many players more than are known, where the balance pays it.
+const PLAYERS_TO_COME: u64 = 16;
 /// Once one endpoint objects to a transaction, how long another may take to see it otherwise.
 const SECOND_OPINION: Duration = Duration::from_secs(1);
 
@@ -287,7 +289,14 @@ impl Sender {
         }
         let gas_max = self.gas_max(gathered.block_gas_limit);
         let gas = self.gas(kind, gathered.estimate, round.participant_count, gas_max)?;
-        let needed_wei = gathered.prices.least_wei().saturating_mul(U256::from(gas));
+        let costs = |gas: u64| gathered.prices.least_wei().saturating_mul(U256::from(gas));
+        let most_wei = gathered.balance_wei.unwrap_or(U256::MAX);
+        let ample = (kind == ActionKind::Draw)
+            .then(|| gas_with_more_players(round, gathered.head.timestamp, gas_max))
+            .flatten()
+            .filter(|ample| costs(*ample) <= most_wei.min(order.spend_max_wei));
+        let gas = ample.map_or(gas, |ample| gas.max(ample));
+        let needed_wei = costs(gas);
         if let Some(balance_wei) = gathered.balance_wei.filter(|wei| *wei < needed_wei) {
             return Err(NotSigned::InsufficientFunds {
                 balance_wei,
@@ -417,6 +426,14 @@ impl Sender {
     }
 }
 
+/// What a draw may need that is judged by a head of before the betting's end, such as a node shows that trails: its state
+/// lacks the bets that came since, so neither an estimate nor the players known say enough. None once all bets are known.
+fn gas_with_more_players(round: &Round, head_timestamp: u64, gas_max: u64) -> Option<u64> {
+    let participants = round.participant_count.saturating_add(PLAYERS_TO_COME);
+    let may_grow = head_timestamp <= round.end_time;
+    may_grow.then(|| DRAW_GAS.gas(participants).min(gas_max))
+}
+
 fn gas_formula(kind: ActionKind) -> GasFormula {
     match kind {
         ActionKind::Draw => DRAW_GAS,
@@ -426,5 +443,30 @@ fn gas_formula(kind: ActionKind) -> GasFormula {
             base: CANCEL_GAS,
             per_participant: 0,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draw_judged_while_bets_are_taken_has_gas_for_more_players() {
+        let round = Round {
+            end_time: 100,
+            participant_count: 2,
+            ..Round::waiting(7)
+        };
+        let ample = Some(300_000 + 18 * 13_000);
+        for (head_timestamp, gas_max, expected) in [
+            (60, 30_000_000, ample),
+            // A second block of the same second may still take a bet.
+            (100, 30_000_000, ample),
+            (101, 30_000_000, None),
+            (60, 400_000, Some(400_000)),
+        ] {
+            let gas = gas_with_more_players(&round, head_timestamp, gas_max);
+            assert_eq!(gas, expected, "{head_timestamp}, {gas_max}");
+        }
     }
 }

@@ -34,6 +34,7 @@ const WITH_RARITIES: &[(u64, &str)] = &[
     (20_303_070, "a draw that a reorg spent on the round before held up the next round's for 64 blocks"),
     (2138, "an endpoint thirty seconds behind was followed, since the one at the head took longer to link its blocks"),
     (3623, "a second endpoint that never answered was asked in each step through owed logs, and these were never whole"),
+    (21_000_609, "with one endpoint frozen and one half a minute behind, a draw was judged before most bets and ran out of gas"),
 ];
 
 /// All of them, with what each found.
