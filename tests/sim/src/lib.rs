@@ -5,8 +5,8 @@
 //! * [`baton`]: threads one at a time, and time that jumps.
 //! * [`contract`], [`world`]: the truth: the contract, the blocks, the pool.
 //! * [`node`], [`wire`]: what the daemon is told of it, and how that gets lost.
-//! * [`plan`], [`campaign`]: what happens; [`oracle`], with [`alarms`], [`sends`] and [`patience`]: what must hold; [`shrink`]: the
-//!   smallest plan that still fails.
+//! * [`plan`], [`campaign`]: what happens; [`oracle`], with [`alarms`], [`listener`], [`sends`] and [`patience`]: what must hold;
+//!   [`shrink`]: the smallest plan that still fails.
 //! * [`families`]: a plan for each family of chains.
 //! * [`kept`]: campaigns that once failed.
 //! * [`answers`]: a table of every method in every way to fail, and one of each [`dress`] that a true answer may come in.
@@ -19,6 +19,7 @@ pub mod contract;
 pub mod dress;
 pub mod families;
 pub mod kept;
+pub mod listener;
 pub mod log;
 pub mod node;
 pub mod oracle;

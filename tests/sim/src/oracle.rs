@@ -12,6 +12,7 @@ use lottery::lottery::snapshot::{LiveFeedItem, Publication, Snapshot};
 
 use crate::alarms::Alarms;
 use crate::contract::{function_of, Call, Halt};
+use crate::listener::Listener;
 use crate::patience::{Patience, BACKOFF};
 use crate::plan::{Blocks, Plan, Planned, What};
 use crate::sends::Sends;
@@ -44,6 +45,7 @@ pub struct Oracle {
     has_standing: bool,
     patience: Patience,
     alarms: Alarms,
+    listener: Listener,
     sends: Sends,
     /// How often the daemon was started.
     starts: u32,
@@ -88,6 +90,7 @@ impl Oracle {
             has_standing: !plan.standing.is_empty(),
             patience: Patience::new(plan),
             alarms: Alarms::new(),
+            listener: Listener::default(),
             sends: Sends::default(),
             starts: 0,
             has_public_refund: plan.troubles.iter().any(|it| it.what == What::PublicRefund),
@@ -122,6 +125,7 @@ impl Oracle {
         self.published = None;
         self.patience.restarted(now);
         self.alarms.restarted(now);
+        self.listener.restarted();
         self.starts += 1;
     }
 
@@ -284,6 +288,9 @@ impl Oracle {
         let snapshot = &publication.snapshot;
         if !snapshot.syncing {
             self.synced = now;
+        }
+        if let Some(what) = self.listener.published(publication) {
+            self.violate("the feed tells every change", what);
         }
         self.hear_alarms(publication, world, now);
         let Some(head) = snapshot.head else {
