@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::web::connection::Connection;
 use crate::web::http::Port;
 use crate::web::occupancy::Admission;
+use crate::web::ready::AnswerKey;
 
 /// A key of the table and which of its connections is meant: a late answer must not go to a later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Client {
     pub port: Port,
     pub peer: IpAddr,
     pub output: Option<Output>,
+    /// Where its request waits, until it is answered.
+    pub waits: Option<Box<Waits>>,
     /// What the poller waits for: (readable, writable).
     pub armed: (bool, bool),
     /// It was not let in, and only hears why.
@@ -37,6 +40,15 @@ pub struct Client {
     generation: u64,
     /// The part of `Clients::held_bytes` that is this connection's.
     held_bytes: usize,
+}
+
+/// The place of a request among those that wait for a worker.
+pub struct Waits {
+    pub(crate) id: ClientId,
+    /// In whose line.
+    pub(crate) waits_as: IpAddr,
+    /// Of the answer in the making that others wait for as well.
+    pub(crate) shared: Option<AnswerKey>,
 }
 
 /// An answer on its way.
@@ -122,6 +134,7 @@ impl Clients {
             port,
             peer,
             output: None,
+            waits: None,
             armed: (true, false),
             is_turned_away,
             generation: self.generations,
@@ -160,6 +173,19 @@ impl Clients {
     /// Every key, whether it is somebody's or not.
     pub fn keys(&self) -> std::ops::Range<usize> {
         0..self.slots.len()
+    }
+
+    /// A connection's request waits in that line, and maybe for an answer that others wait for.
+    pub(crate) fn wait(&mut self, id: ClientId, waits_as: IpAddr, shared: Option<&AnswerKey>) {
+        if let Some(client) = self.get_mut(id.key) {
+            let shared = shared.cloned();
+            let waits = Waits {
+                id,
+                waits_as,
+                shared,
+            };
+            client.waits = Some(Box::new(waits));
+        }
     }
 
     /// The answer that is written next.

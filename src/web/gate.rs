@@ -6,11 +6,13 @@
 
 mod door;
 mod line;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,7 +30,7 @@ use crate::web::feed::FeedHandle;
 use crate::web::http::{encode, Persistence, Port, Request};
 use crate::web::jobs::{jobs, JobSender};
 use crate::web::making::Makings;
-use crate::web::memory::{self, MemoryWatch};
+use crate::web::memory::MemoryWatch;
 use crate::web::metrics::count_answers;
 use crate::web::occupancy::Occupancy;
 use crate::web::ready::{AnswerKey, ReadyAnswers};
@@ -198,12 +200,7 @@ impl Gate {
         if now.saturating_duration_since(self.expired_at) >= EXPIRE_EVERY {
             self.expired_at = now;
             self.expire(now);
-            let occupancies = self.listeners.iter().map(|listener| &listener.occupancy);
-            let connections = occupancies.map(Occupancy::connections).sum();
-            let bytes = self.clients.held_bytes() + self.clients.pending_bytes();
-            if self.memory.is_due(connections, bytes, now) {
-                memory::give_back();
-            }
+            self.memory.look(now);
         }
         if self.accept_again_at.is_some_and(|at| now >= at) {
             self.accept_again_at = None;
@@ -316,12 +313,16 @@ impl Gate {
         let answer_key = AnswerKey::of(&request, persistence).filter(|_| is_alone);
         let waits_as = self.waits_as(&request);
         let shared = match answer_key {
-            None => None,
+            None => {
+                self.clients.wait(id, waits_as, None);
+                None
+            }
             Some(key_of_answer) => {
                 if let Some((bytes, status)) = self.ready.find(&key_of_answer, SystemTime::now()) {
                     self.ready_hits[usize::from(status != 200)] += 1;
                     return self.begin_output(key, Output::shared(bytes), persistence, now);
                 }
+                self.clients.wait(id, waits_as, Some(&key_of_answer));
                 let Some(turn) = self.makings.join(&key_of_answer, id, waits_as, now) else {
                     return;
                 };
@@ -386,6 +387,7 @@ impl Gate {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
+        client.waits = None;
         client.machine.begin_writing(persistence, now);
         self.write(key, now);
         while self.clients.pending_bytes() + self.ready.outgoing_bytes() > PENDING_BYTES_MAX {
@@ -430,11 +432,6 @@ impl Gate {
         }
         self.clients.account(key);
         self.take_event(key, event, now);
-    }
-    fn is_trusted(&self, ip: IpAddr) -> bool {
-        self.trusted_proxies
-            .iter()
-            .any(|network| network.contains(&ip))
     }
 
     /// What is waited for stays so until it is said anew.
@@ -481,6 +478,9 @@ impl Gate {
             log::trace!("connection of {} closed", client.peer);
             self.turned_away -= usize::from(client.is_turned_away);
             let _ = self.poller.delete(&client.stream);
+            if let Some(waits) = client.waits {
+                self.leave_line(&waits, Instant::now());
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ use crossbeam_channel::{unbounded, Receiver, Sender};
 pub(crate) struct JobSender<T> {
     lines: Arc<Mutex<Lines<T>>>,
     tokens: Sender<()>,
+    /// For the tokens of jobs that are taken back.
+    tokens_out: Receiver<()>,
 }
 
 /// The workers' end.
@@ -37,6 +39,7 @@ pub(crate) fn jobs<T>(max: usize) -> (JobSender<T>, JobReceiver<T>) {
     let sender = JobSender {
         lines: lines.clone(),
         tokens,
+        tokens_out: tokens_out.clone(),
     };
     let receiver = JobReceiver {
         lines,
@@ -54,6 +57,15 @@ impl<T> JobSender<T> {
             let _ = self.tokens.send(());
         }
         refused
+    }
+
+    /// Takes back the newest job of a client that is meant, if it still waits.
+    pub fn take_back(&self, client: IpAddr, is_meant: impl Fn(&T) -> bool) -> Option<T> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = lines.take_back(client, is_meant)?;
+        // Should a worker have the token already, it finds a line that is shorter by one.
+        let _ = self.tokens_out.try_recv();
+        Some(job)
     }
 }
 
@@ -110,6 +122,18 @@ impl<T> Lines<T> {
         refused
     }
 
+    fn take_back(&mut self, client: IpAddr, is_meant: impl Fn(&T) -> bool) -> Option<T> {
+        let line = self.by_client.get_mut(&client)?;
+        let index = line.iter().rposition(is_meant)?;
+        let job = line.remove(index);
+        if line.is_empty() {
+            self.by_client.remove(&client);
+            self.turns.retain(|turn| *turn != client);
+        }
+        self.len -= usize::from(job.is_some());
+        job
+    }
+
     fn pop(&mut self) -> Option<T> {
         let client = self.turns.pop_front()?;
         let line = self.by_client.get_mut(&client)?;
@@ -161,18 +185,46 @@ mod tests {
         assert_eq!(lines.len, 4);
     }
 
+    #[test]
+    fn what_is_taken_back_leaves_its_room_and_its_turn() {
+        let mut lines = Lines::new(4);
+        for (client, job) in [(1, 10), (1, 11), (2, 20), (3, 30)] {
+            assert_eq!(lines.push(ip(client), job), None);
+        }
+        assert_eq!(lines.take_back(ip(1), |job| *job == 20), None);
+        assert_eq!(lines.take_back(ip(2), |job| *job == 20), Some(20));
+        assert_eq!(lines.take_back(ip(2), |job| *job == 20), None);
+        assert_eq!(lines.push(ip(4), 40), None);
+        assert_eq!(lines.take_back(ip(1), |job| *job == 10), Some(10));
+        assert_eq!(rest(&mut lines), [11, 30, 40]);
+        assert!(lines.by_client.is_empty() && lines.turns.is_empty() && lines.len == 0);
+    }
+
+    #[test]
+    fn every_job_that_is_left_has_its_token() {
+        let (sender, receiver) = jobs(10);
+        for job in 0..3 {
+            assert_eq!(sender.send(ip(1), job), None);
+        }
+        assert_eq!(sender.take_back(ip(1), |job| *job == 1), Some(1));
+        let left = receiver.signal().try_iter().map(|()| receiver.take());
+        assert_eq!(left.collect::<Vec<_>>(), [Some(0), Some(2)]);
+    }
+
     proptest! {
         /// Nothing is lost or made up, and nobody waits for more than one job of each other client.
         #[test]
-        fn every_job_is_taken_or_refused(steps in proptest::collection::vec((0..5u8, any::<bool>()), 0..200)) {
+        fn every_job_is_taken_or_refused(steps in proptest::collection::vec((0..5u8, 0..4u8), 0..200)) {
             let mut lines = Lines::new(8);
             let (mut sent, mut seen) = (0, Vec::new());
-            for (client, takes) in steps {
-                if takes {
-                    seen.extend(lines.pop());
-                } else {
-                    seen.extend(lines.push(ip(client), sent));
-                    sent += 1;
+            for (client, step) in steps {
+                match step {
+                    0 => seen.extend(lines.pop()),
+                    1 => seen.extend(lines.take_back(ip(client), |job| job % 2 == 0)),
+                    _ => {
+                        seen.extend(lines.push(ip(client), sent));
+                        sent += 1;
+                    }
                 }
                 prop_assert!(lines.len <= 8);
                 prop_assert_eq!(lines.turns.len(), lines.by_client.len());

@@ -83,6 +83,23 @@ impl Makings {
         }
     }
 
+    /// A connection that waits for the answer has gone; true when its client has no other one here, and so no use for its
+    /// turn.
+    pub(crate) fn leave(&mut self, key: &AnswerKey, client: ClientId, waits_as: IpAddr) -> bool {
+        let Some(making) = self.0.get_mut(key) else {
+            return false;
+        };
+        let Some(line) = making.waiting.get_mut(&waits_as) else {
+            return false;
+        };
+        line.retain(|waiting| *waiting != client);
+        let is_last = line.is_empty();
+        if is_last {
+            making.waiting.remove(&waits_as);
+        }
+        is_last
+    }
+
     /// The answer is there, or will not come; those who waited for it.
     pub(crate) fn made(&mut self, key: &AnswerKey) -> Vec<ClientId> {
         let waiting = self.0.remove(key).map(|making| making.waiting);

@@ -1,81 +1,140 @@
-//! Memory that an attack took goes back to the system when it is over: the allocator would keep it for the next one. When
-//! that is due is decided purely; how it is done depends on the C library.
+//! Memory that an attack or a large answer took goes back to the system when it is free again: the allocator would keep
+//! it for the next one. When that is due is decided purely; how it is measured and done depends on the C library.
 
 use std::time::{Duration, Instant};
 
-/// Below so many connections nothing is worth it.
-const PEAK_MIN: usize = 256;
-/// So much memory weighs as much as a connection.
-const BYTES_PER_UNIT: usize = 4 * 1024;
-/// How long it must have been calm.
-const CALM: Duration = Duration::from_secs(5);
+/// How often it is measured: giving back takes milliseconds, and taking anew costs a little as well.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// So much more than could not be given back last time is worth it.
+const SPARE_BYTES: i64 = 1 << 20;
 
-/// Watches the load and says when memory can go back.
+/// Watches what is resident and not in use.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryWatch {
-    peak: usize,
-    calm_since: Option<Instant>,
+    looked_at: Option<Instant>,
+    /// The least that was left: what lies between things in use stays.
+    least_bytes: Option<i64>,
 }
 
 impl MemoryWatch {
-    /// True once after each time that the load fell to half of its peak, or below, and stayed there.
-    pub(crate) fn is_due(&mut self, connections: usize, bytes: usize, now: Instant) -> bool {
-        let load = connections + bytes / BYTES_PER_UNIT;
-        self.peak = self.peak.max(load);
-        if self.peak < PEAK_MIN || load * 2 > self.peak {
-            self.calm_since = None;
-            return false;
+    /// To be called again and again; gives back what is free when that is worth it.
+    pub(crate) fn look(&mut self, now: Instant) {
+        if self.is_time(now) && self.is_due(spare_bytes()) {
+            give_back();
+            self.least_bytes = Some(spare_bytes());
         }
-        let since = *self.calm_since.get_or_insert(now);
-        let is_due = now.saturating_duration_since(since) >= CALM;
-        if is_due {
-            self.peak = load;
-            self.calm_since = None;
-        }
-        is_due
     }
+
+    fn is_time(&mut self, now: Instant) -> bool {
+        let looked_at = *self.looked_at.get_or_insert(now);
+        let is_time = now.saturating_duration_since(looked_at) >= LOOK_EVERY;
+        if is_time {
+            self.looked_at = Some(now);
+        }
+        is_time
+    }
+
+    fn is_due(&mut self, spare_bytes: i64) -> bool {
+        let least = self
+            .least_bytes
+            .map_or(spare_bytes, |least| least.min(spare_bytes));
+        self.least_bytes = Some(least);
+        spare_bytes - least > SPARE_BYTES
+    }
+}
+
+/// What is resident of our own making and not in use; where nothing tells what is resident, all that is free. What was
+/// taken and never written to is not resident: it moves the whole scale down, at times below zero.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn spare_bytes() -> i64 {
+    // SAFETY: it only reads the allocator's own counts, under its locks.
+    let known = unsafe { libc::mallinfo2() };
+    let used = known.uordblks + known.hblkhd;
+    match resident_bytes() {
+        Some(resident) => resident as i64 - used as i64,
+        None => known.fordblks as i64,
+    }
+}
+
+/// Pages of files are left out.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn resident_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = text.split(' ').skip(1).map(str::parse::<usize>);
+    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
+    // SAFETY: a question without arguments in memory.
+    let page_bytes = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    Some(resident.saturating_sub(shared) * page_bytes)
 }
 
 /// Gives what is free back to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn give_back() {
+fn give_back() {
     // SAFETY: malloc_trim only looks at the allocator's own lists, under its locks.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Other allocators do it by themselves.
+/// Other allocators give back by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn give_back() {}
+fn spare_bytes() -> i64 {
+    0
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_back() {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_once_when_an_attack_is_over() {
-        let start = Instant::now();
-        let at = |secs: u64| start + Duration::from_secs(secs);
+    fn what_is_spare_is_given_back_when_it_is_worth_it() {
         let mut watch = MemoryWatch::default();
-        for (secs, connections, mib, is_due) in [
-            // A quiet day.
-            (0, 200, 0, false),
-            (100, 0, 0, false),
-            // An attack that pauses, and one that ends.
-            (200, 10_000, 0, false),
-            (210, 100, 0, false),
-            (214, 5_001, 0, false),
-            (215, 100, 0, false),
-            (219, 100, 0, false),
-            (220, 100, 0, true),
-            (221, 100, 0, false),
-            (300, 0, 0, false),
-            // Few connections that held much.
-            (400, 10, 16, false),
-            (401, 10, 0, false),
-            (406, 10, 0, true),
+        for (spare_kib, is_due) in [
+            // What lies about from the start, and a quiet day.
+            (3_000, false),
+            (4_024, false),
+            // More than that, until it is given back.
+            (4_025, true),
+            (9_000, true),
+            // Less was left than ever: from there it is counted.
+            (2_000, false),
+            (3_024, false),
+            (3_025, true),
         ] {
-            let due = watch.is_due(connections, mib << 20, at(secs));
-            assert_eq!(due, is_due, "{secs}");
+            let due = watch.is_due(spare_kib << 10);
+            assert_eq!(due, is_due, "{spare_kib}");
         }
+        watch.least_bytes = Some(8_000 << 10);
+        assert!(
+            !watch.is_due(9_024 << 10),
+            "so much could not be given back"
+        );
+        assert!(watch.is_due(9_025 << 10));
+    }
+
+    #[test]
+    fn it_is_looked_at_now_and_then() {
+        let start = Instant::now();
+        let mut watch = MemoryWatch::default();
+        let mut is_time = |millis| watch.is_time(start + Duration::from_millis(millis));
+        let seen = [0, 4_999, 5_000, 5_001, 9_999, 10_000].map(&mut is_time);
+        assert_eq!(seen, [false, false, true, false, false, true]);
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[test]
+    fn what_was_freed_counts_as_spare_until_it_is_given_back() {
+        // Small pieces, each of which the allocator keeps, and one that holds the top.
+        let pieces: Vec<Vec<u8>> = (0..40_000).map(|_| vec![1; 1_000]).collect();
+        let top = vec![1_u8; 1_000];
+        let before = spare_bytes();
+        drop(pieces);
+        let freed = spare_bytes();
+        assert!(freed > before + (15 << 20), "{before} {freed}");
+        give_back();
+        let left = spare_bytes();
+        assert!(left + (15 << 20) < freed, "{freed} {left}");
+        drop(top);
     }
 }

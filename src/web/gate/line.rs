@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::web::clients::ClientId;
+use crate::web::clients::{ClientId, Waits};
 use crate::web::connection::Refused;
 use crate::web::forwarded::counted_address;
 use crate::web::gate::Gate;
@@ -24,9 +24,26 @@ impl Gate {
         client_of(forwarded.flatten().unwrap_or(peer))
     }
 
+    pub(super) fn is_trusted(&self, ip: IpAddr) -> bool {
+        self.trusted_proxies
+            .iter()
+            .any(|network| network.contains(&ip))
+    }
+
     /// Lets a request wait. Those that there is no room for hear so; they may be of another client.
     pub(super) fn let_wait(&mut self, job: Job, now: Instant) {
-        for (client, method) in let_wait(&self.jobs, &mut self.makings, job) {
+        let refused = let_wait(&self.jobs, &mut self.makings, job);
+        self.refuse_all(refused, now);
+    }
+
+    /// The client of a request that waits has gone: nobody makes an answer that nobody takes.
+    pub(super) fn leave_line(&mut self, waits: &Waits, now: Instant) {
+        let refused = leave(&self.jobs, &mut self.makings, waits);
+        self.refuse_all(refused, now);
+    }
+
+    fn refuse_all(&mut self, refused: Vec<(ClientId, String)>, now: Instant) {
+        for (client, method) in refused {
             if self.clients.is_there(client) {
                 let refused = Refused {
                     refusal: too_many("requests are waiting", "1"),
@@ -39,16 +56,36 @@ impl Gate {
     }
 }
 
-/// Those that will not be answered, each with its method. Where several wait for one answer, each of their clients has its
-/// own turn, and what another sends costs none of them theirs.
+/// Those that will not be answered, each with its method.
 fn let_wait(jobs: &JobSender<Job>, makings: &mut Makings, job: Job) -> Vec<(ClientId, String)> {
-    let Some(refused) = jobs.send(job.waits_as, job) else {
-        return Vec::new();
+    let refused = jobs.send(job.waits_as, job);
+    refused.map_or(Vec::new(), |job| lost_with(makings, job))
+}
+
+/// Takes the request of a client that has gone out of the line, with those that will not be answered for it.
+fn leave(jobs: &JobSender<Job>, makings: &mut Makings, waits: &Waits) -> Vec<(ClientId, String)> {
+    let taken_back = match &waits.shared {
+        None => jobs.take_back(waits.waits_as, |job| job.client == waits.id),
+        Some(key) if makings.leave(key, waits.id, waits.waits_as) => {
+            jobs.take_back(waits.waits_as, |job| {
+                let shared = job.shared.as_ref();
+                shared.is_some_and(|shared| shared.key == *key)
+            })
+        }
+        Some(_) => None,
     };
-    let method = refused.request.method;
-    let waiting = match &refused.shared {
+    let mut lost = taken_back.map_or(Vec::new(), |job| lost_with(makings, job));
+    lost.retain(|(client, _)| *client != waits.id);
+    lost
+}
+
+/// Where several wait for one answer, each of their clients has its own turn, and what another does costs none of them
+/// theirs.
+fn lost_with(makings: &mut Makings, job: Job) -> Vec<(ClientId, String)> {
+    let method = job.request.method;
+    let waiting = match &job.shared {
         Some(shared) => makings.lose(&shared.key, &shared.turn),
-        None => vec![refused.client],
+        None => vec![job.client],
     };
     let told = waiting.into_iter();
     told.map(|client| (client, method.clone())).collect()
@@ -115,6 +152,18 @@ mod tests {
             refused.map(|(client, _)| client.key).collect()
         }
 
+        /// Who hears that there is no room because this connection has gone.
+        fn leave(&mut self, number: usize, last: u8, target: &str) -> Vec<usize> {
+            let request = fixture::request("GET", target, &[], "");
+            let waits = Waits {
+                id: ClientId::numbered(number),
+                waits_as: IpAddr::from([10, 0, 0, last]),
+                shared: AnswerKey::of(&request, Persistence::Keep),
+            };
+            let refused = leave(&self.jobs, &mut self.makings, &waits).into_iter();
+            refused.map(|(client, _)| client.key).collect()
+        }
+
         /// Who is answered by the next turn that makes an answer.
         fn turn(&mut self) -> Vec<usize> {
             while let Some(job) = self.taken.take() {
@@ -177,6 +226,34 @@ mod tests {
         }
         assert_eq!(line.ask(5, 3, STATUS), [5]);
         assert_eq!(line.turn(), [0, 2, 3, 4]);
+        assert_eq!(line.turn(), [1]);
+    }
+
+    #[test]
+    fn who_has_gone_costs_nobody_anything() {
+        let mut line = Line::new(10);
+        for (number, last, target) in [(0, 1, STATUS), (1, 1, "/"), (2, 1, "/"), (3, 2, "/")] {
+            assert!(line.ask(number, last, target).is_empty());
+        }
+        assert!(line.leave(0, 1, STATUS).is_empty());
+        assert!(line.leave(1, 1, "/").is_empty());
+        // The turn is still that of the first client's other connection.
+        assert!(line.leave(3, 2, "/").is_empty());
+        assert_eq!(line.turn(), [2]);
+        assert!(line.ask(4, 1, "/").is_empty());
+        assert!(line.leave(4, 1, "/").is_empty());
+        assert!(line.taken.take().is_none(), "nothing is left to do");
+        assert!(line.ask(5, 1, "/").is_empty());
+        assert_eq!(line.turn(), [5], "the next asks anew");
+    }
+
+    #[test]
+    fn who_waited_for_the_turn_of_one_that_has_gone_is_told() {
+        let mut line = Line::new(2);
+        assert!(line.ask(0, 1, "/").is_empty());
+        assert!(line.ask(1, 2, STATUS).is_empty());
+        assert!(line.ask(2, 3, "/").is_empty(), "without a turn of its own");
+        assert_eq!(line.leave(0, 1, "/"), [2]);
         assert_eq!(line.turn(), [1]);
     }
 

@@ -1,0 +1,156 @@
+//! The gate with real sockets and a handler that waits until it is told to go on.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, Sender};
+
+use super::*;
+use crate::base::clock::Clock;
+use crate::base::shutdown::StopReason;
+use crate::base::thread::{spawn_supervised, Health, OnFailure};
+use crate::web::connection::Limits;
+use crate::web::feed::{Hub, HubPoller};
+use crate::web::fixture;
+use crate::web::http::Reply;
+use crate::web::occupancy::Caps;
+use crate::web::stream::Stream;
+use crate::web::view::Deployment;
+
+/// A gate with one worker.
+struct Serving {
+    address: SocketAddr,
+    occupancy: Occupancy,
+    /// What was answered, in order.
+    handled: Arc<Mutex<Vec<String>>>,
+    /// The first request is with the worker.
+    begun: Receiver<()>,
+    /// Has its answer made.
+    go_on: Sender<()>,
+    stop: Shutdown,
+}
+
+impl Serving {
+    fn start() -> Serving {
+        let snapshot = Arc::new(fixture::snapshot());
+        let occupancy = Occupancy::new(Caps {
+            connections: 100,
+            per_ip: 0,
+        });
+        let stream = Stream::new(snapshot.clone(), Deployment::default(), Clock::system());
+        let (_, publications) = bounded(1);
+        let (poller, metrics) = (HubPoller::new().unwrap(), Metrics::default());
+        let (_, feed) = Hub::new(poller, stream, publications, occupancy.clone(), metrics);
+        let socket = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener {
+            socket,
+            port: Port::Public,
+            occupancy: occupancy.clone(),
+        };
+        let settings = Settings {
+            rules: Rules {
+                limits: Limits::default(),
+                takes_body: Box::new(|_| false),
+            },
+            trusted_proxies: Vec::new(),
+            feed,
+            snapshot: SharedSnapshot::new(snapshot),
+            metrics: Metrics::default(),
+        };
+        let (mut gate, workers) = Gate::new(vec![listener], settings).unwrap();
+        let (begin, begun) = bounded(1);
+        let (go_on, told) = bounded::<()>(0);
+        let handled = Arc::new(Mutex::new(Vec::new()));
+        let seen = handled.clone();
+        let handler = move |request: &Request| {
+            let query = request.query.clone().unwrap_or_default();
+            if query == "first" {
+                let _ = begin.send(());
+                let _ = told.recv();
+            }
+            seen.lock().unwrap().push(query);
+            Reply {
+                status: 200,
+                headers: Vec::new(),
+                body: Arc::from(&b"made"[..]),
+                delay: Duration::ZERO,
+            }
+        };
+        let stop = Shutdown::new();
+        stop.on_trip(gate.waker());
+        let (of_gate, of_worker) = (stop.clone(), stop.clone());
+        spawn("gate", &stop, move |beat| gate.run(&of_gate, beat));
+        spawn("worker", &stop, move |beat| {
+            workers.work(&handler, &of_worker, beat)
+        });
+        Serving {
+            address,
+            occupancy,
+            handled,
+            begun,
+            go_on,
+            stop,
+        }
+    }
+
+    fn ask(&self, target: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        stream
+    }
+
+    fn wait_connections(&self, count: usize) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.occupancy.connections() != count {
+            assert!(Instant::now() < until, "never {count} connections");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stop.trip(StopReason::Requested);
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    stop: &Shutdown,
+    body: impl FnMut(&Beat) -> Result<(), String> + Send + 'static,
+) {
+    let (clock, health) = (Clock::system(), Health::default());
+    spawn_supervised(name, &clock, &health, stop, OnFailure::EndProcess, body).unwrap();
+}
+
+/// Whoever is reset wants no answer any more, be it one of its own or one that others could share.
+#[test]
+fn nobody_makes_an_answer_for_a_client_that_has_gone() {
+    let serving = Serving::start();
+    let mut first = serving.ask("/api/status?first");
+    serving.begun.recv().unwrap();
+    let gone = ["/api/status?own", "/api/round/status?shared"].map(|target| serving.ask(target));
+    let mut last = serving.ask("/api/status?last");
+    // The gate itself refuses this one, after it has read those before.
+    let mut refused = TcpStream::connect(serving.address).unwrap();
+    refused.write_all(b"nonsense\r\n\r\n").unwrap();
+    refused.read_to_end(&mut Vec::new()).unwrap();
+    drop(refused);
+    serving.wait_connections(4);
+    for stream in gone {
+        socket2::SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    }
+    serving.wait_connections(2);
+    serving.go_on.send(()).unwrap();
+    for stream in [&mut first, &mut last] {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    assert_eq!(*serving.handled.lock().unwrap(), ["first", "last"]);
+}
