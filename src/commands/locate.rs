@@ -1,24 +1,28 @@
 //! Finds a finished round of the contract on the chain, any distance back, with few calls and no daemon.
 //!
 //! The contract itself says which round runs at a block, so where an endpoint answers for old states the end and the
-//! start of a round are found by halving. Where none does, the logs have to be read from the head backwards.
+//! start of a round are found by halving. Where none does, the events themselves show the way: each names its round, so a
+//! few looks at logs here and there tell about where the round ended, and from there the logs are read backwards.
 
 use crate::actors::reader::Reader;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
+use crate::chain::logs::LogChunk;
 use crate::chain::method::Method;
-use crate::chain::types::BlockId;
-use crate::chain::types::{Address, CallRequest};
+use crate::chain::node::Endpoint;
+use crate::chain::types::{Address, BlockId, CallRequest, Log};
 use crate::lottery::contract::{decode_round, get_round_calldata};
-use crate::lottery::event::LotteryEvent;
+use crate::lottery::event::{EventRecord, LotteryEvent};
 use crate::lottery::history::{finished_round, FinishedRound, LoggedEvent};
 use crate::lottery::round::{Round, RoundState};
-use crate::lottery::search::first_where;
+use crate::lottery::search::{first_where, narrow, Told};
 
 const CHUNK_BLOCKS_MAX: u64 = 10_000;
 /// The first look back from the head, and from a round's end to its start: most rounds are that near.
 const END_STEP_BLOCKS: u64 = 1_024;
 const START_STEP_BLOCKS: u64 = 32;
+/// How the reading goes is told after so many answers.
+const TOLD_EVERY: u64 = 10;
 
 /// What the search found.
 pub enum Found {
@@ -68,15 +72,15 @@ pub(crate) fn locate(
             read_up(endpoints, reader, began, ended)?
         }
         Err(error) => {
-            let step = endpoints
-                .list()
-                .first()
-                .map_or(1, |endpoint| endpoint.log_range_blocks());
             say(&format!(
-                "no endpoint tells the contract's old states ({error}): the logs are read from block {head} backwards, \
-                 {step} blocks a question at first"
+                "no endpoint tells the contract's old states: {error}"
             ));
-            read_down(endpoints, reader, head, round_id, say)?
+            let past = Past {
+                endpoints,
+                reader,
+                round_id,
+            };
+            past.read(head, say)?
         }
     };
     Ok(match finished_round(&events, round_id) {
@@ -137,39 +141,137 @@ fn read_up(
     Ok(events)
 }
 
-/// Reads back from the head until the round's end and all its bets are known.
-fn read_down(
-    endpoints: &Endpoints,
-    reader: &Reader,
-    head: u64,
+/// The logs of a chain of which only the newest states are told, and the round that is looked for in them.
+struct Past<'a> {
+    endpoints: &'a Endpoints,
+    reader: &'a Reader,
     round_id: u64,
-    say: &mut impl FnMut(&str),
-) -> Result<Vec<LoggedEvent>, RpcError> {
-    let mut unread_below = head + 1;
-    let mut events: Vec<LoggedEvent> = Vec::new();
-    while unread_below > 0 {
-        let range = (
-            unread_below.saturating_sub(CHUNK_BLOCKS_MAX),
-            unread_below - 1,
-        );
-        let (from, mut older) = endpoints.with_endpoint(&[Method::GetLogs], |endpoint| {
-            let chunk = endpoint.log_chunk(reader.contract(), range, false)?;
-            let from = chunk.first.number;
-            let ends = [chunk.first, chunk.last];
-            Ok((from, reader.events(endpoint, chunk.logs, &ends, u64::MAX)?))
+}
+
+impl Past<'_> {
+    /// The round's end and all its bets, from block `head` backwards. What that costs is told before it begins, as far as
+    /// it is known, and how far it is while it goes on.
+    fn read(&self, head: u64, say: &mut impl FnMut(&str)) -> Result<Vec<LoggedEvent>, RpcError> {
+        // The first answer shows how many blocks one has.
+        let newest = self.chunk(head.saturating_sub(CHUNK_BLOCKS_MAX - 1), head)?;
+        let step = newest.last.number.abs_diff(newest.first.number) + 1;
+        say(&format!(
+            "the logs have to be read, {step} blocks an answer, each with the headers at its ends: blooms would take a \
+             call for each block. Where rounds follow each other closely that is some dozens of calls; where events are \
+             rare, up to {} calls for all {head} blocks, should the round be the oldest",
+            calls_for(head, step)
+        ));
+        let mut looks = 0u64;
+        let (low, high) = narrow(head, step, |from, to| {
+            looks += 1;
+            if looks.is_multiple_of(TOLD_EVERY) {
+                say(&format!(
+                    "{looks} looks at events so far, now below block {to}"
+                ));
+            }
+            self.look(from, to)
         })?;
-        let is_past = older
-            .iter()
-            .any(|event| is_before_bets(&event.record.event, round_id));
-        older.append(&mut events);
-        events = older;
-        if is_past {
-            break;
-        }
-        unread_below = from;
-        say(&format!("reading on below block {unread_below}"));
+        say(&format!(
+            "events show that the round ended between block {low} and block {high}: at most {} calls more, and those for \
+             the time it took bets",
+            calls_for(high - low, step)
+        ));
+        self.read_down(high, say)
     }
-    Ok(events)
+
+    fn chunk(&self, from: u64, to: u64) -> Result<LogChunk, RpcError> {
+        self.endpoints
+            .with_endpoint(&[Method::GetLogs], |endpoint| {
+                endpoint.log_chunk(self.reader.contract(), (from, to), false)
+            })
+    }
+
+    /// Goes down through the blocks until an event tells whether the round was over.
+    fn look(&self, from: u64, to: u64) -> Result<Told, RpcError> {
+        let mut unread_below = to + 1;
+        while unread_below > from {
+            let chunk = self.chunk(from, unread_below - 1)?;
+            let mut told = Told::default();
+            for log in &chunk.logs {
+                let number = log.block_number;
+                match event_in(log)?.and_then(|event| is_over(&event, self.round_id)) {
+                    Some(true) => told.holds_at = told.holds_at.or(Some(number)),
+                    Some(false) => told.not_at = Some(number),
+                    None => {}
+                }
+            }
+            if told != Told::default() {
+                return Ok(told);
+            }
+            unread_below = chunk.first.number;
+        }
+        Ok(Told::default())
+    }
+
+    /// Reads back from block `high` until the round's end and all its bets are known.
+    fn read_down(
+        &self,
+        high: u64,
+        say: &mut impl FnMut(&str),
+    ) -> Result<Vec<LoggedEvent>, RpcError> {
+        let mut unread_below = high + 1;
+        let mut events: Vec<LoggedEvent> = Vec::new();
+        let mut answers = 0u64;
+        while unread_below > 0 {
+            let range = (
+                unread_below.saturating_sub(CHUNK_BLOCKS_MAX),
+                unread_below - 1,
+            );
+            let ask = |endpoint: &Endpoint| {
+                let chunk = endpoint.log_chunk(self.reader.contract(), range, false)?;
+                let (mut own, mut is_past) = (Vec::new(), false);
+                for log in chunk.logs {
+                    let Some(event) = event_in(&log)? else {
+                        continue;
+                    };
+                    is_past |= is_before_bets(&event, self.round_id);
+                    // What the ends of other rounds rest on is not asked for.
+                    if event.round_id() == Some(self.round_id) {
+                        own.push(log);
+                    }
+                }
+                let ends = [chunk.first, chunk.last];
+                let events = self.reader.events(endpoint, own, &ends, u64::MAX)?;
+                Ok((ends[0].number, events, is_past))
+            };
+            let (from, mut older, is_past) =
+                self.endpoints.with_endpoint(&[Method::GetLogs], ask)?;
+            older.append(&mut events);
+            events = older;
+            if is_past {
+                break;
+            }
+            unread_below = from;
+            answers += 1;
+            if answers.is_multiple_of(TOLD_EVERY) {
+                say(&format!("reading on below block {unread_below}"));
+            }
+        }
+        Ok(events)
+    }
+}
+
+/// The most calls that the logs of so many blocks take: with each answer come two headers, and an empty one is asked for
+/// twice.
+fn calls_for(blocks: u64, step: u64) -> u64 {
+    blocks.div_ceil(step).saturating_mul(6)
+}
+
+fn event_in(log: &Log) -> Result<Option<LotteryEvent>, RpcError> {
+    let decoded = EventRecord::from_log(log)
+        .map_err(|error| RpcError::invalid_answer(format!("log of the contract: {error}")))?;
+    Ok(decoded.map(|record| record.event))
+}
+
+/// Whether the round had ended when this was logged; None for what is about no round.
+fn is_over(event: &LotteryEvent, wanted: u64) -> Option<bool> {
+    let round_id = event.round_id()?;
+    Some(round_id > wanted || event.ended_round() == Some(wanted))
 }
 
 /// True for what can only come before the round's first bet.

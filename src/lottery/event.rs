@@ -203,6 +203,23 @@ impl LotteryEvent {
         )
     }
 
+    /// The round that the event is about; None for those about the contract.
+    pub(crate) fn round_id(&self) -> Option<u64> {
+        match self {
+            LotteryEvent::BetPlaced { round_id, .. }
+            | LotteryEvent::EndTimeExtended { round_id, .. }
+            | LotteryEvent::RoundCompleted { round_id, .. }
+            | LotteryEvent::RoundCreated { round_id, .. }
+            | LotteryEvent::RoundRefunded { round_id, .. }
+            | LotteryEvent::RoundStateChanged { round_id, .. } => Some(*round_id),
+            LotteryEvent::BettingDurationUpdated { .. }
+            | LotteryEvent::MinBetAmountUpdated { .. }
+            | LotteryEvent::MinParticipantsUpdated { .. }
+            | LotteryEvent::OperatorUpdated { .. }
+            | LotteryEvent::Withdrawn { .. } => None,
+        }
+    }
+
     /// The round that the event ended, by a draw or a refund.
     pub fn ended_round(&self) -> Option<u64> {
         match self {

@@ -132,6 +132,35 @@ fn without_old_states_the_logs_are_read_and_it_says_so() {
     assert_eq!(round["proof"]["inputs"]["prevrandaoSource"], "mixHash");
 }
 
+#[test]
+fn without_old_states_a_round_far_back_is_found_by_the_events_of_others() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    drawn(&lottery, 2..5);
+    drawn(&lottery, 2..5);
+    for _ in 0..125 {
+        for _ in 0..400 {
+            chain.dev().mine();
+        }
+        lottery.bet(2, BET_WEI);
+        lottery.operate("refundRound", &[]);
+    }
+    let faults = &chain.dev().endpoints()[0].faults;
+    faults.set(|character| {
+        character.keeps_states = Some(128);
+        character.log_range = Some((500, "block range is too wide".to_owned()));
+    });
+    let before = chain.calls();
+    let (code, round, said) = verify(&chain, &lottery, 2);
+    let calls = chain.calls() - before;
+    let verdict = (code, &round["verdict"]);
+    assert_eq!(verdict, (Some(0), &json!("verified")), "{said}");
+    assert!(calls <= 90, "{calls} calls: {said}");
+    for told in ["500 blocks an answer", "up to 60", "at most", "calls more"] {
+        assert!(said.contains(told), "{told} in {said}");
+    }
+}
+
 /// The word of the data at `index` of the contract's log with this name, changed by one.
 fn change_word(lottery: &Lottery, name: &str, index: usize) -> Distortion {
     let topic = lottery.logs(name)[0]["topics"][0].clone();
