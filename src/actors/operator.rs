@@ -8,6 +8,7 @@
 mod driving;
 mod ending;
 mod flight;
+mod foresight;
 mod memory;
 mod moment;
 mod past;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use self::flight::{Flight, Landed};
+use self::foresight::Ahead;
 use self::memory::{Arrivals, Recovery, RoundMemory, Spending};
 use self::moment::Moment;
 use self::reporter::{describe, Reporter};
@@ -280,9 +282,15 @@ impl Operator {
     }
 
     fn act_by_itself(&mut self, moment: &Moment) -> Option<Instant> {
-        self.rehearse_when_due(moment);
-        self.probe_players(moment);
-        self.watch_crowd(moment);
+        match self.look_ahead(moment) {
+            Ahead::Asked => return Some(self.reporter.clock.now()),
+            Ahead::Awaited => {}
+            Ahead::Nothing => {
+                self.rehearse_when_due(moment);
+                self.probe_players(moment);
+                self.watch_crowd(moment);
+            }
+        }
         let (round, now) = (&moment.round, moment.now);
         let carried_time = moment.carried_time();
         let (extended, extended_in_a_day) =

@@ -51,8 +51,8 @@ const EXTEND_GAS: GasFormula = GasFormula {
 const CANCEL_GAS: u64 = 21_000;
 /// An estimate below such a part of what the action was measured to need is none.
 const ESTIMATE_SHARE_MIN: u64 = 4;
-/// What is judged while bets are taken has gas for so many players more than are known, where the balance pays it.
-const PLAYERS_TO_COME: u64 = 16;
+/// What is judged while bets are taken, or ahead of the window, has gas for so many players more than are known, where the balance pays it.
+pub(crate) const PLAYERS_TO_COME: u64 = 16;
 /// Once one endpoint objects to a transaction, how long another may take to see it otherwise.
 const SECOND_OPINION: Duration = Duration::from_secs(1);
 
@@ -116,6 +116,8 @@ pub struct Order<'a> {
 pub enum Check {
     /// By calls at the head.
     Called,
+    /// By calls at a head before the one that allows it: that it is too early is no objection, and more players may come.
+    Ahead,
     /// Not at all, since nobody answers calls; sent only while the newest head's time lies in here.
     Unchecked { earliest: u64, latest: u64 },
 }
@@ -192,6 +194,7 @@ impl From<RpcError> for NotSigned {
 }
 
 /// A signed first transaction, not sent yet.
+#[derive(Debug)]
 pub struct Prepared {
     pub state: SendState,
     pub notes: Vec<Note>,
@@ -291,10 +294,16 @@ impl Sender {
         let gas = self.gas(kind, gathered.estimate, round.participant_count, gas_max)?;
         let costs = |gas: u64| gathered.prices.least_wei().saturating_mul(U256::from(gas));
         let most_wei = gathered.balance_wei.unwrap_or(U256::MAX);
+        // What is checked ahead has the room in any case, or is not signed.
+        let is_ahead = order.check == Check::Ahead;
+        let judged_at = match is_ahead {
+            true => gathered.head.timestamp.min(round.end_time),
+            false => gathered.head.timestamp,
+        };
         let ample = (kind == ActionKind::Draw)
-            .then(|| gas_with_more_players(round, gathered.head.timestamp, gas_max))
+            .then(|| gas_with_more_players(round, judged_at, gas_max))
             .flatten()
-            .filter(|ample| costs(*ample) <= most_wei.min(order.spend_max_wei));
+            .filter(|ample| is_ahead || costs(*ample) <= most_wei.min(order.spend_max_wei));
         let gas = ample.map_or(gas, |ample| gas.max(ample));
         let needed_wei = costs(gas);
         if let Some(balance_wei) = gathered.balance_wei.filter(|wei| *wei < needed_wei) {

@@ -44,11 +44,10 @@ fn blocks_late(answer_takes: Duration, endpoints: usize) -> u64 {
     lottery.blocks_late(&log)
 }
 
-/// Once the head that allows it has been heard of, a draw costs two round trips: that of its checks, and that of its sending.
-/// The head is heard of by an answer too, which may have been asked for just before it came; a second goes by between two
-/// such questions, and one until the block that has the draw.
+/// The draw was checked and signed before its head, and its head is asked for without a break: what is left is one answer
+/// that tells of the head, and one round trip that sends.
 #[test]
-fn a_draw_costs_two_round_trips_after_the_head_that_allows_it_is_known() {
+fn a_draw_costs_two_round_trips_after_the_head_that_allows_it() {
     let cases = [(1, 1), (1, 2), (3, 1), (3, 2)];
     let late: Vec<u64> = std::thread::scope(|scope| {
         let rounds = cases.map(|(secs, endpoints)| {
@@ -58,7 +57,10 @@ fn a_draw_costs_two_round_trips_after_the_head_that_allows_it_is_known() {
     });
     println!("seconds an answer and endpoints {cases:?}: {late:?} blocks late");
     for ((secs, endpoints), late) in cases.into_iter().zip(late) {
-        let most = 3 * secs + 2;
+        let most = match secs {
+            1 => 2,
+            _ => 7,
+        };
         assert!(
             late <= most,
             "{secs} s an answer, {endpoints} endpoints: {late} blocks late, at most {most} are due"

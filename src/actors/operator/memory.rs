@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::actors::operator::foresight::Foresight;
 use crate::chain::types::{BlockRef, H256, U256};
 use crate::lottery::action::{ActionKind, ActionRecord};
 use crate::lottery::decision::{Failures, PendingTime, Unanswered};
@@ -42,6 +43,7 @@ pub(super) struct RoundMemory {
     pub(super) twin_since: Option<u64>,
     /// When everything that a draw needs was last looked at, and whether something was missing.
     pub(super) rehearsed: Option<(Instant, bool)>,
+    pub(super) foresight: Foresight,
 }
 
 /// Which head was not seen to come.

@@ -15,6 +15,8 @@ pub(super) struct Moment {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) round: Round,
     pub(super) head: BlockRef,
+    /// The newest head that is known: the store's, or a newer one that was asked for here.
+    pub(super) newest: BlockRef,
     pub(super) chain_time: ChainTime,
     pub(super) now: Instant,
     /// What the next block's time is expected to be: the node's word where it was asked, else the bound of the heads.
@@ -31,13 +33,22 @@ impl Moment {
         now: Instant,
     ) -> Option<Moment> {
         let round = snapshot.round.clone()?;
-        let (head, chain_time) = (snapshot.head?, snapshot.chain_time?);
+        let (head, mut chain_time) = (snapshot.head?, snapshot.chain_time?);
+        let mut newest = head;
+        if let Some((glanced, seen_at)) = memory.foresight.newer_than(head, now) {
+            newest = glanced;
+            chain_time = ChainTime {
+                head_timestamp: glanced.timestamp,
+                seen_at,
+            };
+        }
         let pending = memory.pending_at(head, now);
         let next_block_time = next_block_time(chain_time, &snapshot.schedule, pending, now);
         Some(Moment {
             snapshot,
             round,
             head,
+            newest,
             chain_time,
             now,
             next_block_time,

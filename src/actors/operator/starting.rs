@@ -53,6 +53,12 @@ impl Operator {
     /// Prepares and signs the first transaction of an action; it is in flight before anyone is told of it.
     pub(super) fn start(&mut self, record: ActionRecord, check: Check, moment: &Moment) {
         let round_id = moment.round.round_id;
+        let is_foreseen =
+            check == Check::Called && !record.manual && record.kind == ActionKind::Draw;
+        let foreseen = match is_foreseen {
+            true => self.take_foreseen(moment),
+            false => None,
+        };
         let Some(sender) = &mut self.sender else {
             return;
         };
@@ -67,7 +73,7 @@ impl Operator {
         let order = Order {
             kind: record.kind,
             round: &moment.round,
-            head: moment.head,
+            head: moment.newest,
             next_block_time: moment.next_block_time,
             pending: moment.pending,
             check,
@@ -80,7 +86,7 @@ impl Operator {
             // What is still out of an earlier round holds the nonce that this action needs.
             over: self.flight.as_ref().map(|flight| &flight.state),
         };
-        let prepared = sender.prepare(&order, moment.now);
+        let prepared = foreseen.map_or_else(|| sender.prepare(&order, moment.now), Ok);
         let balance_wei = sender.balance_wei();
         self.reporter.status.balance_wei = balance_wei.or(self.reporter.status.balance_wei);
         let Prepared { state, notes } = match prepared {

@@ -57,6 +57,7 @@ pub(super) struct Preflight {
     pub(super) next_block_time: u64,
     pub(super) pending: PendingTime,
     pub(super) is_called: bool,
+    pub(super) is_ahead: bool,
     pub(super) is_legacy: bool,
     /// All questions together met silence: another try would cost a second time-out.
     pub(super) met_silence: Arc<AtomicBool>,
@@ -189,7 +190,8 @@ impl Preflight {
             return CheckTickets {
                 call: together.add(query::call(request, BlockId::Pending, None)),
                 at_head: Some(together.add(query::call(request, block, None))),
-                ignores_too_early: self.pending.is_silent_about_next(self.head.timestamp),
+                ignores_too_early: self.is_ahead
+                    || self.pending.is_silent_about_next(self.head.timestamp),
             };
         }
         CheckTickets {
@@ -273,6 +275,7 @@ mod tests {
             next_block_time: 112,
             pending: PendingTime::Unasked,
             is_called: true,
+            is_ahead: false,
             is_legacy: false,
             met_silence: Arc::default(),
         }

@@ -21,6 +21,7 @@ use crate::lottery::send_state::{Included, Receipts, SendState};
 pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 /// How long the other endpoints may take to show a receipt that one of them lost.
 const RECEIPT_SEARCH: Duration = Duration::from_secs(2);
+const TO_GLANCE: &[Method] = &[Method::BlockByNumber];
 const TO_LOOK: &[Method] = &[Method::TransactionCount];
 const TO_FIND_RECEIPTS: &[Method] = &[Method::TransactionReceipt];
 
@@ -63,7 +64,8 @@ impl Sender {
             head: order.head,
             next_block_time: order.next_block_time,
             pending: order.pending,
-            is_called: order.check == Check::Called,
+            is_called: matches!(order.check, Check::Called | Check::Ahead),
+            is_ahead: order.check == Check::Ahead,
             is_legacy: self.legacy,
             met_silence: Arc::default(),
         }
@@ -137,6 +139,19 @@ impl Sender {
             }
         }
         found
+    }
+
+    /// The newest head: any endpoint's, rather one that has reached `wanted_timestamp`.
+    ///
+    /// # Errors
+    /// When no endpoint answers.
+    pub(crate) fn newest_head(&self, wanted_timestamp: u64) -> Result<BlockRef, RpcError> {
+        let hedge = Hedge::any(Purpose::Prepare, TO_GLANCE, PATIENCE);
+        let has_news = move |head: &BlockRef| head.timestamp >= wanted_timestamp;
+        let hedge = hedge.for_news(has_news, SECOND_OPINION);
+        let ask = |endpoint: &Endpoint| endpoint.head().map(|head| BlockRef::from(&head));
+        let answer = self.endpoints.asked_by(&hedge, ask);
+        answer.map(|(_, head)| head)
     }
 
     /// The timestamp that a node gives its pending block; None where nodes answer but have no such block.
