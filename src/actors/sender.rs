@@ -51,7 +51,8 @@ const EXTEND_GAS: GasFormula = GasFormula {
 const CANCEL_GAS: u64 = 21_000;
 /// An estimate below such a part of what the action was measured to need is none.
 const ESTIMATE_SHARE_MIN: u64 = 4;
-/// What is judged while bets are taken, or ahead of the window, has gas for so many players more than are known, where the balance pays it.
+/// What is judged while bets are taken has gas for so many players more than are known, where the balance pays it; what is
+/// checked ahead of the window has it in any case.
 pub(crate) const PLAYERS_TO_COME: u64 = 16;
 /// Once one endpoint objects to a transaction, how long another may take to see it otherwise.
 const SECOND_OPINION: Duration = Duration::from_secs(1);

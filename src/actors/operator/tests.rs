@@ -1,6 +1,7 @@
 //! Whole rounds on a manual clock, against a node of a few lines: what is sent when, at which nonce and price, and what
 //! becomes of it.
 
+mod ahead;
 mod crowds;
 mod node;
 mod odd;

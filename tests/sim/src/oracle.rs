@@ -158,7 +158,7 @@ impl Oracle {
             .collect();
         for index in blocks.iter().rev() {
             self.alarms.block(world, *index);
-            self.judge_block(world, *index);
+            self.judge_block(world, *index, now);
         }
         self.judge_round(world, &blocks, now);
         self.judge_pool(world, now);
@@ -182,7 +182,7 @@ impl Oracle {
         });
     }
 
-    fn judge_block(&mut self, world: &World, index: usize) {
+    fn judge_block(&mut self, world: &World, index: usize, now: Duration) {
         let block = &world.blocks[index];
         let ours = |mined: &&Mined| mined.tx.from == world.operator;
         for mined in block.mined.iter().filter(ours) {
@@ -199,13 +199,13 @@ impl Oracle {
                 self.violate("nothing is sent that reverts", what);
             }
             if !mined.succeeded && self.patience.reorganized.is_zero() && self.starts == 1 {
-                self.judge_revert(world, index, mined);
+                self.judge_revert(world, (index, now), mined);
             }
         }
     }
 
     /// What was mined in vain: nothing that a daemon which has neither been restarted nor met a reorg could have known of.
-    fn judge_revert(&mut self, world: &World, index: usize, mined: &Mined) {
+    fn judge_revert(&mut self, world: &World, (index, now): (usize, Duration), mined: &Mined) {
         let block = &world.blocks[index];
         let Some(parent) = block.parent else { return };
         let mut before = world.blocks[parent].ledger.lottery.clone();
@@ -226,6 +226,11 @@ impl Oracle {
         if is_over.contains(&reason) && !self.has_public_refund {
             let what = format!("{reason}, in block {}", block.number);
             self.violate("at most one action a round is mined", what);
+        }
+        let is_regular = matches!(self.blocks, Blocks::Every(_));
+        if reason == "Min draw time not reached" && is_regular && self.patience.is_calm(now) {
+            let what = format!("{reason}, in block {}", block.number);
+            self.violate("a draw is sent for a block that allows it", what);
         }
     }
 

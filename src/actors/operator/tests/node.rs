@@ -163,6 +163,12 @@ impl Node {
         self.blocks.last().unwrap().at
     }
 
+    /// The time of the first block that has a transaction of the key.
+    pub(super) fn mined_at(&self) -> Option<u64> {
+        let block = self.blocks.iter().find(|block| block.mined.is_some());
+        block.map(|block| block.at.timestamp)
+    }
+
     pub(super) fn refuse(&mut self, refuse: impl Fn(&Sent) -> Option<String> + Send + 'static) {
         self.refuse = Some(Box::new(refuse));
     }
