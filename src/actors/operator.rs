@@ -9,6 +9,7 @@ mod driving;
 mod ending;
 mod flight;
 mod foresight;
+mod looking_ahead;
 mod memory;
 mod moment;
 mod past;

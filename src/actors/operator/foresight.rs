@@ -1,39 +1,18 @@
-//! Draws where answers are slow: a check that begins when the head is there that allows the draw, and that head heard of
-//! one answer late, would cost blocks. So the draw is checked and signed before its window opens, and shortly before that
-//! the head's time is asked for here, too. What is left after the first head that allows it is the sending.
-//!
-//! Where answers are quick nothing of this happens: the check at the head itself is the better one.
+//! A draw that was signed before its window, with what it rests on, and the newest head that was asked for besides the
+//! store's. When that is done, and what becomes of it, is left to `looking_ahead`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::actors::operator::moment::Moment;
-use crate::actors::operator::Operator;
-use crate::actors::sender::{Check, Order, Prepared, PLAYERS_TO_COME};
-use crate::chain::node::Endpoint;
+use crate::actors::sender::Prepared;
 use crate::chain::types::BlockRef;
-use crate::lottery::action::ActionKind;
-use crate::lottery::decision::PendingTime;
 use crate::lottery::round::{ContractConfig, Round, RoundState};
+use crate::lottery::snapshot::Snapshot;
 
-/// Answers are slow where fewer than so many fit between two blocks.
-const ANSWERS_A_BLOCK_MIN: u32 = 4;
-/// No chain's blocks are taken to follow each other faster.
-const SPACING_MIN: Duration = Duration::from_millis(200);
-/// The check begins so many answers before the window, and blocks beside them: it takes one or two, the time of the last
-/// head that is known may be two old, and a batch that is refused costs another.
-const ANSWERS_BEFORE: u32 = 5;
-const BLOCKS_BEFORE: u32 = 2;
-const BEFORE_MAX: Duration = Duration::from_secs(45);
-/// What was refused ahead is asked again after this, while there is time.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Fees move: what was signed longer ago is not sent any more.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 /// A head that the store has not heard of within that time is on no chain that it follows.
 const GLANCE_KEPT_FOR: Duration = Duration::from_secs(15);
-/// Beyond the window's opening the head's time is asked for this much longer, in answers, before the store's news are
-/// waited for again.
-const ANSWERS_AFTER: u32 = 5;
 
 /// What was done ahead in this turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,25 +27,25 @@ pub(super) enum Ahead {
 /// What has been done ahead for the round's draw.
 #[derive(Debug, Default)]
 pub(super) struct Foresight {
-    draw: Option<Foreseen>,
+    pub(super) draw: Option<Foreseen>,
     /// Not tried again before this.
-    again_at: Option<Instant>,
+    pub(super) again_at: Option<Instant>,
     /// The newest head that was asked for here, and when its answer came.
-    glance: Option<(BlockRef, Instant)>,
+    pub(super) glance: Option<(BlockRef, Instant)>,
 }
 
 /// A draw that is signed, and was never sent.
 #[derive(Debug)]
-struct Foreseen {
-    prepared: Prepared,
-    signed_at: Instant,
-    basis: Basis,
-    participants_max: u64,
+pub(super) struct Foreseen {
+    pub(super) prepared: Prepared,
+    pub(super) signed_at: Instant,
+    pub(super) basis: Basis,
+    pub(super) participants_max: u64,
 }
 
 /// What a check ahead rests on. New players change only the gas, for which there is room; beyond that room they count.
 #[derive(Debug, PartialEq, Eq)]
-struct Basis {
+pub(super) struct Basis {
     round_id: u64,
     state: RoundState,
     window: (u64, u64),
@@ -75,20 +54,20 @@ struct Basis {
 }
 
 impl Basis {
-    fn of(moment: &Moment) -> Basis {
+    pub(super) fn of(round: &Round, snapshot: &Snapshot) -> Basis {
         let Round {
             round_id,
             state,
             min_draw_time,
             max_draw_time,
             ..
-        } = moment.round;
+        } = *round;
         Basis {
             round_id,
             state,
             window: (min_draw_time, max_draw_time),
-            config: moment.snapshot.config.clone(),
-            reorgs_total: moment.snapshot.reorgs_total,
+            config: snapshot.config.clone(),
+            reorgs_total: snapshot.reorgs_total,
         }
     }
 }
@@ -104,149 +83,10 @@ impl Foresight {
     }
 }
 
-impl Operator {
-    /// What one answer takes, where that is long for this chain.
-    fn slow_answer(&self, moment: &Moment) -> Option<Duration> {
-        let latency = |endpoint: &Endpoint| endpoint.with_health(|health| health.latency());
-        let quickest = self.endpoints.list().iter().filter_map(latency).min()?;
-        let schedule = moment.snapshot.schedule;
-        // The mean is of no use where time has jumped; the least tells nothing where blocks come faster than seconds pass.
-        let spacing = match schedule.min_spacing_secs {
-            0 => Duration::from_secs_f64(schedule.mean_spacing_secs?.clamp(0.0, 1.0)),
-            secs => Duration::from_secs(secs),
-        };
-        let spacing = spacing.max(SPACING_MIN);
-        (quickest * ANSWERS_A_BLOCK_MIN >= spacing).then_some(quickest)
-    }
-
-    /// Does ahead what can be done ahead.
-    pub(super) fn look_ahead(&mut self, moment: &Moment) -> Ahead {
-        let round = &moment.round;
-        let is_before = round.state == RoundState::Betting
-            && !round.total_pot_wei.is_zero()
-            && moment.next_block_time < round.min_draw_time;
-        // A standby lets its twin go first, and what is out of an earlier round holds the nonce.
-        let is_ours = self.settings.policy.standby_delay.is_zero() && self.flight.is_none();
-        let is_plain = self.round.unpayable_draws == 0 && self.round.draw_failures.count == 0;
-        if !(is_before && is_ours && is_plain) {
-            return Ahead::Nothing;
-        }
-        let Some(answer) = self.slow_answer(moment) else {
-            return Ahead::Nothing;
-        };
-        let spacing = Duration::from_secs(moment.snapshot.schedule.min_spacing_secs);
-        let opens_at = moment.chain_time.instant_of(round.min_draw_time);
-        let opens_in = opens_at.saturating_duration_since(moment.now);
-        let before = answer * ANSWERS_BEFORE + spacing * BLOCKS_BEFORE;
-        if opens_in > before.min(BEFORE_MAX) {
-            return Ahead::Nothing;
-        }
-        let rested = self.round.foresight.again_at;
-        let has_asked = match self.foresees(moment) {
-            false => rested.is_none_or(|at| moment.now >= at) && self.foresee(moment),
-            // Asked now, it is answered one answer later; and the store may hear of a head two answers late.
-            true => {
-                opens_in <= answer * 2 + spacing
-                    && moment.now < opens_at + answer * ANSWERS_AFTER
-                    && self.glance(moment, answer)
-            }
-        };
-        match has_asked {
-            true => Ahead::Asked,
-            false if self.foresees(moment) => Ahead::Awaited,
-            false => Ahead::Nothing,
-        }
-    }
-
-    /// A draw is signed that can be sent as soon as a head allows it.
-    fn foresees(&self, moment: &Moment) -> bool {
-        let draw = self.round.foresight.draw.as_ref();
-        draw.is_some_and(|draw| draw.is_good(moment))
-    }
-
-    fn foresee(&mut self, moment: &Moment) -> bool {
-        let Some(sender) = &mut self.sender else {
-            return false;
-        };
-        let order = Order {
-            kind: ActionKind::Draw,
-            round: &moment.round,
-            head: moment.newest,
-            next_block_time: moment.round.min_draw_time,
-            pending: PendingTime::Unasked,
-            check: Check::Ahead,
-            spend_max_wei: self.settings.max_tx_fee_wei,
-            outbid_twin: false,
-            over: None,
-        };
-        let prepared = sender.prepare(&order, moment.now);
-        let signed_at = self.reporter.clock.now();
-        let foresight = &mut self.round.foresight;
-        foresight.again_at = Some(signed_at + AGAIN_AFTER);
-        match prepared {
-            Ok(prepared) => {
-                let basis = Basis::of(moment);
-                foresight.draw = Some(Foreseen {
-                    prepared,
-                    signed_at,
-                    basis,
-                    participants_max: moment.round.participant_count + PLAYERS_TO_COME,
-                });
-            }
-            // It says nothing yet: what holds then is asked when the window is open.
-            Err(why) => log::debug!("nothing is signed ahead: {why}"),
-        }
-        true
-    }
-
-    /// Asks for the newest head. One that is further on than time has passed is not believed.
-    fn glance(&mut self, moment: &Moment, answer: Duration) -> bool {
-        let Some(sender) = &self.sender else {
-            return false;
-        };
-        let schedule = moment.snapshot.schedule;
-        let allows = moment
-            .round
-            .min_draw_time
-            .saturating_sub(schedule.min_spacing_secs);
-        let head = sender.newest_head(allows);
-        let now = self.reporter.clock.now();
-        let spacing_secs = schedule.min_spacing_secs.max(1);
-        let passed = moment.chain_time.at(now + answer * 2) + 2 * spacing_secs;
-        match head {
-            Ok(head) if head.timestamp <= passed.min(moment.round.max_draw_time) => {
-                self.round.foresight.glance = Some((head, now));
-                true
-            }
-            Ok(head) => {
-                log::debug!("a head of {} is not believed at {passed}", head.timestamp);
-                false
-            }
-            Err(error) => {
-                log::debug!("the newest head cannot be asked for: {error}");
-                false
-            }
-        }
-    }
-
-    /// The draw that was signed ahead, where everything that it rests on is still so. Whatever becomes of it, it is not
-    /// used again.
-    pub(super) fn take_foreseen(&mut self, moment: &Moment) -> Option<Prepared> {
-        let draw = self.round.foresight.draw.take()?;
-        if !draw.is_good(moment) {
-            return None;
-        }
-        let mut prepared = draw.prepared;
-        prepared.state.note_signing(moment.newest, moment.now);
-        prepared.state.begin_again(moment.now);
-        Some(prepared)
-    }
-}
-
 impl Foreseen {
-    fn is_good(&self, moment: &Moment) -> bool {
-        moment.now.saturating_duration_since(self.signed_at) < KEPT_FOR
-            && self.basis == Basis::of(moment)
-            && moment.round.participant_count <= self.participants_max
+    pub(super) fn is_good(&self, round: &Round, snapshot: &Snapshot, now: Instant) -> bool {
+        now.saturating_duration_since(self.signed_at) < KEPT_FOR
+            && self.basis == Basis::of(round, snapshot)
+            && round.participant_count <= self.participants_max
     }
 }
