@@ -118,6 +118,11 @@ fn a_crowd_of_one_network_and_one_that_asks_for_what_is_not_ready() {
 }
 
 #[test]
+fn clients_that_fill_the_line() {
+    withstand_all(&["five clients that fill the line of requests"]);
+}
+
+#[test]
 fn a_herd_of_pages() {
     withstand_all(&["a herd of pages after a round of 1,500 bets"]);
 }

@@ -72,6 +72,26 @@ fn a_finished_round_costs_no_more_than_a_small_answer() {
 }
 
 #[test]
+fn what_large_answers_took_is_given_back() {
+    let chain = Chain::devchain(1);
+    let (_, daemon) = drawn(&chain);
+    get(&daemon, "/api/status", "");
+    let quiet_kib = daemon.allocated_kib();
+    for number in 0..20 {
+        let (head, body) = get(
+            &daemon,
+            &format!("/api/activities?limit=1000&n={number}"),
+            "",
+        );
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(body.len() > 200_000, "{} bytes", body.len());
+    }
+    wait_for("the memory to be given back", || {
+        (daemon.allocated_kib() <= quiet_kib + 2 * 1_024).then_some(())
+    });
+}
+
+#[test]
 fn only_a_settled_round_of_this_deployment_is_kept_for_ever() {
     let chain = Chain::devchain(1);
     let (_, daemon) = drawn(&chain);
