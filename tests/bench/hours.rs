@@ -119,6 +119,9 @@ fn watch(lottery: &Lottery, daemon: &Daemon, time: Duration) -> Tally {
         let logged = daemon.logged();
         tally.lines += logged.len();
         tally.warnings += logged.iter().filter(|line| is_warning(line)).count();
+        // Why it was, only the daemon can tell.
+        let reverts = logged.iter().filter(|line| line.contains("revert"));
+        reverts.for_each(|line| println!("  round {}: {line}", tally.rounds));
         let held = Held::by(daemon);
         let minutes = started.elapsed().as_secs() / 60;
         if minutes > told_minutes {
