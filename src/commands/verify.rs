@@ -29,7 +29,8 @@ pub(super) static COMMAND: CommandSpec = CommandSpec {
     details: "\
 Needs neither daemon nor key: blockchain.rpc_url, chain_id and contract_address are enough.
 An endpoint that keeps old states (an archive node) lets it find a round far back with a few
-dozen calls; with others the logs are read from the head backwards.
+dozen calls; with others the events of other rounds show the way, and what that can cost at
+most is told before it starts.
 Exit code 3 says that the end of the round does not follow from the chain's data, or that
 data are missing.
 ",
