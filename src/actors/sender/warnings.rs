@@ -165,10 +165,15 @@ impl Sender {
             .block_gas_limit
             .unwrap_or(u64::MAX)
             .min(EIP_7825_GAS_MAX);
+        // A block with less room is certain; the cap is, once a node has refused more.
+        let basis = match gas_max < EIP_7825_GAS_MAX || self.gas_capped {
+            true => "",
+            false => ", as EIP-7825 has it (whether this chain keeps to it, no node has told)",
+        };
         is_near(refund_gas, gas_max).then(|| {
             format!(
-                "{players} players bet, and a transaction that may use {gas_max} gas refunds at most {} and draws among at \
-                 most {}: with more, the pot stays locked",
+                "{players} players bet, and a transaction that may use {gas_max} gas{basis} refunds at most {} and draws \
+                 among at most {}: with more, the pot stays locked",
                 REFUND_GAS.participants_max(gas_max),
                 DRAW_GAS.participants_max(gas_max)
             )
