@@ -5,7 +5,8 @@
 //! sockets by a bare loop; both times end when the last client has its last byte. Requests: 64 keep-alive connections ask
 //! the daemon, a plain one-thread server that answers with bytes made beforehand, and tiny_http's own server.
 //! `cargo bench --bench serving` takes about twenty minutes, `-- --smoke` less than two; `-- --clients N` measures nothing
-//! but the fan-out to N clients, `-- --attack WORDS` nothing but the attacks with those words in their names.
+//! but the fan-out to N clients, `-- --requests SECS` nothing but the requests, for so long each of three times, and
+//! `-- --attack WORDS` nothing but the attacks with those words in their names.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -50,6 +51,9 @@ fn main() {
     if let Some(words) = text_argument("--attack") {
         let named = attacks.iter().filter(|known| known.name.contains(&words));
         return named.for_each(|attack| under_attack(attack, false));
+    }
+    if let Some(secs) = argument("--requests") {
+        return requests(Duration::from_secs(secs));
     }
     bytes_of_a_bet();
     let crowds: &[usize] = if smoke { &[100] } else { &[100, 1_000, 9_900] };
