@@ -33,7 +33,7 @@ mod placement;
 mod players;
 
 pub use debt::Debt;
-pub(crate) use events::{first_allowed, states_kept_at};
+pub(crate) use events::{decoded, first_allowed, states_kept_at};
 
 /// So many headers before the first head make the chain's rhythm and small reorgs known from the start.
 const HEADERS_AT_START: u64 = 32;

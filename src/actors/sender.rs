@@ -298,7 +298,7 @@ impl Sender {
         // What is checked ahead has the room in any case, or is not signed.
         let is_ahead = order.check == Check::Ahead;
         let judged_at = match is_ahead {
-            true => gathered.head.timestamp.min(round.end_time),
+            true => round.end_time,
             false => gathered.head.timestamp,
         };
         let ample = (kind == ActionKind::Draw)

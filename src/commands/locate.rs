@@ -4,7 +4,7 @@
 //! start of a round are found by halving. Where none does, the events themselves show the way: each names its round, so a
 //! few looks at logs here and there tell about where the round ended, and from there the logs are read backwards.
 
-use crate::actors::reader::Reader;
+use crate::actors::reader::{decoded, Reader};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::logs::LogChunk;
@@ -12,7 +12,7 @@ use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{Address, BlockId, CallRequest, Log};
 use crate::lottery::contract::{decode_round, get_round_calldata};
-use crate::lottery::event::{EventRecord, LotteryEvent};
+use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{finished_round, FinishedRound, LoggedEvent};
 use crate::lottery::round::{Round, RoundState};
 use crate::lottery::search::{first_where, narrow, Told};
@@ -263,9 +263,7 @@ fn calls_for(blocks: u64, step: u64) -> u64 {
 }
 
 fn event_in(log: &Log) -> Result<Option<LotteryEvent>, RpcError> {
-    let decoded = EventRecord::from_log(log)
-        .map_err(|error| RpcError::invalid_answer(format!("log of the contract: {error}")))?;
-    Ok(decoded.map(|record| record.event))
+    Ok(decoded(log)?.map(|record| record.event))
 }
 
 /// Whether the round had ended when this was logged; None for what is about no round.

@@ -18,6 +18,15 @@ pub(crate) fn states_kept_at(head: &Header) -> u64 {
     head.number.saturating_sub(STATES_KEPT)
 }
 
+/// What a log of the contract says; None for an event that is not known.
+///
+/// # Errors
+/// When topics or data of a known event are not what they have to be.
+pub(crate) fn decoded(log: &Log) -> Result<Option<EventRecord>, RpcError> {
+    EventRecord::from_log(log)
+        .map_err(|error| RpcError::invalid_answer(format!("log of the contract: {error}")))
+}
+
 impl Reader {
     /// Decodes logs and adds what ends of rounds need. `headers` are those already read; from block `states_from` on the
     /// endpoint has to have the state.
@@ -30,10 +39,9 @@ impl Reader {
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let mut events = Vec::with_capacity(logs.len());
         for log in logs {
-            let decoded = EventRecord::from_log(&log).map_err(|error| {
-                RpcError::invalid_answer(format!("log of the contract: {error}"))
-            })?;
-            let Some(record) = decoded else { continue };
+            let Some(record) = decoded(&log)? else {
+                continue;
+            };
             let finish = match record.event.ended_round() {
                 Some(_) => Some(self.finish_facts(endpoint, &log, headers, states_from)?),
                 None => None,

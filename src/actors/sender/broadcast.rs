@@ -104,6 +104,7 @@ impl Sender {
         let is_short = class == NodeError::InsufficientFunds
             || class == NodeError::GasAllowance && is_short_of_funds(newest, balance_wei);
         let fresh = |gas| quote(&prices, &limits, gas, balance_wei);
+        let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
         let offered = match class {
             _ if is_short => {
                 // What a pool holds cannot be replaced by a lower offer.
@@ -113,13 +114,11 @@ impl Sender {
             }
             NodeError::GasTooLow | NodeError::GasAllowance => {
                 let doubled = gas.saturating_mul(2);
-                let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
                 gas = doubled.max(wanted.ok()?).min(gas_max);
                 fresh(gas)
             }
             NodeError::GasTooHigh => {
                 // Cut below what it needs it would only burn that much.
-                let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
                 wanted.ok()?;
                 gas = gas.min(gas_max);
                 fresh(gas)
