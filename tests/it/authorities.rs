@@ -5,9 +5,10 @@ use std::process::Command;
 
 use support::chain::{hex_address, wait_for, Chain, Timing, CHAIN_ID};
 use support::daemon::lottery_in;
+use support::programs::{self, free_port};
 use tempfile::TempDir;
 
-use crate::foreign::{free_port, Program};
+use crate::foreign::Program;
 
 const CURVE: [&str; 6] = [
     "-x509",
@@ -57,23 +58,14 @@ fn tls_before(dir: &Path, node: &str) -> (Program, u16) {
     ];
     openssl(dir, &of_server);
     let (port, place) = (free_port(), dir.display());
-    let config = format!(
-        "daemon off; master_process off; pid {place}/pid; error_log stderr warn;
-        events {{ worker_connections 64; }}
-        http {{
-            access_log off;
-            client_body_temp_path {place}/body; proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/fastcgi;
-            uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;
-            server {{
-                listen 127.0.0.1:{port} ssl;
-                ssl_certificate {place}/cert.pem; ssl_certificate_key {place}/key.pem;
-                location / {{ proxy_pass {node}; }}
-            }}
-        }}\n"
+    let server = format!(
+        "server {{
+            listen 127.0.0.1:{port} ssl;
+            ssl_certificate {place}/cert.pem; ssl_certificate_key {place}/key.pem;
+            location / {{ proxy_pass {node}; }}
+        }}"
     );
-    std::fs::write(dir.join("config"), config).unwrap();
-    let mut command = Command::new(std::env::var("NGINX").unwrap_or_else(|_| "nginx".to_owned()));
-    command.arg("-c").arg(dir.join("config")).arg("-p").arg(dir);
+    let mut command = programs::nginx(dir, &server);
     let log = std::fs::File::create(dir.join("log")).unwrap();
     let program = Program::start(command.stderr(log));
     wait_for("nginx", || {

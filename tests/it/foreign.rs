@@ -2,7 +2,6 @@
 //! tests needs its program, and runs with `--include-ignored`.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use support::chain::{Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
+use support::programs::free_port;
 use support::BET_WEI;
 
 /// A program that ends with the test, and what it says.
@@ -61,11 +61,6 @@ impl Drop for Program {
 /// So many bets, as JSON has them.
 pub fn pot(bets: u64) -> Value {
     json!((bets * BET_WEI).to_string())
-}
-
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 pub fn serving(lottery: &Lottery, port: u16, without_key: bool) -> Daemon {

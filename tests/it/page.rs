@@ -3,10 +3,10 @@
 
 use serde_json::{json, Value};
 
-use crate::foreign::free_port;
 use support::browser::Browser;
 use support::chain::{hex_address, wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
+use support::programs::free_port;
 
 const CENT: u64 = 10_000_000_000_000_000;
 

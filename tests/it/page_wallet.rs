@@ -3,11 +3,11 @@
 
 use serde_json::{json, Value};
 
-use crate::foreign::free_port;
 use crate::page::{assert_accessible, axe, set_width};
 use support::browser::Browser;
 use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
+use support::programs::free_port;
 
 /// The account of the injected wallets.
 const VISITOR: usize = 7;

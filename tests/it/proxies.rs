@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Feed};
 use support::follower::shown;
+use support::programs::{self, free_port};
 use support::BET_WEI;
 
-use crate::foreign::{free_port, pot, serving, Program};
+use crate::foreign::{pot, serving, Program};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -35,31 +36,33 @@ struct Proxy {
 impl Proxy {
     fn start(kind: Kind, upstreams: [&Daemon; 2]) -> Proxy {
         let dir = TempDir::new().unwrap();
-        let place = dir.path().display().to_string();
         let address = format!("127.0.0.1:{}", free_port());
         let upstreams = upstreams.map(|daemon| daemon.url.trim_start_matches("http://"));
-        let (variable, name, config) = match kind {
-            Kind::Nginx => ("NGINX", "nginx", nginx(&place, &address, upstreams)),
-            Kind::Haproxy => ("HAPROXY", "haproxy", haproxy(&address, upstreams)),
-            Kind::Caddy => ("CADDY", "caddy", caddy(&address, upstreams)),
+        let configured = |(variable, name): (&str, &str), arguments: &[&str], config: String| {
+            let path = dir.path().join("config");
+            std::fs::write(&path, config.trim_end().to_owned() + "\n").unwrap();
+            let program = std::env::var(variable).unwrap_or_else(|_| name.to_owned());
+            let mut command = Command::new(program);
+            command.args(arguments).arg(path);
+            command
         };
-        let path = dir.path().join("config");
-        std::fs::write(&path, config.trim_end().to_owned() + "\n").unwrap();
-        let mut command = Command::new(std::env::var(variable).unwrap_or_else(|_| name.to_owned()));
-        // Whatever one of them keeps for itself it keeps there.
-        command.envs(["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"].map(|name| (name, &place)));
-        match kind {
-            Kind::Nginx => command.arg("-c").arg(&path).args(["-p", &place]),
-            Kind::Haproxy => command.args(["-db", "-f"]).arg(&path),
+        let mut command = match kind {
+            Kind::Nginx => programs::nginx(dir.path(), &nginx(&address, upstreams)),
+            Kind::Haproxy => {
+                let config = haproxy(&address, upstreams);
+                configured(("HAPROXY", "haproxy"), &["-db", "-f"], config)
+            }
             Kind::Caddy => {
                 let usual = ["run", "--adapter", "caddyfile", "--config"];
-                command.args(usual).arg(&path)
+                configured(("CADDY", "caddy"), &usual, caddy(&address, upstreams))
             }
         };
+        // Whatever one of them keeps for itself it keeps there.
+        command.envs(["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"].map(|name| (name, dir.path())));
         let log = std::fs::File::create(dir.path().join("log")).unwrap();
         let program = Program::start(command.stderr(log));
         let url = format!("http://{address}");
-        wait_for(name, || ureq::get(&url).call().ok().map(drop));
+        wait_for("the proxy", || ureq::get(&url).call().ok().map(drop));
         Proxy {
             address,
             url,
@@ -83,30 +86,23 @@ impl Proxy {
 }
 
 /// What is packaged for two daemons, on free ports and in a directory of its own; bodies may be larger than usual.
-fn nginx(place: &str, address: &str, upstreams: [&str; 2]) -> String {
+fn nginx(address: &str, upstreams: [&str; 2]) -> String {
     let [one, two] =
         upstreams.map(|upstream| format!("server {upstream} max_fails=1 fail_timeout=2s;"));
     format!(
-        "daemon off; master_process off; pid {place}/pid; error_log stderr warn;
-        events {{ worker_connections 1024; }}
-        http {{
-            access_log off;
-            client_body_temp_path {place}/body; proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/fastcgi;
-            uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;
-            client_max_body_size 16m;
-            map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-            upstream lottery {{ ip_hash; {one} {two} keepalive 16; }}
-            server {{
-                listen {address};
-                location / {{
-                    proxy_pass http://lottery;
-                    proxy_http_version 1.1;
-                    proxy_set_header Host $host;
-                    proxy_set_header Upgrade $http_upgrade;
-                    proxy_set_header Connection $connection_upgrade;
-                    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-                    proxy_read_timeout 90s;
-                }}
+        "client_max_body_size 16m;
+        map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+        upstream lottery {{ ip_hash; {one} {two} keepalive 16; }}
+        server {{
+            listen {address};
+            location / {{
+                proxy_pass http://lottery;
+                proxy_http_version 1.1;
+                proxy_set_header Host $host;
+                proxy_set_header Upgrade $http_upgrade;
+                proxy_set_header Connection $connection_upgrade;
+                proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                proxy_read_timeout 90s;
             }}
         }}"
     )

@@ -11,7 +11,9 @@ use support::daemon::{lottery_in, Daemon, Options};
 use support::BET_WEI;
 use tempfile::TempDir;
 
-use crate::foreign::{free_port, Program};
+use support::programs::free_port;
+
+use crate::foreign::Program;
 
 /// eth-account behind HTTP, in the dress of web3signer or of clef.
 fn eth_account(port: u16, dialect: &str) -> Program {

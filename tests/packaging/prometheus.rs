@@ -7,6 +7,7 @@ use devchain::Fault;
 use serde_json::{json, Value};
 use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
+use support::programs::free_port;
 use support::BET_WEI;
 use tempfile::TempDir;
 
@@ -32,11 +33,6 @@ impl Drop for Prometheus {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A daemon with these settings, and a server that scrapes it and knows these rules.

@@ -3,13 +3,13 @@
 //! certificate.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::chain::{wait_for, Chain, Timing};
 use support::daemon::{Daemon, Options};
+use support::programs::{self, free_port};
 use tempfile::TempDir;
 
 use crate::{here, said};
@@ -37,11 +37,6 @@ struct Proxy {
     tls: u16,
     _running: Running,
     _daemon: Daemon,
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// The configuration with what a test has; what is put in place has to be there.
@@ -80,22 +75,8 @@ fn nginx(dir: &Path, plain: u16, tls: u16, upstream: &str) -> Command {
             ("timeout 15s;", format!("timeout {LIMIT_SECS}s;")),
         ],
     );
-    // What Debian's nginx.conf has around it, for a user who is not root.
-    let around = format!(
-        "daemon off; master_process off; pid {place}/pid; error_log stderr warn;
-        events {{ worker_connections 1024; }}
-        http {{
-            access_log off;
-            client_body_temp_path {place}/body; proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/fastcgi;
-            uwsgi_temp_path {place}/uwsgi; scgi_temp_path {place}/scgi;
-            {config}
-        }}\n"
-    );
-    let path = dir.join("nginx.conf");
-    std::fs::write(&path, around).unwrap();
-    let mut command = Command::new(std::env::var("NGINX").unwrap_or_else(|_| "nginx".to_owned()));
-    command.arg("-c").arg(path).arg("-p").arg(dir);
-    command
+    // Around it stands what Debian's nginx.conf has there.
+    programs::nginx(dir, &config)
 }
 
 fn caddy(dir: &Path, plain: u16, tls: u16, upstream: &str) -> Command {

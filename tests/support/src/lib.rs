@@ -9,6 +9,7 @@ pub mod follower;
 pub mod frames;
 pub mod held;
 pub mod history;
+pub mod programs;
 pub mod publications;
 pub mod quantile;
 pub mod random;
