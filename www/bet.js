@@ -38,6 +38,8 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
   let busy = null;
   let balance = null;
   let isTouched = false;
+  /** What the odds were last told for. */
+  let oddsAbout = null;
   // The round for which the visitor was told that a bet comes late, and may press again.
   let lateRound = null;
 
@@ -150,7 +152,13 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
     setText(byId("bet-title"), titleOf(shown));
     chips(state, least, wei);
     const told = oddsWords(shown, wei, wrong, least, isTouched);
-    fill(byId("odds"), told, () => emphasised(told));
+    fill(byId("odds"), told, () => {
+      // Spoken when it is the visitor's doing, or the round's; not at each bet of others.
+      const about = `${input.value} ${takesBets}`;
+      setAttribute(byId("odds"), "aria-live", about === oddsAbout ? "off" : null);
+      oddsAbout = about;
+      return emphasised(told);
+    });
     setAttribute(byId("bet"), "data-takes", takesBets || phase === null ? null : "no");
     const send = byId("bet-button");
     setText(send, busy ?? buttonWords(wallet.account, wei, phase, takesBets));

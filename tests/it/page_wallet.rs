@@ -87,6 +87,12 @@ fn a_visitor_chooses_one_of_two_wallets_comes_to_the_chain_and_bets() {
     type_amount(&mut browser, "0.05");
     lottery.bet(3, 10 * CENT);
     browser.wait_text_in("#odds", "50.0 % (now 33.3 %): about 1 in 2");
+    // A screen reader speaks them at what the visitor does, not at each bet of others.
+    let spoken = "document.getElementById('odds').getAttribute('aria-live')";
+    assert_eq!(browser.evaluate(spoken), "off");
+    type_amount(&mut browser, "0.1");
+    browser.wait_text_in("#odds", "60.0 % (now 33.3 %)");
+    assert_eq!(browser.evaluate(spoken), Value::Null);
     assert_eq!(
         browser.evaluate("listeners.length"),
         3,
