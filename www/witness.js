@@ -4,8 +4,8 @@
 
 import { calldata, decodeBet, decodeCompleted, decodeConfig, decodeRefunded, decodeRound, number, quantity, topicNumber, topicOf, words } from "./abi.js";
 
-/** PREVRANDAO, NUMBER and TIMESTAMP, as the EVM has them, returned as three words. */
-const OPCODES = "0x44600052436020524260405260606000f3";
+/** Returns NUMBER, PREVRANDAO and TIMESTAMP, as the EVM has them; one PREVRANDAO in 256 would be refused as the first (EIP-3541). */
+const OPCODES = "0x43600052446020524260405260606000f3";
 const CHUNK_BLOCKS = 2_000;
 const CHUNKS_MAX = 25;
 const LATE_BLOCKS_MAX = 60;
@@ -58,7 +58,7 @@ async function opcodesAt(ask, block) {
   const call = { data: OPCODES };
   const answer = await orNull(ask("eth_call", call, { blockHash: block.hash })) ?? await orNull(ask("eth_call", call, block.number));
   if (answer === null) return null;
-  const [prevrandao, blockNumber, timestamp] = words(answer, 3);
+  const [blockNumber, prevrandao, timestamp] = words(answer, 3);
   return { prevrandao, number: blockNumber, timestamp };
 }
 

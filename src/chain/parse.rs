@@ -177,14 +177,14 @@ pub fn word(value: &Value, field: &str) -> Result<U256, RpcError> {
     Ok(U256::from(fixed_hash(value, field)?.as_bytes()))
 }
 
-/// PREVRANDAO, NUMBER and TIMESTAMP as three words.
+/// NUMBER, PREVRANDAO and TIMESTAMP as three words.
 pub fn opcodes(value: &Value) -> Result<Opcodes, RpcError> {
     let words = bytes_of(value, "the block's opcodes", 96)?;
     let narrow =
         |word: &[u8]| u64::try_from(U256::from(word)).map_err(|_| missing("opcode", value));
     Ok(Opcodes {
-        prevrandao: H256::from_slice(&words[..32]),
-        number: narrow(&words[32..64])?,
+        number: narrow(&words[..32])?,
+        prevrandao: H256::from_slice(&words[32..64]),
         timestamp: narrow(&words[64..])?,
     })
 }

@@ -14,8 +14,9 @@ use crate::chain::types::{
 
 /// Returns the block's TIMESTAMP as one word: TIMESTAMP PUSH1 0 MSTORE PUSH1 32 PUSH1 0 RETURN.
 const TIMESTAMP_PROBE: &str = "0x4260005260206000f3";
-/// Returns PREVRANDAO, NUMBER and TIMESTAMP as three words.
-const OPCODES_PROBE: &str = "0x44600052436020524260405260606000f3";
+/// Returns NUMBER, PREVRANDAO and TIMESTAMP as three words. What initialisation code returns is the code of a contract, and
+/// none may begin with 0xef (EIP-3541), as one PREVRANDAO in 256 does: NUMBER comes first.
+const OPCODES_PROBE: &str = "0x43600052446020524260405260606000f3";
 /// A time no chain will reach, so that an answer with it proves that the override was honoured.
 pub(super) const PROBE_TIME: u64 = 0x0fff_ffff_ffff;
 /// Reverts unless TIMESTAMP equals the probe's time, so that an estimate succeeds only where the override counts:

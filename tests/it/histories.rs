@@ -1,7 +1,7 @@
 //! Whole histories of random rounds on the real contract: every round verifies, every wei is accounted for, and a script
 //! in another language agrees. What single rounds and tampered chains must show is left to `proofs`.
 
-use devchain::{Config, Distortion, Family, Fault};
+use devchain::{Config, Distortion, Family, Fault, Reorged};
 use serde_json::{json, Value};
 
 use support::chain::{Chain, Lottery, Timing};
@@ -68,6 +68,43 @@ fn has_shared_blocks(lottery: &Lottery, of: &str) {
     assert!(is_shared, "{of}: no bet in the block of a draw");
 }
 
+/// Headers do not tell mixHash at all from here on.
+fn leave_out_mix_hashes(chain: &Chain) {
+    let without = Distortion::new(|block| {
+        if let Some(block) = block.as_object_mut() {
+            block.remove("mixHash");
+        }
+    });
+    let faults = &chain.dev().endpoints()[0].faults;
+    for method in ["eth_getBlockByNumber", "eth_getBlockByHash"] {
+        faults.add(Fault::Distort(without.clone()), Some(method), None);
+    }
+}
+
+/// An EVM refuses code that begins with 0xef (EIP-3541), also as the answer of code that is only tried.
+#[test]
+fn a_draw_whose_prevrandao_cannot_begin_a_contract_is_verified() {
+    let chain = Chain::devchain_on(Config::default(), 1);
+    let lottery = chain.deploy(Timing::default());
+    History::new(&lottery, 1, 7).play(4, Ending::Drawn { late_secs: 0 });
+    let begins_as_none_may = || {
+        let block = chain.rpc("eth_getBlockByNumber", json!(["latest", false]));
+        block["mixHash"]
+            .as_str()
+            .expect("a hash")
+            .starts_with("0xef")
+    };
+    while !begins_as_none_may() {
+        chain.dev().reorg(1, Reorged::Kept);
+    }
+    assert_eq!(lottery.logs("RoundCompleted").len(), 1);
+    leave_out_mix_hashes(&chain);
+    let url = chain.dev().endpoints()[0].url();
+    let output = run_at(&url, &lottery, &["audit", "--json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
 #[test]
 fn random_rounds_are_verified_on_every_family_of_chains() {
     for (seed, family) in [
@@ -95,16 +132,8 @@ fn random_rounds_are_verified_on_every_family_of_chains() {
         all_are_verified(&url, &lottery, &of);
         has_shared_blocks(&lottery, &of);
         assert_eq!(history.reorgs > 0, history.has_reorgs, "{of}");
-        // Headers that do not tell mixHash at all: the opcodes still do.
-        let without = Distortion::new(|block| {
-            if let Some(block) = block.as_object_mut() {
-                block.remove("mixHash");
-            }
-        });
-        let faults = &chain.dev().endpoints()[0].faults;
-        for method in ["eth_getBlockByNumber", "eth_getBlockByHash"] {
-            faults.add(Fault::Distort(without.clone()), Some(method), None);
-        }
+        // The opcodes still tell it.
+        leave_out_mix_hashes(&chain);
         all_are_verified(&url, &lottery, &format!("{of}, without mixHash"));
     }
 }

@@ -68,9 +68,10 @@ def candidates(url, block):
     """What the contract may have seen as PREVRANDAO and NUMBER: the chain's own word first, then the header's."""
     pairs = []
     try:
-        # PREVRANDAO, NUMBER and TIMESTAMP, as a call in that very block sees them.
-        code = {"data": "0x44600052436020524260405260606000f3"}
-        prevrandao, number, time = words(rpc(url, "eth_call", code, {"blockHash": block["hash"]}))
+        # NUMBER, PREVRANDAO and TIMESTAMP, as a call in that very block sees them; no code may begin with 0xef, as one
+        # PREVRANDAO in 256 does, so that it is not the first.
+        code = {"data": "0x43600052446020524260405260606000f3"}
+        number, prevrandao, time = words(rpc(url, "eth_call", code, {"blockHash": block["hash"]}))
         if time == int(block["timestamp"], 16):
             pairs.append((prevrandao, number))
     except (RuntimeError, ValueError):

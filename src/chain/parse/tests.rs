@@ -73,7 +73,7 @@ fn the_opcodes_are_three_words() {
         let hex: String = words.iter().map(|word| format!("{word:064x}")).collect();
         json!(format!("0x{hex}"))
     };
-    let read = opcodes(&words(&[5, 16, 100])).unwrap();
+    let read = opcodes(&words(&[16, 5, 100])).unwrap();
     assert_eq!(
         (read.prevrandao, read.number, read.timestamp),
         (H256::from_low_u64_be(5), 16, 100)

@@ -93,7 +93,7 @@ fn facts_of(
     with_opcodes: bool,
 ) -> Result<Vec<Facts>, RpcError> {
     let (headers, receipts) = headers_and_receipts(endpoint, ends)?;
-    let mut opcodes = opcodes(endpoint, ends, &headers, with_opcodes)?;
+    let opcodes = opcodes(endpoint, ends, &headers, with_opcodes)?;
     let facts = ends.iter().map(|end| {
         let position = &end.record.position;
         let header = header_of(&headers, position)?;
@@ -110,7 +110,7 @@ fn facts_of(
         Ok(Facts {
             finish: FinishFacts {
                 block: DrawBlock {
-                    opcodes: opcodes.remove(&position.block_number),
+                    opcodes: opcodes.get(&position.block_number).copied(),
                     header: Some(header.into()),
                 },
                 times: end.times,
@@ -195,16 +195,27 @@ fn opcodes(
         let values = HeaderValues::from(header);
         let tells = header_tells(&end.record.event, position.block_timestamp, &values);
         if !tells || with_first && index == 0 {
-            asked
-                .entry(position.block_number)
-                .or_insert_with(|| together.add(query::block_opcodes(header.into())));
+            asked.entry(position.block_number).or_insert_with(|| {
+                let block = BlockId::from(header);
+                (block, together.add(query::block_opcodes(block)))
+            });
         }
     }
     let mut answers = together.send()?;
-    let told = asked
-        .into_iter()
-        .filter_map(|(number, ticket)| Some((number, answers.take(ticket).ok()?)));
-    Ok(told.collect())
+    let mut told = BTreeMap::new();
+    for (number, (block, ticket)) in asked {
+        let answer = match answers.take(ticket) {
+            // A moment's trouble says nothing of the state.
+            Err(error) if error.is_passing() => endpoint.block_opcodes(block),
+            answer => answer,
+        };
+        match answer {
+            Ok(opcodes) => drop(told.insert(number, opcodes)),
+            Err(error) if error.is_silent_or_limited() => return Err(error),
+            Err(error) => log::debug!("block {number}: its state is out of reach: {error}"),
+        }
+    }
+    Ok(told)
 }
 
 fn header_of<'a>(

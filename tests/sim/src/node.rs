@@ -9,8 +9,8 @@ use crate::world::{Block, Mined, Randomness, Tx, World, GAS_LIMIT};
 
 /// Returns TIMESTAMP as one word.
 const TIMESTAMP_CODE: &str = "0x4260005260206000f3";
-/// Returns PREVRANDAO, NUMBER and TIMESTAMP as three words.
-const OPCODES_CODE: &str = "0x44600052436020524260405260606000f3";
+/// Returns NUMBER, PREVRANDAO and TIMESTAMP as three words.
+const OPCODES_CODE: &str = "0x43600052446020524260405260606000f3";
 const ESTIMATE_CODE: &str = "0x42650fffffffffff14601057600080fd5b00";
 
 /// What a node can do, and how it answers what others answer differently.
@@ -355,10 +355,15 @@ impl Node<'_> {
         if request["to"].is_null() {
             let words = match code {
                 TIMESTAMP_CODE => vec![word(env.timestamp)],
-                OPCODES_CODE => vec![env.prevrandao.0, word(env.number), word(env.timestamp)],
+                OPCODES_CODE => vec![word(env.number), env.prevrandao.0, word(env.timestamp)],
                 _ => return Err(fail(3, "execution reverted")),
             };
-            return Ok(bytes_json(&words.concat()));
+            let code = words.concat();
+            return match code.first() {
+                // EIP-3541.
+                Some(0xef) => Err(fail(-32000, "invalid code: must not begin with 0xef")),
+                _ => Ok(bytes_json(&code)),
+            };
         }
         let lottery = self.block(at.index).ledger.lottery.clone();
         let tx = self.request(request);
