@@ -173,9 +173,11 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
   }
 
   function chips(state, least, wei) {
-    const items = least === null ? [] : [["smallest", least], ["typical", typicalOf(state, least)]];
-    const double = typicalOf(state, least ?? 0n) * 2n;
-    if (least !== null) items.push(["double", double]);
+    const items = [];
+    if (least !== null) {
+      const typical = typicalOf(state, least);
+      items.push(["smallest", least], ["typical", typical], ["double", typical * 2n]);
+    }
     const shown = items.filter(([, value], index) => items.findIndex(([, other]) => other === value) === index)
       .map(([key, value]) => ({ key, value, on: value === wei }));
     if (balance !== null) shown.push({ key: "all", value: null, on: false });
@@ -186,7 +188,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
         node,
         update(chip) {
           value = chip.value;
-          setText(node, key === "all" ? "max" : key === "smallest" ? `min ${etherShort(value)}` : etherShort(value));
+          setText(node, key === "all" ? "max" : `${key === "smallest" ? "min " : ""}${etherShort(value)}`);
           setAttribute(node, "aria-pressed", String(chip.on));
         },
       };

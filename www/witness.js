@@ -17,15 +17,15 @@ export async function witnessOf(wallet, { contract, chainId }, told) {
   if (seenChain !== chainId) throw new Error(`Your wallet is on chain ${seenChain}, the lottery on chain ${chainId}: switch it first.`);
   const end = await endOf(ask, contract, told);
   const block = await ask("eth_getBlockByNumber", quantity(end.blockNumber), false);
-  if (!block) throw new Error("Your wallet's node does not know the block of the draw.");
+  if (!block) throw new Error("Your wallet's node does not know the draw's block.");
+  const configAt = (at) => ask("eth_call", { to: contract, data: calldata("getConfig") }, at).then(decodeConfig);
   const [opcodes, round, config, finality] = await Promise.all([
     opcodesAt(ask, block),
     orNull(ask("eth_call", { to: contract, data: calldata("getRound") }, quantity(end.blockNumber - 1)).then(decodeRound)),
-    orNull(ask("eth_call", { to: contract, data: calldata("getConfig") }, quantity(end.blockNumber)).then(decodeConfig)
-      .catch(() => ask("eth_call", { to: contract, data: calldata("getConfig") }, "latest").then(decodeConfig))),
+    orNull(configAt(quantity(end.blockNumber)).catch(() => configAt("latest"))),
     finalityOf(ask),
   ]);
-  const right = round && round.roundId === end.roundId ? round : null;
+  const right = round?.roundId === end.roundId ? round : null;
   return {
     end,
     block,
