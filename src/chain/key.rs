@@ -7,6 +7,7 @@ use sha3::{Digest, Keccak256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::chain::encode::without_prefix;
 use crate::chain::types::{Address, U256};
 
 /// A secp256k1 key and its address. `SigningKey` zeroes its memory on drop.
@@ -46,7 +47,7 @@ impl OperatorKey {
     /// 32 bytes of hex, 0x optional, white space around it ignored.
     pub fn from_hex(text: &str) -> Result<OperatorKey, KeyError> {
         let text = text.trim();
-        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let digits = without_prefix(text).unwrap_or(text);
         if digits.chars().count() != 64 {
             return Err(KeyError::Length {
                 found: digits.chars().count(),
@@ -129,6 +130,7 @@ mod tests {
             DEV_KEY.to_owned(),
             format!("0x{DEV_KEY}"),
             format!(" 0x{DEV_KEY}\n"),
+            format!("0X{}", DEV_KEY.to_uppercase()),
         ] {
             let key = OperatorKey::from_hex(&text).unwrap();
             assert_eq!(

@@ -6,7 +6,7 @@ use sha3::{Digest, Keccak256};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::chain::encode::decode_hex;
+use crate::chain::encode::{decode_hex, without_prefix};
 use crate::chain::key::{KeyError, OperatorKey};
 
 /// scrypt's working memory is 128 x n x r bytes.
@@ -168,7 +168,7 @@ fn number(value: &Value, field: &'static str) -> Result<u64, KeystoreError> {
 
 fn hex(value: &Value, field: &'static str) -> Result<Vec<u8>, KeystoreError> {
     let digits = value.as_str().ok_or(KeystoreError::Field { field })?;
-    let digits = digits.strip_prefix("0x").unwrap_or(digits);
+    let digits = without_prefix(digits).unwrap_or(digits);
     decode_hex(&format!("0x{digits}")).ok_or(KeystoreError::Field { field })
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::text_file::read_text;
 use crate::commands::arguments::Arguments;
 use crate::commands::exit::Exit;
 use crate::commands::logging;
@@ -9,6 +10,8 @@ use crate::commands::output::tell;
 use crate::config::{self, ClientConfig, Config, ConfigError, Sources};
 
 const DEFAULT_FILE: &str = "lottery.conf";
+/// Some hundred times what all settings take.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Everything, the operator's key included.
 pub(crate) fn whole(arguments: &Arguments) -> Result<Config, Exit> {
@@ -57,8 +60,8 @@ fn load<T>(
 
 /// None when the default file is not there: variables and flags may be enough.
 fn read_file(path: &Path, was_named: bool) -> Result<Option<String>, String> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    match read_text(path, FILE_BYTES_MAX) {
+        Ok(mut text) => Ok(Some(std::mem::take(&mut *text))),
         Err(error) if !was_named && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
     }

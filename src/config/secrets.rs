@@ -1,11 +1,9 @@
 //! The key and the API token: from exactly one source each, from files that nobody else can read.
 
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
+use crate::base::text_file::read_text;
 use crate::config::kinds::File;
 use crate::config::raw::{Raw, KEY_VARIABLE};
 use crate::config::secret::Secret;
@@ -218,17 +216,8 @@ fn lies_read_only(path: &Path) -> bool {
 }
 
 fn read_bounded(path: &Path) -> Result<Secret, String> {
-    let unreadable = |error| format!("cannot be read: {error}");
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut text = Zeroizing::new(String::new());
-    file.take(SECRET_FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    if text.len() as u64 > SECRET_FILE_BYTES_MAX {
-        return Err(format!(
-            "has more than {SECRET_FILE_BYTES_MAX} bytes, which are allowed"
-        ));
-    }
+    let text = read_text(path, SECRET_FILE_BYTES_MAX)
+        .map_err(|error| format!("cannot be read: {error}"))?;
     match content(&text) {
         "" => Err("is empty".to_owned()),
         secret => Ok(Secret::new(secret.to_owned())),
