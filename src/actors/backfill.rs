@@ -1,7 +1,7 @@
 //! The walk back through history after a start: chunk by chunk below what is known, until enough finished rounds are
 //! found, the contract's first round is reached, or the budget of blocks is spent. It runs beside following.
 
-use crate::actors::reader::{states_kept_at, Reader};
+use crate::actors::reader::{Reader, States};
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{Header, H256};
@@ -27,8 +27,8 @@ pub struct Backfill {
     /// The hash of the highest unread block, which links what is read to what is known.
     next_hash: H256,
     blocks_left: u64,
-    /// From this block on an endpoint has to have the state.
-    states_from: u64,
+    /// The states that an endpoint has to have.
+    states: States,
     chunk_blocks: u64,
     /// One more than is kept: the end before the oldest kept round bounds its bets.
     ends_wanted: usize,
@@ -48,7 +48,7 @@ impl Backfill {
             unread_below: head.number + 1,
             next_hash: head.hash,
             blocks_left: limits.history_max_blocks,
-            states_from: states_kept_at(head),
+            states: States::kept_at(head),
             chunk_blocks: limits.first_chunk_blocks.max(1),
             ends_wanted: limits.round_history_max + 1,
             ends_seen: 0,
@@ -106,12 +106,12 @@ impl Backfill {
                 chunk.last.number
             )));
         }
-        let states_from = match strict {
-            true => self.states_from,
-            false => u64::MAX,
+        let states = match strict {
+            true => self.states,
+            false => States::Spared,
         };
         let ends = [chunk.first.clone(), chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, states_from)?;
+        let events = reader.events(endpoint, chunk.logs, &ends, states)?;
         let is_whole = match follow(None, &events) {
             Ok(end) => end.is_none() || self.tally.is_none() || end == self.tally,
             Err(_) => false,

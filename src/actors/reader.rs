@@ -33,7 +33,8 @@ mod placement;
 mod players;
 
 pub use debt::Debt;
-pub(crate) use events::{decoded, first_allowed, states_kept_at};
+pub(crate) use events::{decoded, first_allowed, States};
+pub(crate) use placement::other_block;
 
 /// So many headers before the first head make the chain's rhythm and small reorgs known from the start.
 const HEADERS_AT_START: u64 = 32;
@@ -343,7 +344,7 @@ impl Reader {
         advanced.round = Some(round);
         let events = logs.and_then(|logs| {
             check_blocks(&logs, headers)?;
-            let events = self.events(endpoint, logs, headers, states_kept_at(&advanced.head))?;
+            let events = self.events(endpoint, logs, headers, States::kept_at(&advanced.head))?;
             match follow(tally, &events) {
                 Ok(end) if end.is_none_or(|end| end == after) => Ok(events),
                 Ok(_) => Err(RpcError::behind("the logs do not lead to the round")),

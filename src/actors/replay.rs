@@ -2,7 +2,7 @@
 //! could not be had with the live state. Chunk by chunk from the last block whose logs are known to the head, each linked
 //! to the one before. The live state does not wait for it.
 
-use crate::actors::reader::{Reader, Sound};
+use crate::actors::reader::{Reader, Sound, States};
 use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
@@ -117,7 +117,7 @@ impl Replay {
         }
         let done = (chunk.last.number, chunk.last.hash);
         let ends = [chunk.first, chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, u64::MAX)?;
+        let events = reader.events(endpoint, chunk.logs, &ends, States::Spared)?;
         let end = follow(self.tally, &events);
         let is_whole = match end {
             Ok(end) if done.0 == tip.number => end.is_none_or(|end| end == self.tip.tally),

@@ -4,13 +4,14 @@
 //! start of a round are found by halving. Where none does, the events themselves show the way: each names its round, so a
 //! few looks at logs here and there tell about where the round ended, and from there the logs are read backwards.
 
-use crate::actors::reader::{decoded, Reader};
+use crate::actors::reader::{decoded, Reader, States};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::logs::LogChunk;
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{Address, BlockId, CallRequest, Log};
+use crate::commands::patience::patiently;
 use crate::lottery::contract::{decode_round, get_round_calldata};
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{finished_round, FinishedRound, LoggedEvent};
@@ -43,9 +44,7 @@ pub(crate) fn locate(
     round_id: u64,
     say: &mut impl FnMut(&str),
 ) -> Result<Found, RpcError> {
-    let head = endpoints
-        .with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.head())?
-        .number;
+    let head = patiently(endpoints, &[Method::BlockByNumber], Endpoint::head)?.number;
     let running = round_at(endpoints, reader, head)?;
     if running.round_id <= round_id {
         return Ok(Found::NotFinished {
@@ -72,8 +71,12 @@ pub(crate) fn locate(
             read_up(endpoints, reader, began, ended)?
         }
         Err(error) => {
+            let what = match error.is_passing() {
+                true => "answers for",
+                false => "tells",
+            };
             say(&format!(
-                "no endpoint tells the contract's old states: {error}"
+                "no endpoint {what} the contract's old states: {error}"
             ));
             let past = Past {
                 endpoints,
@@ -99,7 +102,7 @@ pub(super) fn is_at(
     is_so: impl Fn(&Round) -> bool,
 ) -> Result<bool, RpcError> {
     let request = CallRequest::to(contract, get_round_calldata());
-    let answer = endpoints.with_endpoint(&[Method::Call], |endpoint| {
+    let answer = patiently(endpoints, &[Method::Call], |endpoint| {
         endpoint.call(&request, BlockId::Number(number), None)
     })?;
     if answer.is_empty() {
@@ -113,7 +116,7 @@ pub(super) fn is_at(
 
 fn round_at(endpoints: &Endpoints, reader: &Reader, number: u64) -> Result<Round, RpcError> {
     let request = CallRequest::to(reader.contract(), get_round_calldata());
-    let answer = endpoints.with_endpoint(&[Method::Call], |endpoint| {
+    let answer = patiently(endpoints, &[Method::Call], |endpoint| {
         endpoint.call(&request, BlockId::Number(number), None)
     })?;
     decode_round(&answer).map_err(|error| RpcError::invalid_answer(error.to_string()))
@@ -129,11 +132,14 @@ fn read_up(
     let mut events = Vec::new();
     let mut next = from;
     while next <= to {
-        let (last, mut newer) = endpoints.with_endpoint(&[Method::GetLogs], |endpoint| {
+        let (last, mut newer) = patiently(endpoints, &[Method::GetLogs], |endpoint| {
             let chunk = endpoint.log_chunk(reader.contract(), (next, to), true)?;
             let last = chunk.last.number;
             let ends = [chunk.first, chunk.last];
-            Ok((last, reader.events(endpoint, chunk.logs, &ends, u64::MAX)?))
+            Ok((
+                last,
+                reader.events(endpoint, chunk.logs, &ends, States::Patiently)?,
+            ))
         })?;
         events.append(&mut newer);
         next = last + 1;
@@ -180,10 +186,9 @@ impl Past<'_> {
     }
 
     fn chunk(&self, from: u64, to: u64) -> Result<LogChunk, RpcError> {
-        self.endpoints
-            .with_endpoint(&[Method::GetLogs], |endpoint| {
-                endpoint.log_chunk(self.reader.contract(), (from, to), false)
-            })
+        patiently(self.endpoints, &[Method::GetLogs], |endpoint| {
+            endpoint.log_chunk(self.reader.contract(), (from, to), false)
+        })
     }
 
     /// Goes down through the blocks until an event tells whether the round was over.
@@ -236,11 +241,12 @@ impl Past<'_> {
                     }
                 }
                 let ends = [chunk.first, chunk.last];
-                let events = self.reader.events(endpoint, own, &ends, u64::MAX)?;
+                let events = self
+                    .reader
+                    .events(endpoint, own, &ends, States::Patiently)?;
                 Ok((ends[0].number, events, is_past))
             };
-            let (from, mut older, is_past) =
-                self.endpoints.with_endpoint(&[Method::GetLogs], ask)?;
+            let (from, mut older, is_past) = patiently(self.endpoints, &[Method::GetLogs], ask)?;
             older.append(&mut events);
             events = older;
             if is_past {

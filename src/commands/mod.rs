@@ -12,6 +12,7 @@ mod locate;
 mod logging;
 mod output;
 mod pages;
+mod patience;
 mod run;
 mod signals;
 mod status;

@@ -12,10 +12,32 @@ use crate::lottery::history::{FinishFacts, LoggedEvent};
 use crate::lottery::proof::DrawBlock;
 use crate::lottery::search::first_where;
 
-/// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
-pub(crate) fn states_kept_at(head: &Header) -> u64 {
-    const STATES_KEPT: u64 = 100;
-    head.number.saturating_sub(STATES_KEPT)
+/// Without which states of old blocks an endpoint's answer is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum States {
+    /// None: what is not told stays unknown.
+    Spared,
+    /// Those of this block and all above: who lacks them trails.
+    KeptFrom(u64),
+    /// Those that it does not tell for a reason that passes.
+    Patiently,
+}
+
+impl States {
+    /// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
+    pub fn kept_at(head: &Header) -> States {
+        const STATES_KEPT: u64 = 100;
+        States::KeptFrom(head.number.saturating_sub(STATES_KEPT))
+    }
+
+    /// True where the failure to tell the state of block `number` spoils the whole answer.
+    fn want(self, number: u64, error: &RpcError) -> bool {
+        match self {
+            States::Spared => false,
+            States::KeptFrom(lowest) => number >= lowest && error.kind == ErrorKind::Behind,
+            States::Patiently => error.is_passing(),
+        }
+    }
 }
 
 /// What a log of the contract says; None for an event that is not known.
@@ -28,14 +50,14 @@ pub(crate) fn decoded(log: &Log) -> Result<Option<EventRecord>, RpcError> {
 }
 
 impl Reader {
-    /// Decodes logs and adds what ends of rounds need. `headers` are those already read; from block `states_from` on the
-    /// endpoint has to have the state.
-    pub fn events(
+    /// Decodes logs and adds what ends of rounds need. `headers` are those already read; `states` are those
+    /// that the endpoint has to have.
+    pub(crate) fn events(
         &self,
         endpoint: &Endpoint,
         logs: Vec<Log>,
         headers: &[Header],
-        states_from: u64,
+        states: States,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let mut events = Vec::with_capacity(logs.len());
         for log in logs {
@@ -43,7 +65,7 @@ impl Reader {
                 continue;
             };
             let finish = match record.event.ended_round() {
-                Some(_) => Some(self.finish_facts(endpoint, &log, headers, states_from)?),
+                Some(_) => Some(self.finish_facts(endpoint, &log, headers, states)?),
                 None => None,
             };
             events.push(LoggedEvent {
@@ -59,7 +81,7 @@ impl Reader {
         endpoint: &Endpoint,
         log: &Log,
         headers: &[Header],
-        states_from: u64,
+        states: States,
     ) -> Result<FinishFacts, RpcError> {
         let known = headers
             .iter()
@@ -73,26 +95,24 @@ impl Reader {
         check_hash(log, &header)?;
         let before = log.block_number.saturating_sub(1);
         let times = match self.round_at(endpoint, BlockId::Number(before)) {
-            Err(error) if before >= states_from && error.kind == ErrorKind::Behind => {
-                return Err(error);
-            }
+            Err(error) if states.want(before, &error) => return Err(error),
             // Old state is often out of a node's reach; then the times stay unknown.
             round => round.ok().and_then(|round| round.times()),
         };
+        let opcodes = match endpoint.block_opcodes((&header).into()) {
+            Err(error) if states == States::Patiently && error.is_passing() => return Err(error),
+            opcodes => opcodes.ok(),
+        };
         Ok(FinishFacts {
-            block: draw_block(endpoint, &header),
+            // The chain's own word where its state is in reach, and the header.
+            block: DrawBlock {
+                opcodes,
+                header: Some((&header).into()),
+            },
             first_allowed: times
                 .and_then(|times| first_allowed(endpoint, &header, times.min_draw_time)),
             times,
         })
-    }
-}
-
-/// What the proof needs of the block that mined a draw: the chain's own word where its state is in reach, and the header.
-fn draw_block(endpoint: &Endpoint, header: &Header) -> DrawBlock {
-    DrawBlock {
-        opcodes: endpoint.block_opcodes(header.into()).ok(),
-        header: Some(header.into()),
     }
 }
 

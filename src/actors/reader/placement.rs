@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::chain::error::RpcError;
-use crate::chain::types::{Header, Log};
+use crate::chain::types::{Header, Log, H256};
 
 /// Every log lies in one of the blocks that were asked for.
 pub(super) fn check_blocks(logs: &[Log], headers: &[Header]) -> Result<(), RpcError> {
@@ -23,8 +23,14 @@ pub(super) fn check_blocks(logs: &[Log], headers: &[Header]) -> Result<(), RpcEr
 pub(super) fn check_hash(log: &Log, header: &Header) -> Result<(), RpcError> {
     match log.block_hash == header.hash {
         true => Ok(()),
-        false => Err(RpcError::behind(
-            "a log lies in a block that is not on the chain being read",
-        )),
+        false => Err(other_block(log.block_hash, header)),
     }
+}
+
+/// A log lies in `block`, where `header` is what its number shows.
+pub(crate) fn other_block(block: H256, header: &Header) -> RpcError {
+    RpcError::behind(format!(
+        "a log lies in block {block:#x}, and block {} is {:#x}",
+        header.number, header.hash
+    ))
 }

@@ -3,7 +3,6 @@
 //! (`facts`). No range is longer than what its neighbours promise to hold, so that few logs are in memory at a time.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 
@@ -12,6 +11,7 @@ use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::types::{Address, Header, H256};
 use crate::commands::audit::facts::{add_facts, Dated, Read};
+use crate::commands::patience::again_while;
 use crate::lottery::calendar::Calendar;
 use crate::lottery::event::EventRecord;
 
@@ -22,8 +22,6 @@ const AHEAD: usize = 6;
 const RANGE_BLOCKS_START: u64 = 64;
 pub(super) const RANGE_BLOCKS_MAX: u64 = 2_000;
 const RANGE_LOGS: u64 = 1_000;
-/// What no endpoint answers is asked again, at a falling pace, so often.
-const TRIES: u32 = 8;
 
 /// Who is asked, and for which contract's logs.
 #[derive(Clone, Copy)]
@@ -84,7 +82,9 @@ pub(super) fn read(
             let (jobs, done) = (jobs.clone(), done.clone());
             scope.spawn(move || {
                 for (index, job) in jobs {
-                    let outcome = source.patiently(|| source.work(&job));
+                    // A range of a chain that has moved is read anew as well.
+                    let work = || source.work(&job);
+                    let outcome = again_while(source.endpoints, &[Method::GetLogs], |_| true, work);
                     if done.send((index, outcome)).is_err() {
                         return;
                     }
@@ -251,23 +251,6 @@ impl Source<'_> {
                 last,
             }),
             _ => Err(RpcError::invalid_answer("a range without a block")),
-        }
-    }
-
-    /// Asks again, at a falling pace, what no endpoint answers for now.
-    fn patiently<T>(&self, ask: impl Fn() -> Result<T, RpcError>) -> Result<T, RpcError> {
-        let clock = self.endpoints.clock();
-        let mut tries = 0;
-        loop {
-            match ask() {
-                Err(_) if tries < TRIES => {
-                    let wait = Duration::from_millis(100 << tries)
-                        .max(self.endpoints.ready_in(&[Method::GetLogs]));
-                    clock.wait_any(&[], Some(clock.now() + wait));
-                    tries += 1;
-                }
-                answer => return answer,
-            }
         }
     }
 }
