@@ -7,6 +7,7 @@ use crate::actors::reader::Reader;
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::{Metrics, Value};
+use crate::chain::error::ErrorKind;
 use crate::chain::types::{to_checksum, Address, U256};
 use crate::commands::arguments::{whole_from_1, Arguments, CommandSpec, JSON};
 use crate::commands::exit::Exit;
@@ -84,6 +85,12 @@ fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
         Ok(Found::NotFinished { running }) => {
             tell(&format!(
                 "round {round_id} has not ended on this contract, where round {running} runs: nothing to verify"
+            ));
+            Exit::No
+        }
+        Err(error) if error.kind == ErrorKind::Behind => {
+            tell(&format!(
+                "what the chain tells does not hang together: {error}"
             ));
             Exit::No
         }

@@ -331,6 +331,11 @@ impl Audit {
             let problem = format!("{}: {why}", round.proof.verdict.label());
             self.find(Some(round.round_id), problem);
         }
+        if round.proof.header_strays {
+            let problem = "the header of its block tells neither in mixHash nor elsewhere what the contract and a call in \
+                           the block saw; headers before it did";
+            self.find(Some(round.round_id), problem.to_owned());
+        }
         self.fairness.add(round);
         if let Some(sender) = sender {
             *self.ended_by.entry(sender).or_default() += 1;

@@ -179,6 +179,8 @@ pub struct Proof {
     pub inputs: Option<Inputs>,
     /// PREVRANDAO could be known before the block was made, so whoever sent the draw could have computed the winner.
     pub known_ahead: bool,
+    /// The header tells in no field what the contract saw, as the headers of earlier draws did: a node that made it up.
+    pub header_strays: bool,
 }
 
 impl Proof {
@@ -188,6 +190,7 @@ impl Proof {
             verdict,
             inputs: None,
             known_ahead: false,
+            header_strays: false,
         }
     }
 }
@@ -199,6 +202,9 @@ pub struct ChainHabits {
     fields: Option<Vec<(RandomnessSource, NumberSource)>>,
     /// A draw followed from its header, and not from what a call in its block saw: calls see something else here.
     calls_differ: bool,
+    /// A draw followed from what a call in its block saw, and not from its header, as earlier ones did.
+    #[serde(default)]
+    headers_stray: bool,
     /// Of the newest draws, oldest first.
     prevrandaos: VecDeque<H256>,
 }
@@ -207,32 +213,41 @@ pub struct ChainHabits {
 const PREVRANDAOS_KEPT: usize = 16;
 
 impl ChainHabits {
-    /// The one pair of header fields that the draws so far leave.
+    /// The one pair of header fields that all draws so far leave.
     fn settled(&self) -> Option<(RandomnessSource, NumberSource)> {
         match self.fields.as_deref() {
-            Some([only]) => Some(*only),
+            Some([only]) if !self.headers_stray => Some(*only),
             _ => None,
         }
     }
 
-    /// Takes a draw that was reproduced from `seen`.
-    fn learn(&mut self, seen: &Inputs, opcodes: Option<&Opcodes>, header: Option<&HeaderValues>) {
+    /// Takes a draw that was reproduced from `seen`. True where its header tells that nowhere, and earlier ones did.
+    fn learn(
+        &mut self,
+        seen: &Inputs,
+        opcodes: Option<&Opcodes>,
+        header: Option<&HeaderValues>,
+    ) -> bool {
         self.calls_differ |= opcodes
             .is_some_and(|told| (told.prevrandao, told.number) != (seen.prevrandao, seen.number));
         if self.prevrandaos.len() == PREVRANDAOS_KEPT {
             self.prevrandaos.pop_front();
         }
         self.prevrandaos.push_back(seen.prevrandao);
-        let Some(header) = header else { return };
+        let Some(header) = header else { return false };
         let fits =
             |inputs: &Inputs| (inputs.prevrandao, inputs.number) == (seen.prevrandao, seen.number);
-        let fitting = candidates(None, Some(header), seen.timestamp)
+        let fitting: Vec<_> = candidates(None, Some(header), seen.timestamp)
             .filter(fits)
-            .map(|inputs| (inputs.prevrandao_source, inputs.number_source));
-        self.fields = Some(match &self.fields {
-            Some(known) => fitting.filter(|pair| known.contains(pair)).collect(),
-            None => fitting.collect(),
-        });
+            .map(|inputs| (inputs.prevrandao_source, inputs.number_source))
+            .collect();
+        let known = self.fields.get_or_insert_with(|| fitting.clone());
+        let strays = fitting.is_empty() && !known.is_empty();
+        match strays {
+            true => self.headers_stray = true,
+            false => known.retain(|pair| fitting.contains(pair)),
+        }
+        strays
     }
 
     /// A value that came before, or one that cannot be 256 bits of chance: a difficulty, or a constant.
@@ -270,14 +285,16 @@ pub fn verify(draw: &Draw, block: &DrawBlock, habits: &mut ChainHabits) -> Proof
             verdict,
             inputs,
             known_ahead,
+            header_strays: false,
         };
     };
     let known_ahead = habits.is_known_ahead(inputs.prevrandao);
-    habits.learn(&inputs, opcodes.as_ref(), block.header.as_ref());
+    let header_strays = habits.learn(&inputs, opcodes.as_ref(), block.header.as_ref());
     Proof {
         verdict: verify_winner(draw),
         inputs: Some(inputs),
         known_ahead,
+        header_strays,
     }
 }
 

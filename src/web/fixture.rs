@@ -314,6 +314,7 @@ pub fn completed(round_id: u64, block_number: u64) -> FinishedRound {
             verdict: Verdict::Verified,
             inputs: Some(inputs),
             known_ahead: false,
+            header_strays: false,
         },
         draw_delay: Some(DrawDelay { blocks: 1, secs: 7 }),
         position,
@@ -348,6 +349,7 @@ fn out_of_reach(round_id: u64, block_number: u64) -> FinishedRound {
             },
             inputs: None,
             known_ahead: false,
+            header_strays: false,
         },
         draw_delay: None,
         ..completed(round_id, block_number)

@@ -5,7 +5,7 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
-use crate::actors::reader::first_allowed;
+use crate::actors::reader::{first_allowed, other_block};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
@@ -92,13 +92,15 @@ fn facts_of(
     ends: &[&Dated],
     with_opcodes: bool,
 ) -> Result<Vec<Facts>, RpcError> {
-    let (headers, receipts) = headers_and_receipts(endpoint, ends)?;
+    let (mut headers, receipts) = headers_and_receipts(endpoint, ends)?;
+    let mut lies = contradicted(endpoint, ends, &mut headers, &receipts)?;
     let opcodes = opcodes(endpoint, ends, &headers, with_opcodes)?;
     let facts = ends.iter().map(|end| {
         let position = &end.record.position;
         let header = header_of(&headers, position)?;
         let (sender, mut problems) =
             check_receipt(receipts.get(&position.transaction_hash), position);
+        problems.extend(lies.remove(&position.block_number));
         if header.timestamp != position.block_timestamp {
             problems.push(format!(
                 "the header of its block says {}, the contract saw {}",
@@ -180,6 +182,36 @@ fn headers_and_receipts(
     Ok((found, mined))
 }
 
+/// What the node shows for a block's number, where that is another block than log and receipt say: no reorg, which would
+/// have moved the transaction. In `headers` their block takes its place. By the block's number, in words.
+fn contradicted(
+    endpoint: &Endpoint,
+    ends: &[&Dated],
+    headers: &mut BTreeMap<u64, Header>,
+    receipts: &Receipts,
+) -> Result<BTreeMap<u64, String>, RpcError> {
+    let mut lies = BTreeMap::new();
+    for end in ends {
+        let LogPosition {
+            block_number: number,
+            block_hash: hash,
+            transaction_hash,
+            ..
+        } = end.record.position;
+        let shown = headers.get(&number).map(|header| header.hash);
+        let receipt = receipts.get(&transaction_hash);
+        let is_agreed = receipt.is_some_and(|receipt| receipt.block_hash == hash);
+        if let Some(shown) = shown.filter(|shown| *shown != hash && is_agreed) {
+            headers.insert(number, endpoint.header(BlockId::Hash(hash))?);
+            let words = format!(
+                "its block {number} is {hash:#x} by log and receipt, and {shown:#x} by its number"
+            );
+            lies.insert(number, words);
+        }
+    }
+    Ok(lies)
+}
+
 /// By block: what calls see in it, where that is asked and the state is in reach.
 fn opcodes(
     endpoint: &Endpoint,
@@ -224,9 +256,8 @@ fn header_of<'a>(
 ) -> Result<&'a Header, RpcError> {
     match headers.get(&position.block_number) {
         Some(header) if header.hash == position.block_hash => Ok(header),
-        _ => Err(RpcError::behind(
-            "a log lies in a block that is not on the chain being read",
-        )),
+        Some(header) => Err(other_block(position.block_hash, header)),
+        None => Err(RpcError::behind("the block of a log has no header")),
     }
 }
 

@@ -233,6 +233,28 @@ fn only_the_chains_own_word_or_settled_draws_accuse() {
     assert_eq!(nothing.inputs, None);
 }
 
+/// A header that does not tell what the contract saw is odd where earlier ones did, each time it comes, and no more is
+/// accused by what headers say from then on.
+#[test]
+fn a_header_that_strays_from_those_before_it_is_told() {
+    let bets = bets(&[(1, 10), (2, 20)]);
+    let draw = |byte| drawn(&bets, 3, chance(byte), 99);
+    let at = |byte, shown| told(chance(byte), 99, header(99, chance(shown)));
+    let mut habits = ChainHabits::default();
+    let strays = [(7, 7), (8, 1), (9, 9), (10, 1)].map(|(seen, shown)| {
+        let proof = verify(&draw(seen), &at(seen, shown), &mut habits);
+        assert_eq!(proof.verdict, Verdict::Verified);
+        proof.header_strays
+    });
+    assert_eq!(strays, [false, true, false, true]);
+    let forged = verify(&draw(11), &only_header(header(99, chance(1))), &mut habits);
+    assert_eq!(forged.verdict.label(), "unverifiable");
+    // On a chain whose headers never told it, nothing strays.
+    let mut habits = ChainHabits::default();
+    let strays = [7, 8].map(|seen| verify(&draw(seen), &at(seen, 1), &mut habits).header_strays);
+    assert_eq!(strays, [false, false]);
+}
+
 /// Hardhat and its kin run a call in the block to come; other nodes answer with a constant of their own.
 #[test]
 fn a_node_that_calls_in_another_context_accuses_nobody() {
