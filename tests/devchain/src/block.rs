@@ -11,9 +11,11 @@ pub const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 /// What contracts see as PREVRANDAO and NUMBER, and where the header says so: it is not the same on every chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Family {
-    /// mixHash and number, as on Ethereum and the OP stack.
+    /// mixHash and number, as on Ethereum.
     #[default]
     Ethereum,
+    /// The same two, with the mixHash of the chain below, which several blocks share, as on the OP stack.
+    Optimism,
     /// A small constant, told as difficulty beside a mixHash of zeros, as on BSC.
     Difficulty,
     /// The constant 1 and the number of the chain below, told as l1BlockNumber, as on Arbitrum.
@@ -92,9 +94,9 @@ impl Header {
     pub fn seen(&self) -> (B256, u64) {
         let constant = |number: u64| B256::from(U256::from(number));
         match self.family {
-            Family::Ethereum => (self.mix_hash, self.number),
+            Family::Ethereum | Family::Optimism => (self.mix_hash, self.number),
             Family::Difficulty => (constant(2), self.number),
-            Family::Orbit => (constant(1), self.number_below()),
+            Family::Orbit => (constant(1), number_below(self.number)),
             Family::Constant => (constant(2_500_000_000_000_000), self.number),
         }
     }
@@ -102,16 +104,11 @@ impl Header {
     /// mixHash, difficulty and l1BlockNumber as the header tells them.
     pub fn told(&self) -> (B256, u64, Option<u64>) {
         match self.family {
-            Family::Ethereum => (self.mix_hash, 0, None),
+            Family::Ethereum | Family::Optimism => (self.mix_hash, 0, None),
             Family::Difficulty => (B256::ZERO, 2, None),
-            Family::Orbit => (self.mix_hash, 1, Some(self.number_below())),
+            Family::Orbit => (self.mix_hash, 1, Some(number_below(self.number))),
             Family::Constant => (B256::ZERO, 0, None),
         }
-    }
-
-    /// The chain below makes a block for each eight of ours.
-    fn number_below(&self) -> u64 {
-        20_000_000 + self.number / 8
     }
 
     /// keccak of the RLP header with every field up to Prague.
@@ -163,6 +160,11 @@ impl Header {
         };
         u64::try_from(next).unwrap_or(u64::MAX)
     }
+}
+
+/// Of the chain below, which makes a block for each eight of ours.
+pub fn number_below(number: u64) -> u64 {
+    20_000_000 + number / 8
 }
 
 #[cfg(test)]

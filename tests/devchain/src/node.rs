@@ -10,7 +10,9 @@ use revm::primitives::{keccak256, Address, Bytes, B256, U256};
 use revm::state::{AccountInfo, Bytecode};
 
 use crate::accounts::Account;
-use crate::block::{Block, Bloom, Family, Header, Receipt, GAS_LIMIT, INITIAL_BASE_FEE};
+use crate::block::{
+    number_below, Block, Bloom, Family, Header, Receipt, GAS_LIMIT, INITIAL_BASE_FEE,
+};
 use crate::pool::Pool;
 use crate::state::{State, Undo, View};
 use crate::tx::Transaction;
@@ -364,12 +366,15 @@ impl Node {
             .take()
             .unwrap_or_else(|| parent.next_base_fee());
         let number = parent.number + 1;
-        let mix = [
-            parent.hash.as_slice(),
-            &number.to_be_bytes(),
-            &self.salt.to_be_bytes(),
-        ]
-        .concat();
+        let mix = match self.config.family {
+            Family::Optimism => number_below(number).to_be_bytes().to_vec(),
+            _ => [
+                parent.hash.as_slice(),
+                &number.to_be_bytes(),
+                &self.salt.to_be_bytes(),
+            ]
+            .concat(),
+        };
         let mut header = Header {
             number,
             hash: B256::ZERO,

@@ -273,6 +273,7 @@ fn a_swallowed_transaction_is_confirmed_and_forgotten() {
 fn contracts_see_what_their_family_of_chains_shows() {
     for family in [
         Family::Ethereum,
+        Family::Optimism,
         Family::Difficulty,
         Family::Orbit,
         Family::Constant,
@@ -293,7 +294,7 @@ fn contracts_see_what_their_family_of_chains_shows() {
             format!("{:0>64}", &digits[2..])
         };
         let (prevrandao, number) = match family {
-            Family::Ethereum => (word("mixHash"), word("number")),
+            Family::Ethereum | Family::Optimism => (word("mixHash"), word("number")),
             Family::Difficulty => (word("difficulty"), word("number")),
             Family::Orbit => (word("difficulty"), word("l1BlockNumber")),
             Family::Constant => (format!("{:064x}", 2_500_000_000_000_000u64), word("number")),
