@@ -56,6 +56,8 @@ codes! {
     DrawMissed = "draw_missed",
     /// A third of the window is gone without a transaction.
     DrawOverdue = "draw_overdue",
+    /// The round nears its end, and nobody has bet.
+    EmptyRound = "empty_round",
     EndpointWrongChain = "endpoint_wrong_chain",
     /// A fee limit or the balance keeps a fee below what it should be.
     FeeCapped = "fee_capped",

@@ -18,6 +18,10 @@ const UNREACHABLE_MS: u64 = 15_000;
 /// A head that stands for this long (or ten block times) is told.
 const STALE: Duration = Duration::from_secs(120);
 const STALE_BLOCKS: f64 = 10.0;
+/// An empty round is told of when less than this (or ten block times) remains, twice what is left when it is extended,
+/// but not before its middle.
+const EMPTY_BEFORE_SECS: f64 = 60.0;
+const EMPTY_BEFORE_BLOCKS: f64 = 10.0;
 /// A refund is listed for this long after it.
 const REFUND_TOLD_SECS: u64 = 3_600;
 /// The contract's own reason for a round that was drawn with too few players; nothing went wrong there.
@@ -148,8 +152,11 @@ fn of_round(sights: &Sights, round: &Round) -> Option<Condition> {
             format!("round {round_id} ended without a bet: the contract accepts nothing any more");
         return Some(Condition::critical(AlertCode::StuckRound, subject, text));
     }
-    if round.state != RoundState::Betting || round.total_pot_wei.is_zero() {
+    if round.state != RoundState::Betting {
         return None;
+    }
+    if round.total_pot_wei.is_zero() {
+        return empty_near_its_end(snapshot, round, carried);
     }
     // Whether the window passed unused is certain only when a block after it still shows the round running.
     if head.timestamp > round.max_draw_time {
@@ -174,6 +181,26 @@ fn of_round(sights: &Sights, round: &Round) -> Option<Condition> {
         );
         Condition::critical(AlertCode::DrawOverdue, subject, text)
     })
+}
+
+/// While bets are taken: once they are not, an empty round is stuck.
+fn empty_near_its_end(snapshot: &Snapshot, round: &Round, carried: u64) -> Option<Condition> {
+    let usual_secs = snapshot.schedule.mean_spacing_secs.unwrap_or(0.0);
+    let blocks_secs = EMPTY_BEFORE_BLOCKS * usual_secs.clamp(0.0, 3_600.0);
+    let half_secs = round.end_time.saturating_sub(round.start_time) / 2;
+    let before_secs = (EMPTY_BEFORE_SECS.max(blocks_secs) as u64).min(half_secs);
+    if round.end_time.saturating_sub(carried) > before_secs {
+        return None;
+    }
+    let Round {
+        round_id, end_time, ..
+    } = *round;
+    let text = format!(
+        "nobody has bet in round {round_id}, which ends at {end_time}: unless somebody bets or it is extended before, the \
+         contract accepts nothing any more"
+    );
+    let (code, subject) = (AlertCode::EmptyRound, Subject::Round(round_id));
+    Some(Condition::warning(code, subject, text))
 }
 
 fn proof_mismatch(finished: &FinishedRound) -> Option<Condition> {
@@ -350,6 +377,30 @@ mod tests {
             holding(&standing, seen_at, 120, None),
             [AlertCode::HeadStale]
         );
+    }
+
+    #[test]
+    fn an_empty_round_is_told_of_a_minute_or_ten_blocks_before_its_end() {
+        let seen_at = Instant::now();
+        let at = |head, age, spacing_secs| {
+            let mut empty = snapshot(head, seen_at);
+            empty.round.as_mut().unwrap().total_pot_wei = U256::zero();
+            empty.schedule.mean_spacing_secs = Some(spacing_secs);
+            holding(&empty, seen_at, age, None)
+        };
+        let end = MIN - 5;
+        assert_eq!(at(end - 61, 0, 2.0), []);
+        assert_eq!(at(end - 60, 0, 2.0), [AlertCode::EmptyRound]);
+        assert_eq!(at(end - 70, 10, 2.0), [AlertCode::EmptyRound]);
+        assert_eq!(at(end - 81, 0, 8.0), []);
+        assert_eq!(at(end - 80, 0, 8.0), [AlertCode::EmptyRound]);
+        // Not in the first half of its 180 s, however slow the blocks are.
+        assert_eq!(at(end - 91, 0, 30.0), []);
+        assert_eq!(at(end - 90, 0, 30.0), [AlertCode::EmptyRound]);
+        assert_eq!(at(end, 0, 2.0), [AlertCode::EmptyRound]);
+        assert_eq!(at(end + 1, 0, 2.0), [AlertCode::StuckRound]);
+        // With a bet it is as any other.
+        assert_eq!(holding(&snapshot(end, seen_at), seen_at, 0, None), []);
     }
 
     #[test]
