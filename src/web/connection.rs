@@ -21,6 +21,8 @@ use head::{Body, Head};
 
 /// Nobody is evicted before it had so much time to send its request.
 const NEWCOMER_TIME: Duration = Duration::from_millis(100);
+/// Of empty lines before a request: some clients send one behind a body.
+const BLANK_BYTES_MAX: usize = 1_024;
 /// What counts as one millisecond less of waiting, up to a second: among those that wait as long, who has sent the least
 /// is the first to go.
 const CREDIT_BYTES_MAX: usize = 1_000;
@@ -252,7 +254,10 @@ impl Connection {
         };
         let (body_len, taken_len) = match head.body.extent(&self.input) {
             Ok(extent) => extent?,
-            Err(refused) => return Some(self.refuse(refused, now)),
+            Err(refusal) => {
+                let method = Some(head.request.method.clone());
+                return Some(self.refuse(Refused { refusal, method }, now));
+            }
         };
         let State::Body { head } = std::mem::replace(&mut self.state, State::Working) else {
             return None;
@@ -298,6 +303,10 @@ impl Connection {
             .take_while(|byte| matches!(byte, b'\r' | b'\n'))
             .count();
         self.forget(blank);
+        if self.heard_bytes - self.input.len() > BLANK_BYTES_MAX {
+            let message = "there are too many empty lines before the request";
+            return Err(Refused::new(400, "bad_request", message, None));
+        }
         let limits = &self.rules.limits;
         let is_full = self.input.len() >= limits.head_bytes;
         let within = &self.input[..self.input.len().min(limits.head_bytes)];

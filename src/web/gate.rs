@@ -253,32 +253,26 @@ impl Gate {
         self.rearm(key);
     }
 
+    /// One buffer a turn, so that a client who never stops sending keeps nobody waiting; of more the poller tells again.
     fn read(&mut self, key: usize, buffer: &mut [u8], now: Instant) {
-        while let Some(client) = self.clients.get_mut(key) {
-            if !client.machine.wants_input() {
-                return;
-            }
-            let is_heard = !client.machine.is_lingering();
-            match client.stream.read(buffer) {
-                Ok(0) => return self.close(key),
-                Ok(count) => {
-                    let event = client.machine.receive(&buffer[..count], now);
-                    self.clients.account(key);
-                    self.take_event(key, event, now);
-                    if self.clients.held_bytes() > HELD_BYTES_MAX {
-                        let holders = self.clients.evictable_holders(DROPPED_AT_ONCE, now);
-                        holders.iter().for_each(|key| self.close(*key));
-                    }
-                    if count < buffer.len() || !is_heard {
-                        // The socket was emptied, or what it holds is thrown away and has time; should there be more, the
-                        // poller tells.
-                        return;
-                    }
+        let client = self.clients.get_mut(key);
+        let Some(client) = client.filter(|client| client.machine.wants_input()) else {
+            return;
+        };
+        match client.stream.read(buffer) {
+            Ok(0) => self.close(key),
+            Ok(count) => {
+                let event = client.machine.receive(&buffer[..count], now);
+                self.clients.account(key);
+                self.take_event(key, event, now);
+                if self.clients.held_bytes() > HELD_BYTES_MAX {
+                    let holders = self.clients.evictable_holders(DROPPED_AT_ONCE, now);
+                    holders.iter().for_each(|key| self.close(*key));
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return self.close(key),
             }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(_) => self.close(key),
         }
     }
 

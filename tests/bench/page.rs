@@ -52,15 +52,13 @@ fn main() {
     for players in crowds {
         let chain = crowd(*players);
         let lottery = playing(&chain, *players);
-        let daemon = Daemon::start(
+        let daemon = Daemon::quiet(
             &lottery,
             Options {
                 without_key: true,
-                quiet: true,
                 ..Options::default()
             },
         );
-        daemon.wait_ready();
         for throttling in [1, 4] {
             loads(&daemon, *players, throttling, if smoke { 1 } else { 7 });
         }

@@ -396,14 +396,7 @@ fn rate(address: &str, duration: Duration) -> f64 {
 fn requests(duration: Duration) {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let daemon = Daemon::start(
-        &lottery,
-        Options {
-            quiet: true,
-            ..Options::default()
-        },
-    );
-    daemon.wait_ready();
+    let daemon = Daemon::quiet(&lottery, Options::default());
     let address = daemon.url.trim_start_matches("http://").to_owned();
     let answer = one_answer(&address);
     let plain = plain_server(answer.clone());

@@ -291,6 +291,68 @@ fn asking_the_daemon_takes_its_port_and_token_alone() {
     }
 }
 
+/// Editors put one at the start of a text without being asked.
+#[test]
+fn a_byte_order_mark_before_configuration_and_key_is_skipped() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let dir = TempDir::new().unwrap();
+    let key = dir.path().join("key");
+    std::fs::write(&key, format!("\u{feff}{OPERATOR_KEY}\r\n")).unwrap();
+    let restricted = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&key, restricted).unwrap();
+    let config = json!({
+        "blockchain": {
+            "rpc_url": chain.url,
+            "chain_id": CHAIN_ID,
+            "contract_address": hex_address(lottery.address),
+        },
+        "operator": {"key_file": key},
+    });
+    std::fs::write(dir.path().join("lottery.conf"), format!("\u{feff}{config}")).unwrap();
+    let output = lottery_in(&dir).args(["check", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let passed = named(&report, "ok");
+    assert!(passed.contains(&"operator".to_owned()), "{report:#}");
+}
+
+/// On stdout, with every option of its own, whatever stands in the configuration.
+#[test]
+fn every_command_has_its_help() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("lottery.conf"), "broken").unwrap();
+    let help = |arguments: &[&str]| {
+        let output = lottery_in(&dir).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let overview = help(&["--help"]);
+    let (_, commands) = overview.split_once("\nCommands:\n").unwrap();
+    let (commands, _) = commands.split_once("\n\n").unwrap();
+    let names = commands
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let own: [(&str, &[&str]); 7] = [
+        ("run", &[]),
+        ("check", &["--json", "--alert"]),
+        ("status", &["--json"]),
+        ("verify", &["--json"]),
+        ("audit", &["--from", "--to", "--csv", "--json", "--state"]),
+        ("draw", &["--round", "--direct", "--json"]),
+        ("refund", &["--round", "--force", "--direct", "--json"]),
+    ];
+    assert!(names.eq(own.map(|(name, _)| name)), "{commands}");
+    for (name, options) in own {
+        let text = help(&[name, "--help"]);
+        assert!(text.starts_with(&format!("lottery {name}: ")), "{text}");
+        for option in [options, &["--config", "--set", "--help"]].concat() {
+            assert!(text.contains(&format!("{option} ")), "{option} in {text}");
+        }
+    }
+}
+
 #[test]
 fn a_cluster_may_inject_what_it_likes() {
     let chain = Chain::devchain(1);

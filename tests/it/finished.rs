@@ -26,14 +26,7 @@ fn drawn(chain: &Chain) -> (Lottery<'_>, Daemon) {
     });
     lottery.skip_to(lottery.round().min_draw_time);
     lottery.operate("drawWinner", &[]);
-    let daemon = Daemon::start(
-        &lottery,
-        Options {
-            quiet: true,
-            ..Options::default()
-        },
-    );
-    daemon.wait_ready();
+    let daemon = Daemon::quiet(&lottery, Options::default());
     (lottery, daemon)
 }
 
@@ -129,14 +122,7 @@ fn a_page_shows_a_result_without_asking_for_its_round() {
     for player in 2..6 {
         lottery.bet(player, BET_WEI);
     }
-    let daemon = Daemon::start(
-        &lottery,
-        Options {
-            quiet: true,
-            ..Options::default()
-        },
-    );
-    daemon.wait_ready();
+    let daemon = Daemon::quiet(&lottery, Options::default());
     let mut browser = Browser::start();
     browser.inject(
         "(() => { const ask = fetch; window.asked = []; \

@@ -64,17 +64,14 @@ pub fn pot(bets: u64) -> Value {
 }
 
 pub fn serving(lottery: &Lottery, port: u16, without_key: bool) -> Daemon {
-    let daemon = Daemon::start(
+    Daemon::quiet(
         lottery,
         Options {
             config: json!({"server": {"port": port}}),
             without_key,
-            quiet: true,
             ..Options::default()
         },
-    );
-    daemon.wait_ready();
-    daemon
+    )
 }
 
 /// `command` is to follow the feed at the address that it gets as its last argument, to come back with what it held, and

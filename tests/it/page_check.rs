@@ -179,11 +179,9 @@ fn every_forged_figure_of_a_round_is_found_through_the_chain() {
     lottery.operate("refundExpiredRound", &[]);
     let options = Options {
         without_key: true,
-        quiet: true,
         ..Options::default()
     };
-    let daemon = Daemon::start(&lottery, options);
-    daemon.wait_ready();
+    let daemon = Daemon::quiet(&lottery, options);
     for round_id in [1, 2] {
         let (status, told) = daemon.get(&format!("/api/history/{round_id}"));
         assert_eq!(status, 200, "{told}");

@@ -21,12 +21,9 @@ fn daemon_on(lottery: &Lottery, port: u16, without_key: bool) -> Daemon {
     let options = Options {
         config: json!({"server": {"port": port}}),
         without_key,
-        quiet: true,
         ..Options::default()
     };
-    let daemon = Daemon::start(lottery, options);
-    daemon.wait_ready();
-    daemon
+    Daemon::quiet(lottery, options)
 }
 
 fn visitor(chain: &Chain, daemon: &Daemon) -> Browser {

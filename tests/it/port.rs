@@ -15,12 +15,9 @@ fn with_config(chain: &Chain, config: Value) -> Daemon {
     let lottery = chain.deploy(Timing::default());
     let options = Options {
         config,
-        quiet: true,
         ..Options::default()
     };
-    let daemon = Daemon::start(&lottery, options);
-    daemon.wait_ready();
-    daemon
+    Daemon::quiet(&lottery, options)
 }
 
 /// Reads to the end; an error when the connection was reset rather than closed.
@@ -375,7 +372,9 @@ fn the_small_print_of_http() {
     let no_chunks =
         format!("GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{last}0\r\n\r\n");
     let long = format!("GET /{} HTTP/1.1\r\n{last}", "x".repeat(9_000));
-    let table: [(String, u16, &[&str], &[&str]); 17] = [
+    let chunk = format!("HEAD /healthz HTTP/1.1\r\nTransfer-Encoding: chunked\r\n{last}1\r\nx");
+    let table: [(String, u16, &[&str], &[&str]); 18] = [
+        (chunk, 411, &["Content-Length: "], &["{"]),
         (
             format!("GET /ws HTTP/1.1\r\n{last}"),
             426,

@@ -46,6 +46,9 @@ fn broken_requests_are_refused_by_name_and_the_connection_ends() {
     let host = "Host: x\r\n";
     for (request, status, code) in [
         ("nonsense\r\n\r\n".to_owned(), 400, "bad_request"),
+        // The begin of a TLS handshake, whose client waits for the answer before it says more.
+        ("\u{16}\u{3}\u{1}\u{2}".to_owned(), 400, "bad_request"),
+        ("\r\n".repeat(600), 400, "bad_request"),
         (
             format!("GET /%zz HTTP/1.1\r\n{host}\r\n"),
             400,

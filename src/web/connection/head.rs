@@ -42,13 +42,13 @@ impl Body {
     ///
     /// # Errors
     /// A chunk with something in it.
-    pub(crate) fn extent(self, input: &[u8]) -> Result<Option<(usize, usize)>, Refused> {
+    pub(crate) fn extent(self, input: &[u8]) -> Result<Option<(usize, usize)>, Refusal> {
         const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
         match self {
             Body::Length(length) => Ok((input.len() >= length).then_some((length, length))),
             Body::NoChunks if input.starts_with(LAST_CHUNK) => Ok(Some((0, LAST_CHUNK.len()))),
             Body::NoChunks if LAST_CHUNK.starts_with(input) => Ok(None),
-            Body::NoChunks => Err(length_required(None)),
+            Body::NoChunks => Err(length_required()),
             Body::Left => Ok(Some((0, 0))),
         }
     }
@@ -89,8 +89,13 @@ pub fn read(
     Ok(Some((Box::new(head), size)))
 }
 
-/// A request line that is too long is refused before its end has come.
+/// A request line that begins with no method (TLS, for one) or is too long is refused before its end has come.
 pub(crate) fn check_first_line(bytes: &[u8], limits: &Limits) -> Result<(), Refused> {
+    let method_end = bytes.iter().position(|byte| !is_token(*byte));
+    if method_end.is_some_and(|end| end == 0 || bytes[end] != b' ') {
+        let message = "the request does not begin with a method: this port speaks plain HTTP";
+        return Err(Refused::new(400, "bad_request", message, None));
+    }
     match bytes.len() > limits.target_bytes + REQUEST_LINE_SLACK {
         true => Err(target_too_long(limits, method_of(bytes))),
         false => Ok(()),
@@ -103,14 +108,19 @@ pub(crate) fn too_large(bytes: &[u8], limits: &Limits) -> Refused {
     Refused::new(431, "head_too_large", &message, method_of(bytes))
 }
 
+/// RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 fn target_too_long(limits: &Limits, method: Option<String>) -> Refused {
     let message = format!("the target may have {} bytes", limits.target_bytes);
     Refused::new(414, "target_too_long", &message, method)
 }
 
-fn length_required(method: Option<String>) -> Refused {
+fn length_required() -> Refusal {
     let message = "a body must come with Content-Length, not in chunks";
-    Refused::new(411, "length_required", message, method)
+    refusal(411, "length_required", message.to_owned())
 }
 
 /// The method of a head that cannot be parsed as a whole.
@@ -303,7 +313,7 @@ fn has_chunks(request: &Request, is_http_11: bool) -> Result<bool, Refusal> {
     let has_length = request.fields.lines("content-length").next().is_some();
     match takes_empty && !has_length {
         true => Ok(true),
-        false => Err(length_required(None).refusal),
+        false => Err(length_required()),
     }
 }
 

@@ -106,6 +106,13 @@ fn requests_become_events() {
         // Empty lines before a request are passed over, and bare newlines end lines.
         (format!("\r\n\r\nGET /a HTTP/1.1\r\n{HOST}\r\n"), &["GET /a \"\""]),
         ("GET /a HTTP/1.1\nHost: x\n\n".to_owned(), &["GET /a \"\""]),
+        (format!("{}GET /a HTTP/1.1\r\n{HOST}\r\n", "\r\n".repeat(512)), &["GET /a \"\""]),
+        ("\r\n".repeat(513), &["400 bad_request"]),
+        // What is no method is refused before its line ends: nobody waits for more of a TLS handshake.
+        ("\u{16}\u{3}\u{1}".to_owned(), &["400 bad_request"]),
+        ("GET\t/".to_owned(), &["400 bad_request"]),
+        (" /".to_owned(), &["400 bad_request"]),
+        ("GET".to_owned(), &[]),
         // Keep-alive by version and by field.
         (format!("GET / HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"), &["GET / \"\" last"]),
         (format!("GET / HTTP/1.1\r\n{HOST}connection: foo, CLOSE\r\n\r\n"), &["GET / \"\" last"]),
@@ -351,6 +358,10 @@ fn a_refusal_knows_the_method_where_it_came_that_far() {
             format!("HEAD / HTTP/1.1\r\nA: {}", "x".repeat(33_000)),
             Some("HEAD"),
         ),
+        (
+            format!("HEAD / HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n1\r\nx"),
+            Some("HEAD"),
+        ),
         ("\u{1}\r\n\r\n".to_owned(), None),
     ] {
         let now = Instant::now();
@@ -369,6 +380,7 @@ fn traffic() -> impl Strategy<Value = Vec<u8>> {
         Just(format!("POST /p HTTP/1.1\r\n{HOST}Content-Length: 5\r\n\r\nhello").into_bytes()),
         Just(format!("HEAD / HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n").into_bytes()),
         Just(b"\r\n".to_vec()),
+        Just(vec![b'\n'; 800]),
         Just(b"GET / HTTP/1.0\r\n\r\n".to_vec()),
         Just(b"Content-Length: 70000\r\n\r\n".to_vec()),
         Just(vec![b'a'; 310]),

@@ -102,6 +102,13 @@ impl Serving {
         stream
     }
 
+    /// Once this is over the gate has read all that was sent before: it refuses this request itself.
+    fn wait_read(&self) {
+        let mut refused = TcpStream::connect(self.address).unwrap();
+        refused.write_all(b"nonsense\r\n\r\n").unwrap();
+        refused.read_to_end(&mut Vec::new()).unwrap();
+    }
+
     fn wait_connections(&self, count: usize) {
         let until = Instant::now() + Duration::from_secs(30);
         while self.occupancy.connections() != count {
@@ -134,11 +141,7 @@ fn nobody_makes_an_answer_for_a_client_that_has_gone() {
     serving.begun.recv().unwrap();
     let gone = ["/api/status?own", "/api/round/status?shared"].map(|target| serving.ask(target));
     let mut last = serving.ask("/api/status?last");
-    // The gate itself refuses this one, after it has read those before.
-    let mut refused = TcpStream::connect(serving.address).unwrap();
-    refused.write_all(b"nonsense\r\n\r\n").unwrap();
-    refused.read_to_end(&mut Vec::new()).unwrap();
-    drop(refused);
+    serving.wait_read();
     serving.wait_connections(4);
     for stream in gone {
         socket2::SockRef::from(&stream)
@@ -153,4 +156,31 @@ fn nobody_makes_an_answer_for_a_client_that_has_gone() {
         assert_eq!(&answer, b"HTTP/1.1 200");
     }
     assert_eq!(*serving.handled.lock().unwrap(), ["first", "last"]);
+}
+
+/// Whoever says that it sends no more may still read, and whether it does cannot be seen.
+#[test]
+fn who_has_asked_its_last_is_answered() {
+    let serving = Serving::start();
+    let mut first = serving.ask("/api/status?first");
+    serving.begun.recv().unwrap();
+    let targets = ["/api/status?own", "/api/round/status?shared"];
+    let waiting = targets.map(|target| serving.ask(target));
+    serving.wait_read();
+    drop(serving.ask("/api/status?closed"));
+    for stream in &waiting {
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    serving.wait_read();
+    serving.wait_connections(4);
+    serving.go_on.send(()).unwrap();
+    first.read_exact(&mut [0; 12]).unwrap();
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    serving.wait_connections(1);
+    let handled = serving.handled.lock().unwrap();
+    assert_eq!(*handled, ["first", "own", "shared", "closed"]);
 }

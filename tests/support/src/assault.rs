@@ -40,16 +40,14 @@ impl Assault {
             betting: 1_000,
             ..Timing::default()
         });
-        let daemon = Daemon::start(
+        let daemon = Daemon::quiet(
             &lottery,
             Options {
                 config: json!({"server": {"metrics_listen": "127.0.0.1:0"}}),
                 files_max: self.files_max,
-                quiet: true,
                 ..Options::default()
             },
         );
-        daemon.wait_ready();
         lottery.bet(2, BET_WEI);
         lottery.bet(3, BET_WEI);
         (lottery, daemon)

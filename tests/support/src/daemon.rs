@@ -124,6 +124,17 @@ impl Daemon {
         daemon
     }
 
+    /// Whose log is not shown, once it is ready.
+    pub fn quiet(lottery: &Lottery, options: Options) -> Daemon {
+        let quiet = Options {
+            quiet: true,
+            ..options
+        };
+        let daemon = Daemon::start(lottery, quiet);
+        daemon.wait_ready();
+        daemon
+    }
+
     /// The oldest line with `part` that was not returned before, whenever it came: threads log in any order.
     pub fn wait_log(&self, part: &str) -> String {
         let until = Instant::now() + PATIENCE;
