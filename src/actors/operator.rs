@@ -301,7 +301,7 @@ impl Operator {
             round,
             config: moment.snapshot.config.as_deref(),
             chain_time: moment.chain_time,
-            schedule: moment.snapshot.schedule,
+            schedule: moment.schedule,
             draw_failures: self.round.draw_failures,
             refund_failures: self.round.refund_failures,
             extensions_left: self.extensions_left(extended_in_a_day, now),
@@ -333,7 +333,7 @@ impl Operator {
                     "round {}: no endpoint answers and the window is about to close: drawing unchecked",
                     round.round_id
                 );
-                let spacing = moment.snapshot.schedule.min_spacing_secs;
+                let spacing = moment.schedule.least_to_next_secs;
                 let check = Check::Unchecked {
                     earliest: round.min_draw_time.saturating_sub(spacing),
                     latest: round.max_draw_time.saturating_sub(spacing),

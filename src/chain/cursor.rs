@@ -14,6 +14,12 @@ pub(crate) const RING_LEN: usize = 256;
 const ANCHORS_MAX: usize = 64;
 /// Over how many heads the rhythm of the chain is measured.
 const SPACING_HEADS: usize = 32;
+/// A block that comes late may be followed sooner than usual, for so many heads.
+const CATCHING_UP_HEADS: usize = 8;
+/// Blocks that are further apart follow each other by slots or periods that the chain's rules hold, also after a late one.
+const BY_TIMER_SECS_MAX: u64 = 2;
+/// What is further behind was stopped, or its clock was moved, and nothing is caught up.
+const BEHIND_SECS_MAX: u64 = 10;
 /// So many equal spacings are a new rhythm.
 const NEW_RHYTHM_HEADS: usize = 3;
 
@@ -162,9 +168,16 @@ impl Cursor {
         Some(newest.timestamp.saturating_sub(oldest.timestamp) as f64 / blocks as f64)
     }
 
-    /// The smallest difference between consecutive blocks' timestamps; None until two neighbours are known.
-    pub(crate) fn min_spacing_secs(&self) -> Option<u64> {
-        self.min_spacing_secs_over(SPACING_HEADS)
+    /// Seconds by which the block after the tip is later than it, at least: the smallest difference between consecutive
+    /// timestamps, less what that block may catch up of lateness. None until two blocks are known.
+    pub(crate) fn least_to_next_secs(&self) -> Option<u64> {
+        let min = self.min_spacing_secs_over(SPACING_HEADS)?;
+        let tip = self.tip()?;
+        let behind = self.recent(CATCHING_UP_HEADS).map(|before| {
+            let blocks = tip.number.saturating_sub(before.number);
+            secs_behind(min, blocks, tip.timestamp.saturating_sub(before.timestamp))
+        });
+        Some(min.saturating_sub(behind.max()?))
     }
 
     /// Seconds between blocks that come at regular times, apart from a missed one now and then; None on other chains,
@@ -187,8 +200,11 @@ impl Cursor {
         let blocks: Vec<&BlockRef> = self.recent(spacings).collect();
         blocks
             .windows(2)
-            .filter(|pair| pair[0].number + 1 == pair[1].number)
-            .map(|pair| pair[1].timestamp.saturating_sub(pair[0].timestamp))
+            .map(|pair| {
+                // Across a gap, some of the missing are no further apart than the mean.
+                let blocks = pair[1].number.saturating_sub(pair[0].number);
+                pair[1].timestamp.saturating_sub(pair[0].timestamp) / blocks.max(1)
+            })
             .min()
     }
 
@@ -197,6 +213,16 @@ impl Cursor {
         self.ring
             .iter()
             .skip(self.ring.len().saturating_sub(spacings + 1))
+    }
+}
+
+/// How far so many blocks that took `elapsed` seconds have fallen behind blocks `spacing` seconds apart, as far as a
+/// miner by a timer may catch it up: the block after a late one then has a time that is less than `spacing` above it.
+pub(crate) fn secs_behind(spacing: u64, blocks: u64, elapsed: u64) -> u64 {
+    let behind = elapsed.saturating_sub(spacing.saturating_mul(blocks));
+    match spacing <= BY_TIMER_SECS_MAX && behind <= BEHIND_SECS_MAX {
+        true => behind,
+        false => 0,
     }
 }
 
@@ -262,33 +288,63 @@ mod tests {
         assert_eq!(newest, [15, 14, 13]);
     }
 
+    /// Blocks so many seconds apart.
+    fn spaced(spacings: &[u64]) -> Cursor {
+        let (mut cursor, mut timestamp) = (Cursor::default(), 1_000);
+        for (number, spacing) in (0..).zip(std::iter::once(&0).chain(spacings)) {
+            timestamp += spacing;
+            cursor.push(BlockRef {
+                timestamp,
+                ..block(0, number)
+            });
+        }
+        cursor
+    }
+
     #[test]
-    fn spacing_is_measured_over_the_last_heads_and_not_across_gaps() {
+    fn spacing_is_measured_over_the_last_heads() {
         assert_eq!(cursor([5]).mean_spacing_secs(), None);
-        assert_eq!(cursor([5]).min_spacing_secs(), None);
+        assert_eq!(cursor([5]).least_to_next_secs(), None);
         assert_eq!(cursor(1..=60).mean_spacing_secs(), Some(2.0));
         let mut gapped = cursor([1, 2, 50]);
-        assert_eq!(gapped.min_spacing_secs(), Some(2));
-        gapped.push(BlockRef {
-            timestamp: block(0, 50).timestamp,
-            ..block(0, 51)
-        });
-        assert_eq!(gapped.min_spacing_secs(), Some(0));
+        assert_eq!(gapped.least_to_next_secs(), Some(2));
+        let at = |number, timestamp| BlockRef {
+            timestamp,
+            ..block(0, number)
+        };
+        // What is missing between was no further apart than a second.
+        let then = block(0, 50).timestamp;
+        gapped.push(at(53, then + 3));
+        assert_eq!(gapped.least_to_next_secs(), Some(1));
+        gapped.push(at(54, then + 3));
+        assert_eq!(gapped.least_to_next_secs(), Some(0));
+    }
+
+    #[test]
+    fn the_block_after_a_late_one_may_come_sooner_where_a_timer_makes_them() {
+        let least = |spacings: &[&[u64]]| spaced(&spacings.concat()).least_to_next_secs();
+        let cases: [(&[&[u64]], u64); 10] = [
+            (&[&[1; 40]], 1),
+            // Late by a second, and so is what comes after it: the next may be in time again.
+            (&[&[1; 40], &[2]], 0),
+            (&[&[1; 40], &[2, 1, 1, 1]], 0),
+            (&[&[1; 40], &[2], &[1; 8]], 1),
+            (&[&[2; 40], &[3]], 1),
+            (&[&[2; 40], &[3, 2, 3]], 0),
+            (&[&[2; 40], &[4]], 0),
+            (&[&[1; 40], &[600], &[1; 2]], 1),
+            // A missed slot is caught up by nobody.
+            (&[&[12; 30], &[24]], 12),
+            (&[&[5; 30], &[7]], 5),
+        ];
+        for (spacings, expected) in cases {
+            assert_eq!(least(spacings), Some(expected), "{spacings:?}");
+        }
     }
 
     #[test]
     fn a_rhythm_is_regular_spacings_and_a_new_one_is_learned_soon() {
-        let of = |spacings: &[u64]| {
-            let (mut cursor, mut timestamp) = (Cursor::default(), 1_000);
-            for (number, spacing) in (0..).zip(std::iter::once(&0).chain(spacings)) {
-                timestamp += spacing;
-                cursor.push(BlockRef {
-                    timestamp,
-                    ..block(0, number)
-                });
-            }
-            cursor.regular_spacing_secs()
-        };
+        let of = |spacings: &[u64]| spaced(spacings).regular_spacing_secs();
         assert_eq!(of(&[12, 12]), None, "too few to tell");
         assert_eq!(of(&[12, 12, 12]), Some(12));
         assert_eq!(of(&[12; 40]), Some(12));

@@ -92,7 +92,7 @@ pub(crate) fn next_block_time(
     now: Instant,
 ) -> u64 {
     let head_timestamp = chain_time.head_timestamp;
-    let bound = head_timestamp.saturating_add(schedule.min_spacing_secs);
+    let bound = head_timestamp.saturating_add(schedule.least_to_next_secs);
     match pending {
         PendingTime::Unasked => bound,
         PendingTime::Told(time) if !pending.is_silent_about_next(head_timestamp) => time,
@@ -214,7 +214,10 @@ fn may_go_unchecked(facts: &Facts, policy: &Policy, now: Instant) -> bool {
     let last_third = round.min_draw_time + length / whole * part + policy.standby_delay.as_secs();
     let last_asked = time.at(unanswered.last_at);
     last_asked >= last_third
-        && time.at(now).saturating_add(facts.schedule.min_spacing_secs) <= round.max_draw_time
+        && time
+            .at(now)
+            .saturating_add(facts.schedule.least_to_next_secs)
+            <= round.max_draw_time
         && facts.draw_failures.count <= policy.max_draw_retries
 }
 

@@ -115,8 +115,9 @@ impl Owed {
 pub struct BlockSchedule {
     /// Mean seconds between blocks; None until two heads are known.
     pub mean_spacing_secs: Option<f64>,
-    /// Smallest difference between consecutive timestamps; 0 when equal times were seen or too little is known.
-    pub min_spacing_secs: u64,
+    /// Seconds by which the next block is later than the newest, at least: what the last ones were apart, less where they
+    /// came late; 0 when equal times were seen or too little is known.
+    pub least_to_next_secs: u64,
 }
 
 /// Everything known, as of one block. Immutable: the store makes a new one for each change and shares it.

@@ -289,7 +289,7 @@ mod tests {
         });
         snapshot.schedule = BlockSchedule {
             mean_spacing_secs: Some(2.0),
-            min_spacing_secs: 2,
+            least_to_next_secs: 2,
         };
         snapshot.round = Some(Round {
             round_id: 7,

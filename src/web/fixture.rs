@@ -226,7 +226,7 @@ pub fn snapshot() -> Snapshot {
             .collect(),
         schedule: BlockSchedule {
             mean_spacing_secs: Some(12.0),
-            min_spacing_secs: 12,
+            least_to_next_secs: 12,
         },
         finality: Finality {
             safe_block: 960,

@@ -135,7 +135,7 @@ impl EventManager {
             },
             schedule: BlockSchedule {
                 mean_spacing_secs: cursor.mean_spacing_secs(),
-                min_spacing_secs: cursor.min_spacing_secs().unwrap_or(0),
+                least_to_next_secs: cursor.least_to_next_secs().unwrap_or(0),
             },
             syncing: self.following.older.logs_are_owed(),
             events,

@@ -62,7 +62,7 @@ impl Operator {
     /// While the head stands, it does not show that the window closes: a draw sent after that would only revert.
     fn must_ask_pending_time(&self, moment: &Moment) -> bool {
         let is_draw = |flight: &Flight| flight.record.kind == ActionKind::Draw;
-        let stands_from = moment.chain_time.seen_at + still_after(&moment.snapshot.schedule);
+        let stands_from = moment.chain_time.seen_at + still_after(&moment.schedule);
         let is_silent = |unanswered: Unanswered| unanswered.again_at > moment.now;
         self.flight.as_ref().is_some_and(is_draw)
             && moment.now >= stands_from

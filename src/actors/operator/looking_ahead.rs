@@ -35,9 +35,9 @@ impl Operator {
     fn slow_answer(&self, moment: &Moment) -> Option<Duration> {
         let latency = |endpoint: &Endpoint| endpoint.with_health(|health| health.latency());
         let quickest = self.endpoints.list().iter().filter_map(latency).min()?;
-        let schedule = moment.snapshot.schedule;
+        let schedule = moment.schedule;
         // The mean is of no use where time has jumped; the least tells nothing where blocks come faster than seconds pass.
-        let spacing = match schedule.min_spacing_secs {
+        let spacing = match schedule.least_to_next_secs {
             0 => Duration::from_secs_f64(schedule.mean_spacing_secs?.clamp(0.0, 1.0)),
             secs => Duration::from_secs(secs),
         };
@@ -60,7 +60,7 @@ impl Operator {
         let Some(answer) = self.slow_answer(moment) else {
             return Ahead::Nothing;
         };
-        let spacing = Duration::from_secs(moment.snapshot.schedule.min_spacing_secs);
+        let spacing = Duration::from_secs(moment.schedule.least_to_next_secs);
         let opens_at = moment.chain_time.instant_of(round.min_draw_time);
         let opens_in = opens_at.saturating_duration_since(moment.now);
         let before = answer * ANSWERS_BEFORE + spacing * BLOCKS_BEFORE;
@@ -130,14 +130,14 @@ impl Operator {
         let Some(sender) = &self.sender else {
             return false;
         };
-        let schedule = moment.snapshot.schedule;
+        let schedule = moment.schedule;
         let allows = moment
             .round
             .min_draw_time
-            .saturating_sub(schedule.min_spacing_secs);
+            .saturating_sub(schedule.least_to_next_secs);
         let head = sender.newest_head(allows);
         let now = self.reporter.clock.now();
-        let spacing_secs = schedule.min_spacing_secs.max(1);
+        let spacing_secs = schedule.least_to_next_secs.max(1);
         let passed = moment.chain_time.at(now + answer * 2) + 2 * spacing_secs;
         match head {
             Ok(head) if head.timestamp <= passed.min(moment.round.max_draw_time) => {

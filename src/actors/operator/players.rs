@@ -25,7 +25,7 @@ impl Operator {
             return;
         }
         // Once the next block may be drawn in, only a suspicion is worth the time.
-        let spacing = moment.snapshot.schedule.min_spacing_secs.max(1);
+        let spacing = moment.schedule.least_to_next_secs.max(1);
         let is_early = moment.next_block_time.saturating_add(2 * spacing) < round.min_draw_time;
         let is_suspect = self.round.unpayable_draws > 0
             || self.round.stuck.is_some()

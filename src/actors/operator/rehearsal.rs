@@ -25,7 +25,7 @@ impl Operator {
             // The last blocks before the window belong to the draw.
             Some((at, missing)) => {
                 let rested = moment.now.saturating_duration_since(at) >= AGAIN_AFTER;
-                let spacing = moment.snapshot.schedule.min_spacing_secs.max(1);
+                let spacing = moment.schedule.least_to_next_secs.max(1);
                 let has_time = moment.next_block_time + 2 * spacing < round.min_draw_time;
                 missing && rested && has_time
             }

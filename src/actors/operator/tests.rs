@@ -212,9 +212,10 @@ impl Stage {
         }
         snapshot.head = Some(head);
         snapshot.syncing = false;
+        let cursor = self.node.with(|node| node.cursor());
         snapshot.schedule = BlockSchedule {
-            mean_spacing_secs: Some(2.0),
-            min_spacing_secs: 2,
+            mean_spacing_secs: Some(cursor.mean_spacing_secs().unwrap_or(2.0)),
+            least_to_next_secs: cursor.least_to_next_secs().unwrap_or(2),
         };
         snapshot.round = Some(self.round());
         let ledger = ParticipantsLedger::from_bets(self.players.iter().copied());
@@ -309,6 +310,22 @@ impl Stage {
 
 fn error(code: i64, message: &str) -> Value {
     json!({"code": code, "message": message})
+}
+
+#[test]
+fn no_draw_is_sent_after_a_late_block_that_the_next_may_catch_up_with() {
+    for (late, soon) in [(4, 1), (6, 0)] {
+        let mut stage = Stage::new(|_| {});
+        stage.until(MIN - 2 - late);
+        for spacing in [late, soon, 2, 2, 2] {
+            stage.clock.advance(Duration::from_secs(spacing));
+            stage.node.with(|node| node.mine(spacing));
+            stage.turn();
+        }
+        assert_eq!(stage.mined(), [(ActionKind::Draw, true)], "late by {late}");
+        let mined_at = stage.node.with(|node| node.mined_at()).unwrap();
+        assert!(mined_at <= MIN + 3, "late by {late}: mined at {mined_at}");
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn policy() -> Policy {
 fn schedule(spacing: u64) -> BlockSchedule {
     BlockSchedule {
         mean_spacing_secs: Some(spacing as f64),
-        min_spacing_secs: spacing,
+        least_to_next_secs: spacing,
     }
 }
 
@@ -249,7 +249,7 @@ fn no_block_time_makes_a_still_head_be_waited_for_longer_than_ten_seconds() {
     ] {
         let schedule = BlockSchedule {
             mean_spacing_secs: mean,
-            min_spacing_secs: 0,
+            least_to_next_secs: 0,
         };
         assert_eq!(
             still_after(&schedule),

@@ -9,6 +9,7 @@ use sha3::{Digest, Keccak256};
 
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::chain::cursor::Cursor;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::fees::Fee;
@@ -161,6 +162,13 @@ impl SharedNode {
 impl Node {
     pub(super) fn head(&self) -> BlockRef {
         self.blocks.last().unwrap().at
+    }
+
+    /// All blocks, as who follows the chain remembers them.
+    pub(super) fn cursor(&self) -> Cursor {
+        let mut cursor = Cursor::default();
+        self.blocks.iter().for_each(|block| cursor.push(block.at));
+        cursor
     }
 
     /// The time of the first block that has a transaction of the key.
