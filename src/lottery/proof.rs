@@ -11,12 +11,15 @@ use std::collections::{HashMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use sha3::{Digest, Keccak256};
 
-use crate::chain::types::{Address, Header, Opcodes, H256, U256};
+use crate::chain::types::{Address, Opcodes, H256, U256};
 use crate::lottery::event::{Bet, LotteryEvent};
 use crate::lottery::round::RoundTimes;
 
+mod block;
 #[cfg(test)]
 mod tests;
+
+pub use block::{DrawBlock, HeaderValues};
 
 /// What a recomputation says of the contract's announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,36 +64,6 @@ pub struct Draw<'a> {
     pub random_seed: U256,
     /// In (block, transaction, log) order.
     pub bets: &'a [Bet],
-}
-
-/// What is known of the block that mined a draw.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DrawBlock {
-    /// The opcodes as a call in that block sees them; None where its state is out of reach.
-    pub opcodes: Option<Opcodes>,
-    /// What its header offers; None where it is out of reach.
-    pub header: Option<HeaderValues>,
-}
-
-/// The fields of a header in which some chain keeps what its EVM sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeaderValues {
-    pub number: u64,
-    pub mix_hash: Option<H256>,
-    pub difficulty: Option<U256>,
-    /// The number of the chain below, as Arbitrum's headers tell it.
-    pub l1_block_number: Option<u64>,
-}
-
-impl From<&Header> for HeaderValues {
-    fn from(header: &Header) -> HeaderValues {
-        HeaderValues {
-            number: header.number,
-            mix_hash: header.mix_hash,
-            difficulty: header.difficulty,
-            l1_block_number: header.l1_block_number,
-        }
-    }
 }
 
 /// Where a PREVRANDAO was read.
@@ -278,7 +251,7 @@ pub fn verify(draw: &Draw, block: &DrawBlock, habits: &mut ChainHabits) -> Proof
                 ),
             },
             None => Verdict::Unverifiable {
-                why: missing(block),
+                why: block.missing().to_owned(),
             },
         };
         return Proof {
@@ -443,19 +416,6 @@ fn settled_inputs(
         .find(|inputs| (inputs.prevrandao_source, inputs.number_source) == settled)?;
     // A node that leaves the field empty has told nothing.
     (!told.prevrandao.is_zero()).then_some(*told)
-}
-
-fn missing(block: &DrawBlock) -> String {
-    match (&block.header, &block.opcodes) {
-        (None, None) => "the header of the draw's block is out of reach",
-        (_, None) => {
-            "the state of the draw's block is out of reach, and nothing in its header reproduces the seed"
-        }
-        (_, Some(_)) => {
-            "the node runs calls in another block than the draw's, and nothing in its header reproduces the seed"
-        }
-    }
-    .to_owned()
 }
 
 /// The seed is known to be right: the rest must follow from it.

@@ -313,22 +313,6 @@ fn error(code: i64, message: &str) -> Value {
 }
 
 #[test]
-fn no_draw_is_sent_after_a_late_block_that_the_next_may_catch_up_with() {
-    for (late, soon) in [(4, 1), (6, 0)] {
-        let mut stage = Stage::new(|_| {});
-        stage.until(MIN - 2 - late);
-        for spacing in [late, soon, 2, 2, 2] {
-            stage.clock.advance(Duration::from_secs(spacing));
-            stage.node.with(|node| node.mine(spacing));
-            stage.turn();
-        }
-        assert_eq!(stage.mined(), [(ActionKind::Draw, true)], "late by {late}");
-        let mined_at = stage.node.with(|node| node.mined_at()).unwrap();
-        assert!(mined_at <= MIN + 3, "late by {late}: mined at {mined_at}");
-    }
-}
-
-#[test]
 fn a_draw_is_sent_at_the_head_that_allows_it_in_two_round_trips() {
     let mut stage = Stage::new(|_| {});
     stage.until(MIN - 4);
