@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 
+use crate::actors::reader::decoded;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
@@ -238,10 +239,7 @@ impl Source<'_> {
             last = Some((chunk.last.number, chunk.last.hash));
             next = chunk.last.number + 1;
             for log in &chunk.logs {
-                let record = EventRecord::from_log(log).map_err(|error| {
-                    RpcError::invalid_answer(format!("log of the contract: {error}"))
-                })?;
-                records.extend(record);
+                records.extend(decoded(log)?);
             }
         }
         match (parent, last) {
