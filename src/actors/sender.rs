@@ -1,11 +1,12 @@
 //! Signs and sends: everything an action needs is read from one endpoint at one block in one round trip, checked, priced
 //! and signed here; handing it to the nodes and curing their refusals lies in `broadcast`, what is asked before signing in
-//! `preflight`, who is asked in `reads`, what can be done without in `extras`, questions about what has happened in
-//! `inquiry`, what the owner should know in `warnings`. It decides nothing about rounds and remembers nothing but what it
+//! `preflight`, who is asked in `reads`, what can be done without in `extras`, how much gas an action is given in `gas`,
+//! questions about what has happened in `inquiry`, what the owner should know in `warnings`. It decides nothing about rounds and remembers nothing but what it
 //! learned of the chain (legacy fees, a cap on gas), the last balance, and whose word the last action rests on.
 
 mod broadcast;
 mod extras;
+mod gas;
 mod inquiry;
 mod preflight;
 mod reads;
@@ -18,9 +19,7 @@ use thiserror::Error;
 use crate::actors::sender::preflight::{Gathered, Told, TO_PREPARE_WELL};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
-use crate::chain::fees::{
-    bump, gas_limit, quote, FeeLimits, GasFormula, Quote, TooMuchGas, EIP_7825_GAS_MAX,
-};
+use crate::chain::fees::{bump, quote, FeeLimits, Quote, TooMuchGas};
 use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::signer::{Signer, SignerError};
 use crate::chain::tx::{PendingTransaction, Transaction};
@@ -35,25 +34,6 @@ pub(crate) use broadcast::Broadcast;
 pub(crate) use inquiry::RevertCause;
 pub(crate) use warnings::Note;
 
-/// Measured on the contract, with a margin.
-const DRAW_GAS: GasFormula = GasFormula {
-    base: 300_000,
-    per_participant: 13_000,
-};
-const REFUND_GAS: GasFormula = GasFormula {
-    base: 120_000,
-    per_participant: 26_000,
-};
-const EXTEND_GAS: GasFormula = GasFormula {
-    base: 100_000,
-    per_participant: 0,
-};
-const CANCEL_GAS: u64 = 21_000;
-/// An estimate below such a part of what the action was measured to need is none.
-const ESTIMATE_SHARE_MIN: u64 = 4;
-/// What is judged while bets are taken has gas for so many players more than are known, where the balance pays it; what is
-/// checked ahead of the window has it in any case.
-pub(crate) const PLAYERS_TO_COME: u64 = 16;
 /// Once one endpoint objects to a transaction, how long another may take to see it otherwise.
 const SECOND_OPINION: Duration = Duration::from_secs(1);
 
@@ -90,7 +70,11 @@ pub struct Sender {
 struct Offer {
     gathered: Gathered,
     gas: u64,
+    players_max: u64,
     quote: Quote,
+    /// The balance that it told does not pay for it. What a draw is worth is not lost to one figure that may be wrong: the
+    /// pool has the last word.
+    doubt: Option<NotSigned>,
 }
 
 /// One action to prepare.
@@ -199,6 +183,10 @@ impl From<RpcError> for NotSigned {
 pub struct Prepared {
     pub state: SendState,
     pub notes: Vec<Note>,
+    /// With more players it needs more gas.
+    pub players_max: u64,
+    /// Why no pool may take it, as far as the endpoints tell. One that refuses it too is to be believed.
+    pub doubt: Option<NotSigned>,
 }
 
 impl Sender {
@@ -235,7 +223,10 @@ impl Sender {
     pub(crate) fn prepare(&mut self, order: &Order, now: Instant) -> Result<Prepared, NotSigned> {
         let (source, told) = self.gather(order)?;
         let (source, offer) = match self.judge(order, told) {
-            Ok(offer) => (source, offer),
+            Ok(offer) if offer.doubt.is_none() => (source, offer),
+            Ok(doubted) => self
+                .second_opinion(order, &source)
+                .unwrap_or((source, doubted)),
             // What is pending is not seen by every node.
             Err(refusal @ NotSigned::TwinPending { .. }) => return Err(refusal),
             Err(refusal) => {
@@ -250,7 +241,9 @@ impl Sender {
         let Offer {
             gathered,
             gas,
+            players_max,
             quote,
+            doubt,
         } = offer;
         self.balance_wei = gathered.balance_wei.or(self.balance_wei);
         self.block_gas_limit = gathered.block_gas_limit.or(self.block_gas_limit);
@@ -260,10 +253,12 @@ impl Sender {
         Ok(Prepared {
             state,
             notes: self.notes(&gathered, quote, round),
+            players_max,
+            doubt,
         })
     }
 
-    /// What another endpoint than `first` says, where that lets the action be signed.
+    /// What another endpoint than `first` says, where that lets the action be signed without a doubt.
     fn second_opinion(&self, order: &Order, first: &Endpoint) -> Option<(Endpoint, Offer)> {
         if self.endpoints.list().len() == 1 {
             return None;
@@ -274,7 +269,8 @@ impl Sender {
         let answers = self.endpoints.ask_each(whom, TO_PREPARE_WELL, ask);
         let deadline = self.endpoints.clock().now() + SECOND_OPINION;
         while let Some((other, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
-            if let Some(offer) = answer.ok().and_then(|told| self.judge(order, told).ok()) {
+            let offer = answer.ok().and_then(|told| self.judge(order, told).ok());
+            if let Some(offer) = offer.filter(|offer| offer.doubt.is_none()) {
                 return Some((other, offer));
             }
         }
@@ -283,7 +279,7 @@ impl Sender {
 
     /// What follows from what one endpoint told: an offer, or why there is none.
     fn judge(&self, order: &Order, told: Told) -> Result<Offer, NotSigned> {
-        let Order { kind, round, .. } = *order;
+        let kind = order.kind;
         let gathered = told?;
         if let Check::Unchecked { earliest, latest } = order.check {
             let head_timestamp = gathered.head.timestamp;
@@ -291,28 +287,15 @@ impl Sender {
                 return Err(NotSigned::OutsideWindow { head_timestamp });
             }
         }
-        let gas_max = self.gas_max(gathered.block_gas_limit);
-        let gas = self.gas(kind, gathered.estimate, round.participant_count, gas_max)?;
-        let costs = |gas: u64| gathered.prices.least_wei().saturating_mul(U256::from(gas));
-        let most_wei = gathered.balance_wei.unwrap_or(U256::MAX);
-        // What is checked ahead has the room in any case, or is not signed.
-        let is_ahead = order.check == Check::Ahead;
-        let judged_at = match is_ahead {
-            true => round.end_time,
-            false => gathered.head.timestamp,
-        };
-        let ample = (kind == ActionKind::Draw)
-            .then(|| gas_with_more_players(round, judged_at, gas_max))
-            .flatten()
-            .filter(|ample| is_ahead || costs(*ample) <= most_wei.min(order.spend_max_wei));
-        let gas = ample.map_or(gas, |ample| gas.max(ample));
-        let needed_wei = costs(gas);
-        if let Some(balance_wei) = gathered.balance_wei.filter(|wei| *wei < needed_wei) {
-            return Err(NotSigned::InsufficientFunds {
-                balance_wei,
-                needed_wei,
-            });
-        }
+        let room = self.room(order, &gathered)?;
+        let (gas, players_max) = (room.gas, room.players_max);
+        let needed_wei = gathered.prices.least_wei().saturating_mul(U256::from(gas));
+        let paying = paying(gathered.balance_wei, needed_wei);
+        let too_little = gathered.balance_wei.filter(|_| paying.is_none());
+        let doubt = too_little.map(|balance_wei| NotSigned::InsufficientFunds {
+            balance_wei,
+            needed_wei,
+        });
         if order.spend_max_wei < needed_wei {
             return Err(NotSigned::RoundTooCostly {
                 left_wei: order.spend_max_wei,
@@ -332,15 +315,16 @@ impl Sender {
             (Some(one), Some(other)) if one.cap_wei() > other.cap_wei() => Some(one),
             (one, other) => other.or(one),
         };
-        let balance_wei = gathered.balance_wei;
         let quote = match holds {
-            Some(fee) => bump(fee, &gathered.prices, &limits, gas, balance_wei),
-            None => quote(&gathered.prices, &limits, gas, balance_wei),
+            Some(fee) => bump(fee, &gathered.prices, &limits, gas, paying),
+            None => quote(&gathered.prices, &limits, gas, paying),
         };
         Ok(Offer {
             gathered,
             gas,
+            players_max,
             quote,
+            doubt,
         })
     }
 
@@ -398,85 +382,10 @@ impl Sender {
                 .min(self.node_cap_wei.unwrap_or(U256::MAX)),
         }
     }
-
-    /// The gas limit of an action; what cannot fit into a transaction is not to be signed at all.
-    fn gas(
-        &self,
-        kind: ActionKind,
-        estimate: Option<u64>,
-        participants: u64,
-        gas_max: u64,
-    ) -> Result<u64, NotSigned> {
-        let formula = gas_formula(kind);
-        if kind == ActionKind::Cancel {
-            let wanted = estimate.filter(|gas| *gas > CANCEL_GAS);
-            let wanted = wanted.map_or(CANCEL_GAS, |gas| gas.saturating_add(gas / 4));
-            return Ok(wanted.min(gas_max));
-        }
-        let multiplier = self.settings.gas_multiplier;
-        let least = formula.gas(participants) / ESTIMATE_SHARE_MIN;
-        let fits = |gas: &u64| *gas >= least && *gas <= gas_max;
-        // No node can run the action with less, nor a block take in more than it has room for: that is no estimate.
-        let estimate = estimate.filter(|gas| fits(gas) || formula.gas(participants) > gas_max);
-        gas_limit(estimate, multiplier, formula, participants, gas_max).map_err(|too_much| {
-            NotSigned::TooMuchGas {
-                too_much,
-                participants_max: formula.participants_max(gas_max),
-            }
-        })
-    }
-
-    /// The most that a transaction may use.
-    fn gas_max(&self, block_gas_limit: Option<u64>) -> u64 {
-        let block_max = block_gas_limit.unwrap_or(u64::MAX);
-        match self.gas_capped {
-            true => block_max.min(EIP_7825_GAS_MAX),
-            false => block_max,
-        }
-    }
 }
 
-/// What a draw may need that is judged by a head of before the betting's end, such as a node shows that trails: its state
-/// lacks the bets that came since, so neither an estimate nor the players known say enough. None once all bets are known.
-fn gas_with_more_players(round: &Round, head_timestamp: u64, gas_max: u64) -> Option<u64> {
-    let participants = round.participant_count.saturating_add(PLAYERS_TO_COME);
-    let may_grow = head_timestamp <= round.end_time;
-    may_grow.then(|| DRAW_GAS.gas(participants).min(gas_max))
-}
-
-fn gas_formula(kind: ActionKind) -> GasFormula {
-    match kind {
-        ActionKind::Draw => DRAW_GAS,
-        ActionKind::RefundExpired | ActionKind::RefundForced => REFUND_GAS,
-        ActionKind::Extend { .. } => EXTEND_GAS,
-        ActionKind::Cancel => GasFormula {
-            base: CANCEL_GAS,
-            per_participant: 0,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_draw_judged_while_bets_are_taken_has_gas_for_more_players() {
-        let round = Round {
-            end_time: 100,
-            participant_count: 2,
-            ..Round::waiting(7)
-        };
-        let ample = Some(300_000 + 18 * 13_000);
-        for (head_timestamp, gas_max, expected) in [
-            (60, 30_000_000, ample),
-            // A second block of the same second may still take a bet.
-            (100, 30_000_000, ample),
-            (101, 30_000_000, None),
-            (60, 400_000, Some(400_000)),
-        ] {
-            let gas = gas_with_more_players(&round, head_timestamp, gas_max);
-            assert_eq!(gas, expected, "{head_timestamp}, {gas_max}");
-        }
-    }
+/// The balance where it pays this, so that prices keep within it. One that does not says nothing of what can be offered: the
+/// pool knows better.
+fn paying(balance_wei: Option<U256>, needed_wei: U256) -> Option<U256> {
+    balance_wei.filter(|wei| *wei >= needed_wei)
 }

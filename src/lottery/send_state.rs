@@ -39,6 +39,15 @@ pub struct Variant {
     pub gas_limit: u64,
 }
 
+impl Variant {
+    /// The most that it can cost.
+    pub(crate) fn worst_wei(&self) -> U256 {
+        self.fee
+            .cap_wei()
+            .saturating_mul(U256::from(self.gas_limit))
+    }
+}
+
 /// A variant's receipt in a canonical block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Included {

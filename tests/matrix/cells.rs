@@ -200,6 +200,12 @@ pub fn cells() -> Vec<Cell> {
             scene.until_ended();
             assert!(scene.head_number() <= topped_up + 4);
         }),
+        cell("the only endpoint tells no balance", Some(0), |scene| {
+            let nothing = Distortion::new(|balance| *balance = json!("0x0"));
+            let fault = Fault::Distort(nothing);
+            scene.faults().add(fault, Some("eth_getBalance"), None);
+            undisturbed(scene);
+        }),
         own(cell("a chain without EIP-1559", Some(1), |scene| {
             scene.faults().set(|character| character.legacy_only = true);
             undisturbed(scene);

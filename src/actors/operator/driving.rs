@@ -131,12 +131,25 @@ impl Operator {
 
     /// Hands the newest variant of what is in flight to every endpoint.
     pub(super) fn broadcast(&mut self, moment: &Moment) {
-        let (Some(flight), Some(sender)) = (&mut self.flight, &mut self.sender) else {
-            return;
-        };
+        if let Some(outcome) = self.send(moment) {
+            self.note_outcome(outcome);
+        }
+    }
+
+    /// The same, and nothing is made of what became of it. None when nothing is in flight.
+    pub(super) fn send(&mut self, moment: &Moment) -> Option<Broadcast> {
+        let (flight, sender) = (self.flight.as_mut()?, self.sender.as_mut()?);
         let outcome = sender.broadcast(&mut flight.state, moment.head, &moment.round, moment.now);
         panic_point("operator-sent");
         flight.state.note_sent(moment.head, moment.now);
+        Some(outcome)
+    }
+
+    /// Takes down what became of a broadcast, and tells what stands in its way.
+    pub(super) fn note_outcome(&mut self, outcome: Broadcast) {
+        let (Some(flight), Some(sender)) = (&mut self.flight, &mut self.sender) else {
+            return;
+        };
         let (label, fields) = (flight.label(), flight.fields());
         if outcome == Broadcast::Accepted {
             flight.log_sent();

@@ -40,7 +40,6 @@ pub(super) struct Foreseen {
     pub(super) prepared: Prepared,
     pub(super) signed_at: Instant,
     pub(super) basis: Basis,
-    pub(super) participants_max: u64,
 }
 
 /// What a check ahead rests on. New players change only the gas, for which there is room; beyond that room they count.
@@ -87,6 +86,6 @@ impl Foreseen {
     pub(super) fn is_good(&self, round: &Round, snapshot: &Snapshot, now: Instant) -> bool {
         now.saturating_duration_since(self.signed_at) < KEPT_FOR
             && self.basis == Basis::of(round, snapshot)
-            && round.participant_count <= self.participants_max
+            && round.participant_count <= self.prepared.players_max
     }
 }

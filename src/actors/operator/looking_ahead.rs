@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::actors::operator::foresight::{Ahead, Basis, Foreseen};
 use crate::actors::operator::moment::Moment;
 use crate::actors::operator::Operator;
-use crate::actors::sender::{Check, Order, Prepared, PLAYERS_TO_COME};
+use crate::actors::sender::{Check, Order, Prepared};
 use crate::chain::node::Endpoint;
 use crate::lottery::action::ActionKind;
 use crate::lottery::decision::PendingTime;
@@ -116,7 +116,6 @@ impl Operator {
                     prepared,
                     signed_at,
                     basis,
-                    participants_max: moment.round.participant_count + PLAYERS_TO_COME,
                 });
             }
             // It says nothing yet: what holds then is asked when the window is open.

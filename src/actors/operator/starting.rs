@@ -52,7 +52,6 @@ impl Operator {
 
     /// Prepares and signs the first transaction of an action; it is in flight before anyone is told of it.
     pub(super) fn start(&mut self, record: ActionRecord, check: Check, moment: &Moment) {
-        let round_id = moment.round.round_id;
         let is_foreseen =
             check == Check::Called && !record.manual && record.kind == ActionKind::Draw;
         let foreseen = match is_foreseen {
@@ -89,28 +88,50 @@ impl Operator {
         let prepared = foreseen.map_or_else(|| sender.prepare(&order, moment.now), Ok);
         let balance_wei = sender.balance_wei();
         self.reporter.status.balance_wei = balance_wei.or(self.reporter.status.balance_wei);
-        let Prepared { state, notes } = match prepared {
-            Ok(prepared) => prepared,
-            Err(why) => return self.not_started(record, why, moment),
-        };
+        match prepared {
+            Ok(prepared) => self.set_out(prepared, record, check, moment),
+            Err(why) => self.not_started(record, why, moment),
+        }
+    }
+
+    /// Sends what was signed. Where no pool takes it for the reason that was doubted, nothing was begun.
+    fn set_out(&mut self, prepared: Prepared, record: ActionRecord, check: Check, moment: &Moment) {
+        let Prepared {
+            state,
+            notes,
+            doubt,
+            ..
+        } = prepared;
         self.round.unanswered = None;
-        self.round.unchecked_spent |= check != Check::Called;
         for note in notes {
             let subject = match note.code {
                 AlertCode::LowBalance => Subject::None,
-                _ => Subject::Round(round_id),
+                _ => Subject::Round(moment.round.round_id),
             };
             let alerts = &mut self.reporter.alerts;
             alerts.set(note.code, subject, Severity::Warning, note.message);
         }
-        self.end_refusal();
-        self.reporter.alerts.clear(AlertCode::ActionBlocked);
-        if matches!(record.kind, ActionKind::Extend { .. }) {
-            self.spending.note_extension(moment.now);
-        }
+        // What takes over an earlier round's nonce stays out, refused or not.
+        let doubt = doubt.filter(|_| self.flight.is_none());
+        let is_extension = matches!(record.kind, ActionKind::Extend { .. });
         self.set_flight(Flight::new(state, record, moment), moment);
         panic_point("operator-signed");
-        self.broadcast(moment);
+        let Some(outcome) = self.send(moment) else {
+            return;
+        };
+        if let Some(why) = doubt.filter(|_| outcome.is_short_of_funds()) {
+            if let Some(flight) = self.flight.take() {
+                self.not_started(flight.record, why, moment);
+            }
+            return;
+        }
+        self.round.unchecked_spent |= check != Check::Called;
+        if is_extension {
+            self.spending.note_extension(moment.now);
+        }
+        self.end_refusal();
+        self.reporter.alerts.clear(AlertCode::ActionBlocked);
+        self.note_outcome(outcome);
     }
 
     /// What was out of an earlier round gives its nonce to the new action, or has lost it.

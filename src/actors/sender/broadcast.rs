@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::actors::sender::extras::ExtraQuestions;
 use crate::actors::sender::reads::PATIENCE;
-use crate::actors::sender::{NotSigned, Sender, SECOND_OPINION};
+use crate::actors::sender::{paying, NotSigned, Sender, SECOND_OPINION};
 use crate::chain::demanded::{fee_cap_wei, least_fee};
 use crate::chain::error::{NodeError, RpcError};
 use crate::chain::fees::{bump, quote, Fee, Prices, Quote};
@@ -29,6 +29,17 @@ pub(crate) enum Broadcast {
     MaybeSent(String),
     /// Every node that answered said no. The text is for the log.
     Rejected(NodeError, String),
+}
+
+impl Broadcast {
+    /// Nobody takes it, since the account does not hold what it may cost.
+    pub(crate) fn is_short_of_funds(&self) -> bool {
+        use NodeError::{GasAllowance, InsufficientFunds};
+        matches!(
+            self,
+            Broadcast::Rejected(InsufficientFunds | GasAllowance, _)
+        )
+    }
 }
 
 /// What a replacement rests on.
@@ -78,20 +89,8 @@ impl Sender {
     ) -> Option<Variant> {
         let newest = state.newest()?;
         let (kind, mut gas) = (newest.kind, newest.gas_limit);
-        match class {
-            NodeError::TypeNotSupported if !self.legacy => {
-                log::info!("this chain takes no EIP-1559 transactions: legacy ones from now on");
-                self.legacy = true;
-            }
-            NodeError::GasTooHigh if !self.gas_capped => self.gas_capped = true,
-            NodeError::NodeFeeCap => self.note_node_cap(newest, why),
-            NodeError::ReplacementUnderpriced
-            | NodeError::Underpriced
-            | NodeError::GasTooLow
-            | NodeError::GasTooHigh
-            | NodeError::GasAllowance
-            | NodeError::InsufficientFunds => {}
-            _ => return None,
+        if !self.learns_from(class, why, newest) {
+            return None;
         }
         let market = self.market(kind).ok()?;
         let Market {
@@ -103,14 +102,20 @@ impl Sender {
         let limits = self.limits(self.settings.limits.max_tx_fee_wei);
         let is_short = class == NodeError::InsufficientFunds
             || class == NodeError::GasAllowance && is_short_of_funds(newest, balance_wei);
-        let fresh = |gas| quote(&prices, &limits, gas, balance_wei);
+        let least_wei = prices.least_wei().saturating_mul(U256::from(gas));
+        let paying = paying(balance_wei, least_wei);
+        // The pool and the balance agree.
+        if is_short && balance_wei.is_some() && paying.is_none() {
+            return None;
+        }
+        let fresh = |gas| quote(&prices, &limits, gas, paying);
         let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
         let offered = match class {
             _ if is_short => {
                 // What a pool holds cannot be replaced by a lower offer.
                 let lowered = newest.fee.lowered(prices.least_wei());
                 let fee = lowered.filter(|_| !state.was_accepted())?;
-                Quote { fee, capped: true }.within(&limits, gas, balance_wei)
+                Quote { fee, capped: true }.within(&limits, gas, paying)
             }
             NodeError::GasTooLow | NodeError::GasAllowance => {
                 let doubled = gas.saturating_mul(2);
@@ -125,9 +130,9 @@ impl Sender {
             }
             NodeError::TypeNotSupported if !state.was_accepted() => fresh(gas),
             _ => {
-                let raised = bump(newest.fee, &prices, &limits, gas, balance_wei);
+                let raised = bump(newest.fee, &prices, &limits, gas, paying);
                 let fee = raised.fee.raised_to(least_fee(why), prices.least_wei());
-                Quote { fee, ..raised }.within(&limits, gas, balance_wei)
+                Quote { fee, ..raised }.within(&limits, gas, paying)
             }
         };
         let same_kind_of_fee = is_legacy(&offered.fee) == is_legacy(&newest.fee);
@@ -139,11 +144,28 @@ impl Sender {
         is_new.then_some(variant)
     }
 
+    /// Takes down what a refusal tells of the chain; false where signing anew cures nothing.
+    fn learns_from(&mut self, class: NodeError, why: &str, newest: &Variant) -> bool {
+        match class {
+            NodeError::TypeNotSupported if !self.legacy => {
+                log::info!("this chain takes no EIP-1559 transactions: legacy ones from now on");
+                self.legacy = true;
+            }
+            NodeError::GasTooHigh if !self.gas_capped => self.gas_capped = true,
+            NodeError::NodeFeeCap => self.note_node_cap(newest, why),
+            NodeError::ReplacementUnderpriced
+            | NodeError::Underpriced
+            | NodeError::GasTooLow
+            | NodeError::GasTooHigh
+            | NodeError::GasAllowance
+            | NodeError::InsufficientFunds => {}
+            _ => return false,
+        }
+        true
+    }
+
     fn note_node_cap(&mut self, newest: &Variant, why: &str) {
-        let offered_wei = newest
-            .fee
-            .cap_wei()
-            .saturating_mul(U256::from(newest.gas_limit));
+        let offered_wei = newest.worst_wei();
         let cap_wei = fee_cap_wei(why)
             .filter(|cap_wei| *cap_wei < offered_wei)
             .unwrap_or(offered_wei / 2);
@@ -174,13 +196,14 @@ impl Sender {
             false => self.gas(kind, market.estimate, round.participant_count, gas_max)?,
         };
         let limits = self.limits(self.settings.limits.max_tx_fee_wei);
-        let raised = bump(
-            previous.fee,
-            &market.prices,
-            &limits,
-            gas,
-            market.balance_wei,
-        );
+        let least_wei = market.prices.least_wei().saturating_mul(U256::from(gas));
+        // A pool that took the previous one has seen that the account can pay it.
+        let proven_wei = match state.was_accepted() {
+            true => least_wei.max(previous.worst_wei()),
+            false => least_wei,
+        };
+        let paying = paying(market.balance_wei, proven_wei);
+        let raised = bump(previous.fee, &market.prices, &limits, gas, paying);
         if raised.capped && self.capped_at_nonce != Some(state.nonce) {
             self.capped_at_nonce = Some(state.nonce);
             log::warn!(
@@ -289,11 +312,7 @@ fn note_outcome(state: &mut SendState, outcome: &Broadcast) {
 
 /// "Gas required exceeds allowance" speaks of funds where the balance does not pay the gas that was offered.
 fn is_short_of_funds(newest: &Variant, balance_wei: Option<U256>) -> bool {
-    let worst_wei = newest
-        .fee
-        .cap_wei()
-        .saturating_mul(U256::from(newest.gas_limit));
-    balance_wei.is_some_and(|balance_wei| balance_wei < worst_wei)
+    balance_wei.is_some_and(|balance_wei| balance_wei < newest.worst_wei())
 }
 
 /// A refusal that would hold in every pool of the chain, where it is true.

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::*;
-use crate::actors::sender::PLAYERS_TO_COME;
 use crate::chain::script::answer_calls;
 use crate::chain::transport::Answer;
 
 const ANSWER: Duration = Duration::from_secs(3);
 const SPACING_SECS: u64 = 2;
+/// For so many more than are known there is room.
+const PLAYERS_TO_COME: u64 = 16;
 
 /// Blocks come as time passes, also while an answer is waited for.
 struct Slow {

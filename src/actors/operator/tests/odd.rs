@@ -358,3 +358,12 @@ fn what_is_not_true_of_the_first_of_two_makes_no_draw_late() {
     }
     assert_eq!(wrong, [""; 0]);
 }
+
+#[test]
+fn a_balance_that_is_not_true_of_the_only_endpoint_makes_no_draw_late() {
+    let about_balances = untruths()
+        .into_iter()
+        .filter(|(what, _, _)| what.contains("balance"));
+    let cells = about_balances.map(|(what, _, say)| (what.to_owned(), vec![Some(saying(say))]));
+    assert_eq!(later_than(0, cells), [""; 0]);
+}

@@ -95,6 +95,35 @@ fn an_action_that_is_refused_in_each_block_has_one_phase_and_one_alert() {
 }
 
 #[test]
+fn an_account_without_funds_is_told_of_once_and_draws_as_soon_as_it_has_some() {
+    let mut stage = Stage::new(|node| {
+        node.balance_wei = U256::zero();
+        node.refuse(|_| Some("insufficient funds for gas * price + value".to_owned()));
+    });
+    stage.until(MIN + 30);
+    let blocked = |stage: &Stage| {
+        let told = stage.alert_codes().into_iter();
+        told.filter(|told| told.starts_with("action_blocked"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(blocked(&stage), ["action_blocked firing"]);
+    assert!(stage.operator.in_flight().is_none(), "nothing of it is out");
+    let tries = stage.sent().len();
+    assert!((10..20).contains(&tries), "one a block: {tries}");
+    let records = stage.records().len();
+    assert!(records <= 3, "one record serves all tries: {records}");
+    stage.node.with(|node| {
+        node.balance_wei = U256::exp10(18);
+        node.refuse(|_| None);
+    });
+    stage.block();
+    stage.block();
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+    let both = ["action_blocked firing", "action_blocked resolved"];
+    assert_eq!(blocked(&stage), both);
+}
+
+#[test]
 fn the_contracts_other_operator_is_a_condition_from_the_start() {
     let mut stage = Stage::new(|node| node.operator = Address::repeat_byte(9));
     let told = |stage: &Stage| {
