@@ -141,7 +141,7 @@ impl Api {
         if let Some(methods) = asks_methods(request, allowed)? {
             return Ok(methods);
         }
-        let query = Query::parse(request, route.parameters)?;
+        let query = Query::parse(request.query.as_deref(), route.parameters)?;
         self.serve(route.endpoint, value, &query, request, &snapshot)
     }
 
@@ -157,7 +157,7 @@ impl Api {
             .body(snapshot, chain_time, &site, request.query.as_deref())
             .map_err(|missing| match missing {
                 Missing::Nothing => nothing_at(&request.path),
-                Missing::Amount(message) => refusal(400, "bad_query", message),
+                Missing::Query(bad) => bad.into(),
             })
     }
 

@@ -10,8 +10,9 @@ use qrcode::QrCode;
 use crate::chain::types::U256;
 use crate::lottery::snapshot::Snapshot;
 use crate::web::bundle::{bundle, tightened, without_comments};
+use crate::web::query::{BadQuery, Query};
 use crate::web::reply::{Body, Packed};
-use crate::web::shown::shown;
+use crate::web::routes::BET_PARAMETERS;
 use crate::web::view::{self, escape, hero, Hero};
 
 /// What the page is told about where it lives.
@@ -138,7 +139,7 @@ impl Asset {
         let packed = match self {
             Asset::Page(round) => return Ok(Body::Page(page(snapshot, chain_time, site, round))),
             Asset::BetCode => {
-                let svg = bet_code(site, query).map_err(Missing::Amount)?;
+                let svg = bet_code(site, query).map_err(Missing::Query)?;
                 return Ok(Body::Text {
                     content_type: "image/svg+xml",
                     text: svg,
@@ -159,26 +160,15 @@ impl Asset {
 #[derive(Debug)]
 pub enum Missing {
     Nothing,
-    /// What is wrong with the amount, in words.
-    Amount(String),
+    Query(BadQuery),
 }
 
 /// The QR code that asks a phone's wallet to bet, by EIP-681.
-fn bet_code(site: &Site, query: Option<&str>) -> Result<String, String> {
-    let given = query
-        .unwrap_or_default()
-        .split('&')
-        .find_map(|part| part.strip_prefix("amountWei="));
-    let allowed = "allowed is wei as a whole number from 1, in decimal digits";
-    let given = given.ok_or_else(|| format!("amountWei is missing, {allowed}"))?;
-    let is_decimal = !given.is_empty() && given.bytes().all(|byte| byte.is_ascii_digit());
-    let wei = U256::from_dec_str(given)
-        .ok()
-        .filter(|wei| is_decimal && !wei.is_zero())
-        .ok_or_else(|| format!("amountWei is {}, {allowed}", shown(given)))?;
+fn bet_code(site: &Site, query: Option<&str>) -> Result<String, BadQuery> {
+    let wei = Query::parse(query, BET_PARAMETERS)?.wei("amountWei")?;
     let link = payment_link(site, wei);
     // Only what is longer than any such link does not fit.
-    let code = QrCode::new(link.as_bytes()).map_err(|error| error.to_string())?;
+    let code = QrCode::new(link.as_bytes()).map_err(|error| BadQuery(error.to_string()))?;
     let image = code.render::<svg::Color>().min_dimensions(200, 200).build();
     Ok(image)
 }
@@ -391,7 +381,8 @@ mod tests {
             added_script: None,
         };
         for wei in ["1", "50000000000000000", &U256::MAX.to_string()] {
-            let svg = bet_code(&site, Some(&format!("v=1&amountWei={wei}"))).unwrap();
+            let escaped = wei.replacen('1', "%31", 1);
+            let svg = bet_code(&site, Some(&format!("v=1&amountWei={escaped}"))).unwrap();
             let (size, picture) = raster(&svg);
             let mut image = rqrr::PreparedImage::prepare_from_greyscale(size, size, |x, y| {
                 picture[y * size + x]
@@ -410,8 +401,9 @@ mod tests {
             Some("amountWei=-1"),
             Some("amountWei=1e3"),
             Some("amount=1"),
+            Some("amountWei=1&amountWei=2"),
         ] {
-            let problem = bet_code(&site, bad).unwrap_err();
+            let problem = bet_code(&site, bad).unwrap_err().0;
             assert!(problem.starts_with("amountWei is "), "{bad:?}: {problem}");
         }
     }

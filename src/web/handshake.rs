@@ -2,6 +2,8 @@
 
 use crate::web::deflate;
 use crate::web::http::Request;
+use crate::web::query::Query;
+use crate::web::routes::FEED_PARAMETERS;
 
 /// What the feed has to know of a handshake that was good.
 pub(crate) struct Handshake {
@@ -27,11 +29,11 @@ pub(crate) fn shake(request: &Request, key: &str) -> Handshake {
         answer.push_str("\r\n");
     }
     answer.push_str("\r\n");
-    let query = request.query.as_deref().unwrap_or_default();
-    let since = query
-        .split('&')
-        .find_map(|part| part.strip_prefix("since="))
-        .map(str::to_owned);
+    let since = match Query::parse(request.query.as_deref(), FEED_PARAMETERS) {
+        Ok(query) => query.text("since").map(str::to_owned),
+        // Who cannot say it is told everything anew, as after an epoch that nobody knows.
+        Err(_) => Some(String::new()),
+    };
     Handshake {
         answer: answer.into_bytes(),
         deflates,

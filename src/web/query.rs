@@ -3,8 +3,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::chain::types::Address;
-use crate::web::http::Request;
+use crate::chain::types::{Address, U256};
 use crate::web::routes::Parameter;
 use crate::web::shown::shown;
 
@@ -18,10 +17,9 @@ pub struct Query(Vec<(String, String)>);
 impl Query {
     /// # Errors
     /// A known parameter that is given twice, or whose value is not percent-encoded UTF-8.
-    pub fn parse(request: &Request, known: &[Parameter]) -> Result<Query, BadQuery> {
+    pub fn parse(text: Option<&str>, known: &[Parameter]) -> Result<Query, BadQuery> {
         let mut parameters: Vec<(String, String)> = Vec::new();
-        let text = request.query.as_deref().unwrap_or_default();
-        for part in meaningful(text, known) {
+        for part in meaningful(text.unwrap_or_default(), known) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let Some(name) = form_decode(name) else {
                 continue;
@@ -81,6 +79,19 @@ impl Query {
                 BadQuery(format!("{name} is {text}, allowed is 0x and 40 hex digits"))
             })
     }
+
+    /// An amount that is needed, from 1 up.
+    pub(crate) fn wei(&self, name: &str) -> Result<U256, BadQuery> {
+        let allowed = "allowed is wei as a whole number from 1, in decimal digits";
+        let Some(text) = self.text(name) else {
+            return Err(BadQuery(format!("{name} is missing, {allowed}")));
+        };
+        let is_decimal = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        U256::from_dec_str(text)
+            .ok()
+            .filter(|wei| is_decimal && !wei.is_zero())
+            .ok_or_else(|| BadQuery(format!("{name} is {}, {allowed}", shown(text))))
+    }
 }
 
 /// The parts of a query that give a known parameter, as they were sent.
@@ -131,8 +142,7 @@ mod tests {
     use crate::web::routes::{find, Endpoint};
 
     fn parse(path: &str, query: &str) -> Result<Query, BadQuery> {
-        let request = crate::web::fixture::request("GET", &format!("{path}?{query}"), &[], "");
-        Query::parse(&request, find(path).unwrap().0.parameters)
+        Query::parse(Some(query), find(path).unwrap().0.parameters)
     }
 
     #[test]

@@ -84,6 +84,7 @@ fn parameters_of<'a>(path: &str, query: &'a str) -> Option<Vec<&'a str>> {
         None => Some(match assets::find(path)? {
             // Links to the page come with all kinds of tags.
             Asset::Page(_) => Vec::new(),
+            Asset::BetCode => query::meaningful(query, routes::BET_PARAMETERS).collect(),
             _ => vec![query],
         }),
     }

@@ -46,8 +46,13 @@ pub struct Parameter {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParameterKind {
-    Number { min: u64, max: u64 },
+    Number {
+        min: u64,
+        max: u64,
+    },
     Address,
+    /// An amount from 1 up.
+    Wei,
     Text,
 }
 
@@ -100,6 +105,22 @@ pub fn find(path: &str) -> Option<(&'static Route, &str)> {
                 .map(|value| (route, value)),
         })
 }
+
+/// Of the feed's handshake.
+pub(crate) const FEED_PARAMETERS: &[Parameter] = &[Parameter {
+    name: "since",
+    is_required: false,
+    kind: ParameterKind::Text,
+    meaning: "EPOCH:SEQ of the last message that was taken: what came after it is told, or a snapshot that says resync",
+}];
+
+/// Of a bet's QR code.
+pub(crate) const BET_PARAMETERS: &[Parameter] = &[Parameter {
+    name: "amountWei",
+    is_required: true,
+    kind: ParameterKind::Wei,
+    meaning: "the bet, in wei",
+}];
 
 /// The longest page of a list.
 pub(crate) const LEN_MAX: u64 = 1_000;

@@ -142,7 +142,7 @@ impl Stream {
     }
 
     fn missed(&self, since: &str) -> Option<Vec<Frame>> {
-        let (epoch, seq) = since.split_once(':').or_else(|| since.split_once("%3A"))?;
+        let (epoch, seq) = since.split_once(':')?;
         let seq: u64 = seq.parse().ok()?;
         if epoch != self.epoch || seq > self.seq {
             return None;

@@ -3,7 +3,9 @@
 
 use std::process::Command;
 
-use support::chain::Chain;
+use serde_json::json;
+use support::chain::{Chain, Timing};
+use support::daemon::{Daemon, Options, TOKEN};
 use tempfile::TempDir;
 
 use crate::web::serving;
@@ -156,16 +158,32 @@ fn llhttp_finds_nothing() {
 #[ignore = "needs schemathesis (its program by SCHEMATHESIS, or on the path)"]
 fn schemathesis_finds_nothing() {
     let chain = Chain::devchain(1);
-    let (_lottery, daemon) = serving(&chain);
+    let lottery = chain.deploy(Timing::default());
+    let config = json!({"server": {"metrics_listen": "127.0.0.1:0"}});
+    let options = Options {
+        config,
+        ..Options::default()
+    };
+    let daemon = Daemon::quiet(&lottery, options);
+    let private = format!("http://{}", daemon.private_address());
     let program = std::env::var("SCHEMATHESIS").unwrap_or_else(|_| "schemathesis".to_owned());
     let dir = TempDir::new().unwrap();
     let document = format!("{}/api/openapi.json", daemon.url);
-    let token = format!("Authorization: Bearer {}", support::daemon::TOKEN);
+    let token = format!("Authorization: Bearer {}", TOKEN);
     // Which ids the feed has, and how many rounds are kept, no schema can say: there a refusal of what suits the schema is
     // right.
     const LISTS: &str = "^/api/(activities|history)$";
-    let parts: [&[&str]; 2] = [
-        &["--exclude-path-regex", LISTS],
+    let parts: [&[&str]; 3] = [
+        // A status of 101 or 426, which a handshake gets, is none that this judge takes for an answer.
+        &[
+            "--exclude-path-regex",
+            LISTS,
+            "--exclude-path",
+            "/ws/lottery",
+            "--exclude-path",
+            "/metrics",
+        ],
+        &["--include-path", "/metrics", "--url", &private],
         &[
             "--include-path-regex",
             LISTS,

@@ -497,9 +497,7 @@ fn the_small_print_of_http() {
 fn the_private_port_stays_open_and_counts_what_the_port_refuses() {
     let chain = Chain::devchain(1);
     let daemon = with_config(&chain, json!({"server": {"metrics_listen": "127.0.0.1:0"}}));
-    let logged = daemon.wait_log("metrics on http://");
-    let private = logged.split("http://").nth(1).unwrap();
-    let private = private.split('/').next().unwrap().to_owned();
+    let private = daemon.private_address();
     let ask = |bytes: &str| {
         let mut stream = TcpStream::connect(&private).unwrap();
         stream

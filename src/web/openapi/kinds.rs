@@ -5,6 +5,8 @@ use serde_json::{json, Map, Value};
 use crate::web::openapi::meanings::meaning;
 
 pub(crate) const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
+/// From 1, and never past 256 bits.
+pub(crate) const WEI: &str = "^0*[1-9][0-9]{0,76}$";
 const HASH: &str = "^0x[0-9a-f]{64}$";
 const DECIMAL: &str = "^[0-9]+$";
 
@@ -63,6 +65,11 @@ pub(crate) fn one_of(values: &[&str]) -> Value {
 
 pub(crate) fn integer() -> Value {
     json!({"type": "integer", "minimum": 0})
+}
+
+/// A round as a path names it.
+pub(crate) fn round_number() -> Value {
+    json!({"type": "integer", "minimum": 1, "maximum": u64::MAX})
 }
 
 pub(crate) fn percent() -> Value {

@@ -2,10 +2,13 @@
 
 use serde_json::{json, Map, Value};
 
-use crate::web::routes::{Endpoint, Parameter, ParameterKind, Route, ROUTES};
+use crate::web::openapi::parts::{refusals, response};
+use crate::web::routes::{Endpoint, Route, ROUTES};
 
+mod beside;
 mod kinds;
 mod meanings;
+mod parts;
 mod rounds;
 mod schemas;
 #[cfg(test)]
@@ -20,6 +23,7 @@ pub fn document() -> Value {
         let method = if route.is_command() { "post" } else { "get" };
         paths.insert(route.path.to_owned(), json!({method: operation(route)}));
     }
+    paths.extend(beside::paths());
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -43,7 +47,9 @@ pub fn document() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let mut responses = Map::new();
+    let takes_values =
+        route.is_command() || !route.parameters.is_empty() || route.path_parameter().is_some();
+    let mut responses = refusals(takes_values);
     let (status, meaning) = match route.is_command() {
         true => ("202", "handed to the operator"),
         false => ("200", "the answer"),
@@ -55,12 +61,6 @@ fn operation(route: &Route) -> Value {
         let schema = if is_probe { route.schema } else { "Error" };
         responses.insert(status.to_string(), response(meaning, schema));
     }
-    if route.is_command() || !route.parameters.is_empty() || route.path_parameter().is_some() {
-        let meaning = "a parameter or the body is wrong: the message names it and what is allowed";
-        responses.insert("400".to_owned(), response(meaning, "Error"));
-    }
-    let meaning = "refused: the message says what is wrong and what to do";
-    responses.insert("default".to_owned(), response(meaning, "Error"));
     let mut operation = json!({
         "operationId": operation_id(route.endpoint),
         "summary": route.summary,
@@ -68,7 +68,7 @@ fn operation(route: &Route) -> Value {
     });
     let parameters: Vec<Value> = path_parameter(route)
         .into_iter()
-        .chain(route.parameters.iter().map(query_parameter))
+        .chain(route.parameters.iter().map(parts::in_query))
         .collect();
     if !parameters.is_empty() {
         operation["parameters"] = Value::Array(parameters);
@@ -85,37 +85,13 @@ fn operation_id(endpoint: Endpoint) -> String {
     name[..1].to_lowercase() + &name[1..]
 }
 
-fn response(meaning: &str, schema: &str) -> Value {
-    json!({
-        "description": meaning,
-        "content": {"application/json": {"schema": kinds::reference(schema)}},
-    })
-}
-
 fn path_parameter(route: &Route) -> Option<Value> {
     let (_, name) = route.path_parameter()?;
     let schema = match route.endpoint {
-        Endpoint::FinishedRound => json!({"type": "integer", "minimum": 1, "maximum": u64::MAX}),
-        _ => json!({"type": "string"}),
+        Endpoint::FinishedRound => kinds::round_number(),
+        _ => kinds::text(),
     };
-    Some(json!({"name": name, "in": "path", "required": true, "schema": schema}))
-}
-
-fn query_parameter(parameter: &Parameter) -> Value {
-    let schema = match parameter.kind {
-        ParameterKind::Number { min, max } => {
-            json!({"type": "integer", "minimum": min, "maximum": max})
-        }
-        ParameterKind::Address => json!({"type": "string", "pattern": kinds::ADDRESS}),
-        ParameterKind::Text => json!({"type": "string"}),
-    };
-    json!({
-        "name": parameter.name,
-        "in": "query",
-        "required": parameter.is_required,
-        "description": parameter.meaning,
-        "schema": schema,
-    })
+    Some(parts::in_path(name, schema))
 }
 
 fn request_body(endpoint: Endpoint) -> Value {

@@ -291,12 +291,53 @@ pub fn feed() -> Schemas {
             nullable(one_of(&["latest", "safe", "finalized"])),
         ),
     ]);
-    vec![(
-        "Activities",
-        object(vec![
-            ("asOf", reference("AsOf")),
-            ("activities", array(activity)),
-            ("nextBefore", nullable(text())),
-        ]),
-    )]
+    vec![
+        (
+            "Activities",
+            object(vec![
+                ("asOf", reference("AsOf")),
+                ("activities", array(activity)),
+                ("nextBefore", nullable(text())),
+            ]),
+        ),
+        ("FeedMessage", message()),
+    ]
+}
+
+/// What the feed sends.
+fn message() -> Value {
+    let types = [
+        "snapshot",
+        "round_update",
+        "participants_update",
+        "history_update",
+        "live_feed",
+        "blockchain_event",
+        "config_update",
+        "operator_status",
+        "operator_alert",
+        "reorg",
+        "finality",
+        "connection_status",
+        "heartbeat",
+        "shutdown",
+    ];
+    object(vec![
+        ("type", one_of(&types)),
+        (
+            "seq",
+            described(
+                integer(),
+                "grows by exactly 1 a message; snapshot, heartbeat and shutdown bear the newest",
+            ),
+        ),
+        (
+            "timestamp",
+            described(integer(), "when it was made, in unix seconds"),
+        ),
+        (
+            "payload",
+            described(json!({"type": "object"}), "what its type tells of"),
+        ),
+    ])
 }

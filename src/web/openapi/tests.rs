@@ -1,10 +1,20 @@
 //! The description against the real answers, by a validator that knows exactly the words the schemas use.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use serde_json::{json, Value};
 
+use crate::base::clock::Clock;
+use crate::lottery::snapshot::{Publication, StoreEvent};
+use crate::web::connection::{Connection, Event, Limits, Rules};
 use crate::web::fixture::{self, Fixture};
+use crate::web::handshake::shake;
+use crate::web::http::{Port, Reply};
 use crate::web::openapi::{document, kinds, meanings};
-use crate::web::routes::{Route, ROUTES};
+use crate::web::reply::write_refusal;
+use crate::web::routes::ROUTES;
+use crate::web::stream::Stream;
 
 /// What is wrong with `value`, with the path to it; None when `schema` allows it.
 fn fault(document: &Value, schema: &Value, value: &Value, path: &str) -> Option<String> {
@@ -105,12 +115,22 @@ fn fits(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn schema_of(document: &Value, route: &Route, status: u16) -> Value {
-    let method = if route.is_command() { "post" } else { "get" };
-    let responses = &document["paths"][route.path][method]["responses"];
-    let status = status.to_string();
+/// What the description says against an answer of that path: None where it fits.
+fn misfit(document: &Value, path: &str, method: &str, reply: &Reply) -> Option<String> {
+    let responses = &document["paths"][path][method]["responses"];
+    let status = reply.status.to_string();
     let response = responses.get(&status).unwrap_or(&responses["default"]);
-    response["content"]["application/json"]["schema"].clone()
+    let Some(content_type) = fixture::header(reply, "Content-Type") else {
+        return response.get("content").map(Value::to_string);
+    };
+    let Some(content) = response["content"].get(content_type) else {
+        return Some(format!("{content_type} is not described"));
+    };
+    let body = match content_type {
+        "application/json" => serde_json::from_slice(&reply.body).unwrap(),
+        _ => Value::String(String::from_utf8(reply.body.to_vec()).unwrap()),
+    };
+    fault(document, &content["schema"], &body, "body")
 }
 
 /// Asks every route of the table for an answer of each kind and checks it against its schema.
@@ -138,13 +158,11 @@ fn check(fixture: &Fixture) {
             .iter()
             .flat_map(|path| queries.iter().map(move |query| (path, *query)))
         {
-            let reply = match route.is_command() {
-                true => fixture.post(path, "{\"roundId\":7}"),
-                false => fixture.get(&format!("{path}?{query}")),
+            let (method, reply) = match route.is_command() {
+                true => ("post", fixture.post(path, "{\"roundId\":7}")),
+                false => ("get", fixture.get(&format!("{path}?{query}"))),
             };
-            let body: Value = serde_json::from_slice(&reply.body).unwrap();
-            let schema = schema_of(&document, route, reply.status);
-            let fault = fault(&document, &schema, &body, "body");
+            let fault = misfit(&document, route.path, method, &reply);
             assert_eq!(fault, None, "{path}?{query} {}", reply.status);
         }
     }
@@ -158,6 +176,120 @@ fn real_answers_fit_their_schemas() {
     waiting.config = None;
     waiting.syncing = true;
     check(&Fixture::new(waiting));
+}
+
+#[test]
+fn what_is_no_json_is_as_described() {
+    let document = document();
+    let fixture = Fixture::new(fixture::snapshot());
+    for (path, target, port, status) in [
+        ("/", "/?utm_source=x", Port::Public, 200),
+        ("/round/{roundId}", "/round/6", Port::Public, 200),
+        ("/round/{roundId}", "/round/99", Port::Public, 200),
+        ("/round/{roundId}", "/round/0", Port::Public, 404),
+        ("/bet.svg", "/bet.svg?amountWei=1", Port::Public, 200),
+        ("/bet.svg", "/bet.svg?amountWei=0", Port::Public, 400),
+        ("/bet.svg", "/bet.svg", Port::Public, 400),
+        ("/metrics", "/metrics", Port::Private, 200),
+        ("/metrics", "/metrics", Port::Public, 404),
+    ] {
+        let mut request = fixture::request("GET", target, &[], "");
+        request.port = port;
+        let reply = fixture.api.handle(&request);
+        assert_eq!(reply.status, status, "{target}");
+        assert_eq!(misfit(&document, path, "get", &reply), None, "{target}");
+        let responses = &document["paths"][path]["get"]["responses"];
+        let is_own = responses.get(status.to_string()).is_some();
+        assert_eq!(is_own, status != 404, "{target}");
+    }
+}
+
+/// What a handshake with these fields is answered.
+fn shaken(fields: &[(&str, &str)]) -> Reply {
+    let rules = Rules {
+        limits: Limits::default(),
+        takes_body: Box::new(|_| false),
+    };
+    let now = Instant::now();
+    let peer = [127, 0, 0, 1].into();
+    let mut connection = Connection::new(peer, Port::Public, Arc::new(rules), now);
+    let fields = fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"));
+    let fields: String = fields.collect();
+    let head = format!("GET /ws/lottery HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+    match connection.receive(head.as_bytes(), now) {
+        Some(Event::Upgrade { request, key, .. }) => {
+            let answer = String::from_utf8(shake(&request, &key).answer).unwrap();
+            Reply {
+                status: answer[9..12].parse().unwrap(),
+                headers: Vec::new(),
+                body: Arc::from([]),
+                delay: Duration::ZERO,
+            }
+        }
+        Some(Event::Refuse(refused)) => write_refusal(Port::Public, Some("GET"), refused.refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The fields that are said to be needed are those that are.
+#[test]
+fn the_feed_is_as_described() {
+    let document = document();
+    let feed = &document["paths"]["/ws/lottery"]["get"];
+    let parameters = feed["parameters"].as_array().unwrap().iter();
+    let headers = parameters.filter(|parameter| parameter["in"] == "header");
+    let needed: Vec<(&str, &str)> = headers
+        .map(|parameter| {
+            assert_eq!(parameter["required"], true);
+            let pattern = parameter["schema"]["pattern"].as_str().unwrap();
+            let value = match pattern.trim_matches(['^', '$']) {
+                "[A-Za-z0-9+/]{22}==" => "dGhlIHNhbXBsZSBub25jZQ==",
+                plain => plain,
+            };
+            (parameter["name"].as_str().unwrap(), value)
+        })
+        .collect();
+    let answered = |fields: &[(&str, &str)]| {
+        let reply = shaken(fields);
+        let found = misfit(&document, "/ws/lottery", "get", &reply);
+        assert_eq!(found, None, "{fields:?}");
+        assert!(feed["responses"].get(reply.status.to_string()).is_some());
+        reply.status
+    };
+    assert_eq!(answered(&needed), 101);
+    for index in 0..needed.len() {
+        let mut fields = needed.clone();
+        fields.remove(index);
+        assert!(matches!(answered(&fields), 400 | 426), "{fields:?}");
+    }
+}
+
+#[test]
+fn messages_of_the_feed_fit_their_schema() {
+    let document = document();
+    let snapshot = Arc::new(fixture::snapshot());
+    let mut stream = Stream::new(snapshot.clone(), fixture::deployment(), Clock::system());
+    let mut messages = stream.take(&Publication {
+        number: 1,
+        snapshot,
+        events: vec![StoreEvent::RoundUpdate(None)],
+    });
+    messages.extend(stream.greet(None));
+    messages.extend([stream.heartbeat(), stream.shutdown()]);
+    assert_eq!(messages.len(), 4);
+    for message in messages {
+        let frame = message.frame(false);
+        let begin = frame.iter().position(|byte| *byte == b'{').unwrap();
+        let value: Value = serde_json::from_slice(&frame[begin..]).unwrap();
+        let schema = kinds::reference("FeedMessage");
+        assert_eq!(
+            fault(&document, &schema, &value, "message"),
+            None,
+            "{value}"
+        );
+    }
 }
 
 #[test]
@@ -194,7 +326,7 @@ fn every_reference_has_its_schema_and_every_operation_its_own_name() {
         .collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), ROUTES.len());
+    assert_eq!(names.len(), ROUTES.len() + 5);
     assert_eq!(
         document["paths"]["/api/round/refund"]["post"]["security"],
         json!([{"token": []}])

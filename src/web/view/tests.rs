@@ -12,7 +12,7 @@ use crate::lottery::participants::ParticipantsLedger;
 use crate::lottery::participants::ParticipantsUpdate;
 use crate::lottery::round::RoundState;
 use crate::lottery::snapshot::{LiveFeedItem, ReorgNotice};
-use crate::web::fixture;
+use crate::web::{fixture, openapi};
 
 #[test]
 fn every_message_has_its_type_and_payload() {
@@ -109,6 +109,9 @@ fn every_message_has_its_type_and_payload() {
             json!({"connection": whole["connection"]}),
         ),
     ];
+    let described = openapi::document();
+    let described = &described["components"]["schemas"]["FeedMessage"]["properties"]["type"];
+    let described = described["enum"].as_array().unwrap();
     for (happened, kind, mut payload) in table {
         payload["asOf"] = json!({
             "blockNumber": 1_000,
@@ -117,6 +120,7 @@ fn every_message_has_its_type_and_payload() {
             "syncing": false,
         });
         assert_eq!(event(&happened, &state), (kind, payload));
+        assert!(described.contains(&json!(kind)), "{kind}");
     }
 }
 

@@ -69,12 +69,9 @@ struct Target {
 
 impl Target {
     fn of(daemon: &Daemon) -> Target {
-        let logged = daemon.wait_log("metrics on http://");
-        let private = logged.split("http://").nth(1);
-        let private = private.and_then(|rest| rest.split('/').next());
         Target {
             public: daemon.url.trim_start_matches("http://").to_owned(),
-            private: private.expect("the log names the port").to_owned(),
+            private: daemon.private_address(),
         }
     }
 

@@ -135,6 +135,13 @@ impl Daemon {
         daemon
     }
 
+    /// host:port of the private port, which the configuration has to ask for. To be asked once.
+    pub fn private_address(&self) -> String {
+        let line = self.wait_log("metrics on http://");
+        let (_, url) = line.split_once("http://").unwrap();
+        url.split('/').next().unwrap().to_owned()
+    }
+
     /// The oldest line with `part` that was not returned before, whenever it came: threads log in any order.
     pub fn wait_log(&self, part: &str) -> String {
         let until = Instant::now() + PATIENCE;
