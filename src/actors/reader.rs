@@ -34,7 +34,6 @@ mod players;
 
 pub use debt::Debt;
 pub(crate) use events::{decoded, first_allowed, States};
-pub(crate) use placement::other_block;
 
 /// So many headers before the first head make the chain's rhythm and small reorgs known from the start.
 const HEADERS_AT_START: u64 = 32;

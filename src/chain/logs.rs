@@ -116,8 +116,8 @@ impl Endpoint {
             let end = [&chunk.first, &chunk.last]
                 .into_iter()
                 .find(|header| header.number == log.block_number);
-            if end.is_some_and(|header| header.hash != log.block_hash) {
-                return Err(RpcError::behind("a log of a block that was replaced"));
+            if let Some(header) = end.filter(|header| header.hash != log.block_hash) {
+                return Err(other_block(log.block_hash, header));
             }
             if !(from..=to).contains(&log.block_number) {
                 return Err(RpcError::invalid_answer(format!(
@@ -239,6 +239,14 @@ impl Endpoint {
         }
         Ok((in_chain_order(logs)?, answer))
     }
+}
+
+/// A log lies in `block`, where `header` is what that block's number shows.
+pub(crate) fn other_block(block: H256, header: &Header) -> RpcError {
+    RpcError::behind(format!(
+        "a log lies in block {block:#x}, and block {} is {:#x}",
+        header.number, header.hash
+    ))
 }
 
 fn get_logs(filter: Value, address: Address) -> Query<Vec<Log>> {

@@ -16,6 +16,7 @@ use crate::commands::exit::Exit;
 use crate::commands::load;
 use crate::commands::locate::is_at;
 use crate::commands::output::tell;
+use crate::commands::patience::in_vain;
 use crate::commands::verify::calls;
 use crate::lottery::audit::Audit;
 use crate::lottery::calendar::Calendar;
@@ -153,7 +154,10 @@ fn run(arguments: &Arguments) -> Exit {
     let mut printer = Printer::new(request.format);
     let audit = match auditor.audit(&mut printer) {
         Ok(audit) => audit,
-        Err(error) => return printer.give_up(&format!("the chain cannot be read: {error}")),
+        Err(error) => {
+            let (why, exit) = in_vain(&error);
+            return printer.give_up(&why, exit);
+        }
     };
     tell(&format!("{} calls to the chain", calls(&metrics)));
     let found = audit.findings().len();

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::chain::endpoints::Endpoints;
-use crate::chain::error::RpcError;
+use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
+use crate::commands::exit::Exit;
 
 /// So often it is asked again; the waits add up to half a minute.
 const TRIES: u32 = 8;
@@ -55,5 +56,32 @@ pub(super) fn again_while<T>(
             }
             answer => return answer,
         }
+    }
+}
+
+/// What is said once patience is over, and how the command ends: answers that contradict each other are answers. An
+/// endpoint that says itself that it lacks a block has not answered.
+pub(super) fn in_vain(error: &RpcError) -> (String, Exit) {
+    match (&error.kind, error.method) {
+        (ErrorKind::Behind, None) => (
+            format!("what the chain tells does not hang together: {error}"),
+            Exit::No,
+        ),
+        _ => (format!("the chain cannot be read: {error}"), Exit::Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_answers_that_contradict_each_other_are_a_no() {
+        let contradiction = RpcError::behind("a log lies in another block");
+        assert_eq!(in_vain(&contradiction).1, Exit::No);
+        let lagging = contradiction.of(Method::Call);
+        assert_eq!(in_vain(&lagging).1, Exit::Failed);
+        let silent = RpcError::transport("no answer");
+        assert_eq!(in_vain(&silent).1, Exit::Failed);
     }
 }

@@ -7,13 +7,13 @@ use crate::actors::reader::Reader;
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::{Metrics, Value};
-use crate::chain::error::ErrorKind;
 use crate::chain::types::{to_checksum, Address, U256};
 use crate::commands::arguments::{whole_from_1, Arguments, CommandSpec, JSON};
 use crate::commands::exit::Exit;
 use crate::commands::load;
 use crate::commands::locate::{locate, Found};
 use crate::commands::output::{print, tell};
+use crate::commands::patience::in_vain;
 use crate::config::Config;
 use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::{draw_point, totals, winner_among, Inputs, Verdict};
@@ -88,15 +88,10 @@ fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
             ));
             Exit::No
         }
-        Err(error) if error.kind == ErrorKind::Behind => {
-            tell(&format!(
-                "what the chain tells does not hang together: {error}"
-            ));
-            Exit::No
-        }
         Err(error) => {
-            tell(&format!("the chain cannot be read: {error}"));
-            Exit::Failed
+            let (text, exit) = in_vain(&error);
+            tell(&text);
+            exit
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use crate::chain::error::RpcError;
-use crate::chain::types::{Header, Log, H256};
+use crate::chain::logs::other_block;
+use crate::chain::types::{Header, Log};
 
 /// Every log lies in one of the blocks that were asked for.
 pub(super) fn check_blocks(logs: &[Log], headers: &[Header]) -> Result<(), RpcError> {
@@ -25,12 +26,4 @@ pub(super) fn check_hash(log: &Log, header: &Header) -> Result<(), RpcError> {
         true => Ok(()),
         false => Err(other_block(log.block_hash, header)),
     }
-}
-
-/// A log lies in `block`, where `header` is what its number shows.
-pub(crate) fn other_block(block: H256, header: &Header) -> RpcError {
-    RpcError::behind(format!(
-        "a log lies in block {block:#x}, and block {} is {:#x}",
-        header.number, header.hash
-    ))
 }

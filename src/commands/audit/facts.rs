@@ -5,9 +5,10 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
-use crate::actors::reader::{first_allowed, other_block};
+use crate::actors::reader::first_allowed;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
+use crate::chain::logs::other_block;
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::query;

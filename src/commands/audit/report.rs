@@ -85,12 +85,12 @@ impl Printer {
     }
 
     /// The audit ended early, with what was printed so far: a document is closed, and says why.
-    pub fn give_up(mut self, why: &str) -> Exit {
+    pub fn give_up(mut self, why: &str, exit: Exit) -> Exit {
         if self.format == Format::Json && self.rounds > 0 {
             self.write(&format!("],\"error\":{}}}\n", json!(why)));
         }
         tell(why);
-        self.end(Exit::Failed)
+        self.end(exit)
     }
 
     fn end(mut self, exit: Exit) -> Exit {
