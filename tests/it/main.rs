@@ -14,6 +14,7 @@ mod foreign;
 mod frames;
 mod histories;
 mod judges;
+mod many;
 mod oddities;
 mod operating;
 mod page;

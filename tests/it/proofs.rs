@@ -1,6 +1,6 @@
 //! `lottery verify` and `lottery audit` on the real contract: on every family of chains, far back, and on chains that were tampered with.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use devchain::{Config, Distortion, Family, Fault};
 use serde_json::{json, Value};
@@ -56,6 +56,7 @@ pub(crate) fn run_at(url: &str, lottery: &Lottery, arguments: &[&str]) -> Output
 fn draws_are_verified_on_every_family_of_chains() {
     for (family, known_ahead) in [
         (Family::Ethereum, false),
+        (Family::Optimism, false),
         (Family::Difficulty, true),
         (Family::Orbit, true),
         (Family::Constant, true),
@@ -133,6 +134,31 @@ fn without_old_states_the_logs_are_read_and_it_says_so() {
 }
 
 #[test]
+fn a_failure_that_passes_is_not_taken_for_a_chain_without_old_states() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    drawn(&lottery, 2..5);
+    for _ in 0..20 {
+        chain.dev().mine();
+    }
+    drawn(&lottery, 2..5);
+    let faults = &chain.dev().endpoints()[0].faults;
+    for fault in [
+        Fault::Status(503, None),
+        Fault::Status(429, None),
+        Fault::Reset,
+    ] {
+        let before = faults.struck();
+        faults.add(fault.clone(), Some("eth_call"), Some(3));
+        let (code, round, said) = verify(&chain, &lottery, 1);
+        let verdict = (code, &round["verdict"]);
+        assert_eq!(verdict, (Some(0), &json!("verified")), "{fault:?}: {said}");
+        assert_eq!(faults.struck() - before, 3, "{fault:?}");
+        assert!(said.contains("it ran from block"), "{fault:?}: {said}");
+    }
+}
+
+#[test]
 fn without_old_states_a_round_far_back_is_found_by_the_events_of_others() {
     let chain = chain(Family::Ethereum);
     let lottery = chain.deploy(Timing::default());
@@ -161,19 +187,30 @@ fn without_old_states_a_round_far_back_is_found_by_the_events_of_others() {
     }
 }
 
-/// The word of the data at `index` of the contract's log with this name, changed by one.
+/// The word of the data at `index` of the contract's logs with this name, changed by one.
 fn change_word(lottery: &Lottery, name: &str, index: usize) -> Distortion {
     let topic = lottery.logs(name)[0]["topics"][0].clone();
     Distortion::new(move |result| {
-        for log in result.as_array_mut().into_iter().flatten() {
-            if log["topics"][0] != topic {
-                continue;
-            }
-            let mut data = log["data"].as_str().unwrap().to_owned();
-            let at = 2 + 64 * index + 63;
-            let changed = if &data[at..=at] == "0" { "1" } else { "0" };
-            data.replace_range(at..=at, changed);
-            log["data"] = json!(data);
+        let logs = result.as_array_mut().into_iter().flatten();
+        let own = logs.filter(|log| log["topics"][0] == topic);
+        own.for_each(|log| change_data(log, index));
+    })
+}
+
+/// The word of the log's data at `index`, changed in its last digit.
+pub(crate) fn change_data(log: &mut Value, index: usize) {
+    let mut data = log["data"].as_str().unwrap().to_owned();
+    let at = 2 + 64 * index + 63;
+    let changed = if &data[at..=at] == "0" { "1" } else { "0" };
+    data.replace_range(at..=at, changed);
+    log["data"] = json!(data);
+}
+
+/// The block with this number is shown under another hash.
+pub(crate) fn another_block(number: Value) -> Distortion {
+    Distortion::new(move |block| {
+        if block["number"] == number {
+            block["hash"] = json!(format!("0x{}", "5".repeat(64)));
         }
     })
 }
@@ -211,6 +248,15 @@ fn what_was_tampered_with_is_found_and_named() {
     let forged = Distortion::new(|block| block["mixHash"] = json!(format!("0x{}", "5".repeat(64))));
     faults.add(Fault::Distort(forged), Some("eth_getBlockByNumber"), None);
     assert_eq!(verify(&chain, &lottery, 1).1["verdict"], "verified");
+    faults.clear();
+    // One of another block than the log's is no header of the draw.
+    let number = lottery.logs("RoundCompleted")[0]["blockNumber"].clone();
+    let other = Fault::Distort(another_block(number));
+    faults.add(other, Some("eth_getBlockByNumber"), None);
+    let (code, _, said) = verify(&chain, &lottery, 1);
+    assert_eq!(code, Some(3), "{said}");
+    let named = format!("is 0x{}", "5".repeat(64));
+    assert!(said.contains(&named), "{said}");
 }
 
 /// The audit's exit code, its JSON, and what it said on the side.
@@ -387,21 +433,21 @@ fn a_script_in_another_language_agrees() {
 }
 
 fn check_with_script(chain: &Chain, lottery: &Lottery, round_id: u64) -> (Option<i32>, String) {
-    check_with_script_at(&chain.dev().endpoints()[0].url(), lottery, round_id)
-}
-
-pub(crate) fn check_with_script_at(
-    url: &str,
-    lottery: &Lottery,
-    round_id: u64,
-) -> (Option<i32>, String) {
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packaging/check_draw.py");
-    let output = std::process::Command::new(python)
-        .args([script, url, &hex_address(lottery.address)])
+    let url = chain.dev().endpoints()[0].url();
+    let output = python()
+        .args([SCRIPT, &url, &hex_address(lottery.address)])
         .arg(round_id.to_string())
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// The README's script for players.
+pub(crate) const SCRIPT: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packaging/check_draw.py");
+
+pub(crate) fn python() -> Command {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    Command::new(python)
 }
