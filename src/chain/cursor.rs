@@ -20,8 +20,10 @@ const CATCHING_UP_HEADS: usize = 8;
 const BY_TIMER_SECS_MAX: u64 = 2;
 /// What is further behind was stopped, or its clock was moved, and nothing is caught up.
 const BEHIND_SECS_MAX: u64 = 10;
-/// So many equal spacings are a new rhythm.
+/// So many equal spacings are a new rhythm, and so many are one that holds, whatever came before: a reorg puts blocks
+/// together that no chain makes so.
 const NEW_RHYTHM_HEADS: usize = 3;
+const HELD_RHYTHM_HEADS: usize = 8;
 
 /// What a head says, judged by the ring alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,9 +171,13 @@ impl Cursor {
     }
 
     /// Seconds by which the block after the tip is later than it, at least: the smallest difference between consecutive
-    /// timestamps, less what that block may catch up of lateness. None until two blocks are known.
+    /// timestamps, or the one that blocks by slots have kept to of late, less what that block may catch up of lateness.
+    /// None until two blocks are known.
     pub(crate) fn least_to_next_secs(&self) -> Option<u64> {
-        let min = self.min_spacing_secs_over(SPACING_HEADS)?;
+        let held = self.regular_spacing_secs_over(HELD_RHYTHM_HEADS);
+        let min = held
+            .filter(|spacing| *spacing > BY_TIMER_SECS_MAX)
+            .or_else(|| self.min_spacing_secs_over(SPACING_HEADS))?;
         let tip = self.tip()?;
         let behind = self.recent(CATCHING_UP_HEADS).map(|before| {
             let blocks = tip.number.saturating_sub(before.number);
@@ -185,15 +191,17 @@ impl Cursor {
     pub(crate) fn regular_spacing_secs(&self) -> Option<u64> {
         [SPACING_HEADS, NEW_RHYTHM_HEADS]
             .into_iter()
-            .find_map(|spacings| {
-                let blocks = self.recent(spacings).count();
-                let min = self
-                    .min_spacing_secs_over(spacings)
-                    .filter(|min| *min > 0)?;
-                let mean = self.mean_spacing_secs_over(spacings)?;
-                // A tenth of missed slots still makes a regular chain.
-                (blocks > NEW_RHYTHM_HEADS && mean <= 1.1 * min as f64).then_some(min)
-            })
+            .find_map(|spacings| self.regular_spacing_secs_over(spacings))
+    }
+
+    fn regular_spacing_secs_over(&self, spacings: usize) -> Option<u64> {
+        let blocks = self.recent(spacings).count();
+        let min = self
+            .min_spacing_secs_over(spacings)
+            .filter(|min| *min > 0)?;
+        let mean = self.mean_spacing_secs_over(spacings)?;
+        // A tenth of missed slots still makes a regular chain.
+        (blocks > NEW_RHYTHM_HEADS && mean <= 1.1 * min as f64).then_some(min)
     }
 
     fn min_spacing_secs_over(&self, spacings: usize) -> Option<u64> {
@@ -318,6 +326,20 @@ mod tests {
         assert_eq!(gapped.least_to_next_secs(), Some(1));
         gapped.push(at(54, then + 3));
         assert_eq!(gapped.least_to_next_secs(), Some(0));
+    }
+
+    #[test]
+    fn a_reorgs_odd_spacing_is_forgotten_once_blocks_keep_to_their_slots_again() {
+        let least = |spacings: &[u64]| spaced(spacings).least_to_next_secs();
+        let after_reorg = [[12; 9].as_slice(), &[0]].concat();
+        assert_eq!(least(&[after_reorg.as_slice(), &[12; 7]].concat()), Some(0));
+        assert_eq!(
+            least(&[after_reorg.as_slice(), &[12; 8]].concat()),
+            Some(12)
+        );
+        // Where a timer makes the blocks, the least that was seen counts for longer.
+        assert_eq!(least(&[[2; 9].as_slice(), &[0], &[2; 8]].concat()), Some(0));
+        assert_eq!(least(&[4, 9, 5, 12, 3, 7, 4, 4, 11, 9, 5]), Some(3));
     }
 
     #[test]
