@@ -24,6 +24,10 @@ const OUTLIVES_ROUND_BLOCKS: u64 = 64;
 /// after that: a chain that makes blocks on demand makes none before it has it.
 const REFUSED_AGAIN: Duration = Duration::from_secs(5);
 const TAKEN_AGAIN: Duration = Duration::from_secs(15);
+/// Receipts may trail the count by a moment: a nonce is someone else's once a second head says so, or, where the head stands,
+/// after this.
+const USED_UP_HEADS: u32 = 2;
+const USED_UP_FOR: Duration = Duration::from_secs(15);
 /// What a restart finds pending is given so many blocks before it is sent again or outbid.
 const FOUND_PATIENCE_BLOCKS: u64 = 6;
 /// More variants than any ladder of fees has; what is out is sent again from then on.
@@ -83,6 +87,8 @@ pub struct SendState {
     sent_at: Instant,
     /// Heads in a row at which the nonce was used up without a receipt of ours.
     used_up_heads: u32,
+    /// Since when it has been used up so.
+    used_up_since: Option<Instant>,
     /// A node took one of the variants. Until then whatever is pending at this nonce is not ours.
     accepted: bool,
     /// A variant may have reached a pool: taken, or sent without an answer. What every node has refused was not.
@@ -168,6 +174,7 @@ impl SendState {
             sent_at_head: head.hash,
             sent_at: now,
             used_up_heads: 0,
+            used_up_since: None,
             accepted: false,
             maybe_out: false,
             outbid: false,
@@ -287,7 +294,7 @@ impl SendState {
     pub(crate) fn begin_again_after_reorg(&mut self, head: BlockRef, now: Instant) {
         self.first_sent_at = now;
         self.note_signing(head, now);
-        self.used_up_heads = 0;
+        self.note_not_used_up();
         self.round_over_at = None;
     }
 
@@ -300,7 +307,7 @@ impl SendState {
     pub fn step(&mut self, facts: &HeadFacts, rules: &Rules, now: Instant) -> Step {
         let over_since = self.note_round(facts);
         if let Receipts::Found(included) = facts.receipts {
-            self.used_up_heads = 0;
+            self.note_not_used_up();
             if !included.succeeded {
                 return Step::Reverted(included);
             }
@@ -320,9 +327,9 @@ impl SendState {
             return Step::Wait;
         };
         if latest_nonce > self.nonce {
-            return self.step_used_up(facts, over_since.is_some());
+            return self.step_used_up(facts, over_since.is_some(), now);
         }
-        self.used_up_heads = 0;
+        self.note_not_used_up();
         let Some(kind) = self.newest().map(|variant| variant.kind) else {
             return Step::LetGo;
         };
@@ -346,17 +353,24 @@ impl SendState {
         round.round_id != self.round_id || round.state != RoundState::Betting
     }
 
+    fn note_not_used_up(&mut self) {
+        self.used_up_heads = 0;
+        self.used_up_since = None;
+    }
+
     /// The nonce is used, and no receipt of ours was found.
-    fn step_used_up(&mut self, facts: &HeadFacts, is_over: bool) -> Step {
-        // Receipts may trail the count by a moment; only at a second head is the nonce really someone else's.
+    fn step_used_up(&mut self, facts: &HeadFacts, is_over: bool, now: Instant) -> Step {
+        let since = *self.used_up_since.get_or_insert(now);
         if facts.head.hash != self.sent_at_head {
             self.used_up_heads += 1;
             self.sent_at_head = facts.head.hash;
         }
+        let is_sure = self.used_up_heads >= USED_UP_HEADS
+            || now.saturating_duration_since(since) >= USED_UP_FOR;
         match facts.receipts {
             // What every node has refused was not mined either: the nonce was never free.
             _ if self.nonce_refused && !self.maybe_out && !is_over => Step::NonceTaken,
-            _ if self.used_up_heads < 2 => Step::Wait,
+            _ if !is_sure => Step::Wait,
             Receipts::Unknown if is_over => Step::EndedUnseen,
             _ => Step::NonceTaken,
         }

@@ -236,6 +236,29 @@ fn a_foreign_transaction_with_our_nonce_is_believed_at_the_second_head() {
 }
 
 #[test]
+fn on_a_head_that_stands_a_foreign_transaction_is_believed_after_a_while() {
+    let mut draw = pending(ActionKind::Draw);
+    let round = round();
+    let mut at = |secs, latest_nonce| {
+        let facts = HeadFacts {
+            head: head(10, 100),
+            next_block_time: 102,
+            round: &round,
+            latest_nonce: Some(latest_nonce),
+            receipts: Receipts::None,
+        };
+        let now = draw.start + Duration::from_secs(secs);
+        draw.state.step(&facts, &RULES, now)
+    };
+    assert_eq!(at(1, 6), Step::Wait);
+    assert_eq!(at(15, 6), Step::Wait);
+    assert_eq!(at(16, 6), Step::NonceTaken);
+    // A count that was taken back begins anew.
+    assert_eq!(at(17, 5), Step::Rebroadcast);
+    assert_eq!(at(18, 6), Step::Wait);
+}
+
+#[test]
 fn a_nonce_that_a_reorg_gave_back_leaves_no_gap() {
     let mut draw = pending(ActionKind::Draw);
     let step = draw.at(11, 102, |facts| facts.latest_nonce = Some(4));
