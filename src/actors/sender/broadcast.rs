@@ -285,7 +285,7 @@ impl Sender {
                 continue;
             };
             match error.node_error() {
-                Some(class) if outcome == Broadcast::Accepted && !is_the_chains_own(class) => {}
+                Some(class) if !says_more(class, &outcome) => {}
                 Some(class) => {
                     outcome = Broadcast::Rejected(class, format!("{}: {error}", endpoint.host()));
                     deadline = deadline.min(clock.now() + SECOND_OPINION);
@@ -318,6 +318,17 @@ fn is_short_of_funds(newest: &Variant, balance_wei: Option<U256>) -> bool {
 /// A refusal that would hold in every pool of the chain, where it is true.
 fn is_the_chains_own(class: NodeError) -> bool {
     matches!(class, NodeError::TypeNotSupported | NodeError::GasTooHigh)
+}
+
+/// Whether a refusal counts beside what others have answered: a pool that is just busy says nothing of the transaction, where
+/// another has named what signing anew may cure.
+fn says_more(class: NodeError, than: &Broadcast) -> bool {
+    let names_nothing = |class| matches!(class, NodeError::TransientPool | NodeError::Other);
+    match than {
+        Broadcast::Accepted => is_the_chains_own(class),
+        Broadcast::MaybeSent(_) => true,
+        Broadcast::Rejected(known, _) => names_nothing(*known) || !names_nothing(class),
+    }
 }
 
 fn is_legacy(fee: &Fee) -> bool {

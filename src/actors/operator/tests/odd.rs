@@ -367,3 +367,19 @@ fn a_balance_that_is_not_true_of_the_only_endpoint_makes_no_draw_late() {
     let cells = about_balances.map(|(what, _, say)| (what.to_owned(), vec![Some(saying(say))]));
     assert_eq!(later_than(0, cells), [""; 0]);
 }
+
+#[test]
+fn a_busy_pool_does_not_hide_what_another_refuses_a_draw_for() {
+    let takes_legacy = |method: &str, params: &Value, _: &node::Sound| {
+        let is_dynamic = params[0]
+            .as_str()
+            .is_some_and(|raw| raw.starts_with("0x02"));
+        sending(method, refused("transaction type not supported")).filter(|_| is_dynamic)
+    };
+    let is_busy =
+        |method: &str, _: &Value, _: &node::Sound| sending(method, refused("the node is busy"));
+    for _ in 0..8 {
+        let quirks = vec![Some(saying(takes_legacy)), Some(saying(is_busy))];
+        assert_eq!(played(quirks), Ok(0));
+    }
+}
