@@ -68,8 +68,10 @@ struct CheckTickets {
     call: Ticket<Vec<u8>>,
     /// Where no time can be overridden: the same at the head itself.
     at_head: Option<Ticket<Vec<u8>>>,
-    /// No answer can speak of the mining block's time: that it is too early is said of a block that is there already.
+    /// The pending block is none: that it is too early is said of a block that is there already.
     ignores_too_early: bool,
+    /// The head is asked in its place, and does not speak of the next block's time, which another has told.
+    ignores_too_early_at_head: bool,
 }
 
 impl Preflight {
@@ -192,12 +194,14 @@ impl Preflight {
                 at_head: Some(together.add(query::call(request, block, None))),
                 ignores_too_early: self.is_ahead
                     || self.pending.is_silent_about_next(self.head.timestamp),
+                ignores_too_early_at_head: self.is_ahead || self.pending != PendingTime::Unasked,
             };
         }
         CheckTickets {
             call: together.add(query::call(request, block, Some(self.next_block_time))),
             at_head: None,
             ignores_too_early: false,
+            ignores_too_early_at_head: false,
         }
     }
 }
@@ -215,17 +219,19 @@ impl CheckTickets {
     fn take(self, answers: &mut Answers, kind: ActionKind) -> Result<Passes, RpcError> {
         let called = answers.take(self.call);
         let at_head = self.at_head.map(|ticket| answers.take(ticket));
-        let called = match (called, at_head) {
+        let (called, ignores_too_early) = match (called, at_head) {
             // Without a pending block the head itself serves, where its own time allows the action.
-            (Err(error), Some(at_head)) if !error.is_final() => at_head,
+            (Err(error), Some(at_head)) if !error.is_final() => {
+                (at_head, self.ignores_too_early_at_head)
+            }
             // Who does not have the head cannot speak of the block after it: what it calls pending is long gone.
-            (_, Some(Err(error))) if !error.is_final() => Err(error),
-            (called, _) => called,
+            (_, Some(Err(error))) if !error.is_final() => (Err(error), false),
+            (called, _) => (called, self.ignores_too_early),
         };
         match called {
             Ok(_) => Ok(Passes::Well),
             Err(error)
-                if self.ignores_too_early && meaning_of(&error) == Some(RevertMeaning::NotYet) =>
+                if ignores_too_early && meaning_of(&error) == Some(RevertMeaning::NotYet) =>
             {
                 Ok(Passes::Well)
             }
@@ -283,6 +289,14 @@ mod tests {
 
     /// A node that takes no times: its pending block says one thing, and of the head it says another.
     fn told(pending: fn() -> Result<Value, Value>, at_head: fn() -> Result<Value, Value>) -> Told {
+        told_of(preflight(), pending, at_head)
+    }
+
+    fn told_of(
+        preflight: Preflight,
+        pending: fn() -> Result<Value, Value>,
+        at_head: fn() -> Result<Value, Value>,
+    ) -> Told {
         let node = Script::of_calls("http://a", move |method, params| match method {
             "eth_call" if params[0]["to"].is_null() => Ok(json!(format!("0x{:064x}", 1))),
             "eth_call" if params[1] == "pending" => pending(),
@@ -292,7 +306,7 @@ mod tests {
             _ => Err(json!({"code": -32601, "message": "method not found"})),
         });
         let endpoint = Endpoint::over(Arc::new(node), Clock::manual(0), Metrics::default());
-        preflight().ask_needed(&endpoint)?
+        preflight.ask_needed(&endpoint)?
     }
 
     #[test]
@@ -312,5 +326,33 @@ mod tests {
         let error = told(over, || Ok(json!("0x"))).err().unwrap();
         assert_eq!(meaning_of(&error), Some(RevertMeaning::NotRunning));
         assert!(told(lacks, || Ok(json!("0x"))).is_ok());
+    }
+
+    #[test]
+    fn a_head_that_stands_does_not_speak_of_the_next_blocks_time_where_another_node_has_told_it() {
+        let too_early = || {
+            let message = "execution reverted: Min draw time not reached";
+            Err(json!({"code": 3, "message": message}))
+        };
+        let lacks = || Err(json!({"code": -32000, "message": "header not found"}));
+        let is_early = |told: Told| match told {
+            Ok(_) => false,
+            Err(error) => meaning_of(&error) == Some(RevertMeaning::NotYet),
+        };
+        let asked = |pending| Preflight {
+            pending,
+            ..preflight()
+        };
+        assert!(is_early(told_of(preflight(), lacks, too_early)));
+        assert!(!is_early(told_of(
+            asked(PendingTime::Told(112)),
+            lacks,
+            too_early
+        )));
+        // What a pending block of its own says counts.
+        let own = told_of(asked(PendingTime::Told(112)), too_early, || Ok(json!("0x")));
+        assert!(is_early(own));
+        let own = told_of(asked(PendingTime::Unknown), too_early, || Ok(json!("0x")));
+        assert!(!is_early(own));
     }
 }
