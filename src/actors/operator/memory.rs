@@ -50,16 +50,22 @@ pub(super) struct RoundMemory {
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
     unseen: Option<H256>,
-    /// As of the last look; None before the first.
-    reorgs: Option<u64>,
+    /// The newest head.
+    head: Option<BlockRef>,
+    /// As of the last look.
+    reorgs: u64,
 }
 
 impl Arrivals {
-    /// A look at `head`, after so many reorgs since the start.
+    /// A look at `head`, after so many reorgs since the start. The first head was not seen to come, nor one that a reorg put
+    /// there, nor one that was caught up with: it may have been there for as long as nobody told of it.
     pub(super) fn note(&mut self, head: BlockRef, reorgs: u64) {
-        if self.reorgs.replace(reorgs) != Some(reorgs) {
-            self.unseen = Some(head.hash);
+        let is_next = |before: BlockRef| head.number <= before.number + 1;
+        let was_seen = self.reorgs == reorgs && self.head.is_some_and(is_next);
+        if self.head.is_none_or(|before| before.hash != head.hash) || self.reorgs != reorgs {
+            self.unseen = (!was_seen).then_some(head.hash);
         }
+        (self.head, self.reorgs) = (Some(head), reorgs);
     }
 
     pub(super) fn is_unseen(&self, head: BlockRef) -> bool {
@@ -269,7 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_head_and_one_that_a_reorg_put_there_were_not_seen_to_come() {
+    fn the_first_head_and_one_that_a_reorg_put_there_or_that_was_caught_up_with_were_not_seen_to_come(
+    ) {
         let mut arrivals = Arrivals::default();
         let unseen = |arrivals: &mut Arrivals, number, reorgs| {
             arrivals.note(head(number), reorgs);
@@ -280,6 +287,9 @@ mod tests {
         assert!(!unseen(&mut arrivals, 2, 0));
         assert!(unseen(&mut arrivals, 3, 1));
         assert!(!unseen(&mut arrivals, 4, 1));
+        assert!(unseen(&mut arrivals, 6, 1));
+        assert!(unseen(&mut arrivals, 6, 1));
+        assert!(!unseen(&mut arrivals, 7, 1));
     }
 
     #[test]
