@@ -477,18 +477,7 @@ fn describe(log: &Value) -> String {
 fn a_bettor_that_cannot_be_paid_locks_refunds_but_not_every_draw() {
     let chain = chain();
     let lottery = chain.deploy(Timing::default());
-    let rejector = chain.send(json!({
-        "from": hex_address(chain.account(0)), "data": encode_hex(&devchain::rejector_bytecode()), "gas": "0x4c4b40",
-    }));
-    let selector = &encode_hex(&ethabi::short_signature(
-        "bet",
-        &[ethabi::ParamType::Address],
-    ))[2..];
-    let argument = encode_hex(&ethabi::encode(&[Token::Address(lottery.address)]));
-    chain.send(json!({
-        "from": hex_address(chain.account(PLAYER)), "to": rejector["contractAddress"], "value": format!("0x{BET_WEI:x}"),
-        "data": format!("0x{selector}{}", &argument[2..]), "gas": "0x4c4b40",
-    }));
+    lottery.bet_unpayable(PLAYER, BET_WEI);
     lottery.bet(PLAYER, BET_WEI);
     let round = lottery.round();
     let refund = ("refundExpiredRound", &[][..]);

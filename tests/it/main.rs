@@ -28,4 +28,5 @@ mod rounds;
 mod signers;
 mod slow;
 mod threads;
+mod warnings;
 mod web;

@@ -3,7 +3,6 @@
 
 use devchain::{Distortion, Fault, Mining, Reorged};
 use ethabi::Token;
-use lottery::chain::encode::encode_hex;
 use lottery::chain::types::Address;
 use serde_json::json;
 
@@ -493,18 +492,8 @@ fn unseen_stranger(scene: &Scene) {
 fn unpayable(scene: &Scene) {
     let chain = scene.chain;
     let daemon = scene.start();
-    let rejector = chain.send(json!({
-        "from": hex_address(chain.account(0)), "data": encode_hex(&devchain::rejector_bytecode()), "gas": "0x4c4b40",
-    }));
-    let selector = encode_hex(&ethabi::short_signature(
-        "bet",
-        &[ethabi::ParamType::Address],
-    ));
-    let argument = encode_hex(&ethabi::encode(&[Token::Address(scene.lottery.address)]));
-    chain.send(json!({
-        "from": hex_address(chain.account(PLAYER)), "to": rejector["contractAddress"],
-        "value": format!("0x{:x}", BET_WEI * 10_000), "data": format!("{selector}{}", &argument[2..]), "gas": "0x4c4b40",
-    }));
+    let rejector = scene.lottery.bet_unpayable(PLAYER, BET_WEI * 10_000);
+    let rejector = hex_address(rejector);
     scene.lottery.bet(PLAYER, BET_WEI);
     let before = scene.head_number();
     wait_for("five reverted draws", || {
@@ -516,11 +505,10 @@ fn unpayable(scene: &Scene) {
         (reverted >= 5).then_some(())
     });
     let alerts = daemon.get("/api/operator/status").1["alerts"].to_string();
-    let rejected = rejector["contractAddress"].as_str().unwrap();
     assert!(
-        alerts.contains(rejected),
-        "{rejected} is not named: {alerts}"
+        alerts.contains(&rejector),
+        "{rejector} is not named: {alerts}"
     );
-    chain.rpc("anvil_setCode", json!([rejector["contractAddress"], "0x"]));
+    chain.rpc("anvil_setCode", json!([rejector, "0x"]));
     scene.until_ended();
 }

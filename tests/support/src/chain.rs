@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ethabi::{Contract, Token};
+use ethabi::{Contract, ParamType, Token};
 use lottery::chain::encode::{decode_hex, encode_hex};
 use lottery::chain::types::{Address, H256, U256};
 use lottery::lottery::contract::{decode_round, get_round_calldata, ABI_JSON};
@@ -243,6 +243,22 @@ pub struct Lottery<'a> {
 impl Lottery<'_> {
     pub fn bet(&self, player: usize, wei: u64) -> Value {
         self.call_as(player, "placeBet", &[], wei)
+    }
+
+    /// A bet of `player`'s money by a new contract that takes no ether back; its address.
+    pub fn bet_unpayable(&self, player: usize, wei: u64) -> Address {
+        let account = |index: usize| hex_address(self.chain.account(index));
+        let rejector = self.chain.send(json!({
+            "from": account(0), "data": encode_hex(&devchain::rejector_bytecode()), "gas": "0x4c4b40",
+        }));
+        let rejector = address(&rejector["contractAddress"]);
+        let selector = ethabi::short_signature("bet", &[ParamType::Address]);
+        let arguments = ethabi::encode(&[Token::Address(self.address)]);
+        self.chain.send(json!({
+            "from": account(player), "to": hex_address(rejector), "value": format!("0x{wei:x}"),
+            "data": encode_hex(&[&selector[..], &arguments].concat()), "gas": "0x4c4b40",
+        }));
+        rejector
     }
 
     pub fn operate(&self, function: &str, arguments: &[Token]) -> Value {
