@@ -100,7 +100,7 @@ fn run(seed: u64, rounds: u64, how: How) -> bool {
                 played.fetch_add(outcome.rounds as u64, Ordering::Relaxed);
                 if let Some(violation) = outcome.violations.first() {
                     if is_brief && !failed.swap(true, Ordering::Relaxed) {
-                        println!("{before} rounds: {}", violation.rule);
+                        println!("{before} rounds, seed {seed}: {}", violation.rule);
                         return;
                     }
                     println!("seed {seed}: {}: {}", violation.rule, violation.what);

@@ -9,6 +9,7 @@ use lottery::lottery::alert::{Alert, AlertCode, AlertState, Subject};
 use lottery::lottery::round::RoundState;
 use lottery::lottery::snapshot::{Publication, Snapshot, StoreEvent};
 
+use crate::plan::Plan;
 use crate::world::World;
 
 /// A head that has not stood for so long is not told to stand; the daemon waits two minutes.
@@ -38,6 +39,7 @@ const STAYS: [AlertCode; 1] = [AlertCode::RefundSent];
 pub type Wrong = String;
 
 pub struct Alarms {
+    has_daily_cap: bool,
     firing: BTreeSet<(AlertCode, Subject)>,
     /// Rounds that ran when their window was over, on any branch.
     missed: HashSet<u64>,
@@ -46,12 +48,14 @@ pub struct Alarms {
     told_missed: HashSet<u64>,
     told_unpayable: HashSet<Address>,
     head_since: Duration,
+    /// When the chain was last published as reachable.
     reachable_at: Duration,
 }
 
 impl Alarms {
-    pub fn new() -> Alarms {
+    pub fn new(plan: &Plan) -> Alarms {
         Alarms {
+            has_daily_cap: plan.daily_cap.is_some(),
             firing: BTreeSet::new(),
             missed: HashSet::new(),
             seen_missed: None,
@@ -144,6 +148,7 @@ impl Alarms {
             (AlertCode::ChainUnreachable, _) if now < self.reachable_at + SILENT_AT_LEAST => {
                 Some("the chain was read a moment ago")
             }
+            (AlertCode::SpendLimit, _) if self.has_daily_cap => None,
             (code, _) if NEVER_TRUE.contains(&code) => Some("it is never so"),
             _ => None,
         }
@@ -188,11 +193,5 @@ impl Alarms {
             wrong.push(format!("shown are {shown:?}, told {:?}", self.firing));
         }
         wrong
-    }
-}
-
-impl Default for Alarms {
-    fn default() -> Alarms {
-        Alarms::new()
     }
 }

@@ -2,32 +2,28 @@
 //! look at each step. All of it happens on one thread of the simulation, the world's.
 
 use std::collections::BTreeMap;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lottery::actors::messages::PublicationReceiver;
-use lottery::app::{Core, Outside};
 use lottery::base::clock::{Clock, Wakeable};
-use lottery::base::metrics::Metrics;
-use lottery::base::shutdown::Shutdown;
-use lottery::chain::endpoints::Endpoints;
-use lottery::chain::transport::Transport;
 use lottery::chain::types::Address;
-use lottery::config::{self, Config, Sources};
 use lottery::lottery::snapshot::Snapshot;
-use support::chain::{CHAIN_ID, OPERATOR_KEY};
+use support::chain::OPERATOR_KEY;
 use support::random::Random;
 use support::BET_WEI;
 
 use crate::baton::{Baton, Group};
 use crate::contract::{selector, Lottery, Terms};
+use crate::daemon::Daemon;
 use crate::oracle::{Oracle, Violation};
+use crate::panics;
 use crate::plan::{Blocks, Plan, Planned, What};
-use crate::wire::{Active, Endpoint, Sky, Wire};
+use crate::wire::{Active, Endpoint, Sky};
 use crate::world::World;
 
 /// Chain time at the beginning.
-const GENESIS: u64 = 1_790_000_000;
+pub const GENESIS: u64 = 1_790_000_000;
 /// How long everything is left in peace at the end: longer than the longest that an endpoint is left alone.
 const QUIET: Duration = Duration::from_secs(150);
 /// On a chain that makes blocks on demand, others demand one so long after a window has closed.
@@ -53,21 +49,14 @@ pub struct Outcome {
     pub story: Vec<(Duration, String)>,
 }
 
-/// The daemon while it runs.
-struct Running {
-    core: Core,
-    group: Group,
-    publications: PublicationReceiver,
-}
-
 struct Campaign<'a> {
     plan: &'a Plan,
     baton: Arc<Baton>,
     clock: Clock,
     sky: Arc<Mutex<Sky>>,
-    config: Config,
     random: Random,
-    daemon: Option<Running>,
+    /// The first, and where the plan has one another that stands by.
+    daemons: Vec<Daemon>,
     groups: Group,
     oracle: Oracle,
     next_block_at: Option<Duration>,
@@ -87,10 +76,23 @@ struct Campaign<'a> {
 pub fn play(plan: &Plan) -> Outcome {
     let start_ms = (GENESIS as i64 + plan.host_clock_off_secs) as u64 * 1_000;
     let baton = Baton::take(plan.seed, start_ms);
+    panics::listen();
     let mut campaign = Campaign::new(plan, baton);
-    campaign.start_daemon();
-    campaign.run();
-    campaign.end()
+    // A panic of the world's own must not unwind through threads that still wait for their turn: they are ended first.
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        campaign.start_daemons();
+        campaign.run();
+        campaign.judge_end();
+    }));
+    campaign.hear_panics();
+    if let (Err(_), Some(threads)) = (played, campaign.baton.spin()) {
+        campaign
+            .oracle
+            .violate("nothing turns without progress", threads);
+    }
+    let outcome = campaign.end();
+    panics::ignore();
+    outcome
 }
 
 /// The times of some blocks before the beginning.
@@ -124,27 +126,6 @@ pub fn contract_address() -> Address {
 fn operator() -> Address {
     let key = lottery::chain::key::OperatorKey::from_hex(OPERATOR_KEY);
     key.expect("the public dev key is one").address()
-}
-
-fn load_config(endpoints: usize) -> Config {
-    let urls: Vec<String> = (0..endpoints)
-        .map(|index| format!("http://node-{index}"))
-        .collect();
-    let sets = [
-        format!("blockchain.rpc_url={}", urls.join(",")),
-        format!("blockchain.chain_id={CHAIN_ID}"),
-        format!("blockchain.contract_address={:#x}", contract_address()),
-    ];
-    let env = vec![(
-        "LOTTERY_OPERATOR_PRIVATE_KEY".to_owned(),
-        OPERATOR_KEY.to_owned(),
-    )];
-    let sources = Sources {
-        file: None,
-        env,
-        sets: &sets,
-    };
-    config::load(sources).unwrap_or_else(|error| panic!("the simulation's configuration: {error}"))
 }
 
 impl<'a> Campaign<'a> {
@@ -184,6 +165,7 @@ impl<'a> Campaign<'a> {
             next_timestamp: GENESIS,
             calls: Default::default(),
             requests: Default::default(),
+            in_vain: Vec::new(),
             story: Vec::new(),
         };
         sky.show();
@@ -193,9 +175,10 @@ impl<'a> Campaign<'a> {
             clock: baton.clock(),
             baton,
             sky: Arc::new(Mutex::new(sky)),
-            config: load_config(plan.endpoints.len()),
             random,
-            daemon: None,
+            daemons: (0..plan.daemons())
+                .map(|index| Daemon::new(plan, index))
+                .collect(),
             groups: 0,
             oracle,
             next_block_at: Some(Duration::ZERO),
@@ -219,48 +202,27 @@ impl<'a> Campaign<'a> {
         self.sky().story.push((elapsed, what));
     }
 
-    fn start_daemon(&mut self) {
-        self.groups += 1;
-        let group = self.groups;
-        let transports = (0..self.plan.endpoints.len()).map(|endpoint| {
-            let wire = Wire {
-                baton: self.baton.clone(),
-                sky: self.sky.clone(),
-                endpoint,
-                host: format!("http://node-{endpoint}"),
-            };
-            Arc::new(wire) as Arc<dyn Transport>
-        });
-        let metrics = Metrics::default();
-        let outside = Outside {
-            endpoints: Endpoints::over(
-                transports.collect(),
-                CHAIN_ID,
-                self.clock.clone(),
-                &metrics,
-            ),
-            clock: self.clock.clone(),
-            metrics,
-        };
-        let (baton, config) = (self.baton.clone(), &self.config);
-        let start = || Core::start_in(outside, config, true, Shutdown::new(), vec![None]);
-        let started = baton.in_group(group, start);
-        let (core, mut publications) = started.unwrap_or_else(|error| panic!("no start: {error}"));
-        self.tell(format!("the daemon starts, run {group}"));
-        self.oracle.restarted(self.baton.elapsed());
-        self.daemon = Some(Running {
-            core,
-            group,
-            publications: publications.remove(0),
-        });
+    fn start_daemons(&mut self) {
+        (0..self.daemons.len()).for_each(|index| self.start_daemon(index));
     }
 
-    fn kill_daemon(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            self.tell(format!("the daemon is killed, run {}", daemon.group));
-            self.baton.kill(daemon.group);
-            self.oracle.killed(self.baton.elapsed());
+    fn start_daemon(&mut self, index: usize) {
+        self.groups += 1;
+        let group = self.groups;
+        self.daemons[index].start(group, &self.baton, &self.sky);
+        self.tell(format!("daemon {index} starts, run {group}"));
+        self.oracle.restarted(index, group, self.baton.elapsed());
+    }
+
+    fn kill_daemon(&mut self, index: usize) {
+        if let Some(running) = self.daemons[index].running.take() {
+            self.tell(format!("daemon {index} is killed, run {}", running.group));
+            self.baton.kill(running.group);
         }
+    }
+
+    fn kill_daemons(&mut self) {
+        (0..self.daemons.len()).for_each(|index| self.kill_daemon(index));
     }
 
     fn run(&mut self) {
@@ -277,6 +239,7 @@ impl<'a> Campaign<'a> {
                     .violate("the campaign does not end", String::new());
             }
             self.look();
+            self.hear_panics();
             let is_over = self.is_over();
             if !self.plan.standing.is_empty() && (is_over || self.is_missed()) {
                 break;
@@ -295,27 +258,21 @@ impl<'a> Campaign<'a> {
     fn step(&mut self, now: Duration) {
         let next = self.next_event().unwrap_or(now + Duration::from_secs(1));
         let deadline = self.clock.now() + next.saturating_sub(now);
-        match &self.daemon {
-            Some(daemon) => {
-                let news: [&dyn Wakeable; 1] = [&daemon.publications];
-                self.clock.wait_any(&news, Some(deadline));
-            }
-            None => {
-                self.clock.wait_any(&[], Some(deadline));
-            }
-        }
+        let running = self.daemons.iter().filter_map(|it| it.running.as_ref());
+        let news: Vec<&dyn Wakeable> = running.map(|it| &it.publications as _).collect();
+        self.clock.wait_any(&news, Some(deadline));
         self.act();
     }
 
     /// Another daemon, which has met none of the troubles, comes to see the same.
     fn compare_with_fresh(&mut self, seen: &Snapshot) {
-        self.kill_daemon();
-        self.start_daemon();
+        self.kill_daemons();
+        self.start_daemon(0);
         let until = self.baton.elapsed() + FRESH_WITHIN;
         loop {
             self.look();
             let now = self.baton.elapsed();
-            let fresh = self.daemon.as_ref().map(|it| it.core.snapshot.load());
+            let fresh = self.shown(0);
             let Some(fresh) = fresh.filter(|_| self.oracle.violations.is_empty()) else {
                 return;
             };
@@ -365,17 +322,26 @@ impl<'a> Campaign<'a> {
 
     /// Has the oracle look at what was published.
     fn look(&mut self) {
-        let Some(daemon) = &self.daemon else {
-            return;
-        };
-        let publications: Vec<_> = daemon.publications.try_iter().collect();
         let (now, turns) = (self.baton.elapsed(), self.baton.turns());
         let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
         self.oracle.sent(&mut sky.world);
-        for publication in publications {
-            self.oracle.published(&publication, &sky.world, now);
+        self.oracle.asked(std::mem::take(&mut sky.in_vain));
+        for (index, daemon) in self.daemons.iter().enumerate() {
+            let Some(running) = &daemon.running else {
+                continue;
+            };
+            for publication in running.publications.try_iter() {
+                self.oracle.published(index, &publication, &sky.world, now);
+            }
+            self.oracle.watched(index, &sky.world, now);
         }
         self.oracle.turned(turns, now);
+    }
+
+    /// What a daemon that runs shows.
+    fn shown(&self, index: usize) -> Option<Arc<Snapshot>> {
+        let running = self.daemons[index].running.as_ref();
+        running.map(|running| running.core.snapshot.load())
     }
 
     fn act(&mut self) {
@@ -498,6 +464,11 @@ impl<'a> Campaign<'a> {
             let at = first + Duration::from_millis(self.random.below(betting_ms * 9 / 10));
             self.bets.push((at, player(index)));
         }
+        for _ in 0..round.second_bets {
+            let at = first + Duration::from_millis(self.random.below(betting_ms * 9 / 10));
+            let who = player(self.random.index(round.players));
+            self.bets.push((at, who));
+        }
         if round.with_unpayable {
             self.bets
                 .push((first + Duration::from_millis(betting_ms / 3), player(99)));
@@ -548,21 +519,17 @@ impl<'a> Campaign<'a> {
             What::Held => self.held = self.held.saturating_add_signed(by),
             What::Stall => self.stalled = self.stalled.saturating_add_signed(by),
             What::FeeSpike(factor) => self.fee_factor = if begins { *factor } else { 1 },
-            What::Reorg { depth, keeps } if begins => {
-                let (takes_ours, now) = (self.held == 0, self.baton.elapsed());
-                let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
-                sky.world.reorg(*depth, *keeps, takes_ours);
-                sky.show();
-                self.oracle.reorganized(now);
-                self.oracle.moved(&sky.world, now);
-            }
+            What::Reorg { depth, keeps } if begins => self.reorg(*depth, *keeps, depth + 1),
+            What::ShortReorg { depth, length } if begins => self.reorg(*depth, true, *length),
             What::PoolForgets if begins => self.sky().world.pool.clear(),
-            What::Killed if begins => self.kill_daemon(),
-            What::Killed if self.daemon.is_none() => self.start_daemon(),
-            What::Suspended if begins => {
-                if let Some(daemon) = &self.daemon {
-                    self.baton
-                        .suspend(daemon.group, self.plan.troubles[index].lasts);
+            What::Killed(daemon) if begins => self.kill_daemon(*daemon),
+            What::Killed(daemon) if self.daemons[*daemon].running.is_none() => {
+                self.start_daemon(*daemon);
+            }
+            What::Suspended(daemon) if begins => {
+                if let Some(running) = &self.daemons[*daemon].running {
+                    let lasts = self.plan.troubles[index].lasts;
+                    self.baton.suspend(running.group, lasts);
                 }
             }
             What::PublicRefund => {
@@ -573,22 +540,39 @@ impl<'a> Campaign<'a> {
         }
     }
 
-    fn end(mut self) -> Outcome {
+    /// What a thread of the daemon caught for itself is a fault all the same.
+    fn hear_panics(&mut self) {
+        if let Some(what) = panics::heard() {
+            self.oracle.violate("nothing panics", what);
+        }
+    }
+
+    fn judge_end(&mut self) {
         // With what is wrong all the time the last draw is the end, and what follows a draw still on its way.
         if self.oracle.violations.is_empty() && self.plan.standing.is_empty() {
-            let snapshot = self
-                .daemon
-                .as_ref()
-                .map(|daemon| daemon.core.snapshot.load());
-            let sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
-            self.oracle
-                .ended(snapshot.as_deref(), &sky, self.baton.elapsed());
-            drop(sky);
-            if let Some(seen) = snapshot.filter(|_| self.is_compared()) {
+            for index in 0..self.daemons.len() {
+                let shown = self.shown(index);
+                let sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = self.baton.elapsed();
+                self.oracle.ended(index, shown.as_deref(), &sky, now);
+            }
+            if let Some(seen) = self.shown(0).filter(|_| self.is_compared()) {
                 self.compare_with_fresh(&seen);
             }
         }
-        self.kill_daemon();
+    }
+
+    fn reorg(&mut self, depth: u64, keeps: bool, length: u64) {
+        let (takes_ours, now) = (self.held == 0, self.baton.elapsed());
+        let mut sky = self.sky.lock().unwrap_or_else(PoisonError::into_inner);
+        sky.world.reorg(depth, keeps, takes_ours, length);
+        sky.show();
+        self.oracle.reorganized(now);
+        self.oracle.moved(&sky.world, now);
+    }
+
+    fn end(mut self) -> Outcome {
+        self.kill_daemons();
         let (elapsed, turns) = (self.baton.elapsed(), self.baton.turns());
         let mut sky = self.sky();
         let story = std::mem::take(&mut sky.story);

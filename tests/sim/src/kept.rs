@@ -44,6 +44,6 @@ pub fn campaigns() -> impl Iterator<Item = (Plan, &'static str)> {
         .map(|(seed, found)| (Plan::common(*seed), *found));
     let rare = WITH_RARITIES
         .iter()
-        .map(|(seed, found)| (Plan::of(*seed), *found));
+        .map(|(seed, found)| (Plan::rare(*seed), *found));
     common.chain(rare)
 }

@@ -5,7 +5,7 @@
 //! * [`baton`]: threads one at a time, and time that jumps.
 //! * [`contract`], [`world`]: the truth: the contract, the blocks, the pool.
 //! * [`node`], [`wire`]: what the daemon is told of it, and how that gets lost.
-//! * [`plan`], [`campaign`]: what happens; [`oracle`], with [`alarms`], [`listener`], [`sends`] and [`patience`]: what must hold;
+//! * [`plan`], [`campaign`], [`daemon`]: what happens; [`oracle`], with [`sight`], [`alarms`], [`following`], [`listener`], [`sends`] and [`patience`]: what must hold;
 //!   [`shrink`]: the smallest plan that still fails.
 //! * [`families`]: a plan for each family of chains.
 //! * [`kept`]: campaigns that once failed.
@@ -16,16 +16,20 @@ pub mod answers;
 pub mod baton;
 pub mod campaign;
 pub mod contract;
+pub mod daemon;
 pub mod dress;
 pub mod families;
+pub mod following;
 pub mod kept;
 pub mod listener;
 pub mod log;
 pub mod node;
 pub mod oracle;
+mod panics;
 pub mod patience;
 pub mod plan;
 pub mod sends;
 pub mod shrink;
+pub mod sight;
 pub mod wire;
 pub mod world;

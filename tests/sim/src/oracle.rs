@@ -1,21 +1,21 @@
 //! What must hold, judged by one who sees the true chain: draws in time, nothing published that is not so, nothing sent
 //! twice, no false alarm, and after the troubles everything as if there had been none.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use lottery::chain::types::{H256, U256};
+use lottery::chain::types::H256;
 use lottery::lottery::alert::{Alert, AlertCode};
 use lottery::lottery::history::Outcome;
-use lottery::lottery::round::RoundState;
 use lottery::lottery::snapshot::{LiveFeedItem, Publication, Snapshot};
 
-use crate::alarms::Alarms;
+use crate::baton::Group;
 use crate::contract::{function_of, Call, Halt};
-use crate::listener::Listener;
+use crate::following::Following;
 use crate::patience::{Patience, BACKOFF};
 use crate::plan::{Blocks, Plan, Planned, What};
-use crate::sends::Sends;
+use crate::sends::{Known, Sends};
+use crate::sight::{Sight, Truth, Window};
 use crate::wire::Sky;
 use crate::world::{Mined, World};
 
@@ -23,8 +23,11 @@ use crate::world::{Mined, World};
 const SYNCED_WITHIN: Duration = Duration::from_secs(45);
 /// A missed round is refunded this much later than a draw would be due: what failed before is tried again after that.
 const REFUND_WITHIN: Duration = Duration::from_secs(75);
-/// An endpoint that does badly all the time is asked so often a minute at most, besides what is sent to all.
+/// An endpoint that does badly all the time is asked so often a minute at most by each daemon.
 const REQUESTS_IN_VAIN_MAX: f64 = 60.0;
+/// And within so short a time, by all that a daemon does.
+const IN_VAIN_WITHIN: Duration = Duration::from_secs(10);
+const IN_VAIN_MAX: usize = 400;
 /// The baton is handed on so often in a second of simulated time only by a loop that makes no progress.
 const TURNS_PER_SEC_MAX: u64 = 20_000;
 
@@ -44,17 +47,18 @@ pub struct Oracle {
     /// Something is wrong all the time: how soon a draw is due then is not for this to say.
     has_standing: bool,
     patience: Patience,
-    alarms: Alarms,
-    listener: Listener,
+    following: Following,
+    /// What each daemon shows.
+    sights: Vec<Sight>,
     sends: Sends,
+    /// When each endpoint was last asked while it answered nothing as it should.
+    in_vain: BTreeMap<usize, VecDeque<Duration>>,
     /// How often the daemon was started.
     starts: u32,
     /// Somebody else may end a round.
     has_public_refund: bool,
     /// The endpoint that answers nothing as it should, while the others do well.
     failing: Option<usize>,
-    /// The newest head that was published.
-    published: Option<H256>,
     /// The running round's window, and when it opened.
     window: Option<Window>,
     turns: (u64, Duration),
@@ -63,17 +67,6 @@ pub struct Oracle {
     /// Transactions that wait behind a nonce that is missing, and when each was first seen.
     gaps: HashMap<H256, Duration>,
     gaps_told: bool,
-    /// When all logs up to the head were last known.
-    synced: Duration,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    round_id: u64,
-    opens: Duration,
-    closes: Duration,
-    pot: u128,
-    payable: bool,
 }
 
 impl Oracle {
@@ -86,22 +79,25 @@ impl Oracle {
             is_plain: plan.troubles.is_empty()
                 && plan.standing.is_empty()
                 && plan.lasting.is_empty()
+                && plan.standby.is_none()
+                && plan.daily_cap.is_none()
                 && !plan.rounds.iter().any(|round| round.with_unpayable),
             has_standing: !plan.standing.is_empty(),
             patience: Patience::new(plan),
-            alarms: Alarms::new(),
-            listener: Listener::default(),
-            sends: Sends::default(),
+            following: Following::default(),
+            sights: (0..plan.daemons())
+                .map(|daemon| Sight::new(plan, daemon))
+                .collect(),
+            sends: Sends::new(plan),
+            in_vain: BTreeMap::new(),
             starts: 0,
             has_public_refund: plan.troubles.iter().any(|it| it.what == What::PublicRefund),
             failing: Patience::fails_alone(plan),
-            published: None,
             window: None,
             turns: (0, Duration::ZERO),
             judged: None,
             gaps: HashMap::new(),
             gaps_told: false,
-            synced: Duration::ZERO,
         }
     }
 
@@ -117,15 +113,12 @@ impl Oracle {
         self.patience.reorganized = now;
     }
 
-    pub fn killed(&mut self, _now: Duration) {
-        self.published = None;
-    }
-
-    pub fn restarted(&mut self, now: Duration) {
-        self.published = None;
-        self.patience.restarted(now);
-        self.alarms.restarted(now);
-        self.listener.restarted();
+    pub fn restarted(&mut self, daemon: usize, run: Group, now: Duration) {
+        if daemon > 0 {
+            self.sends.stands_by(run);
+        }
+        self.patience.restarted(daemon, now);
+        self.sights[daemon].restarted(now);
         self.starts += 1;
     }
 
@@ -137,8 +130,30 @@ impl Oracle {
     pub fn sent(&mut self, world: &mut World) {
         for attempt in std::mem::take(&mut world.attempts) {
             let grace = self.patience.until_known(attempt.at);
-            if let Some((rule, what)) = self.sends.judge(&attempt, grace) {
+            let is_branched = !self.patience.reorganized.is_zero();
+            let what_is_known = Known {
+                grace,
+                is_branched,
+                of_all_spent: self.starts == 1 && !is_branched,
+            };
+            if let Some((rule, what)) = self.sends.judge(&attempt, what_is_known) {
                 self.violate(rule, what);
+            }
+        }
+    }
+
+    /// When endpoints were asked in vain since the last time.
+    pub fn asked(&mut self, in_vain: Vec<(Duration, usize)>) {
+        for (at, endpoint) in in_vain {
+            let asked = self.in_vain.entry(endpoint).or_default();
+            asked.push_back(at);
+            asked.retain(|before| *before + IN_VAIN_WITHIN >= at);
+            if asked.len() > IN_VAIN_MAX {
+                let what = format!(
+                    "endpoint {endpoint}: {} times in a row, at {at:?}",
+                    asked.len()
+                );
+                return self.violate("who does badly is left alone", what);
             }
         }
     }
@@ -157,11 +172,18 @@ impl Oracle {
             .copied()
             .collect();
         for index in blocks.iter().rev() {
-            self.alarms.block(world, *index);
+            let sights = self.sights.iter_mut();
+            sights.for_each(|sight| sight.alarms.block(world, *index));
             self.judge_block(world, *index, now);
         }
+        self.following.moved(world, now);
         self.judge_round(world, &blocks, now);
         self.judge_pool(world, now);
+        let opens = self.window.map_or(now, |window| window.opens);
+        let due = |sent: Duration| self.patience.due(sent.max(opens));
+        if let Some(what) = self.sends.forgotten(world, due, now) {
+            self.violate("what is late is offered more", what);
+        }
         let head = world.head();
         let lottery = &head.ledger.lottery;
         self.window = (lottery.is_betting && lottery.pot > 0).then(|| {
@@ -186,6 +208,7 @@ impl Oracle {
         let block = &world.blocks[index];
         let ours = |mined: &&Mined| mined.tx.from == world.operator;
         for mined in block.mined.iter().filter(ours) {
+            self.sends.mined(mined, now);
             let function = function_of(&mined.tx.data);
             if function == Some("refundRound") {
                 self.violate(
@@ -240,7 +263,7 @@ impl Oracle {
             return;
         };
         let due = self.patience.due(window.opens);
-        let is_due = due < window.closes && !self.has_standing;
+        let is_due = due < window.closes && !self.has_standing && !self.sends.is_cap_reached();
         let Some(how) = blocks
             .iter()
             .find_map(|index| world.ending(*index, window.round_id))
@@ -289,122 +312,40 @@ impl Oracle {
         }
     }
 
-    pub fn published(&mut self, publication: &Publication, world: &World, now: Duration) {
-        let snapshot = &publication.snapshot;
-        if !snapshot.syncing {
-            self.synced = now;
-        }
-        if let Some(what) = self.listener.published(publication) {
-            self.violate("the feed tells every change", what);
-        }
-        self.hear_alarms(publication, world, now);
-        let Some(head) = snapshot.head else {
-            return;
-        };
-        let Some(index) = world.index_of(&head.hash) else {
-            return self.violate(
-                "what is published is true",
-                format!("no block {:#x}", head.hash),
-            );
-        };
-        if let Some(before) = self.published.and_then(|hash| world.index_of(&hash)) {
-            let went_back =
-                before != index && world.at(before, world.blocks[index].number) == Some(index);
-            if went_back && world.is_canonical(before) {
-                let (from, to) = (world.blocks[before].number, head.number);
-                self.violate(
-                    "the head never goes back",
-                    format!("from {from} to {to} at {now:?}"),
-                );
-            }
-        }
-        if self.published != Some(head.hash) {
-            self.alarms.head_moved(now);
-        }
-        self.published = Some(head.hash);
-        self.check_round(snapshot, world, index);
-        for finished in snapshot.history.iter() {
-            let label = finished.proof.verdict.label();
-            if label == "mismatch" {
-                self.violate(
-                    "nobody is accused",
-                    format!("round {}: {:?}", finished.round_id, finished.proof.verdict),
-                );
-            }
-        }
+    /// What has to be shown or told by now, while that daemon runs.
+    pub fn watched(&mut self, daemon: usize, world: &World, now: Duration) {
+        let (sight, truth) = self.sight(daemon, world, now);
+        let found = sight.watched(&truth);
+        self.violations.extend(found);
     }
 
-    fn hear_alarms(&mut self, publication: &Publication, world: &World, now: Duration) {
-        let window = self.window.filter(|_| self.patience.reorganized.is_zero());
-        let third = window.map(|it| it.opens + it.closes.saturating_sub(it.opens) / 3);
-        let round_id = window.map_or(0, |window| window.round_id);
-        let wrong = self
-            .alarms
-            .published(publication, (round_id, third), world, now);
-        for what in wrong {
-            self.violate("no false alarm", what);
-        }
-        if let Some(round_id) = self
-            .alarms
-            .untold(now)
-            .filter(|_| self.patience.is_calm(now))
-        {
-            self.violate("a missed round is told", format!("round {round_id}"));
-        }
+    pub fn published(
+        &mut self,
+        daemon: usize,
+        publication: &Publication,
+        world: &World,
+        now: Duration,
+    ) {
+        let (sight, truth) = self.sight(daemon, world, now);
+        let found = sight.published(publication, &truth);
+        self.violations.extend(found);
     }
 
-    fn check_round(&mut self, snapshot: &Snapshot, world: &World, index: usize) {
-        let truth = &world.blocks[index].ledger.lottery;
-        let Some(round) = &snapshot.round else {
-            return;
+    /// What that daemon shows, and what it is held against.
+    fn sight<'a>(
+        &'a mut self,
+        daemon: usize,
+        world: &'a World,
+        now: Duration,
+    ) -> (&'a mut Sight, Truth<'a>) {
+        let truth = Truth {
+            world,
+            patience: &self.patience,
+            following: &self.following,
+            window: self.window,
+            now,
         };
-        let told = (
-            round.round_id,
-            round.state == RoundState::Betting,
-            round.end_time,
-            round.min_draw_time,
-            round.max_draw_time,
-            round.total_pot_wei,
-            round.participant_count,
-        );
-        let is = (
-            truth.round_id,
-            truth.is_betting,
-            truth.end_time,
-            truth.min_draw_time,
-            truth.max_draw_time,
-            U256::from(truth.pot),
-            truth.players.len() as u64,
-        );
-        if told != is {
-            let number = world.blocks[index].number;
-            self.violate(
-                "what is published is true",
-                format!("block {number}: told {told:?}, is {is:?}"),
-            );
-        }
-        if snapshot.syncing {
-            return;
-        }
-        let told: Vec<_> = snapshot
-            .participants
-            .in_bet_order()
-            .map(|one| (one.address, one.total_amount_wei))
-            .collect();
-        let is: Vec<_> = truth
-            .players
-            .iter()
-            .map(|(player, wei)| (*player, U256::from(*wei)))
-            .collect();
-        let told_wei = snapshot.participants.total_amount_wei();
-        // While the players are behind the pot, they are known to be.
-        if told_wei == U256::from(truth.pot) && told != is {
-            let number = world.blocks[index].number;
-            self.violate(
-                "what is published is true",
-                format!("block {number}: players {told:?}, are {is:?}"),
-            );
-        }
+        (&mut self.sights[daemon], truth)
     }
 
     pub fn turned(&mut self, turns: u64, now: Duration) {
@@ -422,7 +363,7 @@ impl Oracle {
     }
 
     /// After the troubles, and some peace.
-    pub fn ended(&mut self, snapshot: Option<&Snapshot>, sky: &Sky, now: Duration) {
+    pub fn ended(&mut self, daemon: usize, snapshot: Option<&Snapshot>, sky: &Sky, now: Duration) {
         const RULE: &str = "after the troubles all is as it should be";
         let Some(snapshot) = snapshot else {
             return self.violate(RULE, "the daemon does not run".to_owned());
@@ -437,8 +378,8 @@ impl Oracle {
         }
         // Where answers take as long as blocks do, the logs of the newest are always on their way.
         let is_readable = self.patience.can_bring_logs(now);
-        if is_readable && snapshot.syncing && now > self.synced + SYNCED_WITHIN {
-            let since = now.saturating_sub(self.synced);
+        if is_readable && snapshot.syncing && now > self.sights[daemon].synced + SYNCED_WITHIN {
+            let since = now.saturating_sub(self.sights[daemon].synced);
             self.violate(RULE, format!("it has read the past for {since:?}"));
         }
         if !snapshot.connection.reachable {
@@ -447,7 +388,10 @@ impl Oracle {
                 format!("unreachable: {:?}", snapshot.connection.problem),
             );
         }
-        if let Some(flight) = &snapshot.operator.in_flight {
+        // Whose nonce another daemon has used learns of it at the next two blocks, which nobody makes here.
+        let no_block_comes = self.blocks == Blocks::OnDemand && self.sights.len() > 1;
+        let flight = snapshot.operator.in_flight.as_ref();
+        if let Some(flight) = flight.filter(|_| !no_block_comes) {
             self.violate("every flight ends", format!("{flight:?}"));
         }
         // A chain that makes blocks on demand does stand still, which is told.
@@ -457,7 +401,7 @@ impl Oracle {
         if let Some(alert) = alerts.find(|alert| self.is_plain && !is_true(alert)) {
             self.violate("no false alarm", format!("{alert:?}"));
         }
-        self.check_alarms(snapshot, world);
+        self.check_alarms(daemon, snapshot, world);
         self.check_requests(sky, now);
         if is_readable || !snapshot.syncing {
             self.check_history(snapshot, world);
@@ -518,11 +462,11 @@ impl Oracle {
         }
     }
 
-    fn check_alarms(&mut self, snapshot: &Snapshot, world: &World) {
+    fn check_alarms(&mut self, daemon: usize, snapshot: &Snapshot, world: &World) {
         let lottery = &world.head().ledger.lottery;
         if !lottery.is_betting {
             let stands = self.blocks == Blocks::OnDemand;
-            for what in self.alarms.ended(snapshot, stands) {
+            for what in self.sights[daemon].alarms.ended(snapshot, stands) {
                 self.violate("what has ended is told to have", what);
             }
             return;
@@ -530,7 +474,7 @@ impl Oracle {
         // The round is locked: whose fault that is has to be known.
         for (player, _) in &lottery.players {
             let is_unpayable = world.terms.unpayable.contains(player);
-            if is_unpayable && !self.alarms.has_told_unpayable(player) {
+            if is_unpayable && !self.sights[daemon].alarms.has_told_unpayable(player) {
                 let what = format!("{player:#x} in round {}", lottery.round_id);
                 self.violate("who cannot be paid is named", what);
             }
@@ -542,7 +486,8 @@ impl Oracle {
         let minutes = now.as_secs_f64() / 60.0;
         if let Some(endpoint) = self.failing {
             let requests = sky.requests.get(&endpoint).copied().unwrap_or(0) as f64 / minutes;
-            if requests > REQUESTS_IN_VAIN_MAX {
+            let daemons = self.sights.len() as f64;
+            if requests > REQUESTS_IN_VAIN_MAX * daemons {
                 let what = format!("endpoint {endpoint}: {requests:.0} a minute");
                 self.violate("who does badly is left alone", what);
             }

@@ -12,6 +12,8 @@ const PARKED: Duration = Duration::from_secs(75);
 pub const BACKOFF: Duration = Duration::from_secs(16);
 /// A time-out, another endpoint, and all the questions anew.
 const FOUND_OUT: Duration = Duration::from_secs(25);
+/// What the other daemon has left in the pool is left alone for six blocks, and then outbid.
+const OUTBIDS_WITHIN: Duration = Duration::from_secs(75);
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// Whoever has failed a batch is asked one by one for so long.
 const SINGLE_CALLS_FOR: Duration = Duration::from_secs(600);
@@ -37,7 +39,8 @@ struct Bad {
     recovery: Duration,
     /// A batch may have failed in it while single calls did not.
     spoils_batches: bool,
-    is_of_daemon: bool,
+    /// Of one daemon.
+    daemon: Option<usize>,
 }
 
 impl Bad {
@@ -49,6 +52,9 @@ impl Bad {
 
 pub struct Patience {
     endpoints: usize,
+    daemons: usize,
+    /// How much later than the first another daemon acts.
+    takes_over: Duration,
     blocks: Blocks,
     latency: Duration,
     takes_batches: bool,
@@ -65,6 +71,10 @@ impl Patience {
         let log_blocks = plan.endpoints.iter().map(|(node, _)| node.log_blocks_max);
         Patience {
             endpoints: plan.endpoints.len(),
+            daemons: plan.daemons(),
+            takes_over: plan
+                .standby
+                .map_or(Duration::ZERO, |delay| delay + OUTBIDS_WITHIN),
             blocks: plan.blocks,
             latency: latencies.max().unwrap_or_default(),
             takes_batches: plan.endpoints.iter().all(|(node, _)| node.takes_batches),
@@ -89,7 +99,6 @@ impl Patience {
                 (Some(*endpoint), PARKED)
             }
             What::Of(endpoint, _) => (Some(*endpoint), BACKOFF),
-            What::Killed | What::Suspended => (None, BACKOFF),
             _ => (None, BACKOFF),
         };
         let spoils_batches = matches!(
@@ -102,18 +111,21 @@ impl Patience {
             endpoint,
             recovery,
             spoils_batches,
-            is_of_daemon: matches!(planned.what, What::Killed | What::Suspended),
+            daemon: match planned.what {
+                What::Killed(daemon) | What::Suspended(daemon) => Some(daemon),
+                _ => None,
+            },
         });
     }
 
-    pub fn restarted(&mut self, now: Duration) {
+    pub fn restarted(&mut self, daemon: usize, now: Duration) {
         self.bad.push(Bad {
             begins: now,
             ends: now,
             endpoint: None,
             recovery: BACKOFF,
             spoils_batches: false,
-            is_of_daemon: true,
+            daemon: Some(daemon),
         });
     }
 
@@ -136,14 +148,14 @@ impl Patience {
             endpoint: Some(*endpoint),
             recovery: Duration::ZERO,
             spoils_batches: matches!(trouble, Trouble::Answers(..)),
-            is_of_daemon: false,
+            daemon: None,
         });
         lasting.collect()
     }
 
     /// Whether nothing has been wrong of late with any endpoint or with the daemon.
     pub fn is_calm(&self, now: Duration) -> bool {
-        !self.is_near(now, |bad| bad.endpoint.is_some() || bad.is_of_daemon)
+        !self.is_near(now, |bad| bad.endpoint.is_some() || bad.daemon.is_some())
     }
 
     fn is_near(&self, now: Duration, which: impl Fn(&Bad) -> bool) -> bool {
@@ -205,6 +217,16 @@ impl Patience {
 
     /// From when on a draw was possible without interruption, and what it may take from there.
     pub fn due(&self, opens: Duration) -> Duration {
+        self.due_by(opens, None)
+    }
+
+    /// When a block of that time is shown: after a draw, its block is looked for in between.
+    pub fn shown_by(&self, mined: Duration, daemon: usize) -> Duration {
+        self.due_by(mined, Some(daemon)) + self.latency * SINGLE_ROUND_TRIPS
+    }
+
+    /// The same of what one daemon does by itself.
+    pub fn due_by(&self, opens: Duration, who: Option<usize>) -> Duration {
         let mut from = opens.max(self.reorganized);
         let mut allowed = self.usual(from);
         loop {
@@ -218,11 +240,27 @@ impl Patience {
                 own.map(|bad| bad.over()).max().unwrap_or_default()
             };
             let one_free = (0..self.endpoints).map(free_at).min().unwrap_or_default();
-            let of_all = bad.iter().filter(|bad| bad.endpoint.is_none());
+            let of_all = bad
+                .iter()
+                .filter(|bad| bad.endpoint.is_none() && bad.daemon.is_none());
             let all_over = of_all.map(|bad| bad.over()).max().unwrap_or_default();
-            if one_free.max(all_over) > from {
-                from = one_free.max(all_over);
+            let runs_at = |own: usize| {
+                let own = bad.iter().filter(|bad| bad.daemon == Some(own));
+                own.map(|bad| bad.over()).max().unwrap_or_default()
+            };
+            let one_runs = match who {
+                Some(daemon) => runs_at(daemon),
+                None => (0..self.daemons).map(runs_at).min().unwrap_or_default(),
+            };
+            let free = one_free.max(all_over).max(one_runs);
+            if free > from {
+                from = free;
                 allowed = allowed.max(self.usual(from));
+                continue;
+            }
+            let taken_over = self.usual(from).max(FOUND_OUT) + self.takes_over;
+            if bad.iter().any(|bad| bad.daemon == Some(0)) && allowed < taken_over {
+                allowed = taken_over;
                 continue;
             }
             // One endpoint in trouble costs the time to find that out.

@@ -7,7 +7,7 @@ use support::random::Random;
 
 use crate::node::{Blooms, Character};
 use crate::wire::{Trouble, Way};
-use crate::world::Rules;
+use crate::world::{Rules, GWEI};
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -25,6 +25,16 @@ pub struct Plan {
     pub lasting: Vec<(usize, Trouble)>,
     pub host_clock_off_secs: i64,
     pub rules: Rules,
+    /// Another daemon with the same key acts only this late.
+    pub standby: Option<Duration>,
+    pub daily_cap: Option<DailyCap>,
+}
+
+/// What the daemon may spend in a day.
+#[derive(Clone, Copy, Debug)]
+pub struct DailyCap {
+    pub ether: &'static str,
+    pub wei: u128,
 }
 
 /// When blocks come.
@@ -42,6 +52,8 @@ pub struct RoundPlan {
     pub players: usize,
     /// One of them cannot be paid.
     pub with_unpayable: bool,
+    /// So many bets come from who has bet before.
+    pub second_bets: usize,
 }
 
 /// A trouble, by the round in which it begins and the time from the opening of that round's window.
@@ -66,10 +78,15 @@ pub enum What {
         depth: u64,
         keeps: bool,
     },
+    /// A branch of that length takes the place of more blocks, or as many.
+    ShortReorg {
+        depth: u64,
+        length: u64,
+    },
     PoolForgets,
-    /// kill -9, and a new start after as long as it lasts.
-    Killed,
-    Suspended,
+    /// kill -9 of that daemon, and a new start after as long as it lasts.
+    Killed(usize),
+    Suspended(usize),
     /// Somebody else refunds or draws as soon as it is allowed: another daemon with the operator's key cannot be told
     /// from a player who calls the public refund.
     PublicRefund,
@@ -92,6 +109,18 @@ pub const METHODS: [&str; 14] = [
     "eth_sendRawTransaction",
 ];
 
+/// A draw costs some 0.0001 to 0.0003 ether where a unit of gas costs 1 to 2 gwei.
+const DAILY_CAPS: [DailyCap; 2] = [
+    DailyCap {
+        ether: "0.0002",
+        wei: 200_000 * GWEI,
+    },
+    DailyCap {
+        ether: "0.0006",
+        wei: 600_000 * GWEI,
+    },
+];
+
 const REFUSALS: [&str; 9] = [
     "already known",
     "replacement transaction underpriced",
@@ -110,6 +139,7 @@ impl Plan {
         let round = RoundPlan {
             players: 2,
             with_unpayable: false,
+            second_bets: 0,
         };
         Plan {
             seed: 1,
@@ -124,13 +154,26 @@ impl Plan {
             lasting: Vec::new(),
             host_clock_off_secs: 0,
             rules: Rules::default(),
+            standby: None,
+            daily_cap: None,
         }
     }
 
     pub fn of(seed: u64) -> Plan {
+        let mut plan = Plan::rare(seed);
+        plan.add_oddities();
+        plan
+    }
+
+    /// A plan without what is odd.
+    pub fn rare(seed: u64) -> Plan {
         let mut plan = Plan::common(seed);
         plan.add_rarities();
         plan
+    }
+
+    pub fn daemons(&self) -> usize {
+        1 + usize::from(self.standby.is_some())
     }
 
     /// A plan in which nothing is rare.
@@ -153,6 +196,7 @@ impl Plan {
             .map(|_| RoundPlan {
                 players: *random.pick(&[1, 2, 2, 3, 5, 9]),
                 with_unpayable: false,
+                second_bets: 0,
             })
             .collect::<Vec<_>>();
         let count = *random.pick(&[0, 1, 2, 4, 6, 9]);
@@ -172,6 +216,8 @@ impl Plan {
             lasting: Vec::new(),
             host_clock_off_secs: *random.pick(&[0, 0, 0, -600, 600]),
             rules: Rules::default(),
+            standby: None,
+            daily_cap: None,
         }
     }
 
@@ -192,6 +238,50 @@ impl Plan {
                 _ => Trouble::Answers(None, *random.pick(&Way::DRAWN)),
             };
             self.lasting.push((endpoint, trouble));
+        }
+    }
+
+    /// What fewer campaigns have, drawn apart as well: a second daemon of the same key, of which either may be killed at
+    /// any step; players who bet again; a cap on what a day may cost, soon reached; a window in which no block takes anything of the operator's;
+    /// and a branch that is no longer than what it replaces.
+    fn add_oddities(&mut self) {
+        let mut random = Random::new(self.seed ^ 0x0dd1_7135);
+        let random = &mut random;
+        let window_ms = self.window_secs * 1_000;
+        let mut add = |random: &mut Random, begins_ms, lasts_ms, what| {
+            let round = random.index(self.rounds.len());
+            let lasts = Duration::from_millis(lasts_ms);
+            self.troubles.push(Planned {
+                round,
+                begins_ms,
+                lasts,
+                what,
+            });
+        };
+        if random.one_in(8) {
+            add(random, -2_000, window_ms + 20_000, What::Held);
+        }
+        if random.one_in(8) {
+            let depth = 1 + random.below(12);
+            let length = 1 + random.below(depth);
+            let begins_ms = random.below(40_000) as i64 - 20_000;
+            add(random, begins_ms, 1_000, What::ShortReorg { depth, length });
+        }
+        if random.one_in(6) {
+            self.standby = Some(Duration::from_secs(*random.pick(&[5, 15, 30])));
+            for _ in 0..random.below(4) {
+                let begins_ms = random.below(25_000) as i64 - 5_000;
+                let lasts_ms = *random.pick(&[2_000, window_ms / 2, 2 * window_ms]);
+                let daemon = random.index(2);
+                add(random, begins_ms, lasts_ms, What::Killed(daemon));
+            }
+        }
+        if random.one_in(4) {
+            let round = random.index(self.rounds.len());
+            self.rounds[round].second_bets = 1 + random.index(3);
+        }
+        if random.one_in(8) {
+            self.daily_cap = Some(*random.pick(&DAILY_CAPS));
         }
     }
 }
@@ -250,8 +340,8 @@ fn planned(random: &mut Random, rounds: usize, endpoints: usize, window_secs: u6
             }
         }
         5 => What::PoolForgets,
-        6 | 7 => What::Killed,
-        8 => What::Suspended,
+        6 | 7 => What::Killed(0),
+        8 => What::Suspended(0),
         9 => What::PublicRefund,
         _ => What::Of(random.index(endpoints), trouble(random)),
     };

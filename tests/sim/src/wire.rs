@@ -9,7 +9,8 @@ use lottery::chain::error::RpcError;
 use lottery::chain::transport::{Answer, Body, Transport};
 use serde_json::{json, Value};
 
-use crate::baton::Baton;
+use crate::baton::{Baton, Group};
+use crate::campaign::GENESIS;
 use crate::dress::Dress;
 use crate::node::{fail, Character, Node};
 use crate::world::World;
@@ -154,6 +155,8 @@ pub struct Sky {
     pub calls: BTreeMap<String, u64>,
     /// How often each endpoint was asked, whole batches counting once.
     pub requests: BTreeMap<usize, u64>,
+    /// When an endpoint that answers nothing as it should was asked, since the oracle last looked.
+    pub in_vain: Vec<(Duration, usize)>,
     pub story: Vec<(Duration, String)>,
 }
 
@@ -192,6 +195,13 @@ impl Sky {
         active.find_map(|active| match active.trouble {
             Trouble::Answers(of, way) if of.is_none_or(|of| of == method) => Some(way),
             _ => None,
+        })
+    }
+
+    fn answers_nothing(&self, endpoint: usize) -> bool {
+        let mut active = self.active.iter();
+        active.any(|active| {
+            active.endpoint == endpoint && matches!(active.trouble, Trouble::Answers(None, _))
         })
     }
 
@@ -283,6 +293,8 @@ fn swallowed(raw: &str) -> Option<Value> {
 pub struct Wire {
     pub baton: Arc<Baton>,
     pub sky: Arc<Mutex<Sky>>,
+    /// The run of a daemon that asks.
+    pub run: Group,
     pub endpoint: usize,
     pub host: String,
 }
@@ -296,8 +308,14 @@ impl Wire {
     fn exchange(&self, request: &Value) -> Exchange {
         let mut sky = self.sky();
         sky.world.now = self.baton.elapsed();
+        sky.world.asked_by = self.run;
+        sky.world.chain_time = sky.next_timestamp.max(GENESIS + sky.world.now.as_secs());
         let own = self.endpoint;
         *sky.requests.entry(own).or_insert(0) += 1;
+        if sky.answers_nothing(own) {
+            let now = sky.world.now;
+            sky.in_vain.push((now, own));
+        }
         let Value::Array(calls) = request else {
             let method = request["method"].as_str().unwrap_or_default();
             let way = sky.way(own, method);

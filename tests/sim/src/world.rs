@@ -8,8 +8,9 @@ use std::time::Duration;
 use lottery::chain::types::{Address, H256};
 use support::random::Random;
 
+use crate::baton::Group;
 use crate::contract::{function_of, Call, Env, Event, Halt, Lottery, Terms};
-use crate::sends::Attempt;
+use crate::sends::{Attempt, Rival};
 
 pub const GAS_LIMIT: u64 = 30_000_000;
 pub const TRANSFER_GAS: u64 = 21_000;
@@ -133,8 +134,11 @@ pub struct World {
     random: Random,
     /// What was handed to a node since the oracle last looked, taken or not.
     pub attempts: Vec<Attempt>,
-    /// Simulated time, as of the last request.
+    /// Simulated time, as of the last request, and which run of a daemon made it.
     pub now: Duration,
+    pub asked_by: Group,
+    /// The newer of the next block's time and the clock's.
+    pub chain_time: u64,
 }
 
 impl World {
@@ -161,6 +165,8 @@ impl World {
             random,
             attempts: Vec::new(),
             now: Duration::ZERO,
+            asked_by: 0,
+            chain_time: 0,
         };
         let ledger = Ledger {
             lottery,
@@ -214,6 +220,18 @@ impl World {
         let index = *holders.iter().find(on_chain)?;
         let mut mined = self.blocks[index].mined.iter();
         Some((index, mined.position(|mined| mined.tx.hash == *hash)?))
+    }
+
+    /// The number of the newest block that the best chain shares with the one that ends in `tip`.
+    pub fn newest_shared(&self, tip: usize) -> u64 {
+        let mut index = tip;
+        while !self.is_canonical(index) {
+            // Invariant: the first block is never taken away.
+            index = self.blocks[index]
+                .parent
+                .expect("the first block is on every chain");
+        }
+        self.blocks[index].number
     }
 
     /// True where the block is `of` or one of its ancestors.
@@ -391,10 +409,10 @@ impl World {
         )
     }
 
-    /// Takes the newest `depth` blocks away; the branch that replaces them is one block longer, with the same times.
+    /// Takes the newest `depth` blocks away; the branch that replaces them has `length` blocks, with the same times.
     /// What they held waits again, where the pool `keeps` it; bets always do. Whether the branch takes what the operator
     /// sent is said by `takes_ours`.
-    pub fn reorg(&mut self, depth: u64, keeps: bool, takes_ours: bool) {
+    pub fn reorg(&mut self, depth: u64, keeps: bool, takes_ours: bool, length: u64) {
         let depth = (depth as usize).min(self.canonical.len() - 1);
         let removed = self.canonical.split_off(self.canonical.len() - depth);
         let mut times: Vec<u64> = removed
@@ -405,7 +423,7 @@ impl World {
             .last()
             .copied()
             .unwrap_or_else(|| self.head().timestamp);
-        times.push(last);
+        times.resize((length as usize).min(depth + 1), last);
         let head = self.head().number;
         for index in &removed {
             for mined in self.blocks[*index].mined.clone() {
@@ -432,13 +450,7 @@ impl World {
     /// # Errors
     /// In the words of geth.
     pub fn submit(&mut self, tx: Tx) -> Result<H256, String> {
-        self.attempts.push(Attempt {
-            at: self.now,
-            function: function_of(&tx.data),
-            nonce: tx.nonce,
-            cap: tx.cap,
-            gas_limit: tx.gas_limit,
-        });
+        self.attempts.push(self.attempt(&tx));
         let ledger = &self.head().ledger;
         if self.holder(self.head_index(), &tx.hash).is_some() {
             return Err("already known".to_owned());
@@ -476,8 +488,7 @@ impl World {
             if known.tx.hash == tx.hash {
                 return Err("already known".to_owned());
             }
-            let is_raised = |new: u128, old: u128| new * 10 >= old * 11;
-            if !is_raised(tx.cap, known.tx.cap) || !is_raised(tx.tip, known.tx.tip) {
+            if !is_outbid(&tx, &known.tx) {
                 return Err("replacement transaction underpriced".to_owned());
             }
         }
@@ -489,6 +500,32 @@ impl World {
             since_block: self.head().number,
         });
         Ok(hash)
+    }
+
+    fn attempt(&self, tx: &Tx) -> Attempt {
+        let rival = self.pool.iter().map(|pooled| &pooled.tx);
+        let mut rival = rival.filter(|rival| rival.nonce == tx.nonce && rival.hash != tx.hash);
+        Attempt {
+            at: self.now,
+            run: self.asked_by,
+            hash: tx.hash,
+            function: function_of(&tx.data),
+            nonce: tx.nonce,
+            round_id: self.head().ledger.lottery.round_id,
+            is_legacy: tx.is_legacy,
+            starts: self.head().ledger.lottery.start_time,
+            opens: self.head().ledger.lottery.min_draw_time,
+            chain_time: self.chain_time,
+            cap: tx.cap,
+            gas_limit: tx.gas_limit,
+            rival: rival.next().map(|rival| Rival {
+                hash: rival.hash,
+                // At the cap another kind of action goes out all the same, for whoever takes it.
+                is_outbid: is_outbid(tx, rival)
+                    || rival.is_legacy != tx.is_legacy
+                    || function_of(&rival.data) != function_of(&tx.data),
+            }),
+        }
     }
 
     /// The operator's next nonce behind what waits.
@@ -514,4 +551,10 @@ impl World {
             is_legacy: false,
         });
     }
+}
+
+/// Whether a pool lets `new` take the place of `old`.
+fn is_outbid(new: &Tx, old: &Tx) -> bool {
+    let is_raised = |new: u128, old: u128| new * 10 >= old * 11;
+    is_raised(new.cap, old.cap) && is_raised(new.tip, old.tip)
 }
