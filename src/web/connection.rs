@@ -217,7 +217,7 @@ impl Connection {
             return None;
         }
         let method = match &self.state {
-            State::Head => Some(None),
+            State::Head => Some(head::method_of(&self.input)),
             State::Body { head } => Some(Some(head.request.method.clone())),
             _ => None,
         };

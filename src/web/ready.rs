@@ -52,7 +52,10 @@ pub struct AnswerKey(Vec<u8>);
 impl AnswerKey {
     /// None for a request whose answer is made of more than the snapshot, or has more to say than is worth keeping.
     pub fn of(request: &Request, persistence: Persistence) -> Option<AnswerKey> {
-        let is_plain = request.port == Port::Public && request.is_read() && !request.body_is_left;
+        let is_plain = request.port == Port::Public
+            && request.is_read()
+            && !request.body_is_left
+            && request.fields.lines("if-match").next().is_none();
         let query = request.query.as_deref().unwrap_or_default();
         let parameters = parameters_of(&request.path, query).filter(|_| is_plain)?;
         let mut key = Vec::with_capacity(64);
@@ -316,6 +319,7 @@ mod tests {
             key("POST", "/", &[]),
             key("GET", "/api/status", &[]),
             key("GET", "/nowhere", &[]),
+            key("GET", "/", &[("if-match", "*")]),
             key("GET", &format!("/style.css?{}", "x".repeat(3_000)), &[]),
         ] {
             assert_eq!(none, None);

@@ -276,6 +276,11 @@ fn encode(request: &Request, draft: Draft) -> Reply {
         let digest = draft.payload.digest();
         let suffix = if compresses { "-gzip" } else { "" };
         let tag = format!("\"{digest}{suffix}\"");
+        if demands_another(&request.fields, &tag) {
+            let message = "If-Match names no tag that the answer has now".to_owned();
+            let failed = refusal(412, "precondition_failed", message);
+            return encode(request, dress(request.port, true, self::draft(Err(failed))));
+        }
         let is_known = lists_tag(&request.fields, &tag);
         headers.push(("ETag", tag));
         if is_known {
@@ -296,6 +301,12 @@ fn encode(request: &Request, draft: Draft) -> Reply {
         body: draft.payload.into_bytes(compresses),
         delay: draft.delay,
     }
+}
+
+/// If-Match compares strongly, and comes before If-None-Match (RFC 9110, 13.1.1 and 13.2.2).
+fn demands_another(fields: &Fields, tag: &str) -> bool {
+    let mut demanded = fields.list("if-match").peekable();
+    demanded.peek().is_some() && !demanded.any(|known| known == b"*" || known == tag.as_bytes())
 }
 
 /// If-None-Match compares weakly (RFC 9110, 13.1.2).
@@ -386,5 +397,21 @@ mod tests {
         }
         let over_lines = fields("if-none-match", &[b"\"b\"", b"\xff, \"a\""]);
         assert!(lists_tag(&over_lines, "\"a\""));
+    }
+
+    #[test]
+    fn a_tag_that_is_demanded_is_compared_strongly() {
+        for (known, demands) in [
+            ("\"a\"", false),
+            ("\"b\", \"a\"", false),
+            ("*", false),
+            ("", false),
+            ("W/\"a\"", true),
+            ("\"b\"", true),
+            ("a", true),
+        ] {
+            let fields = fields("If-Match", &[known.as_bytes()]);
+            assert_eq!(demands_another(&fields, "\"a\""), demands, "{known}");
+        }
     }
 }

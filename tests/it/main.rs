@@ -27,6 +27,7 @@ mod proxies;
 mod rounds;
 mod signers;
 mod slow;
+mod small_print;
 mod threads;
 mod warnings;
 mod web;

@@ -124,7 +124,7 @@ fn length_required() -> Refusal {
 }
 
 /// The method of a head that cannot be parsed as a whole.
-fn method_of(bytes: &[u8]) -> Option<String> {
+pub(crate) fn method_of(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().take(16).position(|byte| *byte == b' ')?;
     String::from_utf8(bytes[..end].to_vec()).ok()
 }

@@ -218,8 +218,9 @@ fn each_state_has_its_patience() {
     let body = format!("POST /p HTTP/1.1\r\n{HOST}Content-Length: 9\r\n\r\nhalf");
     for (bytes, patience, ends) in [
         ("", limits.idle_time, None),
-        (head.as_str(), limits.head_time, Some(408)),
-        (body.as_str(), limits.body_time, Some(408)),
+        ("GE", limits.head_time, Some((408, None))),
+        (head.as_str(), limits.head_time, Some((408, Some("GET")))),
+        (body.as_str(), limits.body_time, Some((408, Some("POST")))),
     ] {
         let mut connection = connection(limits, start);
         assert_eq!(connection.receive(bytes.as_bytes(), start), None);
@@ -229,13 +230,14 @@ fn each_state_has_its_patience() {
             None
         );
         assert!(!connection.is_closed());
-        let status = connection
+        let refused = connection
             .expire(start + patience)
             .map(|event| match event {
-                Event::Refuse(refused) => refused.refusal.status,
+                Event::Refuse(refused) => (refused.refusal.status, refused.method),
                 other => panic!("{other:?}"),
             });
-        assert_eq!(status, ends, "{bytes:?}");
+        let ends = ends.map(|(status, method)| (status, method.map(str::to_owned)));
+        assert_eq!(refused, ends, "{bytes:?}");
         assert!(connection.is_closed());
     }
 }
