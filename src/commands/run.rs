@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::app::Daemon;
+use crate::base::memory;
 use crate::base::shutdown::{Shutdown, StopReason};
 use crate::commands::arguments::{Arguments, CommandSpec};
 use crate::commands::exit::{Exit, ENDED_AT_ONCE};
@@ -28,6 +29,7 @@ it starts (SIGHUP under nohup) stays ignored.
 };
 
 fn run(arguments: &Arguments) -> Exit {
+    memory::share_one_store();
     let config = match load::whole(arguments) {
         Ok(config) => config,
         Err(exit) => return exit,

@@ -20,6 +20,7 @@ use crossbeam_channel::{bounded, Receiver};
 use polling::{Event as Readiness, Events, PollMode, Poller};
 
 use crate::actors::messages::SharedSnapshot;
+use crate::base::memory::MemoryWatch;
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::{Shutdown, Waker};
 use crate::base::thread::Beat;
@@ -30,7 +31,6 @@ use crate::web::feed::FeedHandle;
 use crate::web::http::{encode, Persistence, Port, Request};
 use crate::web::jobs::{jobs, JobSender};
 use crate::web::making::Makings;
-use crate::web::memory::MemoryWatch;
 use crate::web::metrics::count_answers;
 use crate::web::occupancy::Occupancy;
 use crate::web::ready::{AnswerKey, ReadyAnswers};

@@ -23,7 +23,6 @@ pub mod http;
 pub mod inbound;
 mod jobs;
 mod making;
-mod memory;
 pub mod metrics;
 pub mod occupancy;
 pub mod openapi;
