@@ -1,13 +1,16 @@
 //! Signs and sends: everything an action needs is read from one endpoint at one block in one round trip, checked, priced
 //! and signed here; handing it to the nodes and curing their refusals lies in `broadcast`, what is asked before signing in
-//! `preflight`, who is asked in `reads`, what can be done without in `extras`, how much gas an action is given in `gas`,
-//! questions about what has happened in `inquiry`, what the owner should know in `warnings`. It decides nothing about rounds and remembers nothing but what it
-//! learned of the chain (legacy fees, a cap on gas), the last balance, and whose word the last action rests on.
+//! `preflight`, who is asked in `reads`, whose word counts in `opinions` and `nonces`, what can be done without in `extras`,
+//! how much gas an action is given in `gas`, questions about what has happened in `inquiry`, what the owner should know in
+//! `warnings`. It decides nothing about rounds and remembers nothing but what it learned of the chain (legacy fees, a cap on
+//! gas), the last balance, the next nonce, and whose word the last action rests on.
 
 mod broadcast;
 mod extras;
 mod gas;
 mod inquiry;
+mod nonces;
+mod opinions;
 mod preflight;
 mod reads;
 mod warnings;
@@ -16,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::actors::sender::preflight::{Gathered, Told, TO_PREPARE_WELL};
+use crate::actors::sender::nonces::Nonces;
+use crate::actors::sender::preflight::{Gathered, Told};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::fees::{bump, quote, FeeLimits, Quote, TooMuchGas};
-use crate::chain::node::{Endpoint, Purpose};
+use crate::chain::node::Endpoint;
 use crate::chain::signer::{Signer, SignerError};
 use crate::chain::tx::{PendingTransaction, Transaction};
 use crate::chain::types::{Address, BlockRef, U256};
@@ -64,6 +68,7 @@ pub struct Sender {
     capped_at_nonce: Option<u64>,
     /// Whose word the last action rests on.
     source: Option<Endpoint>,
+    nonces: Nonces,
 }
 
 /// What can be signed, by what one endpoint told.
@@ -75,6 +80,12 @@ struct Offer {
     /// The balance that it told does not pay for it. What a draw is worth is not lost to one figure that may be wrong: the
     /// pool has the last word.
     doubt: Option<NotSigned>,
+}
+
+impl Offer {
+    fn nonce(&self) -> u64 {
+        self.gathered.nonce
+    }
 }
 
 /// One action to prepare.
@@ -203,6 +214,7 @@ impl Sender {
             node_cap_wei: None,
             capped_at_nonce: None,
             source: None,
+            nonces: Nonces::default(),
         }
     }
 
@@ -215,28 +227,12 @@ impl Sender {
         self.balance_wei
     }
 
-    /// Checks, prices and signs the action's first transaction. What one endpoint says against it is believed when none of
-    /// the others has an answer that allows it.
+    /// Checks, prices and signs the action's first transaction.
     ///
     /// # Errors
     /// Why nothing was signed.
     pub(crate) fn prepare(&mut self, order: &Order, now: Instant) -> Result<Prepared, NotSigned> {
-        let (source, told) = self.gather(order)?;
-        let (source, offer) = match self.judge(order, told) {
-            Ok(offer) if offer.doubt.is_none() => (source, offer),
-            Ok(doubted) => self
-                .second_opinion(order, &source)
-                .unwrap_or((source, doubted)),
-            // What is pending is not seen by every node.
-            Err(refusal @ NotSigned::TwinPending { .. }) => return Err(refusal),
-            Err(refusal) => {
-                self.second_opinion(order, &source)
-                    .ok_or(refusal)
-                    .inspect(|(other, _)| {
-                        log::info!("{} objects, {} does not", source.host(), other.host());
-                    })?
-            }
-        };
+        let (source, offer) = self.opinion(order)?;
         self.source = Some(source);
         let Offer {
             gathered,
@@ -256,25 +252,6 @@ impl Sender {
             players_max,
             doubt,
         })
-    }
-
-    /// What another endpoint than `first` says, where that lets the action be signed without a doubt.
-    fn second_opinion(&self, order: &Order, first: &Endpoint) -> Option<(Endpoint, Offer)> {
-        if self.endpoints.list().len() == 1 {
-            return None;
-        }
-        let preflight = self.preflight(order);
-        let ask = move |endpoint: &Endpoint| preflight.ask_whole(endpoint);
-        let whom = (Purpose::Prepare, Some(first));
-        let answers = self.endpoints.ask_each(whom, TO_PREPARE_WELL, ask);
-        let deadline = self.endpoints.clock().now() + SECOND_OPINION;
-        while let Some((other, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
-            let offer = answer.ok().and_then(|told| self.judge(order, told).ok());
-            if let Some(offer) = offer.filter(|offer| offer.doubt.is_none()) {
-                return Some((other, offer));
-            }
-        }
-        None
     }
 
     /// What follows from what one endpoint told: an offer, or why there is none.
@@ -333,6 +310,20 @@ impl Sender {
         if let Some(source) = self.source.take() {
             self.endpoints.set_back(&source);
         }
+    }
+
+    /// The same of its nonce, which is not the next, or not any more; `used` where a pool says that it is used.
+    pub(crate) fn doubt_nonce(&mut self, used: Option<u64>) {
+        match used {
+            Some(nonce) => self.nonces.note_used(nonce),
+            None => self.nonces.forget(),
+        }
+        self.doubt_source();
+    }
+
+    /// A transaction of this nonce was mined.
+    pub(crate) fn note_mined(&mut self, nonce: u64) {
+        self.nonces.note_mined(nonce);
     }
 
     fn sign(

@@ -242,6 +242,20 @@ pub fn cells() -> Vec<Cell> {
                 undisturbed(scene);
             })
         },
+        Cell {
+            setup: Setup {
+                endpoints: 2,
+                ..USUAL
+            },
+            ..cell("one endpoint tells a nonce far ahead", Some(1), |scene| {
+                let far = Distortion::new(|nonce| *nonce = json!("0x400"));
+                let fault = Fault::Distort(far);
+                scene
+                    .faults()
+                    .add(fault, Some("eth_getTransactionCount"), None);
+                undisturbed(scene);
+            })
+        },
         own(Cell {
             setup: Setup {
                 endpoints: 2,

@@ -104,7 +104,7 @@ impl Operator {
             }
             Step::NonceTaken | Step::NonceGap => {
                 if let Some(sender) = &mut self.sender {
-                    sender.doubt_source();
+                    sender.doubt_nonce(None);
                 }
                 let what = match step {
                     Step::NonceGap => "a reorg gave back a nonce before",
@@ -163,13 +163,13 @@ impl Operator {
             }
             // The nonce is used up: receipts will tell by whom, or another endpoint that it never was free.
             Broadcast::Rejected(NodeError::NonceTooLow, _) => {
-                sender.doubt_source();
+                sender.doubt_nonce(Some(flight.state.nonce));
                 None
             }
             Broadcast::Rejected(class, why) => {
                 log::warn!("refused: {why} {fields}");
                 if class == NodeError::NonceTooHigh {
-                    sender.doubt_source();
+                    sender.doubt_nonce(None);
                 }
                 let told = words(class);
                 let is_blocking = matches!(

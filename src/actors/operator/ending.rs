@@ -32,6 +32,9 @@ impl Operator {
         flight.record.kind = kind;
         flight.record.block_number = Some(included.block_number);
         flight.record.gas_used = Some(included.gas_used);
+        if let Some(sender) = &mut self.sender {
+            sender.note_mined(flight.state.nonce);
+        }
         let cost_wei = included.cost_wei();
         self.spending.note_spent(included.hash, cost_wei, now);
         self.reporter.count_mined(kind, outcome, cost_wei);

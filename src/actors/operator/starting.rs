@@ -52,15 +52,27 @@ impl Operator {
 
     /// Prepares and signs the first transaction of an action; it is in flight before anyone is told of it.
     pub(super) fn start(&mut self, record: ActionRecord, check: Check, moment: &Moment) {
+        if let Some(record) = self.try_start(record, check, moment, true) {
+            // Its nonce is not the next: another endpoint may know it, and the first may have thought again.
+            self.try_start(record, check, moment, false);
+        }
+    }
+
+    /// As `start`; the action's record, where it came to nothing for its nonce alone and `may_repeat`.
+    fn try_start(
+        &mut self,
+        record: ActionRecord,
+        check: Check,
+        moment: &Moment,
+        may_repeat: bool,
+    ) -> Option<ActionRecord> {
         let is_foreseen =
             check == Check::Called && !record.manual && record.kind == ActionKind::Draw;
         let foreseen = match is_foreseen {
             true => self.take_foreseen(moment),
             false => None,
         };
-        let Some(sender) = &mut self.sender else {
-            return;
-        };
+        let sender = self.sender.as_mut()?;
         if record.kind == ActionKind::Draw {
             self.reporter.status.last_draw_attempt_unix_ms = Some(self.reporter.clock.unix_ms());
         }
@@ -89,13 +101,23 @@ impl Operator {
         let balance_wei = sender.balance_wei();
         self.reporter.status.balance_wei = balance_wei.or(self.reporter.status.balance_wei);
         match prepared {
-            Ok(prepared) => self.set_out(prepared, record, check, moment),
-            Err(why) => self.not_started(record, why, moment),
+            Ok(prepared) => self.set_out(prepared, record, check, moment, may_repeat),
+            Err(why) => {
+                self.not_started(record, why, moment);
+                None
+            }
         }
     }
 
     /// Sends what was signed. Where no pool takes it for the reason that was doubted, nothing was begun.
-    fn set_out(&mut self, prepared: Prepared, record: ActionRecord, check: Check, moment: &Moment) {
+    fn set_out(
+        &mut self,
+        prepared: Prepared,
+        record: ActionRecord,
+        check: Check,
+        moment: &Moment,
+        may_repeat: bool,
+    ) -> Option<ActionRecord> {
         let Prepared {
             state,
             notes,
@@ -112,18 +134,19 @@ impl Operator {
             alerts.set(note.code, subject, Severity::Warning, note.message);
         }
         // What takes over an earlier round's nonce stays out, refused or not.
-        let doubt = doubt.filter(|_| self.flight.is_none());
+        let is_alone = self.flight.is_none();
         let is_extension = matches!(record.kind, ActionKind::Extend { .. });
         self.set_flight(Flight::new(state, record, moment), moment);
         panic_point("operator-signed");
-        let Some(outcome) = self.send(moment) else {
-            return;
-        };
-        if let Some(why) = doubt.filter(|_| outcome.is_short_of_funds()) {
-            if let Some(flight) = self.flight.take() {
-                self.not_started(flight.record, why, moment);
-            }
-            return;
+        let outcome = self.send(moment)?;
+        if let Some(why) = doubt.filter(|_| is_alone && outcome.is_short_of_funds()) {
+            let flight = self.flight.take()?;
+            self.not_started(flight.record, why, moment);
+            return None;
+        }
+        if is_alone && may_repeat && outcome.is_about_nonce() {
+            self.note_outcome(outcome);
+            return self.flight.take().map(|flight| flight.record);
         }
         self.round.unchecked_spent |= check != Check::Called;
         if is_extension {
@@ -132,6 +155,7 @@ impl Operator {
         self.end_refusal();
         self.reporter.alerts.clear(AlertCode::ActionBlocked);
         self.note_outcome(outcome);
+        None
     }
 
     /// What was out of an earlier round gives its nonce to the new action, or has lost it.

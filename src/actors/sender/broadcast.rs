@@ -32,6 +32,12 @@ pub(crate) enum Broadcast {
 }
 
 impl Broadcast {
+    /// Nobody takes it, since its nonce is not the next.
+    pub(crate) fn is_about_nonce(&self) -> bool {
+        use NodeError::{NonceTooHigh, NonceTooLow};
+        matches!(self, Broadcast::Rejected(NonceTooLow | NonceTooHigh, _))
+    }
+
     /// Nobody takes it, since the account does not hold what it may cost.
     pub(crate) fn is_short_of_funds(&self) -> bool {
         use NodeError::{GasAllowance, InsufficientFunds};

@@ -22,7 +22,7 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(400);
 /// How long the other endpoints may take to show a receipt that one of them lost.
 const RECEIPT_SEARCH: Duration = Duration::from_secs(2);
 const TO_GLANCE: &[Method] = &[Method::BlockByNumber];
-const TO_LOOK: &[Method] = &[Method::TransactionCount];
+pub(super) const TO_LOOK: &[Method] = &[Method::TransactionCount];
 const TO_FIND_RECEIPTS: &[Method] = &[Method::TransactionReceipt];
 
 /// What the chain shows of the action in flight; what could not be read is unknown.

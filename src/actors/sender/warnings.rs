@@ -51,6 +51,9 @@ impl Sender {
         }
         self.prove_signer();
         problems.extend(self.signer_problem());
+        if let Some(head) = snapshot.head {
+            self.agree_on_nonce(head);
+        }
         let methods = [Method::TransactionCount, Method::GetBalance];
         let questions = ExtraQuestions {
             account: address,
