@@ -20,6 +20,15 @@ pub struct Limits {
     pub round_history_max: usize,
 }
 
+/// What a step refuses.
+#[derive(Clone, Copy, Debug)]
+pub struct Strict {
+    /// Logs that leave something out, as far as what is known shows it.
+    pub logs: bool,
+    /// A history whose newest states are missing.
+    pub states: bool,
+}
+
 #[derive(Clone, Debug)]
 pub struct Backfill {
     /// Blocks below this are unread.
@@ -37,6 +46,9 @@ pub struct Backfill {
     tally: Option<Tally>,
     /// The running round's bets are all above what was read, so far as it matters.
     round_start_seen: bool,
+    /// When the running round began, by which a chunk that should show it is known; None where none runs, or a reorg may
+    /// have changed it.
+    round_began_at: Option<u64>,
     first_round_seen: bool,
     running_round_id: u64,
 }
@@ -54,6 +66,9 @@ impl Backfill {
             ends_seen: 0,
             tally: round.map(Tally::from),
             round_start_seen: round.is_some_and(|round| round.state != RoundState::Betting),
+            round_began_at: round
+                .filter(|round| round.state == RoundState::Betting)
+                .map(|round| round.start_time),
             first_round_seen: false,
             running_round_id: round.map_or(0, |round| round.round_id),
         }
@@ -77,6 +92,7 @@ impl Backfill {
             self.unread_below = ancestor + 1;
             self.next_hash = ancestor_hash;
             self.tally = None;
+            self.round_began_at = None;
         }
     }
 
@@ -85,20 +101,19 @@ impl Backfill {
         (self.unread_below, self.next_hash)
     }
 
-    /// Reads one chunk and answers with its events. `strict` refuses one whose events do not lead to those known, or whose
-    /// newest states are missing.
+    /// Reads one chunk and answers with its events.
     pub fn step(
         &mut self,
         endpoint: &Endpoint,
         reader: &Reader,
-        strict: bool,
+        strict: Strict,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let wanted = self
             .chunk_blocks
             .min(self.blocks_left)
             .min(self.unread_below);
         let range = (self.unread_below - wanted, self.unread_below - 1);
-        let chunk = endpoint.log_chunk(reader.contract(), range, false)?;
+        let chunk = endpoint.log_chunk_once(reader.contract(), range, false)?;
         if chunk.last.hash != self.next_hash {
             return Err(RpcError::behind(format!(
                 "{} shows another block {} than the head's ancestor",
@@ -106,17 +121,13 @@ impl Backfill {
                 chunk.last.number
             )));
         }
-        let states = match strict {
-            true => self.states,
-            false => States::Spared,
-        };
+        if !strict.states {
+            // Below, states are older still.
+            self.states = States::Spared;
+        }
         let ends = [chunk.first.clone(), chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, states)?;
-        let is_whole = match follow(None, &events) {
-            Ok(end) => end.is_none() || self.tally.is_none() || end == self.tally,
-            Err(_) => false,
-        };
-        if strict && !is_whole {
+        let events = reader.events(endpoint, chunk.logs, &ends, self.states)?;
+        if strict.logs && !self.is_whole(&events, &ends[0]) {
             return Err(RpcError::behind(format!(
                 "{} left out logs of blocks {} to {}",
                 endpoint.host(),
@@ -137,21 +148,47 @@ impl Backfill {
         Ok(events)
     }
 
+    /// Whether the events of the blocks from `first` on lead to those above them, and reach back to what has to be there: the
+    /// running round's beginning, and at the chain's own the game's.
+    fn is_whole(&self, events: &[LoggedEvent], first: &Header) -> bool {
+        let leads_on = match follow(None, events) {
+            Ok(end) => end.is_none() || self.tally.is_none() || end == self.tally,
+            Err(_) => false,
+        };
+        let reaches_start = self
+            .round_began_at
+            .is_some_and(|began_at| first.timestamp < began_at);
+        let has_start = self.round_start_seen || events.iter().any(|event| self.is_start(event));
+        let before = tally_before(events).or(self.tally);
+        let has_beginning = before.is_none_or(|before| before == Tally::beginning());
+        leads_on && (has_start || !reaches_start) && (has_beginning || first.number > 0)
+    }
+
+    fn is_start(&self, event: &LoggedEvent) -> bool {
+        let LotteryEvent::RoundStateChanged {
+            round_id,
+            new_state: RoundState::Betting,
+            ..
+        } = event.record.event
+        else {
+            return false;
+        };
+        round_id == self.running_round_id
+    }
+
     fn note(&mut self, events: &[LoggedEvent]) {
         for event in events {
+            self.round_start_seen |= self.is_start(event);
             match event.record.event {
                 LotteryEvent::RoundCompleted { .. } | LotteryEvent::RoundRefunded { .. } => {
                     self.ends_seen += 1;
                     self.round_start_seen = true;
                 }
                 LotteryEvent::RoundStateChanged {
-                    round_id,
+                    round_id: 1,
                     new_state: RoundState::Betting,
                     ..
-                } => {
-                    self.round_start_seen |= round_id == self.running_round_id;
-                    self.first_round_seen |= round_id == 1;
-                }
+                } => self.first_round_seen = true,
                 _ => {}
             }
         }
@@ -261,5 +298,34 @@ mod tests {
                 ..betting(9)
             }
         ));
+    }
+
+    #[test]
+    fn a_history_without_what_has_to_be_there_is_not_whole() {
+        let round = Round {
+            start_time: 1_000,
+            ..betting(9)
+        };
+        let from = |number, timestamp| Header {
+            timestamp,
+            ..Header::bare(number)
+        };
+        let is_whole = |events: &[LoggedEvent], round: &Round, first: Header| {
+            walked(100, &[], round, (2, 1_000)).is_whole(events, &first)
+        };
+        // Nobody has bet yet where it leads to.
+        let empty = Round {
+            total_pot_wei: U256::zero(),
+            ..round.clone()
+        };
+        assert!(is_whole(&[], &empty, from(50, 1_000)));
+        assert!(!is_whole(&[], &empty, from(50, 999)));
+        assert!(is_whole(&[started(9)], &empty, from(50, 999)));
+        // A bet is missing.
+        assert!(!is_whole(&[started(9)], &round, from(50, 999)));
+        let waiting = |round_id| Round::waiting(round_id);
+        assert!(is_whole(&[], &waiting(2), from(1, 0)));
+        assert!(!is_whole(&[], &waiting(2), from(0, 0)));
+        assert!(is_whole(&[], &waiting(1), from(0, 0)));
     }
 }

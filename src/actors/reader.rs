@@ -280,10 +280,6 @@ impl Reader {
             blocks: headers.iter().map(BlockRef::from).collect(),
             ..self.nothing_new(span.head)
         };
-        let base_tally = question
-            .sound
-            .filter(|sound| sound.block == span.base && advanced.rollback.is_none())
-            .map(|sound| sound.tally);
         // What a reorg leaves of a debt is paid step by step.
         let has_old_debt = question.debt.is_some() && advanced.rollback.is_some();
         let is_live_only = is_long || question.live_only || has_old_debt;
@@ -294,7 +290,7 @@ impl Reader {
             advanced.round = Some(self.round_at(endpoint, BlockId::from(&advanced.head))?);
             advanced.owed = Some(Debt {
                 above: span.base,
-                tally: base_tally,
+                tally: None,
                 why: format!("{} blocks are to be caught up with", headers.len()),
             });
         } else {

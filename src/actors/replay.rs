@@ -92,7 +92,7 @@ impl Replay {
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let tip = self.tip.block;
         let range = (self.done.0 + 1, tip.number);
-        let chunk = endpoint.log_chunk(reader.contract(), range, true)?;
+        let chunk = endpoint.log_chunk_once(reader.contract(), range, true)?;
         let is_ours = |header: &Header| {
             let ours = known.at(header.number);
             ours.is_none_or(|ours| ours.hash == header.hash)
@@ -119,7 +119,7 @@ impl Replay {
         let ends = [chunk.first, chunk.last];
         let events = reader.events(endpoint, chunk.logs, &ends, States::Spared)?;
         let end = follow(self.tally, &events);
-        let is_whole = match end {
+        let is_whole = match &end {
             Ok(end) if done.0 == tip.number => end.is_none_or(|end| end == self.tip.tally),
             Ok(_) => true,
             Err(_) => false,
@@ -135,7 +135,8 @@ impl Replay {
         // A bloom that hid one of these logs must not hide another.
         reader.learn_of_blooms(endpoint, &events);
         self.done = done;
-        self.tally = end.unwrap_or(None);
+        // What does not lead to the round says nothing of where the rest begins.
+        self.tally = end.ok().flatten().filter(|_| is_whole);
         Ok(events)
     }
 }

@@ -45,15 +45,48 @@ impl Endpoint {
 
     /// The address's logs in blocks `from` to `to`, both included, or in as many of them as the endpoint answers for at
     /// once: the lowest of them when `upward`, else the highest. Whatever goes wrong with a range of several blocks
-    /// halves it.
+    /// halves it. An empty answer is asked for twice.
     ///
     /// # Errors
     /// Any kind: of a range of one block, or one that a shorter range would not cure at once.
     pub fn log_chunk(
         &self,
         address: Address,
+        ends: (u64, u64),
+        upward: bool,
+    ) -> Result<LogChunk, RpcError> {
+        let range = |from, to| {
+            let chunk = self.range_once(address, from, to)?;
+            if !chunk.logs.is_empty() {
+                return Ok(chunk);
+            }
+            let again = self.range_once(address, from, to)?;
+            match again.last.hash == chunk.last.hash {
+                true => Ok(again),
+                false => Err(RpcError::behind("the chain moved while its logs were read")),
+            }
+        };
+        self.longest(ends, upward, range)
+    }
+
+    /// The same, for who asks for what is empty once more by itself, or elsewhere.
+    ///
+    /// # Errors
+    /// As `log_chunk`.
+    pub(crate) fn log_chunk_once(
+        &self,
+        address: Address,
+        ends: (u64, u64),
+        upward: bool,
+    ) -> Result<LogChunk, RpcError> {
+        self.longest(ends, upward, |from, to| self.range_once(address, from, to))
+    }
+
+    fn longest(
+        &self,
         (from, to): (u64, u64),
         upward: bool,
+        read: impl Fn(u64, u64) -> Result<LogChunk, RpcError>,
     ) -> Result<LogChunk, RpcError> {
         loop {
             let blocks = self
@@ -63,7 +96,7 @@ impl Endpoint {
                 true => (from, from.saturating_add(blocks - 1)),
                 false => (to.saturating_sub(blocks - 1), to),
             };
-            match twice_if_behind(|| self.range(address, first, last)) {
+            match twice_if_behind(|| read(first, last)) {
                 Ok(chunk) => {
                     self.with_log_range(|range| range.grow_after(blocks));
                     return Ok(chunk);
@@ -78,19 +111,6 @@ impl Endpoint {
                     }
                 }
             }
-        }
-    }
-
-    /// An empty answer is asked for twice.
-    fn range(&self, address: Address, from: u64, to: u64) -> Result<LogChunk, RpcError> {
-        let chunk = self.range_once(address, from, to)?;
-        if !chunk.logs.is_empty() {
-            return Ok(chunk);
-        }
-        let again = self.range_once(address, from, to)?;
-        match again.last.hash == chunk.last.hash {
-            true => Ok(again),
-            false => Err(RpcError::behind("the chain moved while its logs were read")),
         }
     }
 

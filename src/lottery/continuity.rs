@@ -23,6 +23,17 @@ pub struct Gap {
     pub log_index: u64,
 }
 
+impl Tally {
+    /// Before the first bet of all.
+    pub(crate) fn beginning() -> Tally {
+        Tally {
+            round_id: 1,
+            is_begun: false,
+            pot_wei: U256::zero(),
+        }
+    }
+}
+
 impl From<&Round> for Tally {
     fn from(round: &Round) -> Tally {
         Tally {
@@ -120,7 +131,7 @@ mod tests {
         ) {
             let played = play(&blocks);
             let events: Vec<LoggedEvent> = played.iter().flat_map(|(events, _)| events.clone()).collect();
-            let first = Tally { round_id: 1, is_begun: false, pot_wei: U256::zero() };
+            let first = Tally::beginning();
             let last = Tally::from(&played[played.len() - 1].1);
             prop_assert_eq!(follow(Some(first), &events), Ok(Some(last)));
             prop_assert_eq!(tally_before(&events), (!events.is_empty()).then_some(first));

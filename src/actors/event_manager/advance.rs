@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use crate::actors::backfill::{Backfill, Limits};
 use crate::actors::event_manager::looks::SECOND_OPINION_MIN;
-use crate::actors::event_manager::EventManager;
-use crate::actors::reader::{Advanced, Sound};
+use crate::actors::event_manager::{EventManager, Following};
+use crate::actors::reader::{Advanced, Debt, Sound};
 use crate::base::clock::ChainTime;
 use crate::chain::node::Endpoint;
 use crate::chain::types::BlockRef;
@@ -86,20 +86,21 @@ impl EventManager {
 
     /// Takes down up to where the logs are known; the events that go out with this head.
     fn note_logs(&mut self, advanced: &Advanced, head: BlockRef, now: Instant) -> Vec<LoggedEvent> {
+        let debt = advanced.owed.as_ref().map(|debt| self.whole(debt));
         let following = &mut self.following;
         let round = advanced.round.as_ref();
         let Some(tally) = round.map(Tally::from) else {
             return advanced.events.clone();
         };
         let tip = Sound { block: head, tally };
-        if let Some(debt) = &advanced.owed {
+        if let Some(debt) = &debt {
             log::debug!(
                 "logs above block {} are owed: {}",
                 debt.above.number,
                 debt.why
             );
         }
-        match &advanced.owed {
+        match &debt {
             Some(debt) => following.older.owe(debt, tip, now),
             None if following.older.is_paid(advanced.paid_above) => {
                 following.older.end_replay();
@@ -114,6 +115,23 @@ impl EventManager {
             }
         }
         Vec::new()
+    }
+
+    /// The debt, with what is known of where it begins: where nothing was owed before, the game stood there as it did at the
+    /// newest sound block. What blooms that have not proven themselves may have hidden in between is owed as well.
+    fn whole(&self, debt: &Debt) -> Debt {
+        let Following { sound, older, .. } = &self.following;
+        match sound.filter(|_| !older.logs_are_owed()) {
+            Some(sound) => Debt {
+                above: match self.reader.blooms().are_trusted() {
+                    true => debt.above,
+                    false => sound.block,
+                },
+                tally: Some(sound.tally),
+                why: debt.why.clone(),
+            },
+            None => debt.clone(),
+        }
     }
 
     fn send_advance(

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::actors::backfill::Backfill;
+use crate::actors::backfill::{Backfill, Strict};
 use crate::actors::event_manager::input::Input;
-use crate::actors::event_manager::older::{Step, Work, AWAITED_AFTER, STALLED_AFTER};
-use crate::actors::event_manager::{backoff, EventManager};
+use crate::actors::event_manager::older::{Begun, Step, Work, AWAITED_AFTER, STALLED_AFTER};
+use crate::actors::event_manager::{backoff, EventManager, Following};
 use crate::actors::reader::Reader;
 use crate::actors::replay::Replay;
 use crate::chain::cursor::Cursor;
@@ -21,8 +21,8 @@ use crate::lottery::state::Update;
 
 /// What a step through logs cannot do without.
 const LOGS: &[Method] = &[Method::GetLogs, Method::BlockByNumber];
-/// After so many failed steps in a row logs of history that do not lead to each other are taken as they are. Newer ones
-/// only when nothing better has come for as long as anybody is kept waiting: what is taken so is not asked for again.
+/// After so many failed steps in a row a history is taken without its states. Logs that leave something out are taken only when
+/// nothing better has come for as long as anybody is kept waiting: what is taken so is not asked for again.
 const STRICT_STEPS: u32 = 3;
 /// How long the logs may take to tell the players before the contract is asked.
 const PLAYERS_AFTER: Duration = Duration::from_secs(5);
@@ -34,22 +34,17 @@ const STORE_AGAIN: Duration = Duration::from_millis(50);
 impl EventManager {
     /// Begins a step through older logs, where there is one to take: up to the head first, then down through history.
     pub(super) fn start_older(&mut self, now: Instant) {
-        let older = &self.following.older;
-        let rests = older.not_before.is_some_and(|at| at > now);
-        let waits_for_look =
-            older.logs_are_owed() && !older.logs_need_steps(&self.following.cursor);
-        if older.step.is_some() || rests || waits_for_look {
-            return;
-        }
-        let work = match (&older.replay, &older.backfill) {
-            (Some(replay), _) => Work::Replay(replay.clone()),
-            (None, Some(backfill)) => Work::Backfill(backfill.clone()),
-            (None, None) => return,
+        let Following { older, cursor, .. } = &self.following;
+        let work = older.work(cursor, now).filter(|_| older.step.is_none());
+        let Some(work) = work else { return };
+        let begun = work.begun();
+        let strict = match begun.is_up {
+            true => &older.up,
+            false => &older.down,
         };
-        let position = work.position();
-        let strict = match older.logs_are_owed() {
-            true => !older.is_stalled(now),
-            false => older.failures < STRICT_STEPS,
+        let strict = Strict {
+            logs: !strict.are_stalled(now),
+            states: strict.failures < STRICT_STEPS,
         };
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
         let known = self.following.cursor.clone();
@@ -59,25 +54,27 @@ impl EventManager {
         let is_started = jobs.start(&self.clock, "older-logs", step, as_input);
         let older = &mut self.following.older;
         match is_started {
-            true => older.step = Some(position),
-            false => older.not_before = Some(now + PLAYERS_AGAIN),
+            true => older.step = Some(begun),
+            false => older.trials(begun.is_up).not_before = Some(now + PLAYERS_AGAIN),
         }
     }
 
     pub(super) fn older_wakes_at(&self, now: Instant) -> Option<Instant> {
-        let older = &self.following.older;
-        let has_work = match older.logs_are_owed() {
-            true => older.logs_need_steps(&self.following.cursor),
-            false => older.backfill.is_some(),
-        };
+        let Following { older, cursor, .. } = &self.following;
         // Health is told that it stalls, or keeps somebody waiting, when it does and not later.
         let told = [
-            older.failing_since.map(|since| since + STALLED_AFTER),
+            older.up.failing_since.map(|since| since + STALLED_AFTER),
+            older.down.failing_since.map(|since| since + STALLED_AFTER),
             older.replay_since.map(|since| since + AWAITED_AFTER),
         ];
-        let next = (has_work && older.step.is_none()).then(|| older.not_before.unwrap_or(now));
         let told = told.into_iter().flatten().filter(|at| *at > now);
-        next.into_iter().chain(told).min()
+        let up = older.logs_need_steps(cursor).then_some(&older.up);
+        let down = older.backfill.as_ref().map(|_| &older.down);
+        let next = up.into_iter().chain(down);
+        let next = next
+            .filter(|_| older.step.is_none())
+            .map(|trials| trials.not_before.unwrap_or(now).max(now));
+        next.chain(told).min()
     }
 
     pub(super) fn take_older(
@@ -85,17 +82,20 @@ impl EventManager {
         result: Result<Step, RpcError>,
         now: Instant,
     ) -> Result<(), String> {
-        let wait = backoff(self.following.older.failures + 1, &self.clock);
         let older = &mut self.following.older;
-        let begun_at = older.step.take();
+        let Some(Begun { at, is_up }) = older.step.take() else {
+            return Ok(());
+        };
+        let wait = backoff(older.trials(is_up).failures + 1, &self.clock);
         let step = match result {
             Ok(step) => step,
             Err(error) => {
-                older.note_failure(&error, wait, now);
+                older.note_failure(is_up, &error, wait, now);
                 return Ok(());
             }
         };
-        older.note_success();
+        older.note_success(is_up);
+        let begun_at = Some(at);
         let is_current = older.replay.as_ref().map(Replay::done) == begun_at;
         if is_current && matches!(&step.work, Work::Replay(stepped) if stepped.is_lost()) {
             log::warn!("logs were read along a branch that is gone: reading everything anew");
@@ -224,19 +224,20 @@ impl EventManager {
     }
 }
 
-/// One step; that there are no logs is believed when a second endpoint, where there is one, says so too.
+/// One step; that there are no logs is believed when a second endpoint says so too, or, where there is none, the same one
+/// when it is asked again.
 fn take_step(
     endpoints: &Endpoints,
     reader: &Arc<Reader>,
     (work, known): (&Work, &Arc<Cursor>),
-    strict: bool,
+    strict: Strict,
 ) -> Result<Step, RpcError> {
     let (reader, work, known) = (reader.clone(), work.clone(), known.clone());
     let step = move |endpoint: &Endpoint| {
         let mut work = work.clone();
         let events = match &mut work {
             Work::Replay(replay) if !replay.is_complete() => {
-                replay.step(endpoint, &reader, &known, strict)
+                replay.step(endpoint, &reader, &known, strict.logs)
             }
             Work::Backfill(backfill) if !backfill.is_complete() => {
                 backfill.step(endpoint, &reader, strict)
@@ -250,11 +251,12 @@ fn take_step(
     if !first.events.is_empty() {
         return Ok(first);
     }
-    match endpoints.with_another(&endpoint, LOGS, step) {
+    match endpoints.with_another(&endpoint, LOGS, &step) {
         Some((_, second)) if !second.events.is_empty() => {
             endpoints.set_back(&endpoint);
             Ok(second)
         }
-        _ => Ok(first),
+        Some(_) => Ok(first),
+        None => endpoints.with_endpoint(LOGS, step).map(|(_, again)| again),
     }
 }

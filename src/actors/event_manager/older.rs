@@ -30,13 +30,28 @@ pub(super) struct Older {
     /// step never ends where the head is by then.
     ends_with_look: bool,
     pub(super) backfill: Option<Backfill>,
-    /// The position from which the step under way began.
-    pub(super) step: Option<Position>,
+    /// The step under way.
+    pub(super) step: Option<Begun>,
+    pub(super) up: Trials,
+    pub(super) down: Trials,
+    pub(super) players: PlayersWanted,
+}
+
+/// How steps in one direction have gone of late: up to the head, or down through history.
+#[derive(Default)]
+pub(super) struct Trials {
+    /// In a row.
     pub(super) failures: u32,
     pub(super) failing_since: Option<Instant>,
     pub(super) problem: Option<String>,
     pub(super) not_before: Option<Instant>,
-    pub(super) players: PlayersWanted,
+}
+
+/// From where a step began, and in which direction.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) at: Position,
+    pub(super) is_up: bool,
 }
 
 /// When the contract was last asked for the players, and of which pot.
@@ -65,11 +80,48 @@ pub struct Step {
 }
 
 impl Work {
-    pub(super) fn position(&self) -> Position {
+    pub(super) fn begun(&self) -> Begun {
         match self {
-            Work::Replay(replay) => replay.done(),
-            Work::Backfill(backfill) => backfill.next(),
+            Work::Replay(replay) => Begun {
+                at: replay.done(),
+                is_up: true,
+            },
+            Work::Backfill(backfill) => Begun {
+                at: backfill.next(),
+                is_up: false,
+            },
         }
+    }
+}
+
+impl Trials {
+    pub(super) fn rest(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|at| at > now)
+    }
+
+    /// No step has succeeded for so long that nobody is kept waiting any more.
+    pub(super) fn are_stalled(&self, now: Instant) -> bool {
+        lasts(self.failing_since, STALLED_AFTER, now)
+    }
+
+    fn note_failure(&mut self, error: &RpcError, wait: Duration, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.failing_since = self.failing_since.or(Some(now));
+        self.not_before = Some(now + wait);
+        log::debug!("older logs: {error}");
+        if self.failures >= TOLD_AFTER {
+            self.problem = Some(format!(
+                "the last endpoint asked for logs {}",
+                error.public()
+            ));
+        }
+    }
+
+    fn note_success(&mut self) {
+        if self.failures >= TOLD_AFTER {
+            log::info!("logs can be read again");
+        }
+        *self = Trials::default();
     }
 }
 
@@ -142,7 +194,7 @@ impl Older {
             None => {
                 self.replay = Some(Replay::new(&debt.above, debt.tally, tip));
                 self.replay_since = Some(now);
-                self.not_before = None;
+                self.up.not_before = None;
             }
         }
     }
@@ -174,20 +226,35 @@ impl Older {
         self.replay.is_some() || self.backfill.as_ref().is_some_and(in_history)
     }
 
-    pub(super) fn note_failure(&mut self, error: &RpcError, wait: Duration, now: Instant) {
-        self.failures = self.failures.saturating_add(1);
-        self.failing_since = self.failing_since.or(Some(now));
-        self.not_before = Some(now + wait);
-        log::debug!("older logs: {error}");
-        if self.failures >= TOLD_AFTER {
-            self.problem = Some(format!(
-                "the last endpoint asked for logs {}",
-                error.public()
-            ));
+    /// What there is to do next: up to the head first, and down through history while a look is to bring the rest, or after
+    /// a failure.
+    pub(super) fn work(&self, cursor: &Cursor, now: Instant) -> Option<Work> {
+        let replay = self.replay.as_ref();
+        let replay = replay.filter(|_| self.logs_need_steps(cursor) && !self.up.rest(now));
+        let backfill = self.backfill.as_ref().filter(|_| !self.down.rest(now));
+        let up = replay.cloned().map(Work::Replay);
+        up.or_else(|| backfill.cloned().map(Work::Backfill))
+    }
+
+    pub(super) fn trials(&mut self, is_up: bool) -> &mut Trials {
+        match is_up {
+            true => &mut self.up,
+            false => &mut self.down,
         }
-        if self.failures == TOLD_AFTER {
-            let above = self.replay.as_ref().map(|replay| replay.done().0);
-            match above {
+    }
+
+    pub(super) fn note_failure(
+        &mut self,
+        is_up: bool,
+        error: &RpcError,
+        wait: Duration,
+        now: Instant,
+    ) {
+        let above = self.replay.as_ref().map(|replay| replay.done().0);
+        let trials = self.trials(is_up);
+        trials.note_failure(error, wait, now);
+        if trials.failures == TOLD_AFTER {
+            match above.filter(|_| is_up) {
                 Some(block) => log::warn!(
                     "the logs above block {block} cannot be read; the live state goes on without them: {error}"
                 ),
@@ -196,30 +263,23 @@ impl Older {
         }
     }
 
-    pub(super) fn note_success(&mut self) {
-        if self.failures >= TOLD_AFTER {
-            log::info!("logs can be read again");
-        }
-        self.failures = 0;
-        self.failing_since = None;
-        self.problem = None;
-        self.not_before = None;
-    }
-
-    /// No step has succeeded for so long that nobody is kept waiting any more.
-    pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        lasts(self.failing_since, STALLED_AFTER, now)
+    pub(super) fn note_success(&mut self, is_up: bool) {
+        self.trials(is_up).note_success();
     }
 
     pub(super) fn owed(&self, now: Instant) -> Owed {
-        let is_stalled = self.is_stalled(now);
         let is_late = self.replay.is_some() && lasts(self.replay_since, AWAITED_AFTER, now);
+        let trials = match self.replay {
+            Some(_) => &self.up,
+            None => &self.down,
+        };
+        let awaits_history = self.backfill.is_some() && !self.down.are_stalled(now);
         Owed {
             logs_above: self.replay.as_ref().map(|replay| replay.done().0),
             history: self.backfill.is_some(),
-            problem: self.problem.clone(),
-            is_stalled,
-            is_awaited: (self.backfill.is_some() || is_late) && !is_stalled,
+            problem: trials.problem.clone(),
+            is_stalled: trials.are_stalled(now),
+            is_awaited: awaits_history || is_late && !self.up.are_stalled(now),
         }
     }
 }
