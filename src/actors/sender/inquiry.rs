@@ -274,7 +274,7 @@ impl Sender {
 }
 
 /// What the block's time alone says of the action.
-fn timing(kind: ActionKind, timestamp: u64, round: &Round) -> Option<&'static str> {
+pub(super) fn timing(kind: ActionKind, timestamp: u64, round: &Round) -> Option<&'static str> {
     let early = "its block came before the window opened";
     let late = "its block came after its time was over";
     match kind {

@@ -58,6 +58,8 @@ pub(super) struct Preflight {
     pub(super) pending: PendingTime,
     pub(super) is_called: bool,
     pub(super) is_ahead: bool,
+    /// The mining block's time is expected to allow the action.
+    pub(super) is_timely: bool,
     pub(super) is_legacy: bool,
     /// All questions together met silence: another try would cost a second time-out.
     pub(super) met_silence: Arc<AtomicBool>,
@@ -70,7 +72,7 @@ struct CheckTickets {
     at_head: Option<Ticket<Vec<u8>>>,
     /// The pending block is none: that it is too early is said of a block that is there already.
     ignores_too_early: bool,
-    /// The head is asked in its place, and does not speak of the next block's time, which another has told.
+    /// Nor does the head speak of the next block's time, where it is asked in its place.
     ignores_too_early_at_head: bool,
 }
 
@@ -194,7 +196,7 @@ impl Preflight {
                 at_head: Some(together.add(query::call(request, block, None))),
                 ignores_too_early: self.is_ahead
                     || self.pending.is_silent_about_next(self.head.timestamp),
-                ignores_too_early_at_head: self.is_ahead || self.pending != PendingTime::Unasked,
+                ignores_too_early_at_head: self.is_ahead || self.is_timely,
             };
         }
         CheckTickets {
@@ -220,7 +222,7 @@ impl CheckTickets {
         let called = answers.take(self.call);
         let at_head = self.at_head.map(|ticket| answers.take(ticket));
         let (called, ignores_too_early) = match (called, at_head) {
-            // Without a pending block the head itself serves, where its own time allows the action.
+            // Without a pending block the head itself serves.
             (Err(error), Some(at_head)) if !error.is_final() => {
                 (at_head, self.ignores_too_early_at_head)
             }
@@ -282,6 +284,7 @@ mod tests {
             pending: PendingTime::Unasked,
             is_called: true,
             is_ahead: false,
+            is_timely: false,
             is_legacy: false,
             met_silence: Arc::default(),
         }
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_stands_does_not_speak_of_the_next_blocks_time_where_another_node_has_told_it() {
+    fn a_head_does_not_speak_of_the_next_blocks_time_where_that_allows_the_action() {
         let too_early = || {
             let message = "execution reverted: Min draw time not reached";
             Err(json!({"code": 3, "message": message}))
@@ -339,20 +342,19 @@ mod tests {
             Ok(_) => false,
             Err(error) => meaning_of(&error) == Some(RevertMeaning::NotYet),
         };
-        let asked = |pending| Preflight {
+        let timely = |pending| Preflight {
             pending,
+            is_timely: true,
             ..preflight()
         };
         assert!(is_early(told_of(preflight(), lacks, too_early)));
-        assert!(!is_early(told_of(
-            asked(PendingTime::Told(112)),
-            lacks,
-            too_early
-        )));
-        // What a pending block of its own says counts.
-        let own = told_of(asked(PendingTime::Told(112)), too_early, || Ok(json!("0x")));
-        assert!(is_early(own));
-        let own = told_of(asked(PendingTime::Unknown), too_early, || Ok(json!("0x")));
-        assert!(!is_early(own));
+        let told = told_of(timely(PendingTime::Unasked), lacks, too_early);
+        assert!(!is_early(told));
+        // What a pending block of its own says counts, where it is one.
+        let allows = || Ok(json!("0x"));
+        let told = told_of(timely(PendingTime::Told(112)), too_early, allows);
+        assert!(is_early(told));
+        let told = told_of(timely(PendingTime::Unknown), too_early, allows);
+        assert!(!is_early(told));
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::actors::sender::inquiry::timing;
 use crate::actors::sender::preflight::{Preflight, Told, TO_PREPARE, TO_PREPARE_WELL};
 use crate::actors::sender::{Check, Order, Sender, SECOND_OPINION};
 use crate::chain::endpoints::Hedge;
@@ -66,6 +67,7 @@ impl Sender {
             pending: order.pending,
             is_called: matches!(order.check, Check::Called | Check::Ahead),
             is_ahead: order.check == Check::Ahead,
+            is_timely: timing(order.kind, order.next_block_time, order.round).is_none(),
             is_legacy: self.legacy,
             met_silence: Arc::default(),
         }
