@@ -61,13 +61,11 @@ impl Alerts {
         }
     }
 
-    /// Another round runs: what was wrong with earlier ones, and with their players, has ended with them.
-    pub(crate) fn enter_round(&mut self, round_id: u64) {
-        self.raised.retain(|(_, subject), _| match subject {
-            Subject::Round(known) => *known == round_id,
-            Subject::Player(_) => false,
-            Subject::None | Subject::Endpoint(_) => true,
-        });
+    /// The round is over, or was never begun: what was wrong with it, and with its players, has ended with it.
+    pub(crate) fn leave_round(&mut self) {
+        let outlives =
+            |subject: &Subject| !matches!(subject, Subject::Round(_) | Subject::Player(_));
+        self.raised.retain(|(_, subject), _| outlives(subject));
     }
 
     /// Tells what has begun and what has ended; `watched` is what the snapshot shows to hold now.
@@ -151,7 +149,7 @@ mod tests {
             Some("2 wei".to_owned()),
         );
         alerts.tell(vec![late()]);
-        alerts.enter_round(8);
+        alerts.leave_round();
         alerts.tell(vec![]);
         let told: Vec<(&str, &str)> = told
             .try_iter()

@@ -262,12 +262,15 @@ impl Operator {
 
     /// The moment at `now`, in the memory of its round.
     fn enter(&mut self, snapshot: Arc<Snapshot>, now: Instant) -> Option<Moment> {
-        let round_id = snapshot.round.as_ref()?.round_id;
-        if self.round.round_id != round_id {
+        let round = snapshot.round.as_ref()?;
+        let (round_id, is_betting) = (round.round_id, round.state == RoundState::Betting);
+        // A reorg may take back a round's first bet, and with it all that was known of the round.
+        if self.round.round_id != round_id || self.round.has_begun && !is_betting {
             self.end_refusal();
             self.round = RoundMemory::of(round_id);
-            self.reporter.alerts.enter_round(round_id);
+            self.reporter.alerts.leave_round();
         }
+        self.round.has_begun |= is_betting;
         let moment = Moment::of(snapshot, &self.round, now)?;
         self.arrivals
             .note(moment.head, moment.snapshot.reorgs_total);

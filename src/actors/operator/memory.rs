@@ -20,6 +20,8 @@ const STUCK_AGAIN_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Default)]
 pub(super) struct RoundMemory {
     pub(super) round_id: u64,
+    /// Bets were taken.
+    pub(super) has_begun: bool,
     pub(super) draw_failures: Failures,
     pub(super) refund_failures: Failures,
     pub(super) ruled_out: Option<RuledOut>,
