@@ -240,7 +240,7 @@ fn before_window(facts: &Facts, now: Instant) -> Decision {
     let stands_from = time.seen_at + still;
     let still_until = match facts.arrival_unseen {
         true => stands_from,
-        false => stands_from.max(time.instant_of(round.min_draw_time) + still),
+        false => stands_from.max(time.instant_of(round.min_draw_time)),
     };
     if facts.pending == PendingTime::Unasked && now >= still_until {
         return Decision::AskPendingTime;

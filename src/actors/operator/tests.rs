@@ -614,9 +614,9 @@ fn a_chain_on_demand_whose_pending_block_is_its_latest_gets_its_draw() {
         });
         let case = format!("pending known: {is_known}, times: {takes_times}");
         stage.until(MIN - 20);
-        stage.pass(20);
+        stage.pass(19);
         assert_eq!(stage.sent().len(), 0, "{case}");
-        stage.pass(15);
+        stage.pass(1);
         assert_eq!(stage.sent().len(), 1, "{case}");
     }
 }

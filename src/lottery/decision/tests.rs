@@ -211,13 +211,20 @@ fn a_head_that_stands_still_is_asked_about_and_never_the_host_clock() {
             |facts| facts.pending = told(pending),
         ))
     };
-    // Chain time carried forward reaches minDrawTime after 10 s; three blocks are 6 s.
-    assert_eq!(at(15, None), "before");
-    assert_eq!(at(16, None), "ask");
-    assert_eq!(at(16, Some(MIN - 1)), "before");
-    assert_eq!(at(16, Some(MIN)), "draw");
-    assert_eq!(at(16, Some(MAX)), "draw");
-    assert_eq!(at(16, Some(MAX + 1)), "closing");
+    // Chain time carried forward reaches minDrawTime after 10 s.
+    assert_eq!(at(9, None), "before");
+    assert_eq!(at(10, None), "ask");
+    assert_eq!(at(10, Some(MIN - 1)), "before");
+    assert_eq!(at(10, Some(MIN)), "draw");
+    assert_eq!(at(10, Some(MAX)), "draw");
+    assert_eq!(at(10, Some(MAX + 1)), "closing");
+    // Before three blocks are out, a head does not stand.
+    let soon = |age| {
+        let change = |facts: &mut Facts| facts.schedule.least_to_next_secs = 1;
+        name(check(&round(5), MIN - 2, Duration::from_secs(age), change))
+    };
+    assert_eq!(soon(5), "before");
+    assert_eq!(soon(6), "ask");
 }
 
 #[test]
