@@ -35,6 +35,19 @@ const WITH_RARITIES: &[(u64, &str)] = &[
     (2138, "an endpoint thirty seconds behind was followed, since the one at the head took longer to link its blocks"),
     (3623, "a second endpoint that never answered was asked in each step through owed logs, and these were never whole"),
     (21_000_609, "with one endpoint frozen and one half a minute behind, a draw was judged before most bets and ran out of gas"),
+    (31_007_417, "the odd spacing of a reorg kept a draw from being sent in time, and had one sent after its window"),
+    (31_002_947, "on a chain that makes blocks on demand, a nonce that another daemon had used held up the flight for good"),
+    (31_038_337, "a pool that was busy hid that the other wanted legacy prices, and the window passed"),
+    (31_042_372, "a head that stood was believed to say that the next block, of which another node had told, comes too early"),
+    (31_008_407, "a head that was caught up with after a start was thought to have come just then, and its time was far behind"),
+    (31_025_900, "where the history began with logs left out, it was taken to be empty for good"),
+    (31_036_991, "after an outage no logs at all were believed where the round had changed meanwhile"),
+    (31_007_744, "with a third of a second an answer, each step through owed logs took as long as the look that owed more"),
+    (31_018_615, "a reorg took back a round's first bet, and who could not be paid in it was accused for ever"),
+    (31_034_813, "on an irregular chain, the only block of a window passed before a node was asked for the next block's time"),
+    (31_015_624, "the failures of history were forgotten with each step up to the head, and it was never taken without its states"),
+    (31_044_285, "each step through a history without states waited three times for an endpoint that never answers"),
+    (31_009_547, "where no node speaks of the next block, a draw was refused until its block was there, and all were asked anew"),
 ];
 
 /// All of them, with what each found.

@@ -28,6 +28,8 @@ const REQUESTS_IN_VAIN_MAX: f64 = 60.0;
 /// And within so short a time, by all that a daemon does.
 const IN_VAIN_WITHIN: Duration = Duration::from_secs(10);
 const IN_VAIN_MAX: usize = 400;
+/// So old may the head be that is shown, when nothing is wrong, if it is many blocks behind.
+const BEHIND_SECS_MAX: u64 = 10;
 /// The baton is handed on so often in a second of simulated time only by a loop that makes no progress.
 const TURNS_PER_SEC_MAX: u64 = 20_000;
 
@@ -370,10 +372,12 @@ impl Oracle {
         };
         let world = &sky.world;
         let head = world.head();
-        let behind = snapshot
-            .head
-            .map_or(u64::MAX, |told| head.number.saturating_sub(told.number));
-        if behind > 40 {
+        let told = snapshot.head.map(|told| (told.number, told.timestamp));
+        let (number, timestamp) = told.unwrap_or_default();
+        let behind = head.number.saturating_sub(number);
+        // Where each transaction makes a block, dozens may come in the time of a few answers.
+        let behind_secs = head.timestamp.saturating_sub(timestamp);
+        if behind > 40 && behind_secs > BEHIND_SECS_MAX {
             self.violate(RULE, format!("the daemon is {behind} blocks behind"));
         }
         // Where answers take as long as blocks do, the logs of the newest are always on their way.

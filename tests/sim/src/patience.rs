@@ -164,14 +164,17 @@ impl Patience {
     }
 
     /// How long after a block that shows something what is sent may still be of before: the block has to be seen, and what
-    /// was under way then goes out. None where something is wrong with who would show it.
+    /// was under way then goes out. None where something is wrong with who would show it, or was until a moment ago.
     pub fn until_known(&self, now: Duration) -> Option<Duration> {
         let is_regular = matches!(self.blocks, Blocks::Every(_)) && !self.is_near(now, |_| true);
         let known = match is_regular {
             true => self.latency * self.round_trips(now) + POLLED_WITHIN,
             false => self.usual(now) + STILL_KNOWN_WITHIN,
         };
-        self.is_calm(now).then_some(known)
+        let of_teller = |bad: &&Bad| bad.endpoint.is_some() || bad.daemon.is_some();
+        let past = self.bad.iter().filter(|bad| bad.begins <= now);
+        let recovered = past.filter(of_teller).map(Bad::over).max();
+        recovered.is_none_or(|at| now > at + known).then_some(known)
     }
 
     fn round_trips(&self, at: Duration) -> u32 {
