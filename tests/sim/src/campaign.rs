@@ -18,7 +18,7 @@ use crate::contract::{selector, Lottery, Terms};
 use crate::daemon::Daemon;
 use crate::oracle::{Oracle, Violation};
 use crate::panics;
-use crate::plan::{Blocks, Plan, Planned, What};
+use crate::plan::{Blocks, Plan, Planned, What, FIRST_BET_WITHIN};
 use crate::wire::{Active, Endpoint, Sky};
 use crate::world::World;
 
@@ -457,7 +457,8 @@ impl<'a> Campaign<'a> {
     fn begin_round(&mut self, now: Duration) {
         let round = &self.plan.rounds[self.rounds_begun];
         self.rounds_begun += 1;
-        let first = now + Duration::from_millis(self.random.below(4_000));
+        let first_within_ms = FIRST_BET_WITHIN.as_millis() as u64;
+        let first = now + Duration::from_millis(self.random.below(first_within_ms));
         let betting_ms = self.plan.betting_secs * 1_000;
         self.bets.push((first, player(0)));
         for index in 1..round.players {

@@ -59,7 +59,7 @@ pub struct Oracle {
     starts: u32,
     /// Somebody else may end a round.
     has_public_refund: bool,
-    /// The endpoint that answers nothing as it should, while the others do well.
+    /// The endpoint that answers nothing as it should, or trails, while the others do well.
     failing: Option<usize>,
     /// The running round's window, and when it opened.
     window: Option<Window>,

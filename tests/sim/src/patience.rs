@@ -129,12 +129,16 @@ impl Patience {
         });
     }
 
-    /// The endpoint that answers nothing as it should, all the time, where nothing is ever wrong with the others.
+    /// The endpoint that answers nothing as it should, or trails, all the time, where nothing is ever wrong with the others.
     pub fn fails_alone(plan: &Plan) -> Option<usize> {
-        let (endpoint, _) = plan
-            .lasting
-            .iter()
-            .find(|(_, trouble)| matches!(trouble, Trouble::Answers(None, _)))?;
+        let is_told = |trouble: &Trouble| {
+            matches!(
+                trouble,
+                Trouble::Answers(None, _) | Trouble::Behind(_) | Trouble::Frozen
+            )
+        };
+        let mut lasting = plan.lasting.iter();
+        let (endpoint, _) = lasting.find(|(_, trouble)| is_told(trouble))?;
         let of_another =
             |planned: &Planned| matches!(planned.what, What::Of(other, _) if other != *endpoint);
         (!plan.troubles.iter().any(of_another)).then_some(*endpoint)

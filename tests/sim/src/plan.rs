@@ -121,6 +121,12 @@ const DAILY_CAPS: [DailyCap; 2] = [
     },
 ];
 
+/// A round's first bet comes so soon after the draw before it.
+pub const FIRST_BET_WITHIN: Duration = Duration::from_secs(4);
+/// So long after its window has opened a round's draw waits where the one before it is lost, with so many blocks at most.
+const LOST_AFTER: Duration = Duration::from_secs(10);
+const LOST_BLOCKS_MAX: u64 = 200;
+
 const REFUSALS: [&str; 9] = [
     "already known",
     "replacement transaction underpriced",
@@ -283,6 +289,36 @@ impl Plan {
         if random.one_in(8) {
             self.daily_cap = Some(*random.pick(&DAILY_CAPS));
         }
+        if random.one_in(8) {
+            self.add_lost_draw(random);
+        }
+    }
+
+    /// While a round's draw waits, the one before it is taken back and forgotten: what waits comes behind a nonce that is
+    /// free again.
+    fn add_lost_draw(&mut self, random: &mut Random) {
+        let (Blocks::Every(spacing) | Blocks::Around(spacing)) = self.blocks else {
+            return;
+        };
+        let since_draw = Duration::from_secs(self.betting_secs + self.min_draw_delay_secs);
+        let deep = FIRST_BET_WITHIN + since_draw + LOST_AFTER;
+        let depth = deep.as_millis().div_ceil(spacing.as_millis()) as u64 + 3;
+        if depth > LOST_BLOCKS_MAX {
+            return;
+        }
+        let round = 1 + random.index(self.rounds.len() - 1);
+        let mut add = |begins_ms, lasts, what| {
+            self.troubles.push(Planned {
+                round,
+                begins_ms,
+                lasts,
+                what,
+            });
+        };
+        add(-2_000, LOST_AFTER * 3, What::Held);
+        let keeps = false;
+        let lost = What::Reorg { depth, keeps };
+        add(LOST_AFTER.as_millis() as i64, Duration::from_secs(1), lost);
     }
 }
 
