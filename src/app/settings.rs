@@ -10,6 +10,7 @@ use crate::actors::operator::Settings as OperatorSettings;
 use crate::actors::sender::SenderSettings;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::base::text_file::read_bytes;
 use crate::chain::endpoints::{Endpoints, EndpointsConfig};
 use crate::chain::error::RpcError;
 use crate::chain::fees::FeeLimits;
@@ -23,6 +24,9 @@ use crate::config::{Config, KeyMaterial};
 use crate::lottery::decision::Policy;
 use crate::lottery::send_state::Rules;
 use crate::web::server::BindError;
+
+/// Some dozen times what a whole system trusts.
+const AUTHORITIES_BYTES_MAX: u64 = 4 << 20;
 
 /// Why the daemon did not start.
 #[derive(Debug, Error)]
@@ -136,7 +140,8 @@ fn authorities(config: &Config) -> Result<Vec<http::Certificate>, StartError> {
             path: path.clone(),
             cause,
         };
-        let pem = std::fs::read(&path).map_err(|error| broken(error.to_string()))?;
+        let pem =
+            read_bytes(&path, AUTHORITIES_BYTES_MAX).map_err(|error| broken(error.to_string()))?;
         found.extend(http::authorities(&pem).map_err(broken)?);
     }
     Ok(found)

@@ -21,6 +21,10 @@ pub(crate) struct Entry<'a> {
 /// # Errors
 /// What is wrong with the text as JSON, with line and column; only the first such fault can be told.
 pub(crate) fn entries(text: &str) -> Result<Vec<Entry<'_>>, String> {
+    const WANTED: &str = "the file must hold one JSON object of sections";
+    if text.trim().is_empty() {
+        return Err(format!("1:1: it is empty, {WANTED}"));
+    }
     let whole: &RawValue = serde_json::from_str(text).map_err(|error| {
         let cause = error.to_string();
         let cause = cause.split(" at line").next().unwrap_or_default();
@@ -34,7 +38,7 @@ pub(crate) fn entries(text: &str) -> Result<Vec<Entry<'_>>, String> {
         format!("{line}:{column}: broken JSON: {cause}")
     };
     if !is_object(whole) {
-        return Err("1:1: the file must hold one JSON object of sections".to_owned());
+        return Err(format!("1:1: {WANTED}"));
     }
     let sections: Members<&RawValue> =
         serde_json::from_str(whole.get()).map_err(|e| broken(whole, e))?;

@@ -99,7 +99,8 @@ impl Kind for Whole {
     }
 
     fn parse(&self, text: &str) -> Option<u64> {
-        let number = text.parse().ok();
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| is_plain);
         number.filter(|number| (self.0..=self.1).contains(number))
     }
 }
@@ -245,7 +246,7 @@ impl Kind for Account {
     }
 }
 
-/// An http or https URL that anyone may see.
+/// An http or https URL that anyone may see, and that links are made of by what is put behind it.
 pub(crate) struct PublicUrl;
 
 impl Kind for PublicUrl {
@@ -258,7 +259,11 @@ impl Kind for PublicUrl {
     }
 
     fn parse(&self, text: &str) -> Option<String> {
-        is_url_of(text, HTTP).then(|| text.trim_end_matches('/').to_owned())
+        let url = url_of(text, HTTP)?;
+        let (_, rest) = url.split_once("://")?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        let is_public = !authority.contains('@') && !rest.contains(['?', '#']);
+        is_public.then(|| url.trim_end_matches('/').to_owned())
     }
 }
 
@@ -280,7 +285,7 @@ impl Kind for SecretUrl {
     }
 
     fn parse(&self, text: &str) -> Option<Secret> {
-        is_url_of(text, self.0).then(|| Secret::new(text.to_owned()))
+        url_of(text, self.0).map(Secret::new)
     }
 }
 
@@ -298,7 +303,7 @@ impl Kind for EndpointUrl {
     }
 
     fn parse(&self, text: &str) -> Option<Secret> {
-        is_url_of(text, &["http", "https", "ws", "wss"]).then(|| Secret::new(text.to_owned()))
+        url_of(text, &["http", "https", "ws", "wss"]).map(Secret::new)
     }
 }
 
@@ -328,21 +333,19 @@ pub(crate) fn split_list(text: &str) -> impl Iterator<Item = &str> {
         .filter(|item| !item.is_empty())
 }
 
-/// True for a URL of one of these schemes with a host, and a port that exists if it names one.
-fn is_url_of(text: &str, schemes: &[&str]) -> bool {
-    let Ok(uri) = text.parse::<Uri>() else {
-        return false;
-    };
-    let Some(authority) = uri.authority() else {
-        return false;
-    };
-    let known = uri
-        .scheme_str()
-        .is_some_and(|scheme| schemes.contains(&scheme));
+/// A URL of one of these schemes, which may be in any case and then is in lower case, with a host, and a port that exists
+/// if it names one.
+fn url_of(text: &str, schemes: &[&str]) -> Option<String> {
+    let uri = text.parse::<Uri>().ok()?;
+    let authority = uri.authority()?;
+    let (scheme, rest) = text.split_once("://")?;
+    let is_meant = |known: &&&str| known.eq_ignore_ascii_case(scheme);
+    let scheme = schemes.iter().find(is_meant)?;
     let after_user = authority.as_str().rsplit('@').next().unwrap_or_default();
     let port_text = after_user
         .strip_prefix(authority.host())
         .and_then(|rest| rest.strip_prefix(':'));
     let port_is_right = port_text.is_none_or(|text| text.parse::<u16>().is_ok_and(|port| port > 0));
-    known && !authority.host().is_empty() && port_is_right
+    let is_right = !authority.host().is_empty() && port_is_right;
+    is_right.then(|| format!("{scheme}://{rest}"))
 }

@@ -19,6 +19,7 @@ pub(crate) use ipnet::IpNet as Network;
 
 use zeroize::Zeroizing;
 
+use crate::chain::encode::without_prefix;
 use crate::chain::types::{Address, U256};
 use crate::config::raw::Raw;
 pub(crate) use crate::config::render::{setting_names, settings_help};
@@ -118,7 +119,7 @@ impl Config {
             Some(KeyMaterial::Elsewhere { .. }) | None => None,
         };
         for secret in key.into_iter().chain(&self.server.api_token) {
-            let bare = secret.expose().trim_start_matches("0x");
+            let bare = without_prefix(secret.expose()).unwrap_or(secret.expose());
             texts.push(Zeroizing::new(bare.to_owned()));
         }
         texts.retain(|text| text.len() >= HIDDEN_LEN_MIN);

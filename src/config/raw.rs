@@ -119,8 +119,10 @@ impl Raw {
                 false => self.warnings.push(told),
             }
         } else if is_ours {
+            let hint = part_of(name).map(|meant| format!(" (did you mean {meant}?)"));
+            let hint = hint.unwrap_or_default();
             self.warnings
-                .push(format!("{source} is ignored: no such setting"));
+                .push(format!("{source} is ignored: no such setting{hint}"));
         }
     }
 
@@ -329,13 +331,25 @@ fn is_service_link(value: &str) -> bool {
     SERVICE_LINKS.iter().any(|scheme| value.starts_with(scheme))
 }
 
+/// All variables that mean something.
+fn variables() -> impl Iterator<Item = String> {
+    let settings = TABLE.iter().map(|setting| setting.variable());
+    settings.chain([KEY_VARIABLE.to_owned()])
+}
+
+/// The one variable of which this is a part: without its section, or without its end.
+fn part_of(name: &str) -> Option<String> {
+    let key = name.strip_prefix(VARIABLE_PREFIX)?;
+    let (end, begin) = (format!("_{key}"), format!("{name}_"));
+    let mut meant = variables().filter(|known| known.ends_with(&end) || known.starts_with(&begin));
+    let first = meant.next()?;
+    meant.next().is_none().then_some(first)
+}
+
 /// The variable that was probably meant.
 fn near_miss(name: &str) -> Option<String> {
     let upper = name.to_uppercase();
-    let known = TABLE.iter().map(|setting| setting.variable());
-    let distances = known
-        .chain([KEY_VARIABLE.to_owned()])
-        .map(|known| (strsim::levenshtein(&upper, &known), known));
+    let distances = variables().map(|known| (strsim::levenshtein(&upper, &known), known));
     let (edits, meant) = distances.min()?;
     (edits <= NEAR_MISS_EDITS).then_some(meant)
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::text_file::read_text;
+use crate::chain::key::OperatorKey;
 use crate::config::kinds::File;
 use crate::config::raw::{Raw, KEY_VARIABLE};
 use crate::config::secret::Secret;
@@ -43,6 +44,13 @@ struct SecretFile {
     path: PathBuf,
     source: Source,
     name: String,
+}
+
+impl SecretFile {
+    /// How a problem with it begins.
+    fn told(&self) -> String {
+        format!("{}: {}: {}", self.source, self.name, self.path.display())
+    }
 }
 
 impl Environment {
@@ -98,7 +106,8 @@ pub(crate) fn operator_key(raw: &mut Raw, environment: &Environment) -> Option<K
         return None;
     }
     if let Some(key) = &environment.key {
-        return Some(KeyMaterial::Hex(key.clone()));
+        let source = Source::Variable(KEY_VARIABLE.to_owned());
+        return hex_key(raw, &source.to_string(), key.clone());
     }
     if let Some(signer_url) = signer_url {
         // A signer may hold many accounts, and must not be needed for a start.
@@ -114,7 +123,19 @@ pub(crate) fn operator_key(raw: &mut Raw, environment: &Environment) -> Option<K
         return keystore(raw, file, environment);
     }
     let file = key_file.or(credential)?;
-    read_secret(raw, &file, environment).map(KeyMaterial::Hex)
+    let key = read_secret(raw, &file, environment)?;
+    hex_key(raw, &file.told(), key)
+}
+
+/// A key that is none is told with all that is wrong, rather than when it is made.
+fn hex_key(raw: &mut Raw, told: &str, key: Secret) -> Option<KeyMaterial> {
+    match OperatorKey::from_hex(key.expose()) {
+        Ok(_) => Some(KeyMaterial::Hex(key)),
+        Err(error) => {
+            raw.problems.push(format!("{told}: {error}"));
+            None
+        }
+    }
 }
 
 fn keystore(raw: &mut Raw, file: SecretFile, environment: &Environment) -> Option<KeyMaterial> {
@@ -165,10 +186,13 @@ fn configured(raw: &mut Raw, setting: &Setting<File>) -> Option<SecretFile> {
 
 /// Reads a secret's file, without space and byte order mark around it.
 fn read_secret(raw: &mut Raw, file: &SecretFile, environment: &Environment) -> Option<Secret> {
-    let told = format!("{}: {}: {}", file.source, file.name, file.path.display());
+    let told = file.told();
     let result = std::fs::metadata(&file.path)
         .map_err(|error| format!("cannot be read: {error}"))
         .and_then(|metadata| {
+            if metadata.is_dir() {
+                return Err("is a directory, allowed is a file".to_owned());
+            }
             let is_credential = environment
                 .credentials
                 .as_ref()

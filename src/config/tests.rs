@@ -319,8 +319,20 @@ fn a_slip_of_up_to_two_characters_is_an_error_and_more_a_warning() {
         let hint = format!("environment variable {name}: no such setting (did you mean {meant}?)");
         assert_eq!(told(name).unwrap_err().0, [hint], "{name}");
     }
+    for (name, meant) in [
+        ("LOTTERY_RPC_URL", "LOTTERY_BLOCKCHAIN_RPC_URL"),
+        ("LOTTERY_PORT", "LOTTERY_SERVER_PORT"),
+        ("LOTTERY_PRIVATE_KEY", "LOTTERY_OPERATOR_PRIVATE_KEY"),
+        ("LOTTERY_OPERATOR_KEY", "LOTTERY_OPERATOR_KEY_FILE"),
+    ] {
+        let told = format!(
+            "environment variable {name} is ignored: no such setting (did you mean {meant}?)"
+        );
+        assert_eq!(warnings(&[(name, "1")]), [told]);
+    }
     for name in [
         "LOTTERY_SERVER_PARTIES",
+        "LOTTERY_URL",
         "LOTTERY_SERVICE_HOST",
         "LOTTERY_",
         "LOTTERY_X",
@@ -507,7 +519,7 @@ fn all_problems_come_at_once_but_broken_json_stops_at_its_first() {
         ),
         (
             "",
-            "lottery.conf:1:0: broken JSON: EOF while parsing a value",
+            "lottery.conf:1:1: it is empty, the file must hold one JSON object of sections",
         ),
         (
             "[]",

@@ -216,7 +216,7 @@ fn a_reader_that_goes_away_is_no_fault_and_a_full_disk_is_told() {
     assert_eq!(mute.code(), Some(2));
 }
 
-fn stderr_of(output: &Output) -> String {
+pub fn stderr_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -4,6 +4,7 @@
 mod attacks;
 mod authorities;
 mod commands;
+mod configuration;
 mod conformance;
 mod contract;
 mod crowds;
