@@ -116,6 +116,23 @@ pub fn header(block: BlockId) -> Query<Header> {
     })
 }
 
+/// The same, of a block that has to be the one of its number: asked for by that, which every node answers.
+pub(crate) fn header_by_number(block: BlockId) -> Query<Header> {
+    let (number, hash) = match block {
+        BlockId::Exactly { number, hash } => (number, hash),
+        other => return header(other),
+    };
+    let Query { read, .. } = header(BlockId::Number(number));
+    let params = json!([encode::block(BlockId::Number(number)), false]);
+    Query::new(Method::BlockByNumber, params, move |answer| {
+        let found = read(answer)?;
+        match found.hash == hash {
+            true => Ok(found),
+            false => Err(RpcError::behind("another block has the block's number")),
+        }
+    })
+}
+
 /// eth_call; `time` overrides the block's timestamp where the endpoint can.
 pub fn call(request: &CallRequest, block: BlockId, time: Option<u64>) -> Query<Vec<u8>> {
     let request = request.clone();

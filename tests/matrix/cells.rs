@@ -205,6 +205,17 @@ pub fn cells() -> Vec<Cell> {
             scene.faults().add(fault, Some("eth_getBalance"), None);
             undisturbed(scene);
         }),
+        cell(
+            "the only endpoint hangs at a block's hash",
+            Some(0),
+            |scene| {
+                scene
+                    .faults()
+                    .add(Fault::Hang, Some("eth_getBlockByHash"), None);
+                undisturbed(scene);
+                scene.faults().clear();
+            },
+        ),
         own(cell("a chain without EIP-1559", Some(1), |scene| {
             scene.faults().set(|character| character.legacy_only = true);
             undisturbed(scene);

@@ -11,8 +11,7 @@ use crate::chain::together::{Answers, Ticket, Together};
 use crate::chain::types::{Address, BlockId, CallRequest, FeeHistory, Header, U256};
 
 /// Asked one by one in this order: prices first, since without any nothing can be offered.
-const ONE_BY_ONE: [Method; 7] = [
-    Method::BlockByHash,
+const ONE_BY_ONE: [Method; 6] = [
     Method::BlockByNumber,
     Method::GasPrice,
     Method::EstimateGas,
@@ -77,7 +76,7 @@ impl ExtraQuestions {
             .estimate_at
             .map(|time| query::estimate_gas(&self.request, self.at, time));
         ExtraTickets {
-            header: add(together, query::header(self.at), goes),
+            header: add(together, query::header_by_number(self.at), goes),
             estimate: estimate.and_then(|query| add(together, query, goes)),
             balance: add(together, query::balance(self.account, self.at), goes),
             history: add(together, query::fee_history(), goes),

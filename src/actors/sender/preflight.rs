@@ -22,7 +22,7 @@ pub(super) const TO_PREPARE_WELL: &[Method] = &[
     Method::Call,
     Method::TransactionCount,
     Method::GetBalance,
-    Method::BlockByHash,
+    Method::BlockByNumber,
 ];
 /// What cannot be done without.
 pub(super) const TO_PREPARE: &[Method] = &[Method::Call, Method::TransactionCount];
