@@ -67,9 +67,13 @@ struct Asked {
 }
 
 impl Asked {
-    /// True for a question on the state of one very block.
+    /// The very block whose state is asked for.
+    fn exactly(&self) -> Option<BlockId> {
+        self.at.filter(|at| matches!(at, BlockId::Exactly { .. }))
+    }
+
     fn is_exact(&self) -> bool {
-        matches!(self.at, Some(BlockId::Exactly { .. }))
+        self.exactly().is_some()
     }
 }
 
@@ -146,36 +150,35 @@ impl Together<'_> {
         self.asked.iter().map(call).collect()
     }
 
-    /// By number, and with a header that shows whether the number still means the block.
+    /// By number, and with a header of each block that shows whether its number still means it.
     fn send_by_number(&self) -> Result<Answers, RpcError> {
-        let exact = self.asked.iter().find_map(|asked| match asked.at {
-            Some(BlockId::Exactly { number, hash }) => Some((number, hash)),
-            _ => None,
-        });
+        let mut blocks: Vec<BlockId> = Vec::new();
+        for block in self.asked.iter().filter_map(Asked::exactly) {
+            if !blocks.contains(&block) {
+                blocks.push(block);
+            }
+        }
         let mut calls = self.calls();
-        let check = exact.map(|(number, hash)| {
-            let query = query::header(BlockId::Number(number));
-            calls.push(RpcCall {
-                method: query.method,
-                params: (query.params)(Value::Null),
-            });
-            (query, hash)
-        });
+        let first_check = calls.len();
+        let checks: Vec<Query<Header>> = blocks
+            .iter()
+            .copied()
+            .map(query::header_by_number)
+            .collect();
+        calls.extend(checks.iter().map(|check| RpcCall {
+            method: check.method,
+            params: (check.params)(Value::Null),
+        }));
         let mut answers = self.endpoint.send_batch(&calls)?;
-        if let Some((query, hash)) = check {
-            // One answer for each call: that is what a batch promises.
-            let shown = answers.pop().unwrap_or(Ok(Value::Null));
-            let header = shown.and_then(|answer| (query.read)(&answer));
-            let doubt = match header {
-                Ok(header) if header.hash == hash => None,
-                Ok(_) => Some(RpcError::behind("the block was replaced while it was read")),
-                Err(error) => Some(error),
+        // One answer for each call: that is what a batch promises.
+        let shown = answers.split_off(first_check);
+        for ((block, check), shown) in blocks.into_iter().zip(checks).zip(shown) {
+            let Err(doubt) = shown.and_then(|answer| (check.read)(&answer)) else {
+                continue;
             };
-            if let Some(doubt) = doubt {
-                for (asked, answer) in self.asked.iter().zip(&mut answers) {
-                    if asked.is_exact() {
-                        *answer = Err(doubt.clone());
-                    }
+            for (asked, answer) in self.asked.iter().zip(&mut answers) {
+                if asked.exactly() == Some(block) {
+                    *answer = Err(doubt.clone());
                 }
             }
         }
@@ -190,15 +193,11 @@ impl Together<'_> {
             .iter()
             .zip(&answers.0)
             .find_map(|(asked, answer)| {
-                let is_exact = matches!(asked.at, Some(BlockId::Exactly { .. }));
-                answer
-                    .as_ref()
-                    .err()
-                    .filter(|error| is_exact && !error.is_final())
+                let error = answer.as_ref().err();
+                error.filter(|error| asked.is_exact() && !error.is_final())
             });
-        let helped = self.asked.iter().zip(&answers.0).any(|(asked, answer)| {
-            matches!(asked.at, Some(BlockId::Exactly { .. })) && answer.is_ok()
-        });
+        let mut answered = self.asked.iter().zip(&answers.0);
+        let helped = answered.any(|(asked, answer)| asked.is_exact() && answer.is_ok());
         match refused {
             Some(error) if !helped => Err(error.clone()),
             _ => Ok(answers),
@@ -220,5 +219,58 @@ impl Answers {
             .unwrap_or_else(missing)
             .and_then(|answer| (ticket.read)(&answer))
             .map_err(|error| error.of(ticket.method))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::error::ErrorKind;
+    use crate::chain::script::Script;
+    use crate::chain::types::{Address, H256};
+
+    #[test]
+    fn by_number_each_block_is_checked_that_is_asked_about() {
+        let hash = |number: u64| H256::from_low_u64_be(number);
+        // Hashes mean nothing to it, and its block 8 is another one.
+        let node = Script::of_calls("http://a", move |method, params| match method {
+            "eth_getBlockByNumber" => {
+                let number = params[0].as_str().unwrap();
+                let hash = match number {
+                    "0x8" => hash(88),
+                    _ => hash(u64::from_str_radix(&number[2..], 16).unwrap()),
+                };
+                Ok(json!({
+                    "number": number, "hash": format!("{hash:#x}"), "timestamp": "0x1",
+                    "parentHash": format!("{:#x}", H256::zero()),
+                }))
+            }
+            _ if params[1].is_object() => {
+                Err(json!({"code": -32602, "message": "invalid argument 1"}))
+            }
+            _ => Ok(json!("0x5")),
+        });
+        let endpoint = Endpoint::over(Arc::new(node), Clock::manual(0), Metrics::default());
+        let mut together = endpoint.together();
+        let tickets: Vec<Ticket<u64>> = [7, 8, 7, 9]
+            .into_iter()
+            .map(|number| {
+                let hash = hash(number);
+                let block = BlockId::Exactly { number, hash };
+                together.add(query::transaction_count(Address::zero(), block))
+            })
+            .collect();
+        let mut answers = together.send().unwrap();
+        let told: Vec<_> = tickets
+            .into_iter()
+            .map(|ticket| answers.take(ticket).map_err(|error| error.kind))
+            .collect();
+        assert_eq!(told, [Ok(5), Err(ErrorKind::Behind), Ok(5), Ok(5)]);
     }
 }
