@@ -45,6 +45,11 @@ impl Alerts {
         self.raised.retain(|(known, _), _| *known != code);
     }
 
+    /// Whether it was raised, of whatever subject, and not cleared since.
+    pub(crate) fn is_raised(&self, code: AlertCode) -> bool {
+        self.raised.keys().any(|(known, _)| *known == code)
+    }
+
     /// Raised where there is a message, else cleared.
     pub fn set(
         &mut self,

@@ -9,6 +9,7 @@ mod driving;
 mod ending;
 mod flight;
 mod foresight;
+mod lateness;
 mod looking_ahead;
 mod memory;
 mod moment;
@@ -155,11 +156,12 @@ impl Operator {
     pub(crate) fn turn(&mut self, now: Instant) -> Result<Instant, String> {
         self.hear()?;
         let wake = self.look(now);
-        if let Some(mut record) = self.flight.as_mut().and_then(Flight::news) {
-            self.reporter.publish_record(&mut record);
-        }
+        self.tell_flight();
         self.watch_signer(now);
         self.tell_alerts(now);
+        // Without a key it is another daemon's draw.
+        let held_up_by = self.round.held_up_by.filter(|_| self.sender.is_some());
+        self.reporter.status.held_up_by = held_up_by;
         self.reporter.publish_status(self.in_flight())?;
         let tick = now + self.tick();
         Ok(wake.map_or(tick, |wake| wake.min(tick)))
@@ -233,6 +235,7 @@ impl Operator {
         if let Some(wake) = self.take_up_after_reorg(&moment) {
             return Some(wake);
         }
+        self.watch_lateness(&moment);
         while let Some(command) = self.waiting_commands.pop_front() {
             self.obey(command, &moment);
         }
@@ -264,14 +267,18 @@ impl Operator {
     fn enter(&mut self, snapshot: Arc<Snapshot>, now: Instant) -> Option<Moment> {
         let round = snapshot.round.as_ref()?;
         let (round_id, is_betting) = (round.round_id, round.state == RoundState::Betting);
+        let before = self.round.round_id;
         // A reorg may take back a round's first bet, and with it all that was known of the round.
-        if self.round.round_id != round_id || self.round.has_begun && !is_betting {
+        if before != round_id || self.round.has_begun && !is_betting {
             self.end_refusal();
             self.round = RoundMemory::of(round_id);
             self.reporter.alerts.leave_round();
         }
         self.round.has_begun |= is_betting;
         let moment = Moment::of(snapshot, &self.round, now)?;
+        if before != round_id {
+            self.enter_lateness(before, &moment);
+        }
         self.arrivals
             .note(moment.head, moment.snapshot.reorgs_total);
         let round = &moment.round;
@@ -321,6 +328,7 @@ impl Operator {
         match decide(&facts, &self.settings.policy, now) {
             Decision::Wait { why, wake } => {
                 self.wait(why, round);
+                self.wait_lateness(why, moment);
                 wake
             }
             Decision::AskPendingTime => {

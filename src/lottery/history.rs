@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::types::{Address, U256};
 use crate::lottery::event::{Bet, EventRecord, LogPosition, LotteryEvent};
+use crate::lottery::lateness::LateReason;
 use crate::lottery::proof::{self, ChainHabits, Draw, DrawBlock, Proof};
 use crate::lottery::round::{RoundState, RoundTimes};
 
@@ -19,6 +20,8 @@ pub struct FinishFacts {
     pub times: Option<RoundTimes>,
     /// Number and timestamp of the first block whose time allowed the draw.
     pub first_allowed: Option<(u64, u64)>,
+    /// What this daemon saw hold the draw up; None where it did not follow the round, or saw nothing.
+    pub held_up_by: Option<LateReason>,
 }
 
 /// An event of the contract as the poller delivers it.
@@ -50,6 +53,8 @@ pub struct DrawDelay {
     pub blocks: u64,
     /// Chain time from that block to the draw's.
     pub secs: u64,
+    /// None for a draw in that block, and where this daemon does not know.
+    pub reason: Option<LateReason>,
 }
 
 /// A round that was drawn or refunded, kept for the history.
@@ -232,9 +237,11 @@ impl Running {
                 .into_iter()
                 .find_map(|(player, total)| (player == *winner).then_some(total)),
             draw_delay: facts.first_allowed.and_then(|(number, time)| {
+                let blocks = position.block_number.checked_sub(number)?;
                 Some(DrawDelay {
-                    blocks: position.block_number.checked_sub(number)?,
+                    blocks,
                     secs: position.block_timestamp.checked_sub(time)?,
+                    reason: facts.held_up_by.filter(|_| blocks > 0),
                 })
             }),
         })

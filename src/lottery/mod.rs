@@ -12,6 +12,7 @@ pub mod decision;
 pub mod event;
 pub mod fairness;
 pub mod history;
+pub(crate) mod lateness;
 pub mod operator_status;
 pub mod participants;
 pub mod payable;

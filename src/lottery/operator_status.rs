@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::chain::types::{Address, U256};
 use crate::lottery::action::InFlight;
 use crate::lottery::alert::Alert;
+use crate::lottery::lateness::LateReason;
 
 /// The check made shortly before the window opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct OperatorStatus {
     pub in_flight: Option<InFlight>,
     pub balance_wei: Option<U256>,
     pub rehearsal: Option<Rehearsal>,
+    /// What has held up the running round's draw since it is due.
+    pub held_up_by: Option<LateReason>,
     /// Conditions that hold now; newest last.
     pub alerts: Vec<Arc<Alert>>,
 }

@@ -14,6 +14,7 @@ use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::Alert;
 use crate::lottery::event::EventRecord;
 use crate::lottery::history::{FinishedRound, LoggedEvent, Running};
+use crate::lottery::lateness::LateReason;
 use crate::lottery::operator_status::OperatorStatus;
 use crate::lottery::participants::{Participant, ParticipantsUpdate, PlayersRead};
 use crate::lottery::persistent::PersistentVec;
@@ -249,6 +250,7 @@ impl State {
             let live = live.and_then(|round| round.times());
             let live = live.filter(|times| self.running.has_times(times));
             facts.times = facts.times.or(live);
+            facts.held_up_by = self.held_up_by(&event.record);
         }
         applied
             .events
@@ -265,6 +267,20 @@ impl State {
             self.history.insert(0, finished.clone());
             self.forget_old_rounds();
             applied.events.push(StoreEvent::HistoryUpdate(finished));
+        }
+    }
+
+    /// What the operator saw hold up the draw that this is, if it was at that round.
+    fn held_up_by(&self, end: &EventRecord) -> Option<LateReason> {
+        let operator = &self.snapshot.operator;
+        let drawn = end.event.ended_round();
+        let seen = drawn.filter(|_| operator.current_round_id == drawn);
+        let hash = &end.position.transaction_hash;
+        let mut actions = self.snapshot.actions.iter();
+        let is_own = actions.any(|action| action.hashes.contains(hash));
+        match seen.is_some() && operator.is_running && !is_own {
+            true => Some(LateReason::SentByAnother),
+            false => operator.held_up_by.filter(|_| seen.is_some()),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::lottery::alert::*;
 use crate::lottery::command::{Command, CommandKind};
 use crate::lottery::event::*;
 use crate::lottery::history::*;
+use crate::lottery::lateness::LateReason;
 use crate::lottery::operator_status::*;
 use crate::lottery::participants::ParticipantsLedger;
 use crate::lottery::persistent::PersistentVec;
@@ -316,7 +317,11 @@ pub fn completed(round_id: u64, block_number: u64) -> FinishedRound {
             known_ahead: false,
             header_strays: false,
         },
-        draw_delay: Some(DrawDelay { blocks: 1, secs: 7 }),
+        draw_delay: Some(DrawDelay {
+            blocks: 1,
+            secs: 7,
+            reason: Some(LateReason::NotMined),
+        }),
         position,
         bets,
     }
@@ -397,6 +402,7 @@ pub fn operator() -> OperatorStatus {
             ready: false,
             problems: vec!["the balance is low".to_owned()],
         }),
+        held_up_by: Some(LateReason::Unforeseen),
         alerts: vec![Arc::new(alert())],
     }
 }

@@ -6,7 +6,7 @@ use devchain::{Config, Distortion, Family, Fault};
 use serde_json::{json, Value};
 
 use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID};
-use support::daemon::lottery_in;
+use support::daemon::{lottery_in, Daemon, Options};
 use support::BET_WEI;
 
 fn chain(family: Family) -> Chain {
@@ -398,6 +398,36 @@ fn an_audit_goes_on_from_what_it_kept_and_reads_anew_on_another_chain() {
     let (_, anew, said) = audit(&chain, &lottery, &["--state", kept]);
     assert!(said.contains("reading anew"), "{said}");
     assert_eq!(anew["account"]["drawn"], 1, "{anew}");
+}
+
+/// The delay is the chain's word; its reason is this daemon's, in the feed and in all answers alike.
+#[test]
+fn a_late_draw_is_told_with_what_held_it_up() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let config = json!({"operator": {"enabled": false}});
+    let options = Options {
+        config,
+        ..Options::default()
+    };
+    let daemon = Daemon::quiet(&lottery, options);
+    let mut feed = daemon.feed("");
+    for player in 2..5 {
+        lottery.bet(player, BET_WEI);
+    }
+    lottery.skip_to(lottery.round().min_draw_time);
+    feed.wait("operator_status", |status| {
+        status["operator"]["heldUpBy"] == "switched_off"
+    });
+    daemon.act("/api/round/draw", &json!({"roundId": 1}));
+    let told = feed.wait("history_update", |update| update["round"]["roundId"] == 1);
+    let (_, round) = daemon.get("/api/history/1");
+    for row in [&told["payload"]["round"], &round, &round["proof"]] {
+        assert_eq!(row["drawDelayReason"], "switched_off", "{row}");
+        assert!(row["drawDelayBlocks"].as_u64() > Some(0), "{row}");
+    }
+    let (_, status) = daemon.get("/api/operator/status");
+    assert_eq!(status["heldUpBy"], Value::Null);
 }
 
 /// The README's script, which knows none of our code, comes to the same results.

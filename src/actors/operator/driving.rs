@@ -13,6 +13,7 @@ use crate::chain::error::NodeError;
 use crate::lottery::action::{ActionKind, ActionState};
 use crate::lottery::alert::{AlertCode, Severity};
 use crate::lottery::decision::{still_after, PendingTime, Unanswered};
+use crate::lottery::lateness::LateReason;
 use crate::lottery::round::RoundState;
 use crate::lottery::send_state::{HeadFacts, Included, Receipts, Step};
 
@@ -129,6 +130,14 @@ impl Operator {
         Some(flight)
     }
 
+    /// Tells the record of what is in flight where it has changed: before the sending, since whose draw it is must be known
+    /// when its block is read.
+    pub(super) fn tell_flight(&mut self) {
+        if let Some(mut record) = self.flight.as_mut().and_then(Flight::news) {
+            self.reporter.publish_record(&mut record);
+        }
+    }
+
     /// Hands the newest variant of what is in flight to every endpoint.
     pub(super) fn broadcast(&mut self, moment: &Moment) {
         if let Some(outcome) = self.send(moment) {
@@ -155,6 +164,7 @@ impl Operator {
             flight.log_sent();
             self.reporter.alerts.clear(AlertCode::ActionBlocked);
         }
+        let mut is_held_up = false;
         flight.record.error = match outcome {
             Broadcast::Accepted => None,
             Broadcast::MaybeSent(why) => {
@@ -185,9 +195,17 @@ impl Operator {
                     self.reporter
                         .alert(code, Severity::Critical, round_id, text);
                 }
+                let is_poor = matches!(
+                    class,
+                    NodeError::InsufficientFunds | NodeError::GasAllowance
+                );
+                is_held_up = is_poor && flight.record.kind == ActionKind::Draw;
                 Some(told.to_owned())
             }
         };
+        if is_held_up {
+            self.hold_up(LateReason::LowBalance);
+        }
     }
 
     fn replace(&mut self, kind: ActionKind, moment: &Moment) {
@@ -218,6 +236,7 @@ impl Operator {
                     flight.paused_until = None;
                 }
                 flight.state.add(variant, moment.head, moment.now);
+                self.tell_flight();
                 panic_point("operator-replaced");
                 self.broadcast(moment);
             }

@@ -11,6 +11,7 @@ use crate::chain::types::{Address, U256};
 use crate::lottery::action::{ActionKind, ActionState};
 use crate::lottery::alert::{AlertCode, Severity};
 use crate::lottery::decision::Failures;
+use crate::lottery::lateness::LateReason;
 use crate::lottery::payable::Found;
 use crate::lottery::proof::{self, Inputs, NumberSource, RandomnessSource};
 use crate::lottery::round::RoundState;
@@ -107,6 +108,12 @@ impl Operator {
             _ => STANDING_RETRY,
         };
         let again_at = moment.now + again_in;
+        if kind == ActionKind::Draw && cause != RevertCause::RoundOver {
+            self.hold_up(match cause {
+                RevertCause::Unnamed { .. } => LateReason::UnpayablePlayer,
+                _ => LateReason::Reverted,
+            });
+        }
         match cause {
             RevertCause::RoundOver | RevertCause::Timing(_) => {
                 log::warn!("{text}");

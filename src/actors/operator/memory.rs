@@ -7,6 +7,7 @@ use crate::actors::operator::foresight::Foresight;
 use crate::chain::types::{BlockRef, H256, U256};
 use crate::lottery::action::{ActionKind, ActionRecord};
 use crate::lottery::decision::{Failures, PendingTime, Unanswered};
+use crate::lottery::lateness::LateReason;
 use crate::lottery::payable::Payability;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -46,6 +47,8 @@ pub(super) struct RoundMemory {
     /// When everything that a draw needs was last looked at, and whether something was missing.
     pub(super) rehearsed: Option<(Instant, bool)>,
     pub(super) foresight: Foresight,
+    /// What has held up the draw since it is due.
+    pub(super) held_up_by: Option<LateReason>,
 }
 
 /// Which head was not seen to come.

@@ -138,6 +138,9 @@ impl Operator {
         let is_extension = matches!(record.kind, ActionKind::Extend { .. });
         self.set_flight(Flight::new(state, record, moment), moment);
         panic_point("operator-signed");
+        if doubt.is_none() {
+            self.tell_flight();
+        }
         let outcome = self.send(moment)?;
         if let Some(why) = doubt.filter(|_| is_alone && outcome.is_short_of_funds()) {
             let flight = self.flight.take()?;
@@ -196,6 +199,7 @@ impl Operator {
             let state = ActionState::Failed;
             return self.reporter.end_record(&mut record, state, Some(text));
         }
+        self.refusal_lateness(kind, &why);
         self.round.unanswered = None;
         let again_at = moment.now + STANDING_RETRY;
         self.round.rule_out(moment.head, kind, again_at);

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod crowds;
+mod lateness;
 mod node;
 mod odd;
 mod restarts;

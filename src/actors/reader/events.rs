@@ -112,6 +112,7 @@ impl Reader {
             first_allowed: times
                 .and_then(|times| first_allowed(endpoint, &header, times.min_draw_time)),
             times,
+            held_up_by: None,
         })
     }
 }

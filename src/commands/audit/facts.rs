@@ -121,6 +121,7 @@ fn facts_of(
                     .times
                     .filter(|_| is_draw(end))
                     .and_then(|times| earliest(endpoint, header, below?, times.min_draw_time)),
+                held_up_by: None,
             },
             sender,
             problems,

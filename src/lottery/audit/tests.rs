@@ -59,6 +59,7 @@ impl Chain {
             },
             times: None,
             first_allowed: Some((number, 1_000 + number)),
+            held_up_by: None,
         });
         let position = LogPosition {
             block_number: number,

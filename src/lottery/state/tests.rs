@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::chain::types::{Address, U256};
+use crate::lottery::action::ActionKind;
 use crate::lottery::participants::FIRST_PAGE_LEN;
 use crate::lottery::play::{advance, branch, play, Act, Block};
 use proptest::prelude::*;
@@ -253,4 +254,61 @@ fn a_status_is_told_only_when_it_changes_and_actions_are_bounded() {
         1
     );
     assert_eq!(state.apply(Update::Operator(status)).events.len(), 0);
+}
+
+/// A round that is drawn in its sixth block after five were allowed to, by the transaction with number 5; what is told of its delay.
+fn late_draw(before: impl FnOnce(&mut State)) -> Option<LateReason> {
+    let mut blocks = vec![
+        Block {
+            branch: 1,
+            acts: Vec::new(),
+        };
+        6
+    ];
+    blocks[0].acts = (1..=2).map(|player| Act::Bet { player, wei: 9 }).collect();
+    blocks[5].acts = vec![Act::Draw];
+    let mut state = state();
+    state.apply(advance(&blocks, 0, 4, None));
+    before(&mut state);
+    let Update::Advance(mut last) = advance(&blocks, 5, 5, None) else {
+        unreachable!("it is one");
+    };
+    for event in &mut last.events {
+        if let Some(facts) = &mut event.finish {
+            facts.first_allowed = Some((1, 101));
+        }
+    }
+    state.apply(Update::Advance(last));
+    let delay = state.snapshot().history[0].draw_delay.expect("it is known");
+    assert_eq!((delay.blocks, delay.secs), (4, 4));
+    // Derived anew, it is the same.
+    let told = state.snapshot().history.clone();
+    state.derive_again();
+    assert_eq!(state.snapshot().history, told);
+    delay.reason
+}
+
+#[test]
+fn a_late_draw_has_the_reason_of_the_operator_that_followed_it() {
+    let status = |round_id: u64, is_running: bool| OperatorStatus {
+        is_running,
+        current_round_id: Some(round_id),
+        held_up_by: Some(LateReason::NoAnswer),
+        ..OperatorStatus::default()
+    };
+    let of = |round_id, is_running, number| {
+        late_draw(|state| {
+            let status = Arc::new(status(round_id, is_running));
+            state.apply(Update::Operator(status));
+            let mut action = ActionRecord::queued("a".to_owned(), ActionKind::Draw, 1, false, 0);
+            action.hashes = vec![H256::from_low_u64_be(number)];
+            state.apply(Update::Action(Arc::new(action)));
+        })
+    };
+    assert_eq!(of(1, true, 5), Some(LateReason::NoAnswer));
+    assert_eq!(of(1, true, 4), Some(LateReason::SentByAnother));
+    // One that is switched off knows why it sent nothing.
+    assert_eq!(of(1, false, 4), Some(LateReason::NoAnswer));
+    assert_eq!(of(2, true, 5), None);
+    assert_eq!(late_draw(|_| {}), None);
 }

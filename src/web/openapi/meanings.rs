@@ -254,6 +254,10 @@ const OPERATOR: Meanings = &[
         "when the operator last looked at the round, in unix seconds",
     ),
     (
+        "heldUpBy",
+        "what has held up the running round's draw since it is due; null while nothing has",
+    ),
+    (
         "inFlight",
         "the action whose transaction is on its way; null while none is",
     ),

@@ -3,6 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::lottery::event::LotteryEvent;
+use crate::lottery::lateness::LateReason;
 use crate::lottery::proof::{NumberSource, RandomnessSource};
 use crate::web::openapi::kinds::*;
 
@@ -119,6 +120,12 @@ pub fn history_row() -> Fields {
     row
 }
 
+/// What held up a draw.
+pub(crate) fn late_reason() -> Value {
+    let labels: Vec<&str> = LateReason::ALL.iter().map(|it| it.label()).collect();
+    one_of(&labels)
+}
+
 /// What the check of a round's end says, and how its draw came about.
 pub fn verdict() -> Fields {
     vec![
@@ -136,6 +143,13 @@ pub fn verdict() -> Fields {
             described(
                 nullable(integer()),
                 "blocks from the first one that allowed the draw; 0 is that block",
+            ),
+        ),
+        (
+            "drawDelayReason",
+            described(
+                nullable(late_reason()),
+                "what held up a draw that was not in that block, as this daemon saw it; null where it does not know",
             ),
         ),
         (

@@ -5,7 +5,7 @@ use serde_json::{json, Map, Value};
 
 use crate::lottery::alert::AlertCode;
 use crate::web::openapi::kinds::*;
-use crate::web::openapi::rounds::{feed, history, round, totals};
+use crate::web::openapi::rounds::{feed, history, late_reason, round, totals};
 
 pub fn all() -> Value {
     let mut schemas = Map::new();
@@ -250,6 +250,7 @@ fn operator_fields() -> Fields {
         ("inFlight", nullable(in_flight)),
         ("balanceWei", nullable(decimal())),
         ("rehearsal", nullable(rehearsal)),
+        ("heldUpBy", nullable(late_reason())),
         ("alerts", array(alert)),
     ]
 }

@@ -5,6 +5,7 @@ use serde_json::{json, Value};
 use crate::lottery::event::Bet;
 use crate::lottery::fairness::Fairness;
 use crate::lottery::history::{FinishedRound, Outcome};
+use crate::lottery::lateness::LateReason;
 use crate::lottery::proof::{draw_point, totals, winner_among};
 use crate::lottery::snapshot::{Finality, Snapshot};
 use crate::web::view::{address, as_of, hash, place, wei, with_finality};
@@ -29,6 +30,7 @@ pub fn history_row(round: &FinishedRound) -> Value {
         "verdictWhy": round.proof.verdict.why(),
         "drawDelaySeconds": round.draw_delay.map(|delay| delay.secs),
         "drawDelayBlocks": round.draw_delay.map(|delay| delay.blocks),
+        "drawDelayReason": round.draw_delay.and_then(|delay| delay.reason).map(LateReason::label),
         "winnerTotalAmountWei": round.winner_total_wei.map(wei),
         "drawPoint": null,
     });
@@ -178,6 +180,7 @@ fn proof(round: &FinishedRound) -> Value {
         "verdictWhy",
         "drawDelaySeconds",
         "drawDelayBlocks",
+        "drawDelayReason",
         "drawPoint",
     ] {
         body[shared] = row[shared].clone();

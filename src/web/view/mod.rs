@@ -47,7 +47,7 @@ use operator::operator;
 const SNAPSHOT_FEED_LEN: usize = 50;
 const SNAPSHOT_HISTORY_LEN: usize = 20;
 /// Of the snapshot's payload; what is left to 64 KiB is for the envelope.
-const SNAPSHOT_BYTES_MAX: usize = 63 * 1024;
+const SNAPSHOT_BYTES_MAX: usize = 64 * 1024 - 512;
 
 /// The type and payload of an update's message.
 pub fn event(event: &StoreEvent, snapshot: &Snapshot) -> (&'static str, Value) {

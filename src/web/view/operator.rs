@@ -4,6 +4,7 @@ use serde_json::{json, Value};
 
 use crate::actors::webhook::format::alert_fields;
 use crate::lottery::action::{ActionRecord, InFlight};
+use crate::lottery::lateness::LateReason;
 use crate::lottery::operator_status::{OperatorStatus, Rehearsal};
 use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, wei};
@@ -32,6 +33,7 @@ pub fn operator(status: &OperatorStatus) -> Value {
         "inFlight": status.in_flight.as_ref().map(in_flight),
         "balanceWei": status.balance_wei.map(wei),
         "rehearsal": status.rehearsal.as_ref().map(rehearsal),
+        "heldUpBy": status.held_up_by.map(LateReason::label),
         "alerts": status.alerts.iter().map(|told| alert_fields(told)).collect::<Vec<_>>(),
     })
 }

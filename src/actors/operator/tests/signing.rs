@@ -9,6 +9,7 @@ use crate::chain::script::{answer_calls, Script};
 use crate::chain::signer::RemoteSigner;
 use crate::chain::transport::Answer;
 use crate::chain::tx::Transaction;
+use crate::lottery::lateness::LateReason;
 
 /// What the signer does; a test changes it while a round runs.
 #[derive(Default)]
@@ -99,6 +100,8 @@ fn an_outage_of_the_signer_in_the_window_is_told_and_the_draw_comes_with_its_end
     conduct.is_silent.store(true, Ordering::Relaxed);
     stage.until(MIN + 20);
     assert_eq!(stage.sent(), []);
+    let held_up_by = stage.operator.reporter.status.held_up_by;
+    assert_eq!(held_up_by, Some(LateReason::SignerFailed));
     assert!(stage
         .alert_codes()
         .contains(&"signer_failed firing".to_owned()));
