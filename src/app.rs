@@ -180,6 +180,13 @@ impl Starter {
 
     fn operator(&self, mut operator: Operator) -> std::io::Result<Group> {
         let mut group = Group::default();
+        let watcher = operator.watcher();
+        self.spawn(
+            &mut group,
+            "watcher",
+            OnFailure::Restart,
+            move |stop, beat| watcher.run(stop, beat),
+        )?;
         self.spawn(
             &mut group,
             "operator",

@@ -1,5 +1,5 @@
 //! Tells of conditions that begin and end: to the store, and with it to the API, the feed and the webhook; to the log; and
-//! in a metric. What the snapshot shows comes in at each turn; what only the operator knows is raised and cleared here.
+//! in a metric. What the snapshot shows is watched by `watcher`; what only the operator knows is raised and cleared here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,37 +17,26 @@ pub struct Alerts {
     clock: Clock,
     metrics: Metrics,
     book: AlertBook,
-    /// Conditions that the operator raised and has not cleared.
-    raised: BTreeMap<(AlertCode, Subject), Condition>,
 }
 
-impl Alerts {
-    pub fn new(updates: UpdateSender, clock: Clock, metrics: Metrics) -> Alerts {
-        let alerts = Alerts {
-            updates,
-            clock,
-            metrics,
-            book: AlertBook::default(),
-            raised: BTreeMap::new(),
-        };
-        // That none fires is told as well: whoever watches sees the difference to no answer at all.
-        alerts.count_firing();
-        alerts
-    }
+/// Conditions that the operator raised and has not cleared.
+#[derive(Default)]
+pub struct Raised(BTreeMap<(AlertCode, Subject), Condition>);
 
+impl Raised {
     /// Holds from now on, until it is cleared; new words replace the old.
     pub(crate) fn raise(&mut self, condition: Condition) {
         let key = (condition.code, condition.subject.clone());
-        self.raised.insert(key, condition);
+        self.0.insert(key, condition);
     }
 
     pub fn clear(&mut self, code: AlertCode) {
-        self.raised.retain(|(known, _), _| *known != code);
+        self.0.retain(|(known, _), _| *known != code);
     }
 
     /// Whether it was raised, of whatever subject, and not cleared since.
     pub(crate) fn is_raised(&self, code: AlertCode) -> bool {
-        self.raised.keys().any(|(known, _)| *known == code)
+        self.0.keys().any(|(known, _)| *known == code)
     }
 
     /// Raised where there is a message, else cleared.
@@ -61,7 +50,7 @@ impl Alerts {
         match message {
             Some(message) => self.raise(Condition::new(code, subject, severity, message)),
             None => {
-                self.raised.remove(&(code, subject));
+                self.0.remove(&(code, subject));
             }
         }
     }
@@ -70,13 +59,30 @@ impl Alerts {
     pub(crate) fn leave_round(&mut self) {
         let outlives =
             |subject: &Subject| !matches!(subject, Subject::Round(_) | Subject::Player(_));
-        self.raised.retain(|(_, subject), _| outlives(subject));
+        self.0.retain(|(_, subject), _| outlives(subject));
     }
 
-    /// Tells what has begun and what has ended; `watched` is what the snapshot shows to hold now.
-    pub fn tell(&mut self, watched: Vec<Condition>) {
-        let holding = watched.into_iter().chain(self.raised.values().cloned());
-        let news = self.book.update(holding.collect(), self.clock.unix_ms());
+    pub(crate) fn conditions(&self) -> Vec<Condition> {
+        self.0.values().cloned().collect()
+    }
+}
+
+impl Alerts {
+    pub fn new(updates: UpdateSender, clock: Clock, metrics: Metrics) -> Alerts {
+        let alerts = Alerts {
+            updates,
+            clock,
+            metrics,
+            book: AlertBook::default(),
+        };
+        // That none fires is told as well: whoever watches sees the difference to no answer at all.
+        alerts.count_firing();
+        alerts
+    }
+
+    /// Tells what has begun and what has ended, by what holds now.
+    pub fn tell(&mut self, holding: Vec<Condition>) {
+        let news = self.book.update(holding, self.clock.unix_ms());
         if news.is_empty() {
             return;
         }
@@ -124,38 +130,39 @@ mod tests {
         let (updates, told) = crossbeam_channel::bounded(16);
         let metrics = Metrics::default();
         let mut alerts = Alerts::new(updates, Clock::manual(5_000), metrics.clone());
+        let mut raised = Raised::default();
         assert_eq!(
             metrics.families()["lottery_alerts_firing"].series.len(),
             AlertCode::ALL.len()
         );
         let late = || Condition::critical(AlertCode::DrawOverdue, Subject::Round(7), "late");
         let player = Subject::Player(Default::default());
-        alerts.set(
+        raised.set(
             AlertCode::LowBalance,
             Subject::None,
             Severity::Warning,
             Some("1 wei".to_owned()),
         );
-        alerts.raise(Condition::critical(
+        raised.raise(Condition::critical(
             AlertCode::UnpayablePlayer,
             player,
             "takes nothing",
         ));
-        alerts.raise(Condition::critical(
+        raised.raise(Condition::critical(
             AlertCode::ActionFailed,
             Subject::Round(7),
             "reverted",
         ));
-        alerts.tell(vec![late()]);
-        alerts.set(
+        alerts.tell([vec![late()], raised.conditions()].concat());
+        raised.set(
             AlertCode::LowBalance,
             Subject::None,
             Severity::Warning,
             Some("2 wei".to_owned()),
         );
-        alerts.tell(vec![late()]);
-        alerts.leave_round();
-        alerts.tell(vec![]);
+        alerts.tell([vec![late()], raised.conditions()].concat());
+        raised.leave_round();
+        alerts.tell(raised.conditions());
         let told: Vec<(&str, &str)> = told
             .try_iter()
             .map(|update| match update {

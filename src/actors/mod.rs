@@ -12,4 +12,5 @@ pub mod reader;
 pub mod replay;
 pub mod sender;
 pub mod subscriber;
+pub mod watcher;
 pub mod webhook;

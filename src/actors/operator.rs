@@ -32,17 +32,16 @@ use self::memory::{Arrivals, Recovery, RoundMemory, Spending};
 use self::moment::Moment;
 use self::reporter::{describe, Reporter};
 
-use crate::actors::alerts::Alerts;
+use crate::actors::alerts::{Alerts, Raised};
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::{PublicationReceiver, SharedSnapshot};
 use crate::actors::sender::{Check, Sender};
+use crate::actors::watcher::{self, Watcher};
 use crate::base::clock::{Clock, Wakeable};
 use crate::base::metrics::Metrics;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::endpoints::Endpoints;
-use crate::chain::health::Chain;
-use crate::chain::node::Endpoint;
 use crate::chain::types::{Address, U256};
 use crate::lottery::action::{ActionKind, ActionState, InFlight};
 use crate::lottery::alert::{AlertCode, Severity, Subject};
@@ -53,11 +52,8 @@ use crate::lottery::payable::Outlook;
 use crate::lottery::round::{Round, RoundState};
 use crate::lottery::send_state::Rules;
 use crate::lottery::snapshot::Snapshot;
-use crate::lottery::watch::{self, EndpointSight, Sights};
 
 const EXTENSIONS_PER_DAY_MAX: usize = 20;
-/// So often at least it is looked whether conditions have begun or ended.
-const ALERTS_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -111,8 +107,19 @@ impl Operator {
             max_draw_retries: settings.policy.max_draw_retries,
             ..OperatorStatus::default()
         };
+        let alerts = Alerts::new(updates.clone(), clock.clone(), metrics.clone());
         let reporter = Reporter {
-            alerts: Alerts::new(updates.clone(), clock.clone(), metrics.clone()),
+            alerts: Raised::default(),
+            watcher: Watcher::new(
+                alerts,
+                snapshot.clone(),
+                endpoints.clone(),
+                (
+                    status.address.or(settings.operator_address),
+                    settings.chain_id,
+                ),
+                clock.clone(),
+            ),
             updates,
             snapshot,
             clock,
@@ -137,6 +144,11 @@ impl Operator {
         }
     }
 
+    /// What tells of conditions beside the operator, for a thread of its own.
+    pub fn watcher(&self) -> Watcher {
+        self.reporter.watcher.clone()
+    }
+
     /// The thread's body. After a crash it is entered again with what is in flight still known.
     pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
         while !shutdown.is_tripped() {
@@ -158,7 +170,8 @@ impl Operator {
         let wake = self.look(now);
         self.tell_flight();
         self.watch_signer(now);
-        self.tell_alerts(now);
+        let raised = self.reporter.alerts.conditions();
+        self.reporter.watcher.hear(raised, self.in_flight());
         // Without a key it is another daemon's draw.
         let held_up_by = self.round.held_up_by.filter(|_| self.sender.is_some());
         self.reporter.status.held_up_by = held_up_by;
@@ -178,33 +191,9 @@ impl Operator {
         alerts.set(code, Subject::None, Severity::Critical, problem);
     }
 
-    /// What holds now is told, with or without a key, whether or not the chain answers.
-    fn tell_alerts(&mut self, now: Instant) {
-        let sight = |endpoint: &Endpoint| EndpointSight {
-            host: endpoint.host().to_owned(),
-            wrong_chain: match endpoint.with_health(|health| health.chain()) {
-                Chain::Wrong(found) => Some(found),
-                _ => None,
-            },
-        };
-        let endpoints: Vec<EndpointSight> = self.endpoints.list().iter().map(sight).collect();
-        let snapshot = self.reporter.snapshot.load();
-        let key_address = self.reporter.status.address;
-        let watched = watch::conditions(&Sights {
-            snapshot: &snapshot,
-            in_flight: self.in_flight().as_ref(),
-            endpoints: &endpoints,
-            operator: key_address.or(self.settings.operator_address),
-            chain_id: self.settings.chain_id,
-            now,
-            unix_ms: self.reporter.clock.unix_ms(),
-        });
-        self.reporter.alerts.tell(watched);
-    }
-
     /// How long nothing happens at the longest: conditions begin and end with time alone.
     fn tick(&self) -> Duration {
-        self.settings.draw_check_interval.min(ALERTS_EVERY)
+        self.settings.draw_check_interval.min(watcher::EVERY)
     }
 
     fn hear(&mut self) -> Result<(), String> {

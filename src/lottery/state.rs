@@ -11,7 +11,7 @@ use crate::base::clock::ChainTime;
 use crate::chain::cursor::RING_LEN;
 use crate::chain::types::{BlockRef, H256};
 use crate::lottery::action::ActionRecord;
-use crate::lottery::alert::Alert;
+use crate::lottery::alert::{Alert, AlertState};
 use crate::lottery::event::EventRecord;
 use crate::lottery::history::{FinishedRound, LoggedEvent, Running};
 use crate::lottery::lateness::LateReason;
@@ -166,7 +166,10 @@ impl State {
             }
             Update::Alert(alert) => {
                 self.feed(LiveFeedItem::Alert(alert.clone()), &mut applied);
-                applied.events.push(StoreEvent::OperatorAlert(alert));
+                applied
+                    .events
+                    .push(StoreEvent::OperatorAlert(alert.clone()));
+                self.list_alert(alert, &mut applied);
             }
             Update::Action(action) => self.note_action(action),
             Update::Genesis(genesis) => {
@@ -428,6 +431,22 @@ impl State {
             self.snapshot.live_feed.pop_front();
         }
         applied.events.push(StoreEvent::LiveFeed(item));
+    }
+
+    /// Lists it, or no longer, without waiting for the operator's own word.
+    fn list_alert(&mut self, alert: Arc<Alert>, applied: &mut Applied) {
+        let key = |alert: &Alert| (alert.code, alert.subject.clone());
+        let mut status = (*self.snapshot.operator).clone();
+        status.alerts.retain(|known| key(known) != key(&alert));
+        if alert.state == AlertState::Firing {
+            status.alerts.push(alert);
+            status.alerts.sort_by_key(|alert| key(alert));
+        }
+        if *self.snapshot.operator != status {
+            let status = Arc::new(status);
+            self.snapshot.operator = status.clone();
+            applied.events.push(StoreEvent::OperatorStatus(status));
+        }
     }
 
     fn note_action(&mut self, action: Arc<ActionRecord>) {

@@ -38,6 +38,8 @@ pub(crate) struct Sights<'a> {
     pub chain_id: u64,
     pub now: Instant,
     pub unix_ms: u64,
+    /// When nothing had run for a while: what was so meanwhile nobody has seen.
+    pub woken_unix_ms: u64,
 }
 
 /// What is known of one endpoint.
@@ -76,7 +78,8 @@ pub(crate) fn conditions(sights: &Sights) -> Vec<Condition> {
 
 fn chain_unreachable(sights: &Sights) -> Option<Condition> {
     let connection = &sights.snapshot.connection;
-    let for_ms = sights.unix_ms.saturating_sub(connection.since_unix_ms);
+    let since_unix_ms = connection.since_unix_ms.max(sights.woken_unix_ms);
+    let for_ms = sights.unix_ms.saturating_sub(since_unix_ms);
     if connection.reachable || for_ms < UNREACHABLE_MS {
         return None;
     }
@@ -319,6 +322,7 @@ mod tests {
             chain_id: 1,
             now: seen_at + Duration::from_secs(age_secs),
             unix_ms: age_secs * 1_000,
+            woken_unix_ms: 0,
         });
         conditions.iter().map(|condition| condition.code).collect()
     }

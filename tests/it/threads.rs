@@ -7,11 +7,12 @@ use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
 use support::BET_WEI;
 
-const RESTARTED: [&str; 9] = [
+const RESTARTED: [&str; 10] = [
     "event-manager",
     "endpoint-prober",
     "subscriber",
     "operator",
+    "watcher",
     "feed",
     "gate",
     "web-worker-1",

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::actors::alerts::Alerts;
+use crate::actors::alerts::Raised;
 use crate::actors::memory_store::UpdateSender;
 use crate::actors::messages::SharedSnapshot;
 use crate::actors::operator::memory::RoundMemory;
+use crate::actors::watcher::Watcher;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::types::U256;
@@ -22,7 +23,8 @@ pub(super) struct Reporter {
     pub(super) snapshot: SharedSnapshot,
     pub(super) clock: Clock,
     pub(super) metrics: Metrics,
-    pub(super) alerts: Alerts,
+    pub(super) alerts: Raised,
+    pub(super) watcher: Watcher,
     pub(super) status: OperatorStatus,
 }
 
@@ -89,7 +91,7 @@ impl Reporter {
     /// When the store is gone.
     pub(super) fn publish_status(&mut self, in_flight: Option<InFlight>) -> Result<(), String> {
         self.status.in_flight = in_flight;
-        self.status.alerts = self.alerts.firing();
+        self.status.alerts = self.watcher.firing();
         let quiet = |status: &OperatorStatus| OperatorStatus {
             watchdog_last_check_unix_ms: None,
             last_event_unix_ms: None,

@@ -137,6 +137,7 @@ impl Operator {
         let is_alone = self.flight.is_none();
         let is_extension = matches!(record.kind, ActionKind::Extend { .. });
         self.set_flight(Flight::new(state, record, moment), moment);
+        self.reporter.watcher.hear_of_flight(self.in_flight());
         panic_point("operator-signed");
         if doubt.is_none() {
             self.tell_flight();

@@ -4,6 +4,7 @@
 use super::*;
 use crate::chain::types::{Address, U256};
 use crate::lottery::action::ActionKind;
+use crate::lottery::alert::{AlertCode, Severity, Subject};
 use crate::lottery::participants::FIRST_PAGE_LEN;
 use crate::lottery::play::{advance, branch, play, Act, Block};
 use proptest::prelude::*;
@@ -311,4 +312,34 @@ fn a_late_draw_has_the_reason_of_the_operator_that_followed_it() {
     assert_eq!(of(1, false, 4), Some(LateReason::NoAnswer));
     assert_eq!(of(2, true, 5), None);
     assert_eq!(late_draw(|_| {}), None);
+}
+
+#[test]
+fn an_alert_is_listed_from_its_begin_to_its_end_whatever_the_operator_does() {
+    let mut state = state();
+    let alert = |code, alert_state| {
+        Arc::new(Alert {
+            id: "alert-1-1".to_owned(),
+            code,
+            subject: Subject::None,
+            severity: Severity::Warning,
+            state: alert_state,
+            message: "low".to_owned(),
+            since_unix_ms: 1,
+            unix_ms: 1,
+        })
+    };
+    let mut told = |code, alert_state| {
+        let applied = state.apply(Update::Alert(alert(code, alert_state)));
+        let tells = |event: &StoreEvent| matches!(event, StoreEvent::OperatorStatus(_));
+        assert!(applied.events.iter().any(tells));
+        let listed = state.snapshot().operator.alerts.iter();
+        listed.map(|alert| alert.code).collect::<Vec<_>>()
+    };
+    let (stale, low) = (AlertCode::HeadStale, AlertCode::LowBalance);
+    let mut both = [stale, low];
+    both.sort();
+    assert_eq!(told(low, AlertState::Firing), [low]);
+    assert_eq!(told(stale, AlertState::Firing), both);
+    assert_eq!(told(low, AlertState::Resolved), [stale]);
 }

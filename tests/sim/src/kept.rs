@@ -48,6 +48,7 @@ const WITH_RARITIES: &[(u64, &str)] = &[
     (31_015_624, "the failures of history were forgotten with each step up to the head, and it was never taken without its states"),
     (31_044_285, "each step through a history without states waited three times for an endpoint that never answers"),
     (31_009_547, "where no node speaks of the next block, a draw was refused until its block was there, and all were asked anew"),
+    (31_033_385, "what a host that slept had not read meanwhile was told as an outage"),
 ];
 
 /// All of them, with what each found.
