@@ -241,8 +241,10 @@ fn a_head_is_that_of_the_answer() {
     let (_, daemon) = serving(&chain);
     let (_, document) = daemon.get("/api/openapi.json");
     let described = document["paths"].as_object().unwrap();
+    // The feed's is a handshake, which has no head.
     let mut paths: Vec<String> = described
         .keys()
+        .filter(|path| *path != "/ws/lottery")
         .map(|path| path.replace("{roundId}", "1").replace("{actionId}", "x"))
         .collect();
     paths.extend(

@@ -127,7 +127,8 @@ const FORGER: &str = r#"
       return answer.result;
     };
     const site = { contract, chainId: 31337 };
-    const asides = ["asOf", "verdictWhy", "source", "knownAhead", "finality"];
+    // What a daemon saw by itself, and no chain tells.
+    const asides = ["drawDelayReason", "asOf", "verdictWhy", "source", "knownAhead", "finality"];
     const leaves = (value, path) => value === null || typeof value !== "object"
       ? [[path, value]]
       : Object.entries(value).flatMap(([key, inner]) => asides.includes(key) ? [] : leaves(inner, [...path, key]));
