@@ -137,7 +137,10 @@ impl Operator {
         let head = sender.newest_head(allows);
         let now = self.reporter.clock.now();
         let spacing_secs = schedule.least_to_next_secs.max(1);
-        let passed = moment.chain_time.at(now + answer * 2) + 2 * spacing_secs;
+        // By the store's head, never by another glance, so that no row of lies leads away step by step. The store may have
+        // heard of it an answer late, and a block may have come just then.
+        let by_store = moment.snapshot.chain_time.unwrap_or(moment.chain_time);
+        let passed = by_store.at(now + answer) + spacing_secs;
         match head {
             Ok(head) if head.timestamp <= passed.min(moment.round.max_draw_time) => {
                 self.round.foresight.glance = Some((head, now));
