@@ -14,6 +14,9 @@ pub const BACKOFF: Duration = Duration::from_secs(16);
 const FOUND_OUT: Duration = Duration::from_secs(25);
 /// What the other daemon has left in the pool is left alone for six blocks, and then outbid.
 const OUTBIDS_WITHIN: Duration = Duration::from_secs(75);
+/// An endpoint is clearly behind the others by twice what the daemon lets pass.
+const TRAILING_BLOCKS: u64 = 4;
+const TRAILING: Duration = Duration::from_secs(6);
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 /// Whoever has failed a batch is asked one by one for so long.
 const SINGLE_CALLS_FOR: Duration = Duration::from_secs(600);
@@ -131,11 +134,17 @@ impl Patience {
 
     /// The endpoint that answers nothing as it should, or trails, all the time, where nothing is ever wrong with the others.
     pub fn fails_alone(plan: &Plan) -> Option<usize> {
-        let is_told = |trouble: &Trouble| {
-            matches!(
-                trouble,
-                Trouble::Answers(None, _) | Trouble::Behind(_) | Trouble::Frozen
-            )
+        let spacing = match plan.blocks {
+            Blocks::Every(spacing) | Blocks::Around(spacing) => spacing,
+            Blocks::OnDemand => Duration::ZERO,
+        };
+        let is_told = |trouble: &Trouble| match trouble {
+            Trouble::Answers(None, _) | Trouble::Frozen => true,
+            // A head that is a moment old may be on its way.
+            Trouble::Behind(blocks) => {
+                *blocks >= TRAILING_BLOCKS && spacing.mul_f64(*blocks as f64) >= TRAILING
+            }
+            _ => false,
         };
         let mut lasting = plan.lasting.iter();
         let (endpoint, _) = lasting.find(|(_, trouble)| is_told(trouble))?;
