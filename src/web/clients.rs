@@ -213,6 +213,12 @@ impl Clients {
         self.pending_bytes
     }
 
+    /// Whether a connection has asked for nothing lately.
+    pub(crate) fn is_quiet(&self, key: usize, now: Instant) -> bool {
+        let client = self.slots.get(key).and_then(Option::as_ref);
+        client.is_none_or(|client| client.machine.is_quiet(now))
+    }
+
     /// What clients have sent and no request was made of yet.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes

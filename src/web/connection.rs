@@ -21,6 +21,8 @@ use head::{Body, Head};
 
 /// Nobody is evicted before it had so much time to send its request.
 const NEWCOMER_TIME: Duration = Duration::from_millis(100);
+/// Who has not asked for so long goes before those who have.
+const QUIET_TIME: Duration = Duration::from_secs(1);
 /// Of empty lines before a request: some clients send one behind a body.
 const BLANK_BYTES_MAX: usize = 1_024;
 /// What counts as one millisecond less of waiting, up to a second: among those that wait as long, who has sent the least
@@ -59,6 +61,8 @@ pub struct Connection {
     waiting_since: Instant,
     /// What has come since then.
     heard_bytes: usize,
+    /// When the last request was whole.
+    asked_at: Option<Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -95,6 +99,7 @@ impl Connection {
             since: now,
             waiting_since: now,
             heard_bytes: 0,
+            asked_at: None,
         }
     }
 
@@ -141,6 +146,12 @@ impl Connection {
     /// True while its request may still be on the way.
     pub(crate) fn is_newcomer(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.waiting_since) < NEWCOMER_TIME
+    }
+
+    /// True while it has asked for nothing lately.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        let is_long = |at| now.saturating_duration_since(at) >= QUIET_TIME;
+        self.asked_at.is_none_or(is_long)
     }
 
     /// Takes bytes that were read, and answers with the event they complete, if any.
@@ -270,6 +281,7 @@ impl Connection {
 
     fn begin_work(&mut self, head: Head, now: Instant) -> Event {
         self.enter(State::Working, now);
+        self.asked_at = Some(now);
         let Head {
             request,
             persistence,
@@ -290,6 +302,7 @@ impl Connection {
     }
 
     fn refuse(&mut self, refused: Refused, now: Instant) -> Event {
+        self.asked_at = Some(now);
         self.enter(State::Closed, now);
         Event::Refuse(refused)
     }

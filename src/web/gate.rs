@@ -8,11 +8,13 @@ mod door;
 mod line;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod upgrade;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,7 +37,7 @@ use crate::web::metrics::count_answers;
 use crate::web::occupancy::Occupancy;
 use crate::web::ready::{AnswerKey, ReadyAnswers};
 use crate::web::reply::write_refusal;
-use crate::web::workers::{Done, Job, Shared, Workers, WORKERS};
+use crate::web::workers::{Done, Job, Shared, Workers};
 
 /// Requests that may wait for a worker; of more, those of whoever has most are answered "busy".
 const JOBS_MAX: usize = 1_024;
@@ -51,6 +53,10 @@ const DROPPED_AT_ONCE: usize = 32;
 /// Connections that may wait to be accepted; the kernel may allow fewer.
 const BACKLOG: i32 = 4_096;
 const TURN: Duration = Duration::from_millis(500);
+/// Sockets that the poller tells of at once.
+const EVENTS_MAX: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
+/// Answers that may wait for the gate: a worker that is ahead of it waits, so that none is behind hundreds of others.
+const DONE_MAX: usize = 64;
 /// How often connections are looked at whose time may be over.
 const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 
@@ -103,6 +109,8 @@ pub struct Gate {
     memory: MemoryWatch,
     accept_again_at: Option<Instant>,
     expired_at: Instant,
+    /// The first key whose turn it is among those who have just asked.
+    resumed_at: usize,
     /// What a read fills.
     buffer: Vec<u8>,
 }
@@ -118,7 +126,7 @@ impl Gate {
             unsafe { poller.add(&listener.socket, interest)? };
         }
         let (jobs, jobs_out) = jobs(JOBS_MAX);
-        let (done_in, done) = bounded(JOBS_MAX + WORKERS);
+        let (done_in, done) = bounded(DONE_MAX);
         let workers = Workers {
             jobs: jobs_out,
             done: done_in,
@@ -144,6 +152,7 @@ impl Gate {
             memory: MemoryWatch::default(),
             accept_again_at: None,
             expired_at: now,
+            resumed_at: 0,
             buffer: vec![0; READ_BYTES],
         };
         Ok((gate, workers))
@@ -160,30 +169,17 @@ impl Gate {
     /// # Errors
     /// The system refuses to tell of sockets any more.
     pub fn run(&mut self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
-        let mut events = Events::new();
+        let mut events = Events::with_capacity(EVENTS_MAX);
         while !shutdown.is_tripped() {
             beat.turn();
             events.clear();
-            let turn = self.accept_again_at.map_or(TURN, |at| {
-                at.saturating_duration_since(Instant::now()).min(TURN)
-            });
             self.poller
-                .wait(&mut events, Some(turn))
+                .wait(&mut events, Some(self.patience()))
                 .map_err(|error| format!("poll: {error}"))?;
             let now = Instant::now();
             self.ready.refresh(now);
-            for event in events.iter() {
-                match event.key.checked_sub(LISTENER_KEY) {
-                    Some(index) => self.accept(index, now)?,
-                    None => self.serve(event.key, event.readable, event.writable, now),
-                }
-            }
-            while let Ok(done) = self.done.try_recv() {
-                match done.delay.is_zero() {
-                    true => self.take_answer(done, now),
-                    false => self.delayed.push_back((now + done.delay, done)),
-                }
-            }
+            self.serve_all(&events, now)?;
+            self.take_answers(now);
             while self.delayed.front().is_some_and(|(at, _)| *at <= now) {
                 if let Some((_, done)) = self.delayed.pop_front() {
                     self.take_answer(done, now);
@@ -231,26 +227,6 @@ impl Gate {
         let keys = self.clients.evictable(port, count, now);
         keys.iter().for_each(|key| self.close(*key));
         keys.len()
-    }
-
-    fn serve(&mut self, key: usize, readable: bool, writable: bool, now: Instant) {
-        let client = self.clients.get_mut(key);
-        if client.is_some_and(|client| client.armed == (false, false)) {
-            // Nothing was waited for: it can only be the end of a connection that was cut off, which is told of until the
-            // connection is closed.
-            return self.close(key);
-        }
-        if writable {
-            self.write(key, now);
-        }
-        if readable {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            // It is empty after a panic.
-            buffer.resize(READ_BYTES, 0);
-            self.read(key, &mut buffer, now);
-            self.buffer = buffer;
-        }
-        self.rearm(key);
     }
 
     /// One buffer a turn, so that a client who never stops sending keeps nobody waiting; of more the poller tells again.

@@ -350,6 +350,24 @@ fn who_has_sent_the_least_for_the_longest_goes_first() {
 }
 
 #[test]
+fn who_asks_now_and_then_is_quiet_in_between() {
+    let start = Instant::now();
+    let at = |ms: u64| start + Duration::from_millis(ms);
+    let mut known = connection(Limits::default(), start);
+    assert!(known.is_quiet(start), "it has never asked");
+    let request = format!("GET / HTTP/1.1\r\n{HOST}\r\n");
+    assert_eq!(known.receive(&request.as_bytes()[..9], at(10)), None);
+    assert!(known.is_quiet(at(10)), "it has not asked yet");
+    assert!(known.receive(&request.as_bytes()[9..], at(20)).is_some());
+    known.begin_writing(Persistence::Keep, at(30));
+    assert_eq!(known.end_writing(at(40)), None);
+    assert!(!known.is_quiet(at(1_019)) && known.is_quiet(at(1_020)));
+    let mut refused = connection(Limits::default(), start);
+    assert!(refused.receive(b"nonsense\r\n\r\n", start).is_some());
+    assert!(!refused.is_quiet(at(999)));
+}
+
+#[test]
 fn a_refusal_knows_the_method_where_it_came_that_far() {
     for (bytes, method) in [
         (format!("HEAD /%zz HTTP/1.1\r\n{HOST}\r\n"), Some("HEAD")),
