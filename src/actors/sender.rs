@@ -266,7 +266,7 @@ impl Sender {
         }
         let room = self.room(order, &gathered)?;
         let (gas, players_max) = (room.gas, room.players_max);
-        let needed_wei = gathered.prices.least_wei().saturating_mul(U256::from(gas));
+        let needed_wei = gathered.prices.least_cost_wei(gas);
         let paying = paying(gathered.balance_wei, needed_wei);
         let too_little = gathered.balance_wei.filter(|_| paying.is_none());
         let doubt = too_little.map(|balance_wei| NotSigned::InsufficientFunds {

@@ -93,6 +93,11 @@ impl Prices {
             Prices::Legacy { gas_price_wei } => *gas_price_wei,
         }
     }
+
+    /// The least that so much gas can cost there.
+    pub(crate) fn least_cost_wei(&self, gas: u64) -> U256 {
+        self.least_wei().saturating_mul(U256::from(gas))
+    }
 }
 
 /// The most that may be offered.

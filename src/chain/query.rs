@@ -122,15 +122,18 @@ pub(crate) fn header_by_number(block: BlockId) -> Query<Header> {
         BlockId::Exactly { number, hash } => (number, hash),
         other => return header(other),
     };
-    let Query { read, .. } = header(BlockId::Number(number));
-    let params = json!([encode::block(BlockId::Number(number)), false]);
-    Query::new(Method::BlockByNumber, params, move |answer| {
-        let found = read(answer)?;
+    let numbered = header(BlockId::Number(number));
+    let read = move |answer: &Value| {
+        let found = (numbered.read)(answer)?;
         match found.hash == hash {
             true => Ok(found),
             false => Err(RpcError::behind("another block has the block's number")),
         }
-    })
+    };
+    Query {
+        read: Box::new(read),
+        ..numbered
+    }
 }
 
 /// eth_call; `time` overrides the block's timestamp where the endpoint can.

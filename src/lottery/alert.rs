@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::chain::types::{to_checksum, Address};
+use crate::lottery::words::labelled;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -25,27 +26,9 @@ impl Severity {
     }
 }
 
-macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
-        /// The kinds of conditions; the labels are stable.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum AlertCode {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl AlertCode {
-            pub const ALL: &'static [AlertCode] = &[$(AlertCode::$variant,)*];
-
-            pub fn label(self) -> &'static str {
-                match self {
-                    $(AlertCode::$variant => $label,)*
-                }
-            }
-        }
-    };
-}
-
-codes! {
+labelled! {
+    /// The kinds of conditions; the labels are stable.
+    pub enum AlertCode;
     /// Something forbids an action that is due: the contract, the pool, the funds, a limit.
     ActionBlocked = "action_blocked",
     /// A transaction reverted or was not mined in time.

@@ -1,26 +1,10 @@
 //! Why a draw came later than it could have, as far as the daemon that drew saw it. The labels are stable.
 
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
-        /// From the mildest to the gravest: of several that were met, the gravest is told.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum LateReason {
-            $($(#[$doc])* $variant,)*
-        }
+use crate::lottery::words::labelled;
 
-        impl LateReason {
-            pub const ALL: &'static [LateReason] = &[$(LateReason::$variant,)*];
-
-            pub fn label(self) -> &'static str {
-                match self {
-                    $(LateReason::$variant => $label,)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
+labelled! {
+    /// From the mildest to the gravest: of several that were met, the gravest is told.
+    pub enum LateReason;
     /// Sent in time, and not taken up at once.
     NotMined = "not_mined",
     /// The first block that allowed it came sooner than blocks mostly do, or was shown late.

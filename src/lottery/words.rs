@@ -1,6 +1,29 @@
-//! Amounts and addresses as people read them: ether without rounding, addresses in short.
+//! Amounts and addresses as people read them: ether without rounding, addresses in short. And kinds with labels for
+//! programs.
 
 use crate::chain::types::{to_checksum, Address, U256};
+
+/// An enumeration whose kinds have labels, in an order that counts.
+macro_rules! labelled {
+    ($(#[$of_all:meta])* pub enum $name:ident; $($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
+        $(#[$of_all])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            pub fn label(self) -> &'static str {
+                match self {
+                    $($name::$variant => $label,)*
+                }
+            }
+        }
+    };
+}
+pub(crate) use labelled;
 
 /// Wei as ether, exact, without trailing zeros.
 pub fn ether(wei: U256) -> String {

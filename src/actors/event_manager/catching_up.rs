@@ -95,8 +95,7 @@ impl EventManager {
             }
         };
         older.note_success(is_up);
-        let begun_at = Some(at);
-        let is_current = older.replay.as_ref().map(Replay::done) == begun_at;
+        let is_current = older.replay.as_ref().map(Replay::done) == Some(at);
         if is_current && matches!(&step.work, Work::Replay(stepped) if stepped.is_lost()) {
             log::warn!("logs were read along a branch that is gone: reading everything anew");
             self.begin_anew(now);
@@ -107,7 +106,7 @@ impl EventManager {
                 let Some(replay) = &older.replay else {
                     return Ok(());
                 };
-                if Some(replay.done()) != begun_at {
+                if replay.done() != at {
                     return Ok(());
                 }
                 let tip = replay.tip();
@@ -120,7 +119,7 @@ impl EventManager {
             }
             Work::Backfill(stepped) => {
                 let next = older.backfill.as_ref().map(Backfill::next);
-                if next != begun_at {
+                if next != Some(at) {
                     return Ok(());
                 }
                 let complete = stepped.is_complete();

@@ -164,7 +164,7 @@ impl Operator {
             flight.log_sent();
             self.reporter.alerts.clear(AlertCode::ActionBlocked);
         }
-        let mut is_held_up = false;
+        let is_held_up = outcome.is_short_of_funds() && flight.record.kind == ActionKind::Draw;
         flight.record.error = match outcome {
             Broadcast::Accepted => None,
             Broadcast::MaybeSent(why) => {
@@ -195,11 +195,6 @@ impl Operator {
                     self.reporter
                         .alert(code, Severity::Critical, round_id, text);
                 }
-                let is_poor = matches!(
-                    class,
-                    NodeError::InsufficientFunds | NodeError::GasAllowance
-                );
-                is_held_up = is_poor && flight.record.kind == ActionKind::Draw;
                 Some(told.to_owned())
             }
         };

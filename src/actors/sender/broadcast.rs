@@ -108,8 +108,7 @@ impl Sender {
         let limits = self.limits(self.settings.limits.max_tx_fee_wei);
         let is_short = class == NodeError::InsufficientFunds
             || class == NodeError::GasAllowance && is_short_of_funds(newest, balance_wei);
-        let least_wei = prices.least_wei().saturating_mul(U256::from(gas));
-        let paying = paying(balance_wei, least_wei);
+        let paying = paying(balance_wei, prices.least_cost_wei(gas));
         // The pool and the balance agree.
         if is_short && balance_wei.is_some() && paying.is_none() {
             return None;
@@ -202,7 +201,7 @@ impl Sender {
             false => self.gas(kind, market.estimate, round.participant_count, gas_max)?,
         };
         let limits = self.limits(self.settings.limits.max_tx_fee_wei);
-        let least_wei = market.prices.least_wei().saturating_mul(U256::from(gas));
+        let least_wei = market.prices.least_cost_wei(gas);
         // A pool that took the previous one has seen that the account can pay it.
         let proven_wei = match state.was_accepted() {
             true => least_wei.max(previous.worst_wei()),

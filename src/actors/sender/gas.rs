@@ -46,7 +46,7 @@ impl Sender {
             .balance_wei
             .unwrap_or(U256::MAX)
             .min(order.spend_max_wei);
-        let is_paid = |gas| told.prices.least_wei().saturating_mul(U256::from(gas)) <= most_wei;
+        let is_paid = |gas| told.prices.least_cost_wei(gas) <= most_wei;
         Ok(match may_grow(order, told.head.timestamp) {
             true => with_newcomers(known, gas_max, is_paid),
             false => known,

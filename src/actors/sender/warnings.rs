@@ -145,7 +145,7 @@ impl Sender {
                 "the next block costs {} gwei a unit of gas, and a draw of {gas} gas {} ETH: blockchain.max_fee_gwei \
                  is {} and blockchain.max_tx_fee_ether is {}",
                 gwei(least_wei),
-                ether(least_wei.saturating_mul(U256::from(gas))),
+                ether(prices.least_cost_wei(gas)),
                 gwei(limits.max_fee_wei),
                 ether(limits.max_tx_fee_wei)
             )
@@ -212,8 +212,7 @@ impl Sender {
 }
 
 fn low_balance(balance_wei: U256, prices: &Prices, round: &Round) -> Option<String> {
-    let gas = U256::from(DRAW_GAS.gas(round.participant_count));
-    let draw_wei = prices.least_wei().saturating_mul(gas);
+    let draw_wei = prices.least_cost_wei(DRAW_GAS.gas(round.participant_count));
     let too_low = balance_wei < draw_wei.saturating_mul(U256::from(DRAWS_WORTH_MIN));
     too_low.then(|| {
         format!(
