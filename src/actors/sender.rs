@@ -35,6 +35,7 @@ use crate::lottery::round::Round;
 use crate::lottery::send_state::{SendState, Variant};
 
 pub(crate) use broadcast::Broadcast;
+pub(crate) use gas::DRAW_GAS;
 pub(crate) use inquiry::RevertCause;
 pub(crate) use warnings::Note;
 

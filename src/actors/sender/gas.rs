@@ -8,7 +8,7 @@ use crate::chain::types::U256;
 use crate::lottery::action::ActionKind;
 
 /// Measured on the contract, with a margin.
-pub(super) const DRAW_GAS: GasFormula = GasFormula {
+pub(crate) const DRAW_GAS: GasFormula = GasFormula {
     base: 300_000,
     per_participant: 13_000,
 };

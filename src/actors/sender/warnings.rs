@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::actors::sender::extras::ExtraQuestions;
-use crate::actors::sender::gas::{DRAW_GAS, REFUND_GAS};
+use crate::actors::sender::gas::REFUND_GAS;
 use crate::actors::sender::preflight::Gathered;
-use crate::actors::sender::{Sender, SenderSettings};
+use crate::actors::sender::{Sender, SenderSettings, DRAW_GAS};
 use crate::chain::fees::{ceiling_wei, Prices, Quote, EIP_7825_GAS_MAX};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;

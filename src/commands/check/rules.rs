@@ -1,6 +1,7 @@
 //! What the figures mean for a draw: prices against the caps, money against the price, a standby's delay against the
 //! window, and what a contract or a pool answers when it is tried. Pure.
 
+use crate::actors::sender::DRAW_GAS;
 use crate::chain::error::{ErrorKind, NodeError, RpcError};
 use crate::chain::types::U256;
 use crate::commands::check::findings::{Findings, Verdict};
@@ -8,9 +9,6 @@ use crate::lottery::round::ContractConfig;
 use crate::web::view::ether;
 
 const OTHER_ENDPOINT: &str = "use another endpoint";
-/// What the daemon counts on for a draw: measured on the contract, with a margin.
-const DRAW_GAS_BASE: u64 = 300_000;
-const DRAW_GAS_PER_PLAYER: u64 = 13_000;
 /// A balance below so many draws is short.
 const DRAWS_AT_HAND_MIN: u64 = 3;
 
@@ -24,7 +22,7 @@ pub(crate) struct Caps {
 /// The price of a unit of gas against both caps. A base fee above a cap keeps every transaction out of every block.
 pub(crate) fn price(findings: &mut Findings, price_wei: U256, caps: Caps, players: u64) {
     const CHECK: &str = "price";
-    let gas = U256::from(draw_gas(players));
+    let gas = U256::from(DRAW_GAS.gas(players));
     let affordable_wei = caps.max_tx_fee_wei / gas;
     let (cap_wei, setting, cap_text) = match affordable_wei < caps.max_fee_wei {
         true => (
@@ -60,7 +58,7 @@ pub(crate) fn price(findings: &mut Findings, price_wei: U256, caps: Caps, player
 /// The key's money against the price of a draw.
 pub(crate) fn balance(findings: &mut Findings, balance_wei: U256, price_wei: U256, players: u64) {
     const CHECK: &str = "balance";
-    let draw_wei = price_wei.saturating_mul(U256::from(draw_gas(players)));
+    let draw_wei = price_wei.saturating_mul(U256::from(DRAW_GAS.gas(players)));
     let found = format!(
         "{} ETH, a draw costs about {} ETH at the present price",
         ether(balance_wei),
@@ -166,10 +164,6 @@ pub(crate) fn sending<T>(findings: &mut Findings, answer: Result<T, RpcError>) {
             "this endpoint takes no transactions: use another one for eth_sendRawTransaction",
         ),
     }
-}
-
-fn draw_gas(players: u64) -> u64 {
-    DRAW_GAS_BASE.saturating_add(DRAW_GAS_PER_PLAYER.saturating_mul(players))
 }
 
 /// Gwei with at most three decimals.
