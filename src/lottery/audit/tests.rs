@@ -344,10 +344,6 @@ proptest! {
         audit.close(&config());
         prop_assert_eq!(problems(&audit), Vec::<String>::new());
         prop_assert_eq!(rows, all);
-        let (resumed, expected) = (audit.summary(), whole.summary());
-        prop_assert_eq!(resumed.balance_wei, expected.balance_wei);
-        prop_assert_eq!(&resumed.ended_by, &expected.ended_by);
-        let distance = |account: &Account| account.uniformity.map_or(0.0, |found| found.distance);
-        prop_assert!((distance(&resumed) - distance(&expected)).abs() < 1e-9);
+        prop_assert_eq!(serde_json::to_value(audit.summary()).unwrap(), serde_json::to_value(whole.summary()).unwrap());
     }
 }
