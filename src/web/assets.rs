@@ -46,7 +46,11 @@ static TEMPLATE: LazyLock<String> =
 static STYLE: LazyLock<Packed> = LazyLock::new(|| {
     let sheet = without_comments(include_str!("../../www/style.css"), &[("/*", "*/")]);
     // In our sheet no text holds these, so that only spaces are lost.
-    let sheet = tightened(&sheet, &[" { ", "; ", ": ", ", ", ";\n", "{\n"]);
+    let sheet = tightened(
+        &sheet,
+        &[" { ", "; ", ": ", ", ", ";\n", "{\n", "}\n", " > "],
+    )
+    .replace(";}", "}");
     Packed::new("text/css; charset=utf-8", sheet.as_bytes())
 });
 

@@ -6,34 +6,41 @@ use std::fmt::Write;
 
 /// One script of all modules: each a function that is called once and answers what it exports.
 pub(crate) fn bundle(modules: &[(&str, &str)]) -> String {
-    let mut script = String::from("const modules = {};\n");
+    let mut script = String::from("const m={};\n");
     for (name, source) in modules {
         let (mut body, mut exports) = (String::new(), Vec::new());
         let bare = without_comments(source, &[("/**", "*/")]);
         for line in bare.lines() {
             if let Some((names, from)) = imports(line) {
-                let _ = write!(body, "const {names} = modules[\"{from}\"];");
+                let names = tightened(names, SIGNS);
+                let _ = write!(body, "const{names}=m[\"{from}\"];");
                 continue;
             }
             let declared = line.strip_prefix("export ").unwrap_or(line);
             if declared != line {
                 exports.extend(declared_name(declared));
             }
-            body.push_str(
-                &tightened_outside_texts(declared).unwrap_or_else(|| declared.to_owned()),
-            );
-            // After these the end of a line says nothing.
-            if !body.ends_with([';', '{', ',']) {
-                body.push('\n');
-            }
+            let tight = tightened_outside_texts(declared);
+            push_line(&mut body, tight.as_deref().unwrap_or(declared));
         }
-        let exports = exports.join(", ");
+        let exports = exports.join(",");
         let _ = writeln!(
             script,
-            "modules[\"{name}\"] = (() => {{\n{body}return {{ {exports} }};\n}})();"
+            "m[\"{name}\"]=(()=>{{{body}return{{{exports}}}}})();"
         );
     }
     script
+}
+
+/// The end of the line before stays only where it may say something: every statement of ours ends with its own sign.
+fn push_line(body: &mut String, line: &str) {
+    if body.ends_with('\n') && line.starts_with(['}', ')', ']', '.', '?', ':']) {
+        body.pop();
+    }
+    body.push_str(line);
+    if !body.ends_with([';', '{', '}', ',', '(', '[']) {
+        body.push('\n');
+    }
 }
 
 /// `import { a, b } from "./c.js";` as its names and its file.
@@ -52,7 +59,9 @@ pub(crate) fn declared_name(declaration: &str) -> Option<&str> {
 
 const SIGNS: &[&str] = &[
     ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ", " || ",
-    ") {", " < ", " > ", " >= ", " <= ", " * ", " % ", " += ", " -= ", " ?? ", "; ",
+    ") {", " < ", " > ", " >= ", " <= ", " * ", " % ", " + ", " - ", " += ", " -= ", " ?? ", "; ",
+    "if (", "for (", "while (", "async (", "} else", "else {", "const {", "const [", "let [",
+    "return {", "return [", "return (",
 ];
 
 /// The line without the spaces around signs, which say nothing outside of texts; None where a slash may begin a pattern,
@@ -130,16 +139,15 @@ mod tests {
                       export const d = 1;\n";
         assert_eq!(
             bundle(&[("e.js", source)]),
-            "const modules = {};\nmodules[\"e.js\"] = (() => {\nconst { a } = modules[\"b.js\"];\
-             async function c(){return a;}\nconst d=1;return { c, d };\n})();\n"
+            "const m={};\nm[\"e.js\"]=(()=>{const{a}=m[\"b.js\"];async function c(){return a;}const d=1;return{c,d}})();\n"
         );
     }
 
     #[test]
     fn spaces_go_from_code_and_never_from_texts_or_patterns() {
         for (line, tight) in [
-            ("if (a === b) return c ? d : e;", "if (a===b) return c?d:e;"),
-            ("const a = \"b = c\" + d, e;", "const a=\"b = c\" + d,e;"),
+            ("if (a === b) return c ? d : e;", "if(a===b) return c?d:e;"),
+            ("const a = \"b = c\" + d, e;", "const a=\"b = c\"+d,e;"),
             (
                 "say(`${a ? \"x, y\" : z}`, { b: \"it's, c\" });",
                 "say(`${a ? \"x, y\" : z}`,{b:\"it's, c\"});",
