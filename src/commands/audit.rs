@@ -10,13 +10,14 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
-use crate::chain::types::{BlockId, CallRequest, Header, H256};
+use crate::chain::node::Endpoint;
+use crate::chain::types::{BlockId, CallRequest, Header, U256};
 use crate::commands::arguments::{Arguments, CommandSpec, OptionSpec, JSON};
 use crate::commands::exit::Exit;
 use crate::commands::load;
 use crate::commands::locate::is_at;
 use crate::commands::output::tell;
-use crate::commands::patience::in_vain;
+use crate::commands::patience::{in_vain, patiently, OldStates};
 use crate::commands::verify::calls;
 use crate::lottery::audit::Audit;
 use crate::lottery::calendar::Calendar;
@@ -29,7 +30,7 @@ mod kept;
 mod reading;
 mod report;
 
-use kept::{Files, Subject};
+use kept::{Files, Kept, Resumed, Subject};
 use reading::{read, Range, Source, Start, RANGE_BLOCKS_MAX};
 use report::{Format, Printer};
 
@@ -141,6 +142,7 @@ fn run(arguments: &Arguments) -> Exit {
     let auditor = Auditor {
         source: Source {
             endpoints: &endpoints,
+            states: &OldStates::of(&endpoints),
             contract: config.blockchain.contract_address,
         },
         subject: Subject {
@@ -174,6 +176,12 @@ struct Auditor<'a> {
     request: &'a Request<'a>,
 }
 
+/// What the contract holds, and how much of it waits for the publisher.
+struct Funds {
+    balance_wei: U256,
+    pending_wei: U256,
+}
+
 /// How far an audit has come.
 struct Progress {
     audit: Audit,
@@ -187,8 +195,15 @@ struct Progress {
 impl Auditor<'_> {
     fn audit(&self, printer: &mut Printer) -> Result<Audit, RpcError> {
         let endpoints = self.source.endpoints;
-        let head = endpoints.with_endpoint(&[Method::BlockByNumber], |endpoint| endpoint.head())?;
-        let config = self.config_at(BlockId::from(&head))?;
+        let head = patiently(endpoints, &[Method::BlockByNumber], Endpoint::head)?;
+        let config = patiently(endpoints, &[Method::Call], |endpoint| {
+            self.config_at(endpoint, BlockId::from(&head))
+        })?;
+        // Read now: later the endpoint may not have that block's state any more.
+        let is_whole = self.request.from == 1 && self.request.to.is_none();
+        let funds = is_whole
+            .then(|| self.funds_at(&config, &head))
+            .transpose()?;
         let (start, mut progress) = self.start(&config, &head, printer)?;
         read(self.source, start, &head, |range| {
             self.take(&mut progress, range, &head, printer)
@@ -196,19 +211,40 @@ impl Auditor<'_> {
         let mut audit = progress.audit;
         if self.request.to.is_none() && !printer.is_cut_off() {
             audit.close(&config);
-            self.check_balances(&mut audit, &config, &head);
+            if let Some(funds) = &funds {
+                self.check_funds(&mut audit, funds);
+            }
         }
         Ok(audit)
     }
 
-    fn config_at(&self, block: BlockId) -> Result<ContractConfig, RpcError> {
+    fn config_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<ContractConfig, RpcError> {
         let request = CallRequest::to(self.subject.contract, contract::get_config_calldata());
-        let endpoints = self.source.endpoints;
-        let answer = endpoints.with_endpoint(&[Method::Call], |endpoint| {
-            endpoint.call(&request, block, None)
-        })?;
+        let answer = endpoint.call(&request, block, None)?;
         contract::decode_config(&answer)
             .map_err(|error| RpcError::invalid_answer(error.to_string()))
+    }
+
+    fn funds_at(&self, config: &ContractConfig, head: &Header) -> Result<Funds, RpcError> {
+        let Source {
+            endpoints,
+            contract: address,
+            ..
+        } = self.source;
+        let balance_wei = patiently(endpoints, &[Method::GetBalance], |endpoint| {
+            endpoint.balance(address, BlockId::from(head))
+        })?;
+        let data = contract::pending_withdrawals_calldata(config.publisher);
+        let request = CallRequest::to(address, data);
+        let pending_wei = patiently(endpoints, &[Method::Call], |endpoint| {
+            let answer = endpoint.call(&request, BlockId::from(head), None)?;
+            contract::decode_pending_withdrawals(&answer)
+                .map_err(|error| RpcError::invalid_answer(error.to_string()))
+        })?;
+        Ok(Funds {
+            balance_wei,
+            pending_wei,
+        })
     }
 
     /// From what was kept, or from the contract's first block.
@@ -227,8 +263,7 @@ impl Auditor<'_> {
             saved_at: now,
         };
         if let Some(path) = self.request.state.filter(|path| path.exists()) {
-            let is_on_chain = |(number, hash)| self.has_block(number, hash);
-            match Files::resume(path, &self.subject, is_on_chain, |row| printer.row(row)) {
+            match self.resume(path, printer)? {
                 Ok((files, kept)) => {
                     let start = Start {
                         next: kept.block.0 + 1,
@@ -256,23 +291,42 @@ impl Auditor<'_> {
         ))
     }
 
+    /// What `path` keeps of this chain, or why it is of no use.
+    fn resume(&self, path: &Path, printer: &mut Printer) -> Result<Resumed, RpcError> {
+        let kept = match Kept::read(path, &self.subject) {
+            Ok(kept) => kept,
+            Err(why) => return Ok(Err(why)),
+        };
+        let (number, hash) = kept.block;
+        let header = patiently(
+            self.source.endpoints,
+            &[Method::BlockByNumber],
+            |endpoint| endpoint.header(BlockId::Number(number)),
+        );
+        match header {
+            Ok(header) if header.hash == hash => {
+                Ok(Files::resume(path, kept, |row| printer.row(row)))
+            }
+            Err(error) if error.is_passing() => Err(error),
+            _ => Ok(Err(format!("the chain has another block {number} now"))),
+        }
+    }
+
     /// Where the first round's logs begin: found by old states, else block 0.
     fn first_block(&self, head: &Header) -> u64 {
         let Source {
-            endpoints,
-            contract,
+            states, contract, ..
         } = self.source;
         let from = self.request.from;
         let found = first_where(0, head.number, head.number, |number| {
-            is_at(endpoints, contract, number, |round| {
+            is_at(states, contract, number, |round| {
                 round.round_id > from
                     || round.round_id == from && (from == 1 || round.state == RoundState::Betting)
             })
         });
-        found.unwrap_or_else(|error| {
+        found.unwrap_or_else(|_| {
             tell(&format!(
-                "no endpoint tells old states ({error}): the logs are read from block 0, \
-                 at most {RANGE_BLOCKS_MAX} blocks at a time"
+                "the logs are read from block 0, at most {RANGE_BLOCKS_MAX} blocks at a time"
             ));
             0
         })
@@ -282,16 +336,12 @@ impl Auditor<'_> {
     fn betting_secs_before(&self, next: u64) -> Option<u64> {
         // In the block before it the contract may not have been there.
         let blocks = next.checked_sub(1).into_iter().chain([next]);
-        let mut configs = blocks.filter_map(|number| self.config_at(BlockId::Number(number)).ok());
-        configs.next().map(|config| config.betting_duration_secs)
-    }
-
-    fn has_block(&self, number: u64, hash: H256) -> bool {
-        let endpoints = self.source.endpoints;
-        let header = endpoints.with_endpoint(&[Method::BlockByNumber], |endpoint| {
-            endpoint.header(BlockId::Number(number))
+        let mut configs = blocks.filter_map(|number| {
+            let states = self.source.states;
+            let config = states.ask(|endpoint| self.config_at(endpoint, BlockId::Number(number)));
+            config.ok()
         });
-        header.is_ok_and(|header| header.hash == hash)
+        configs.next().map(|config| config.betting_duration_secs)
     }
 
     /// Takes the events of a range; false once all that was asked for has been read, or nobody listens any more.
@@ -353,46 +403,27 @@ impl Auditor<'_> {
     }
 
     /// All ether is accounted for: what the contract holds, and what waits for the publisher, follow from the events.
-    fn check_balances(&self, audit: &mut Audit, config: &ContractConfig, head: &Header) {
-        if !audit.is_whole() {
-            return;
+    fn check_funds(&self, audit: &mut Audit, funds: &Funds) {
+        let (pending, due) = (funds.pending_wei, audit.pending_wei());
+        if pending != due {
+            let problem = format!("{pending} wei wait for the publisher, {due} wei were due");
+            audit.find(None, problem);
         }
-        let Source {
-            endpoints,
-            contract: address,
-        } = self.source;
-        let balance_at = |block| {
-            endpoints.with_endpoint(&[Method::GetBalance], |endpoint| {
-                endpoint.balance(address, block)
-            })
-        };
-        let pending = endpoints.with_endpoint(&[Method::Call], |endpoint| {
-            let data = contract::pending_withdrawals_calldata(config.publisher);
-            let answer =
-                endpoint.call(&CallRequest::to(address, data), BlockId::from(head), None)?;
-            contract::decode_pending_withdrawals(&answer)
-                .map_err(|error| RpcError::invalid_answer(error.to_string()))
-        });
-        let (Ok(balance), Ok(pending)) = (balance_at(BlockId::from(head)), pending) else {
-            tell("the contract's balance cannot be read: it is not compared");
-            return;
-        };
-        if pending != audit.pending_wei() {
-            let due = audit.pending_wei();
-            audit.find(
-                None,
-                format!("{pending} wei wait for the publisher, {due} wei were due"),
-            );
-        }
-        let due = audit.balance_wei();
+        let (balance, due) = (funds.balance_wei, audit.balance_wei());
         if balance == due {
             return;
         }
         // Once off, it stays off: the first end of a round at which it is tells since when.
+        let Source {
+            states, contract, ..
+        } = self.source;
         let ends = audit.held().len() as u64;
         let held = |index: u64| audit.held().get(usize::try_from(index).ok()?);
         let since = first_where(0, ends, ends, |index| match held(index) {
-            Some(held) => Ok(balance_at(BlockId::Number(held.block_number))? != held.wei),
+            Some(held) => {
+                let block = BlockId::Number(held.block_number);
+                Ok(states.ask(|endpoint| endpoint.balance(contract, block))? != held.wei)
+            }
             None => Ok::<bool, RpcError>(true),
         });
         let since = since.ok().and_then(held).map(|held| held.round_id);

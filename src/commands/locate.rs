@@ -4,20 +4,22 @@
 //! start of a round are found by halving. Where none does, the events themselves show the way: each names its round, so a
 //! few looks at logs here and there tell about where the round ended, and from there the logs are read backwards.
 
-use crate::actors::reader::{decoded, Reader, States};
+use crate::actors::reader::{decoded, Reader};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::logs::LogChunk;
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{Address, BlockId, CallRequest, Log};
-use crate::commands::patience::patiently;
+use crate::commands::output::tell;
+use crate::commands::patience::{once, patiently, OldStates};
 use crate::lottery::contract::{decode_round, get_round_calldata};
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{finished_round, FinishedRound, LoggedEvent};
 use crate::lottery::round::{Round, RoundState};
 use crate::lottery::search::{first_where, narrow, Told};
 
+const LOGS: &[Method] = &[Method::GetLogs];
 const CHUNK_BLOCKS_MAX: u64 = 10_000;
 /// The first look back from the head, and from a round's end to its start: most rounds are that near.
 const END_STEP_BLOCKS: u64 = 1_024;
@@ -34,7 +36,7 @@ pub enum Found {
     },
 }
 
-/// Finds the end of round `round_id` and all its bets; `say` is told how the search goes, for people who wait.
+/// Finds the end of round `round_id` and all its bets, and tells people who wait how the search goes.
 ///
 /// # Errors
 /// No endpoint answers what every node can: the head, its state, or logs.
@@ -42,7 +44,6 @@ pub(crate) fn locate(
     endpoints: &Endpoints,
     reader: &Reader,
     round_id: u64,
-    say: &mut impl FnMut(&str),
 ) -> Result<Found, RpcError> {
     let head = patiently(endpoints, &[Method::BlockByNumber], Endpoint::head)?.number;
     let running = round_at(endpoints, reader, head)?;
@@ -51,14 +52,15 @@ pub(crate) fn locate(
             running: running.round_id,
         });
     }
+    let states = OldStates::of(endpoints);
     let by_state = || -> Result<(u64, u64), RpcError> {
         let ended = first_where(0, head, END_STEP_BLOCKS, |number| {
-            is_at(endpoints, reader.contract(), number, |round| {
+            is_at(&states, reader.contract(), number, |round| {
                 round.round_id > round_id
             })
         })?;
         let began = first_where(0, ended, START_STEP_BLOCKS, |number| {
-            is_at(endpoints, reader.contract(), number, |round| {
+            is_at(&states, reader.contract(), number, |round| {
                 round.round_id > round_id
                     || round.round_id == round_id && round.state == RoundState::Betting
             })
@@ -67,23 +69,17 @@ pub(crate) fn locate(
     };
     let events = match by_state() {
         Ok((began, ended)) => {
-            say(&format!("it ran from block {began} to block {ended}"));
-            read_up(endpoints, reader, began, ended)?
+            tell(&format!("it ran from block {began} to block {ended}"));
+            read_up(endpoints, &states, reader, began, ended)?
         }
-        Err(error) => {
-            let what = match error.is_passing() {
-                true => "answers for",
-                false => "tells",
-            };
-            say(&format!(
-                "no endpoint {what} the contract's old states: {error}"
-            ));
+        Err(_) => {
             let past = Past {
                 endpoints,
+                states: &states,
                 reader,
                 round_id,
             };
-            past.read(head, say)?
+            past.read(head)?
         }
     };
     Ok(match finished_round(&events, round_id) {
@@ -96,22 +92,22 @@ pub(crate) fn locate(
 
 /// What `is_so` says of the round at that block; before the contract there was none.
 pub(super) fn is_at(
-    endpoints: &Endpoints,
+    states: &OldStates,
     contract: Address,
     number: u64,
     is_so: impl Fn(&Round) -> bool,
 ) -> Result<bool, RpcError> {
     let request = CallRequest::to(contract, get_round_calldata());
-    let answer = patiently(endpoints, &[Method::Call], |endpoint| {
-        endpoint.call(&request, BlockId::Number(number), None)
-    })?;
-    if answer.is_empty() {
-        return Ok(false);
-    }
-    let round = decode_round(&answer);
-    round
-        .map(|round| is_so(&round))
-        .map_err(|error| RpcError::invalid_answer(error.to_string()))
+    states.ask(|endpoint| {
+        let answer = endpoint.call(&request, BlockId::Number(number), None)?;
+        if answer.is_empty() {
+            return Ok(false);
+        }
+        let round = decode_round(&answer);
+        round
+            .map(|round| is_so(&round))
+            .map_err(|error| RpcError::invalid_answer(error.to_string()))
+    })
 }
 
 fn round_at(endpoints: &Endpoints, reader: &Reader, number: u64) -> Result<Round, RpcError> {
@@ -125,6 +121,7 @@ fn round_at(endpoints: &Endpoints, reader: &Reader, number: u64) -> Result<Round
 /// The events of blocks `from` to `to`.
 fn read_up(
     endpoints: &Endpoints,
+    states: &OldStates,
     reader: &Reader,
     from: u64,
     to: u64,
@@ -132,14 +129,15 @@ fn read_up(
     let mut events = Vec::new();
     let mut next = from;
     while next <= to {
-        let (last, mut newer) = patiently(endpoints, &[Method::GetLogs], |endpoint| {
+        let ask = |endpoint: &Endpoint, states| {
             let chunk = endpoint.log_chunk(reader.contract(), (next, to), true)?;
             let last = chunk.last.number;
             let ends = [chunk.first, chunk.last];
-            Ok((
-                last,
-                reader.events(endpoint, chunk.logs, &ends, States::Patiently)?,
-            ))
+            let events = reader.events(endpoint, chunk.logs, &ends, states)?;
+            Ok((last, events))
+        };
+        let (last, mut newer) = states.with_or_without(LOGS, RpcError::is_passing, |states| {
+            once(endpoints, LOGS, |endpoint| ask(endpoint, states))
         })?;
         events.append(&mut newer);
         next = last + 1;
@@ -150,6 +148,7 @@ fn read_up(
 /// The logs of a chain of which only the newest states are told, and the round that is looked for in them.
 struct Past<'a> {
     endpoints: &'a Endpoints,
+    states: &'a OldStates<'a>,
     reader: &'a Reader,
     round_id: u64,
 }
@@ -157,11 +156,11 @@ struct Past<'a> {
 impl Past<'_> {
     /// The round's end and all its bets, from block `head` backwards. What that costs is told before it begins, as far as
     /// it is known, and how far it is while it goes on.
-    fn read(&self, head: u64, say: &mut impl FnMut(&str)) -> Result<Vec<LoggedEvent>, RpcError> {
+    fn read(&self, head: u64) -> Result<Vec<LoggedEvent>, RpcError> {
         // The first answer shows how many blocks one has.
         let newest = self.chunk(head.saturating_sub(CHUNK_BLOCKS_MAX - 1), head)?;
         let step = newest.last.number.abs_diff(newest.first.number) + 1;
-        say(&format!(
+        tell(&format!(
             "the logs have to be read, {step} blocks an answer, each with the headers at its ends: blooms would take a \
              call for each block. Where rounds follow each other closely that is some dozens of calls; where events are \
              rare, up to {} calls for all {head} blocks, should the round be the oldest",
@@ -171,22 +170,22 @@ impl Past<'_> {
         let (low, high) = narrow(head, step, |from, to| {
             looks += 1;
             if looks.is_multiple_of(TOLD_EVERY) {
-                say(&format!(
+                tell(&format!(
                     "{looks} looks at events so far, now below block {to}"
                 ));
             }
             self.look(from, to)
         })?;
-        say(&format!(
+        tell(&format!(
             "events show that the round ended between block {low} and block {high}: at most {} calls more, and those for \
              the time it took bets",
             calls_for(high - low, step)
         ));
-        self.read_down(high, say)
+        self.read_down(high)
     }
 
     fn chunk(&self, from: u64, to: u64) -> Result<LogChunk, RpcError> {
-        patiently(self.endpoints, &[Method::GetLogs], |endpoint| {
+        patiently(self.endpoints, LOGS, |endpoint| {
             endpoint.log_chunk(self.reader.contract(), (from, to), false)
         })
     }
@@ -214,11 +213,7 @@ impl Past<'_> {
     }
 
     /// Reads back from block `high` until the round's end and all its bets are known.
-    fn read_down(
-        &self,
-        high: u64,
-        say: &mut impl FnMut(&str),
-    ) -> Result<Vec<LoggedEvent>, RpcError> {
+    fn read_down(&self, high: u64) -> Result<Vec<LoggedEvent>, RpcError> {
         let mut unread_below = high + 1;
         let mut events: Vec<LoggedEvent> = Vec::new();
         let mut answers = 0u64;
@@ -227,7 +222,7 @@ impl Past<'_> {
                 unread_below.saturating_sub(CHUNK_BLOCKS_MAX),
                 unread_below - 1,
             );
-            let ask = |endpoint: &Endpoint| {
+            let ask = |endpoint: &Endpoint, states| {
                 let chunk = endpoint.log_chunk(self.reader.contract(), range, false)?;
                 let (mut own, mut is_past) = (Vec::new(), false);
                 for log in chunk.logs {
@@ -241,12 +236,14 @@ impl Past<'_> {
                     }
                 }
                 let ends = [chunk.first, chunk.last];
-                let events = self
-                    .reader
-                    .events(endpoint, own, &ends, States::Patiently)?;
+                let events = self.reader.events(endpoint, own, &ends, states)?;
                 Ok((ends[0].number, events, is_past))
             };
-            let (from, mut older, is_past) = patiently(self.endpoints, &[Method::GetLogs], ask)?;
+            let passing = RpcError::is_passing;
+            let (from, mut older, is_past) =
+                self.states.with_or_without(LOGS, passing, |states| {
+                    once(self.endpoints, LOGS, |endpoint| ask(endpoint, states))
+                })?;
             older.append(&mut events);
             events = older;
             if is_past {
@@ -255,7 +252,7 @@ impl Past<'_> {
             unread_below = from;
             answers += 1;
             if answers.is_multiple_of(TOLD_EVERY) {
-                say(&format!("reading on below block {unread_below}"));
+                tell(&format!("reading on below block {unread_below}"));
             }
         }
         Ok(events)

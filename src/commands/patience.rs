@@ -1,13 +1,18 @@
-//! Questions that can wait: what no endpoint answers for now is asked again, at a falling pace.
+//! Questions that can wait: what no endpoint answers for now is asked again, at a falling pace. The states of old blocks
+//! are what can be done without: verify and audit wait for them, and go on without them, by one rule.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use crate::actors::reader::States;
 
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::commands::exit::Exit;
+use crate::commands::output::tell;
 
 /// So often it is asked again; the waits add up to half a minute.
 const TRIES: u32 = 8;
@@ -23,16 +28,25 @@ pub(super) fn patiently<T>(
     ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
 ) -> Result<T, RpcError> {
     again_while(endpoints, methods, RpcError::is_passing, || {
-        let passing = RefCell::new(None);
-        let answer = endpoints.with_endpoint(methods, |endpoint| {
-            ask(endpoint).inspect_err(|error| {
-                if error.is_passing() {
-                    passing.replace(Some(error.clone()));
-                }
-            })
-        });
-        answer.map_err(|error| passing.take().unwrap_or(error))
+        once(endpoints, methods, &ask)
     })
+}
+
+/// As `patiently`, without asking again.
+pub(super) fn once<T>(
+    endpoints: &Endpoints,
+    methods: &[Method],
+    ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
+) -> Result<T, RpcError> {
+    let passing = RefCell::new(None);
+    let answer = endpoints.with_endpoint(methods, |endpoint| {
+        ask(endpoint).inspect_err(|error| {
+            if error.is_passing() {
+                passing.replace(Some(error.clone()));
+            }
+        })
+    });
+    answer.map_err(|error| passing.take().unwrap_or(error))
 }
 
 /// Asks again while `may_pass` holds of the error.
@@ -45,16 +59,99 @@ pub(super) fn again_while<T>(
     may_pass: impl Fn(&RpcError) -> bool,
     ask: impl Fn() -> Result<T, RpcError>,
 ) -> Result<T, RpcError> {
+    again(endpoints, methods, TRIES, &may_pass, &ask)
+}
+
+fn again<T>(
+    endpoints: &Endpoints,
+    methods: &[Method],
+    tries: u32,
+    may_pass: &impl Fn(&RpcError) -> bool,
+    ask: &impl Fn() -> Result<T, RpcError>,
+) -> Result<T, RpcError> {
     let clock = endpoints.clock();
-    let mut tries = 0;
+    let mut tried = 0;
     loop {
         match ask() {
-            Err(error) if tries < TRIES && may_pass(&error) => {
-                let wait = Duration::from_millis(100 << tries).max(endpoints.ready_in(methods));
+            Err(error) if tried < tries && may_pass(&error) => {
+                let wait = Duration::from_millis(100 << tried).max(endpoints.ready_in(methods));
                 clock.wait_any(&[], Some(clock.now() + wait));
-                tries += 1;
+                tried += 1;
             }
             answer => return answer,
+        }
+    }
+}
+
+/// The states of old blocks. Not every endpoint tells them, and mostly a verdict needs none: so they are waited for in
+/// vain once, and from then on what does not come at once is out of reach, as where they are refused.
+pub(super) struct OldStates<'a> {
+    endpoints: &'a Endpoints,
+    is_told: AtomicBool,
+    given_up: AtomicBool,
+}
+
+impl<'a> OldStates<'a> {
+    pub fn of(endpoints: &'a Endpoints) -> OldStates<'a> {
+        OldStates {
+            endpoints,
+            is_told: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
+        }
+    }
+
+    /// What the best endpoint answers of a state.
+    ///
+    /// # Errors
+    /// As `patiently`; the caller does without.
+    pub fn ask<T>(&self, ask: impl Fn(&Endpoint) -> Result<T, RpcError>) -> Result<T, RpcError> {
+        let methods = &[Method::Call];
+        let ask = || once(self.endpoints, methods, &ask);
+        let tries = self.tries();
+        let answer = again(self.endpoints, methods, tries, &RpcError::is_passing, &ask);
+        answer.inspect_err(|error| self.note(error))
+    }
+
+    /// An answer of which states are a part, with them if they come, and else without them.
+    ///
+    /// # Errors
+    /// When it does not come without them either, and all that `may_pass` was waited for.
+    pub fn with_or_without<T>(
+        &self,
+        methods: &[Method],
+        may_pass: impl Fn(&RpcError) -> bool,
+        ask: impl Fn(States) -> Result<T, RpcError>,
+    ) -> Result<T, RpcError> {
+        let tries = self.tries();
+        let asked = |states, tries| {
+            let ask = || ask(states);
+            again(self.endpoints, methods, tries, &may_pass, &ask)
+        };
+        match asked(States::Patiently, tries) {
+            Err(error) if error.is_passing() => {
+                let answer = asked(States::Spared, TRIES - tries)?;
+                self.note(&error);
+                Ok(answer)
+            }
+            answer => answer,
+        }
+    }
+
+    fn tries(&self) -> u32 {
+        match self.given_up.load(Ordering::Relaxed) {
+            true => 0,
+            false => TRIES,
+        }
+    }
+
+    fn note(&self, error: &RpcError) {
+        if error.is_passing() {
+            self.given_up.store(true, Ordering::Relaxed);
+        }
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tell(&format!(
+                "no endpoint tells the contract's old states: {error}"
+            ));
         }
     }
 }

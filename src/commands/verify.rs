@@ -69,7 +69,7 @@ fn verify(config: &Config, round_id: u64, as_json: bool) -> Exit {
         config.blockchain.contract_address,
         config.blockchain.chain_id,
     );
-    let found = locate(&endpoints, &reader, round_id, &mut |text| tell(text));
+    let found = locate(&endpoints, &reader, round_id);
     tell(&format!("{} calls to the chain", calls(&metrics)));
     match found {
         Ok(Found::Round(round)) => {

@@ -182,7 +182,7 @@ impl Audit {
     }
 
     /// True when read since the first round, so that all ether is accounted for.
-    pub(crate) fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         self.first_round == 1
     }
 

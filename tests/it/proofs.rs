@@ -9,6 +9,9 @@ use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID};
 use support::daemon::{lottery_in, Daemon, Options};
 use support::BET_WEI;
 
+/// What an endpoint says that has no old states.
+const PRUNED: &str = "missing trie node";
+
 fn chain(family: Family) -> Chain {
     let config = Config {
         family,
@@ -22,7 +25,9 @@ fn drawn(lottery: &Lottery, players: std::ops::Range<usize>) {
     for player in players {
         lottery.bet(player, BET_WEI * player as u64);
     }
-    lottery.skip_to(lottery.round().min_draw_time - 1);
+    let min_draw_time = lottery.round().min_draw_time;
+    let chain = &lottery.chain;
+    chain.rpc("evm_setNextBlockTimestamp", json!([min_draw_time]));
     lottery.operate("drawWinner", &[]);
 }
 
@@ -116,7 +121,7 @@ fn without_old_states_the_logs_are_read_and_it_says_so() {
         chain.dev().mine();
     }
     let faults = &chain.dev().endpoints()[0].faults;
-    faults.set(|character| character.keeps_states = Some(128));
+    faults.set(|character| character.keeps_states = Some((128, PRUNED)));
     for round_id in [1, 2] {
         let (code, round, said) = verify(&chain, &lottery, round_id);
         assert_eq!(
@@ -158,6 +163,47 @@ fn a_failure_that_passes_is_not_taken_for_a_chain_without_old_states() {
     }
 }
 
+/// Trouble that never ends says no more of old states than a refusal does: both commands wait for it as long, and go on
+/// without. What they cannot do without ends them both in the same way.
+#[test]
+fn old_states_that_never_come_are_waited_for_once_and_done_without() {
+    let outcomes_under = |trouble: &dyn Fn(&devchain::Faults)| {
+        let chain = chain(Family::Ethereum);
+        let lottery = chain.deploy(Timing::default());
+        drawn(&lottery, 2..5);
+        drawn(&lottery, 2..5);
+        for _ in 0..200 {
+            chain.dev().mine();
+        }
+        trouble(&chain.dev().endpoints()[0].faults);
+        std::thread::scope(|scope| {
+            let verified = scope.spawn(|| verify(&chain, &lottery, 1));
+            let (code, body, said) = audit(&chain, &lottery, &[]);
+            let audited = (code, body["rounds"][0].clone(), said);
+            [verified.join().unwrap(), audited]
+        })
+    };
+    let busy = |faults: &devchain::Faults| {
+        faults.set(|character| character.keeps_states = Some((128, "rate limit exceeded")));
+    };
+    let down = |faults: &devchain::Faults| {
+        faults.add(Fault::Status(503, None), Some("eth_call"), None);
+    };
+    std::thread::scope(|scope| {
+        let without_old_states = scope.spawn(|| outcomes_under(&busy));
+        for (code, _, said) in outcomes_under(&down) {
+            assert_eq!(code, Some(1), "{said}");
+            assert!(said.contains("the chain cannot be read"), "{said}");
+        }
+        for (code, round, said) in without_old_states.join().unwrap() {
+            let verdict = (code, &round["verdict"]);
+            assert_eq!(verdict, (Some(0), &json!("verified")), "{said}");
+            let told = said.matches("no endpoint tells the contract's old states");
+            assert_eq!(told.count(), 1, "{said}");
+        }
+    });
+}
+
 #[test]
 fn without_old_states_a_round_far_back_is_found_by_the_events_of_others() {
     let chain = chain(Family::Ethereum);
@@ -173,7 +219,7 @@ fn without_old_states_a_round_far_back_is_found_by_the_events_of_others() {
     }
     let faults = &chain.dev().endpoints()[0].faults;
     faults.set(|character| {
-        character.keeps_states = Some(128);
+        character.keeps_states = Some((128, PRUNED));
         character.log_range = Some((500, "block range is too wide".to_owned()));
     });
     let before = chain.calls();

@@ -31,7 +31,7 @@ impl States {
     }
 
     /// True where the failure to tell the state of block `number` spoils the whole answer.
-    fn want(self, number: u64, error: &RpcError) -> bool {
+    pub fn want(self, number: u64, error: &RpcError) -> bool {
         match self {
             States::Spared => false,
             States::KeptFrom(lowest) => number >= lowest && error.kind == ErrorKind::Behind,

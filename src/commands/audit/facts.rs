@@ -5,7 +5,7 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
-use crate::actors::reader::first_allowed;
+use crate::actors::reader::{first_allowed, States};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::logs::other_block;
@@ -20,6 +20,9 @@ use crate::lottery::round::RoundTimes;
 
 /// So many ends are asked for at once: their answers are in memory together.
 const ENDS_AT_ONCE: usize = 16;
+
+/// What is asked for each end.
+pub(super) const ENDS: &[Method] = &[Method::BlockByNumber, Method::TransactionReceipt];
 
 /// An event and, where it ends a round, that round's times as far as they are known.
 pub(super) struct Dated {
@@ -44,13 +47,13 @@ pub(super) fn add_facts(
     endpoints: &Endpoints,
     dated: &[Dated],
     is_first: bool,
+    states: States,
 ) -> Result<Vec<Read>, RpcError> {
     let ends: Vec<&Dated> = dated.iter().filter(|it| is_end(it)).collect();
     let mut known = BTreeMap::new();
     for (index, some) in ends.chunks(ENDS_AT_ONCE).enumerate() {
-        let methods = [Method::BlockByNumber, Method::TransactionReceipt];
-        let facts = endpoints.with_endpoint(&methods, |endpoint| {
-            facts_of(endpoint, some, is_first && index == 0)
+        let facts = endpoints.with_endpoint(ENDS, |endpoint| {
+            facts_of(endpoint, some, is_first && index == 0, states)
         })?;
         let orders = some.iter().map(|end| end.record.position.order());
         known.extend(orders.zip(facts));
@@ -92,10 +95,11 @@ fn facts_of(
     endpoint: &Endpoint,
     ends: &[&Dated],
     with_opcodes: bool,
+    states: States,
 ) -> Result<Vec<Facts>, RpcError> {
     let (mut headers, receipts) = headers_and_receipts(endpoint, ends)?;
     let mut lies = contradicted(endpoint, ends, &mut headers, &receipts)?;
-    let opcodes = opcodes(endpoint, ends, &headers, with_opcodes)?;
+    let opcodes = opcodes(endpoint, ends, &headers, (with_opcodes, states))?;
     let facts = ends.iter().map(|end| {
         let position = &end.record.position;
         let header = header_of(&headers, position)?;
@@ -219,7 +223,7 @@ fn opcodes(
     endpoint: &Endpoint,
     ends: &[&Dated],
     headers: &BTreeMap<u64, Header>,
-    with_first: bool,
+    (with_first, states): (bool, States),
 ) -> Result<BTreeMap<u64, Opcodes>, RpcError> {
     let mut together = endpoint.together();
     let mut asked = BTreeMap::new();
@@ -229,23 +233,21 @@ fn opcodes(
         let values = HeaderValues::from(header);
         let tells = header_tells(&end.record.event, position.block_timestamp, &values);
         if !tells || with_first && index == 0 {
-            asked.entry(position.block_number).or_insert_with(|| {
-                let block = BlockId::from(header);
-                (block, together.add(query::block_opcodes(block)))
-            });
+            asked
+                .entry(position.block_number)
+                .or_insert_with(|| together.add(query::block_opcodes(BlockId::from(header))));
         }
     }
-    let mut answers = together.send()?;
+    let mut answers = together.send();
     let mut told = BTreeMap::new();
-    for (number, (block, ticket)) in asked {
-        let answer = match answers.take(ticket) {
-            // A moment's trouble says nothing of the state.
-            Err(error) if error.is_passing() => endpoint.block_opcodes(block),
-            answer => answer,
+    for (number, ticket) in asked {
+        let answer = match &mut answers {
+            Ok(answers) => answers.take(ticket),
+            Err(error) => Err(error.clone()),
         };
         match answer {
             Ok(opcodes) => drop(told.insert(number, opcodes)),
-            Err(error) if error.is_silent_or_limited() => return Err(error),
+            Err(error) if states.want(number, &error) => return Err(error),
             Err(error) => log::debug!("block {number}: its state is out of reach: {error}"),
         }
     }

@@ -34,6 +34,24 @@ pub(super) struct Kept<A, C> {
     pub calendar: C,
 }
 
+impl Kept<Audit, Calendar> {
+    /// What `path` keeps of this subject.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub fn read(path: &Path, subject: &Subject) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let kept: Self = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        match kept.subject == *subject {
+            true => Ok(kept),
+            false => Err("of another chain, contract or first round".to_owned()),
+        }
+    }
+}
+
+/// An audit that goes on, or why it cannot.
+pub(super) type Resumed = Result<(Files, Kept<Audit, Calendar>), String>;
+
 /// The two files of an audit that goes on.
 pub(super) struct Files {
     path: PathBuf,
@@ -50,26 +68,11 @@ impl Files {
         Files::open(path, 0)
     }
 
-    /// What `path` keeps of this subject. Each of its rounds is given to `take`, once all of them are known to be readable.
+    /// Goes on from what `path` keeps. Each of its rounds is given to `take`, once all of them are known to be readable.
     ///
     /// # Errors
-    /// Why nothing that is kept there can be used.
-    pub fn resume(
-        path: &Path,
-        subject: &Subject,
-        is_on_chain: impl FnOnce((u64, H256)) -> bool,
-        mut take: impl FnMut(&Row),
-    ) -> Result<(Files, Kept<Audit, Calendar>), String> {
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        let kept: Kept<Audit, Calendar> =
-            serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        drop(text);
-        if kept.subject != *subject {
-            return Err("of another chain, contract or first round".to_owned());
-        }
-        if !is_on_chain(kept.block) {
-            return Err(format!("the chain has another block {} now", kept.block.0));
-        }
+    /// Why the rounds that are kept beside it cannot be used.
+    pub fn resume(path: &Path, kept: Kept<Audit, Calendar>, mut take: impl FnMut(&Row)) -> Resumed {
         let rows = rows_path(path);
         let told = |error: String| format!("{}: {error}", rows.display());
         let mut rounds = 0;

@@ -11,8 +11,8 @@ use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::types::{Address, Header, H256};
-use crate::commands::audit::facts::{add_facts, Dated, Read};
-use crate::commands::patience::again_while;
+use crate::commands::audit::facts::{add_facts, Dated, Read, ENDS};
+use crate::commands::patience::{again_while, OldStates};
 use crate::lottery::calendar::Calendar;
 use crate::lottery::event::EventRecord;
 
@@ -28,6 +28,7 @@ const RANGE_LOGS: u64 = 1_000;
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub endpoints: &'a Endpoints,
+    pub states: &'a OldStates<'a>,
     pub contract: Address,
 }
 
@@ -83,10 +84,7 @@ pub(super) fn read(
             let (jobs, done) = (jobs.clone(), done.clone());
             scope.spawn(move || {
                 for (index, job) in jobs {
-                    // A range of a chain that has moved is read anew as well.
-                    let work = || source.work(&job);
-                    let outcome = again_while(source.endpoints, &[Method::GetLogs], |_| true, work);
-                    if done.send((index, outcome)).is_err() {
+                    if done.send((index, source.work(&job))).is_err() {
                         return;
                     }
                 }
@@ -215,10 +213,17 @@ impl Line {
 
 impl Source<'_> {
     fn work(&self, job: &Job) -> Result<Done, RpcError> {
+        // A range of a chain that has moved is read anew as well.
+        let may_pass = |_: &RpcError| true;
         match job {
-            Job::Logs { from, to } => self.logs(*from, *to).map(Done::Logs),
+            Job::Logs { from, to } => {
+                let logs = || self.logs(*from, *to).map(Done::Logs);
+                again_while(self.endpoints, &[Method::GetLogs], may_pass, logs)
+            }
             Job::Facts { dated, is_first } => {
-                add_facts(self.endpoints, dated, *is_first).map(Done::Facts)
+                let facts =
+                    |states| add_facts(self.endpoints, dated, *is_first, states).map(Done::Facts);
+                self.states.with_or_without(ENDS, may_pass, facts)
             }
         }
     }

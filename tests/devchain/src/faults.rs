@@ -100,8 +100,8 @@ pub struct Character {
     pub legacy_only: bool,
     /// It takes no raw transaction whose gas limit times fee cap is above this, in wei (geth's --rpc.txfeecap).
     pub fee_cap_wei: Option<u128>,
-    /// It has the states of so many newest blocks, and answers no call on an older one.
-    pub keeps_states: Option<u64>,
+    /// It has the states of so many newest blocks, and says this to a call on an older one.
+    pub keeps_states: Option<(u64, &'static str)>,
     /// The most blocks of one eth_getLogs, and what it says beyond.
     pub log_range: Option<(u64, String)>,
 }

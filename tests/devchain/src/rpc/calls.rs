@@ -18,9 +18,10 @@ pub fn call(node: &Node, character: &Character, params: &Value, head: u64) -> An
         call_of(p(0), p(2), p(3), !character.ignores_call_overrides)?,
         block_at(node, p(1), head)?,
     );
-    let kept = character.keeps_states.unwrap_or(u64::MAX);
-    if at.number.saturating_add(kept) <= head {
-        return Err(fail(-32_000, "missing trie node"));
+    if let Some((kept, refusal)) = character.keeps_states {
+        if at.number.saturating_add(kept) <= head {
+            return Err(fail(-32_000, refusal));
+        }
     }
     let gas = call.gas.unwrap_or(node.config.gas_limit);
     node.call(&call, at.number, at.pending, gas)
