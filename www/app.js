@@ -294,7 +294,7 @@ function render() {
   if (state.epoch !== null) {
     if (changed("participants") || shown.account !== wallet.account || shown.phase !== phase) renderPlayers(state.participants, wallet.account, state.round !== null);
     if (changed("history")) renderHistory(state.history);
-    if (changed("operator")) renderOperator(state);
+    if (changed("operator") || changed("round")) renderOperator(state);
     if (changed("config")) renderTerms(state.config);
     if (changed("asOf")) renderAsOf(state);
     renderFairness(fairness);

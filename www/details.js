@@ -7,7 +7,7 @@ import { examine } from "./check.js";
 import { button, byId, copyText, facts, foreign, keyed, make, pager, setAttribute, setText } from "./dom.js";
 import { counted, grouped, percent } from "./format.js";
 import { address, amount, block, figure, setAmount, time, transaction } from "./links.js";
-import { delayWords, reasonWords } from "./round.js";
+import { delayWords, heldUpWords, reasonWords } from "./round.js";
 import { witnessOf } from "./witness.js";
 
 const PAGE_LEN = 10;
@@ -59,7 +59,7 @@ function details(told, row, checkNow) {
     ["Pot", make("span", null, amount(told.totalPotWei), ` of ${counted(told.participantCount, "player")}`)],
     ["Betting", span(told.startTime, told.endTime)],
     ["Draw window", span(told.minDrawTime, told.maxDrawTime)],
-    ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " · block ", block(told.blockNumber))],
+    ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " · block ", block(told.blockNumber), heldUpWords(told.drawDelayReason))],
     ["Transaction", transaction(told.transactionHash)],
   ]);
   // Whoever asked for the check sees it first.

@@ -3,7 +3,7 @@
 import { button, byId, fill, keyed, make, setAttribute, setText, show } from "./dom.js";
 import { counted, countdown, duration, ether, etherShort, grouped } from "./format.js";
 import { time } from "./links.js";
-import { delayWords, pointOf, progressOf, wordsOf } from "./round.js";
+import { delayWords, heldUpWords, pointOf, progressOf, wordsOf } from "./round.js";
 import { describeStrip, layout, pointInside, stripView } from "./strip.js";
 
 const NAME = "Lottery";
@@ -34,7 +34,7 @@ export function renderHero({ state, moment, now, known, actions }) {
   setAttribute(byId("pot"), "title", pot && `${ether(words.pot)} ETH`);
   setAttribute(byId("pot"), "data-long", pot.length > LONG_POT ? "1" : null);
   setText(byId("pot-line"), words.potLine);
-  fill(byId("note"), `${moment.kind} ${moment.roundId} ${state.round?.maxDrawTime}`, () => note(moment, state));
+  fill(byId("note"), `${moment.kind} ${moment.roundId} ${state.round?.maxDrawTime} ${state.operator?.heldUpBy}`, () => note(moment, state));
   keyed(byId("hero-actions"), actions, ({ key }) => key, actionRow);
   speak(moment, words, state, now);
   setIcon(moment.kind);
@@ -47,15 +47,16 @@ function actionRow({ words, primary, act, href }) {
 }
 
 /** What happens next if nothing is done, with its time. */
-function note({ kind, finished }, { round, config }) {
+function note({ kind, finished }, { round, config, operator }) {
   if (kind === "betting") {
     const few = config ? `With fewer than ${grouped(config.minParticipants)} players` : "With too few players";
     return make("span", null, "Closes at ", time(round.endTime), ". ", few, ", or if nobody draws by ", time(round.maxDrawTime), ", everyone is paid back.");
   }
-  if (kind === "closed" || kind === "draw_window") return make("span", null, "If nobody draws by ", time(round.maxDrawTime), ", everyone is paid back.");
+  if (kind === "closed" || kind === "draw_window") return make("span", null, "If nobody draws by ", time(round.maxDrawTime), ", everyone is paid back.", heldUpWords(operator?.heldUpBy));
+  if (kind === "locked") return make("span", null, "The draw window closed at ", time(round.maxDrawTime), ". Anyone may try to return all bets: it passes once everybody can be paid.");
   if (kind === "overdue") return make("span", null, "The draw window closed at ", time(round.maxDrawTime), ". Anyone with a wallet may now return all bets; it costs only the fee.");
   if (kind === "drawn") {
-    return make("span", null, "Drawn at ", time(finished.finishedAt), `${delayWords(finished)}, from ${etherShort(finished.totalPotWei)} ETH of ${counted(finished.participantCount, "player")}.`);
+    return make("span", null, "Drawn at ", time(finished.finishedAt), `${delayWords(finished)}, from ${etherShort(finished.totalPotWei)} ETH of ${counted(finished.participantCount, "player")}.`, heldUpWords(finished.drawDelayReason));
   }
   if (kind === "refunded") return make("span", null, "Paid back at ", time(finished.finishedAt), ".");
   if (kind === "waiting" && finished) return make("span", null, `Above: the pot of round ${grouped(finished.roundId)}, which ended at `, time(finished.finishedAt), ".");
@@ -80,7 +81,7 @@ function clockText(clock, now) {
   return `+${countdown(Math.floor(now) - clock.since)}`;
 }
 
-const TITLES = { betting: "to bet", closed: "to the draw", draw_window: "drawing", overdue: "late", stuck: "stuck", waiting: "waiting for a bet", refunded: "refunded", unknown: "" };
+const TITLES = { betting: "to bet", closed: "to the draw", draw_window: "drawing", overdue: "late", locked: "locked", stuck: "stuck", waiting: "waiting for a bet", refunded: "refunded", unknown: "" };
 
 function titleOf({ kind, roundId, finished, clock }, text, me) {
   const name = roundId === null ? NAME : `${NAME} ${grouped(roundId)}`;
@@ -107,12 +108,12 @@ function speak(moment, words, { round }, now) {
   setText(byId("spoken"), isFirst && moment.kind === "unknown" ? "" : said.replace(/\s+/g, " "));
 }
 
-const ICON_COLOURS = { betting: "#1c7a57", closed: "#b07d1a", draw_window: "#2a5d9c", drawn: "#1c7a57", overdue: "#a8322a", stuck: "#a8322a" };
+const ICON_COLOURS = { betting: "#1c7a57", closed: "#b07d1a", draw_window: "#2a5d9c", drawn: "#1c7a57", overdue: "#a8322a", locked: "#a8322a", stuck: "#a8322a" };
 
 function setIcon(kind) {
   const colour = ICON_COLOURS[kind] ?? "#6b736e";
   const mark = kind === "drawn" ? "<path d='M7 17l6 6 12-14' fill='none' stroke='white' stroke-width='4'/>"
-    : kind === "overdue" || kind === "stuck" ? "<path d='M16 6v13M16 23v4' stroke='white' stroke-width='4'/>"
+    : ["overdue", "locked", "stuck"].includes(kind) ? "<path d='M16 6v13M16 23v4' stroke='white' stroke-width='4'/>"
       : "<path d='M5 12h7v8H5zM14 12h4v8h-4zM20 12h7v8h-7z' fill='white'/>";
   setAttribute(byId("icon"), "href", `data:image/svg+xml,${encodeURIComponent(`<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='8' fill='${colour}'/>${mark}</svg>`)}`);
 }

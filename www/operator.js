@@ -13,11 +13,20 @@ const ACTIONS = {
   cancel: "Cancellation",
 };
 
-export function renderOperator({ operator }) {
+/** What the first screen or its notice says in words of its own. */
+const SAID = ["chain_unreachable", "draw_missed", "stuck_round"];
+
+/** Whether it concerns those who bet: their round, one of them, or the draw. */
+function concerns({ code, severity, subject, roundId }, round) {
+  return !SAID.includes(code) && (severity === "critical" || roundId === round?.roundId || Boolean(subject?.startsWith("player")));
+}
+
+export function renderOperator({ operator, round }) {
   if (!operator) return;
   fill(byId("operator-state"), operator.isRunning, () =>
     operator.isRunning ? badge("badge good", "✓", "running") : badge("badge warn", "!", "not drawing"));
   keyed(byId("operator-alerts"), operator.alerts, (alert) => alert.id, alertRow);
+  keyed(byId("warnings"), operator.alerts.filter((alert) => concerns(alert, round)), (alert) => alert.id, alertRow);
   fill(byId("operator-facts"), operator, () => facts(entries(operator)));
 }
 

@@ -27,21 +27,25 @@ const CLOCKS = {
 };
 
 /**
- * What the first screen shows: {kind, roundId, clock, finished}. `kind` is a phase, "drawn", "refunded" or "unknown";
+ * What the first screen shows: {kind, roundId, clock, finished}. `kind` is a phase, "locked", "drawn", "refunded" or "unknown";
  * `finished` is the row of the finished round that is shown, or null. `pinned` is a row that the visitor asked for.
  */
-export function momentOf({ round, history }, now, pinned, dismissedId) {
+export function momentOf({ round, history, operator }, now, pinned, dismissedId) {
   if (pinned) return finishedMoment(pinned);
   if (!round || now === null) return { kind: "unknown", roundId: null, clock: null, finished: null };
   const phase = phaseOf(round, now);
+  const kind = phase === "overdue" && isLocked(operator, round) ? "locked" : phase;
   const last = history.rounds[0] ?? null;
   const age = last ? now - last.finishedAt : Infinity;
   if (last && last.roundId !== dismissedId && last.roundId === round.roundId - 1) {
     const stays = phase === "waiting" ? NEWS_SECONDS : RESULT_SECONDS;
     if (age < stays && (phase === "waiting" || phase === "betting")) return finishedMoment(last);
   }
-  return { kind: phase, roundId: round.roundId, clock: CLOCKS[phase]?.(round) ?? null, finished: phase === "waiting" ? last : null };
+  return { kind, roundId: round.roundId, clock: CLOCKS[kind]?.(round) ?? null, finished: phase === "waiting" ? last : null };
 }
+
+/** Whether the operator has found that the bets cannot go back either. */
+const isLocked = (operator, { roundId }) => Boolean(operator?.alerts.some((alert) => alert.code === "stuck_round" && alert.roundId === roundId));
 
 function finishedMoment(row) {
   return { kind: row.type === "RoundCompleted" ? "drawn" : "refunded", roundId: row.roundId, clock: null, finished: row };
@@ -65,6 +69,8 @@ export function wordsOf(moment, state, known = {}) {
       return { kicker: `${name}: ${drawingWords(round, config, operator)}`, big: null, line: "since the first block that could draw it", ...runningPot(round, config) };
     case "overdue":
       return { kicker: `${name} was not drawn in time`, big: null, line: "late. Nobody can win it any more: every bet goes back.", ...runningPot(round, config, "to return to") };
+    case "locked":
+      return { kicker: `${name} is stuck`, big: "The pot\nis locked", line: "Somebody in it cannot be paid, and the contract pays everybody back or nobody. Do not bet: what is in it is not safe.", pot: round.totalPotWei, potLine: `of ${counted(round.participantCount, "player")}` };
     case "stuck":
       return { kicker: `${name} is stuck`, big: "Do not bet", line: "It ended without a bet. The contract takes nothing more in this round; no money is in it.", pot: "0", potLine: "Nobody has lost anything" };
     case "drawn":
@@ -137,6 +143,27 @@ function refundedWords(name, row, { mine }) {
     pot: row.totalPotWei,
     potLine: `went back to ${counted(row.participantCount, "player")}`,
   };
+}
+
+/** Why a draw is late or was, by the label of the reason; the server writes the same. */
+const HELD_UP = {
+  not_mined: "it was sent in time, and no block took it at once",
+  unforeseen: "that block came sooner than expected, or was shown late",
+  fee_capped: "a cap kept its fee too low",
+  low_balance: "the operator was short of ether for its fee",
+  signer_failed: "it was not signed",
+  no_answer: "no node of the chain answered",
+  reverted: "the contract refused a try",
+  unpayable_player: "a try would have been won by a player who cannot be paid",
+  reorg: "the chain took the block of an earlier draw back",
+  standing_by: "it was left to another server first",
+  switched_off: "the operator was switched off",
+  started_late: "this server was started after that",
+  sent_by_another: "it did not come from this server",
+};
+
+export function heldUpWords(label) {
+  return HELD_UP[label] ? ` What held it up, as this server saw it: ${HELD_UP[label]}.` : "";
 }
 
 /** How soon a draw came, counted from the first block that allowed it. */

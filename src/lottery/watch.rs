@@ -12,6 +12,7 @@ use crate::lottery::history::{FinishedRound, Outcome};
 use crate::lottery::proof::Verdict;
 use crate::lottery::round::{Phase, Round, RoundState};
 use crate::lottery::snapshot::Snapshot;
+use crate::lottery::words::time_of_day;
 
 /// A chain that answers nothing for this long is told.
 const UNREACHABLE_MS: u64 = 15_000;
@@ -165,7 +166,7 @@ fn of_round(sights: &Sights, round: &Round) -> Option<Condition> {
     if head.timestamp > round.max_draw_time {
         let text = format!(
             "round {round_id} was not drawn before its window closed at {}: only a refund is left",
-            round.max_draw_time
+            time_of_day(round.max_draw_time)
         );
         return Some(Condition::critical(AlertCode::DrawMissed, subject, text));
     }
@@ -180,7 +181,7 @@ fn of_round(sights: &Sights, round: &Round) -> Option<Condition> {
     (is_overdue && !is_out).then(|| {
         let text = format!(
             "a third of round {round_id}'s draw window is gone without a transaction: it closes at {}",
-            round.max_draw_time
+            time_of_day(round.max_draw_time)
         );
         Condition::critical(AlertCode::DrawOverdue, subject, text)
     })
@@ -198,8 +199,9 @@ fn empty_near_its_end(snapshot: &Snapshot, round: &Round, carried: u64) -> Optio
     let Round {
         round_id, end_time, ..
     } = *round;
+    let end = time_of_day(end_time);
     let text = format!(
-        "nobody has bet in round {round_id}, which ends at {end_time}: unless somebody bets or it is extended before, the \
+        "nobody has bet in round {round_id}, which ends at {end}: unless somebody bets or it is extended before, the \
          contract accepts nothing any more"
     );
     let (code, subject) = (AlertCode::EmptyRound, Subject::Round(round_id));

@@ -35,6 +35,17 @@ pub fn ether(wei: U256) -> String {
     }
 }
 
+/// Time of day in UTC, "07:47:44 UTC": the reader's zone is not known here.
+pub(crate) fn time_of_day(unix_secs: u64) -> String {
+    let secs = unix_secs % 86_400;
+    format!(
+        "{:02}:{:02}:{:02} UTC",
+        secs / 3_600,
+        secs / 60 % 60,
+        secs % 60
+    )
+}
+
 /// The first and last four digits, which is how wallets show an address.
 pub fn short(address: Address) -> String {
     let text = to_checksum(&address);
@@ -45,6 +56,12 @@ pub fn short(address: Address) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_moment_is_told_by_its_time_of_day() {
+        let secs = 86_400 + 7 * 3_600 + 47 * 60 + 4;
+        assert_eq!(time_of_day(secs), "07:47:04 UTC");
+    }
 
     #[test]
     fn ether_is_exact() {

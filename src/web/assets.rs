@@ -216,6 +216,7 @@ fn page(snapshot: &Snapshot, chain_time: u64, site: &Site, round: Option<u64>) -
                 .map_or(String::new(), |config| view::ether(config.min_bet_wei)),
             "strip" => return shown.strip.svg.clone(),
             "results" => return results(snapshot, root),
+            "warnings" => return warnings(snapshot),
             "history_hidden" => return hidden(snapshot.history.is_empty()).to_owned(),
             "history_empty" => return hidden(!snapshot.history.is_empty()).to_owned(),
             // The room of the rows that the script puts there.
@@ -288,6 +289,18 @@ fn as_of(snapshot: &Snapshot) -> String {
         || "Connecting…".to_owned(),
         |head| format!("As of block {}", view::grouped(head.number)),
     )
+}
+
+fn warnings(snapshot: &Snapshot) -> String {
+    let mut html = String::new();
+    for alert in hero::warnings(snapshot) {
+        let (severity, message) = (alert.severity.label(), escape(&alert.message));
+        let _ = write!(
+            html,
+            "<li data-severity=\"{severity}\"><strong>{severity}:</strong> <bdi>{message}</bdi></li>"
+        );
+    }
+    html
 }
 
 /// The finished rounds for readers without JavaScript, each linked to its own page.

@@ -154,11 +154,11 @@ pub fn set_width(browser: &mut Browser, width: u32) {
 
 /// What the script shows comes to be what the server has written, but for the times, which are the reader's. A bet may
 /// still be on its way to one of the two.
-fn assert_written_by_the_server(browser: &mut Browser, moment: &str) {
+pub fn assert_written_by_the_server(browser: &mut Browser, moment: &str) {
     let script = "fetch(location.href).then((answer) => answer.text()).then((html) => { \
            const told = new DOMParser().parseFromString(html, 'text/html'); \
            const of = (document, id) => { const node = document.getElementById(id); return `${node.hidden ? '' : node.textContent.trim()}`; }; \
-           return ['kicker', 'big', 'line', 'pot', 'pot-line', 'hero-actions'] \
+           return ['kicker', 'big', 'line', 'pot', 'pot-line', 'hero-actions', 'warnings'] \
              .filter((id) => of(document, id) !== of(told, id)) \
              .map((id) => `${id}: ${of(document, id)}; written was ${of(told, id)}`); })";
     browser.wait_promise(moment, script, &json!([]));

@@ -2,7 +2,9 @@
 //! JavaScript. The page's own `round.js` says the same, and goes on from there.
 
 use crate::chain::types::U256;
+use crate::lottery::alert::{Alert, AlertCode, Severity, Subject};
 use crate::lottery::history::{FinishedRound, Outcome};
+use crate::lottery::lateness::LateReason;
 use crate::lottery::proof;
 use crate::lottery::round::{ContractConfig, Phase, Round};
 use crate::lottery::snapshot::Snapshot;
@@ -18,7 +20,7 @@ const NEWS_SECS: u64 = 600;
 
 /// The first screen; all of it plain text but the strip.
 pub struct Hero {
-    /// A phase, or drawn, refunded, unknown.
+    /// A phase, or locked, drawn, refunded, unknown.
     pub kind: &'static str,
     pub kicker: String,
     /// Its lines told apart by \n; None where a clock stands instead.
@@ -62,8 +64,47 @@ pub fn hero(snapshot: &Snapshot, chain_time: u64) -> Hero {
     }
     match phase {
         Phase::Waiting => waiting(round, config, last.map(|last| &**last)),
+        Phase::Overdue if is_locked(snapshot, round) => locked(snapshot, round),
         _ => running(snapshot, round, phase, chain_time),
     }
+}
+
+/// Whether the operator has found that the bets cannot go back either.
+fn is_locked(snapshot: &Snapshot, round: &Round) -> bool {
+    let mut alerts = snapshot.operator.alerts.iter();
+    alerts.any(|alert| {
+        alert.code == AlertCode::StuckRound && alert.round_id() == Some(round.round_id)
+    })
+}
+
+fn locked(snapshot: &Snapshot, round: &Round) -> Hero {
+    let running = running(snapshot, round, Phase::Overdue, round.max_draw_time);
+    Hero {
+        kind: "locked",
+        kicker: format!("{} is stuck", name(round.round_id)),
+        big: Some("The pot\nis locked".to_owned()),
+        line: "Somebody in it cannot be paid, and the contract pays everybody back or nobody. Do not bet: what is in it is not safe."
+            .to_owned(),
+        pot_line: format!("of {}", counted(round.participant_count, "player")),
+        note: format!(
+            "The draw window closed at {}. Anyone may try to return all bets: it passes once everybody can be paid.",
+            time_of_day(round.max_draw_time)
+        ),
+        ..running
+    }
+}
+
+/// What holds and concerns those who bet: their round, one of them, or the draw. What the first screen or the page's
+/// notice says in words of its own is left out.
+pub(crate) fn warnings(snapshot: &Snapshot) -> impl Iterator<Item = &Alert> {
+    let round_id = snapshot.round.as_ref().map(|round| round.round_id);
+    let alerts = snapshot.operator.alerts.iter().map(|alert| &**alert);
+    alerts.filter(move |alert| match (alert.code, &alert.subject) {
+        (AlertCode::ChainUnreachable | AlertCode::DrawMissed | AlertCode::StuckRound, _) => false,
+        (_, Subject::Player(_)) => true,
+        (_, Subject::Round(of)) if Some(*of) == round_id => true,
+        _ => alert.severity == Severity::Critical,
+    })
 }
 
 fn unknown() -> Hero {
@@ -203,7 +244,7 @@ fn running(snapshot: &Snapshot, round: &Round, phase: Phase, chain_time: u64) ->
         big: is_stuck.then(|| "Do not bet".to_owned()),
         clock,
         line: line.to_owned(),
-        note: note(round, phase, config),
+        note: note(round, phase, config, snapshot.operator.held_up_by),
         actions: match phase {
             Phase::Overdue => vec!["Return all bets".to_owned()],
             _ => Vec::new(),
@@ -266,7 +307,12 @@ fn prize(pot_wei: U256, config: &ContractConfig) -> U256 {
 }
 
 /// What happens next if nothing is done.
-fn note(round: &Round, phase: Phase, config: Option<&ContractConfig>) -> String {
+fn note(
+    round: &Round,
+    phase: Phase,
+    config: Option<&ContractConfig>,
+    held_up_by: Option<LateReason>,
+) -> String {
     let latest = time_of_day(round.max_draw_time);
     match phase {
         Phase::Betting => {
@@ -277,7 +323,8 @@ fn note(round: &Round, phase: Phase, config: Option<&ContractConfig>) -> String 
             format!("Closes at {end}. {few}, or if nobody draws by {latest}, everyone is paid back.")
         }
         Phase::Closed | Phase::DrawWindow => {
-            format!("If nobody draws by {latest}, everyone is paid back.")
+            let held_up = held_up_words(held_up_by);
+            format!("If nobody draws by {latest}, everyone is paid back.{held_up}")
         }
         Phase::Overdue => format!(
             "The draw window closed at {latest}. Anyone with a wallet may now return all bets; it costs only the fee."
@@ -362,7 +409,34 @@ fn drawn_note(round: &FinishedRound, at: &str, pot: &str) -> String {
         ),
     };
     let players = counted(round.participant_count, "player");
-    format!("Drawn at {at}{delay}, from {pot} ETH of {players}.")
+    let held_up = held_up_words(round.draw_delay.and_then(|delay| delay.reason));
+    format!("Drawn at {at}{delay}, from {pot} ETH of {players}.{held_up}")
+}
+
+/// Why a draw is late or was; the page's script writes the same.
+fn held_up_words(reason: Option<LateReason>) -> String {
+    reason.map_or(String::new(), |reason| {
+        let words = held_up(reason);
+        format!(" What held it up, as this server saw it: {words}.")
+    })
+}
+
+fn held_up(reason: LateReason) -> &'static str {
+    match reason {
+        LateReason::NotMined => "it was sent in time, and no block took it at once",
+        LateReason::Unforeseen => "that block came sooner than expected, or was shown late",
+        LateReason::FeeCapped => "a cap kept its fee too low",
+        LateReason::LowBalance => "the operator was short of ether for its fee",
+        LateReason::SignerFailed => "it was not signed",
+        LateReason::NoAnswer => "no node of the chain answered",
+        LateReason::Reverted => "the contract refused a try",
+        LateReason::UnpayablePlayer => "a try would have been won by a player who cannot be paid",
+        LateReason::Reorg => "the chain took the block of an earlier draw back",
+        LateReason::StandingBy => "it was left to another server first",
+        LateReason::SwitchedOff => "the operator was switched off",
+        LateReason::StartedLate => "this server was started after that",
+        LateReason::SentByAnother => "it did not come from this server",
+    }
 }
 
 fn reason_words(reason: &str) -> String {
@@ -371,5 +445,19 @@ fn reason_words(reason: &str) -> String {
         "Draw time expired - public refund" => "Nobody drew it within its window.".to_owned(),
         "Operator-initiated refund" => "The operator called it off.".to_owned(),
         other => format!("The contract says: {other}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_held_a_draw_up_is_told_by_the_script_in_the_same_words() {
+        let script = include_str!("../../../www/round.js");
+        for reason in LateReason::ALL {
+            let entry = format!("\n  {}: \"{}\",\n", reason.label(), held_up(*reason));
+            assert!(script.contains(&entry), "{entry}");
+        }
     }
 }

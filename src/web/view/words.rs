@@ -2,6 +2,7 @@
 //! page's own `format.js` writes the same, so that nothing jumps when it takes over. Pure.
 
 use crate::chain::types::U256;
+pub(crate) use crate::lottery::words::time_of_day;
 pub use crate::lottery::words::{ether, short};
 
 const SIGNIFICANT_DIGITS: usize = 6;
@@ -112,17 +113,6 @@ pub fn duration(secs: u64) -> String {
     }
 }
 
-/// Time of day in UTC, "07:47:44 UTC": the server does not know the reader's zone.
-pub(crate) fn time_of_day(unix_secs: u64) -> String {
-    let secs = unix_secs % 86_400;
-    format!(
-        "{:02}:{:02}:{:02} UTC",
-        secs / 3_600,
-        secs / 60 % 60,
-        secs % 60
-    )
-}
-
 /// What comes from the chain is text, never HTML.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
@@ -185,10 +175,6 @@ mod tests {
             assert_eq!(countdown(secs), clock);
             assert_eq!(duration(secs), words);
         }
-        assert_eq!(
-            time_of_day(86_400 + 7 * 3_600 + 47 * 60 + 4),
-            "07:47:04 UTC"
-        );
         assert_eq!(counted(1, "player"), "1 player");
         assert_eq!(counted(1_200, "player"), "1,200 players");
     }
