@@ -1,5 +1,5 @@
 //! The page: its files, embedded in the binary, and its first screen as the server writes it.
-//! How the modules of the script become one file is left to `bundle`.
+//! What they are made of is left to `bundle`.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -9,9 +9,8 @@ use qrcode::QrCode;
 
 use crate::chain::types::U256;
 use crate::lottery::snapshot::Snapshot;
-use crate::web::bundle::{bundle, tightened, without_comments};
 use crate::web::query::{BadQuery, Query};
-use crate::web::reply::{Body, Packed};
+use crate::web::reply::{unpacked, Body, Packed};
 use crate::web::routes::BET_PARAMETERS;
 use crate::web::view::{self, escape, hero, Hero};
 
@@ -39,67 +38,27 @@ pub enum Asset {
 const HISTORY_PAGE_LEN: usize = 10;
 
 const ADDED: &str = "/added.js";
+const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 
-static TEMPLATE: LazyLock<String> =
-    LazyLock::new(|| without_comments(include_str!("../../www/index.html"), &[]));
-
-static STYLE: LazyLock<Packed> = LazyLock::new(|| {
-    let sheet = without_comments(include_str!("../../www/style.css"), &[("/*", "*/")]);
-    // In our sheet no text holds these, so that only spaces are lost.
-    let sheet = tightened(
-        &sheet,
-        &[" { ", "; ", ": ", ", ", ";\n", "{\n", "}\n", " > "],
-    )
-    .replace(";}", "}");
-    Packed::new("text/css; charset=utf-8", sheet.as_bytes())
-});
-
-static SCRIPT: LazyLock<Packed> = LazyLock::new(|| script(&bundle(MODULES)));
-
-/// For those that ask for it whatever the page says: browsers for its bookmarks, and programs that list pages.
-static ICON: LazyLock<Packed> =
-    LazyLock::new(|| Packed::new("image/x-icon", include_bytes!("../../www/favicon.ico")));
-
-static ROBOTS: LazyLock<Packed> = LazyLock::new(|| {
-    let text = include_str!("../../www/robots.txt");
-    Packed::new("text/plain; charset=utf-8", text.as_bytes())
-});
-
-macro_rules! modules {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../../www/", $name)))),*]
+/// A file of the page as the build script made it.
+macro_rules! made {
+    ($content_type:expr, $name:literal) => {
+        LazyLock::new(|| {
+            let gzip = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"));
+            Packed::made($content_type, gzip)
+        })
     };
 }
 
-/// In an order in which each imports only from those before it.
-const MODULES: &[(&str, &str)] = modules![
-    "dom.js",
-    "format.js",
-    "keccak.js",
-    "abi.js",
-    "check.js",
-    "api.js",
-    "clock.js",
-    "links.js",
-    "badges.js",
-    "state.js",
-    "round.js",
-    "strip.js",
-    "feed.js",
-    "wallet.js",
-    "track.js",
-    "witness.js",
-    "hero.js",
-    "bet.js",
-    "details.js",
-    "players.js",
-    "history.js",
-    "live.js",
-    "fairness.js",
-    "terms.js",
-    "operator.js",
-    "app.js",
-];
+static TEMPLATE: LazyLock<String> = LazyLock::new(|| {
+    let gzip = include_bytes!(concat!(env!("OUT_DIR"), "/index.html.gz"));
+    String::from_utf8_lossy(&unpacked(gzip)).into_owned()
+});
+static STYLE: LazyLock<Packed> = made!("text/css; charset=utf-8", "style.css");
+static SCRIPT: LazyLock<Packed> = made!(SCRIPT_TYPE, "app.js");
+/// For those that ask for it whatever the page says: browsers for its bookmarks, and programs that list pages.
+static ICON: LazyLock<Packed> = made!("image/x-icon", "favicon.ico");
+static ROBOTS: LazyLock<Packed> = made!("text/plain; charset=utf-8", "robots.txt");
 
 pub fn find(path: &str) -> Option<Asset> {
     match path {
@@ -121,11 +80,7 @@ pub fn find(path: &str) -> Option<Asset> {
 
 /// A script that the page is to load beside its own; it lives as long as the process.
 pub(crate) fn added_script(source: &str) -> &'static Packed {
-    Box::leak(Box::new(script(source)))
-}
-
-fn script(source: &str) -> Packed {
-    Packed::new("text/javascript; charset=utf-8", source.as_bytes())
+    Box::leak(Box::new(Packed::new(SCRIPT_TYPE, source.as_bytes())))
 }
 
 impl Asset {
@@ -336,7 +291,28 @@ fn render(value: impl Fn(&str) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::bundle::{declared_name, imports};
+    use crate::web::bundle::{self, declared_name, imports, MODULES};
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/www");
+
+    fn modules() -> Vec<(&'static str, String)> {
+        let read = |name: &&'static str| {
+            let text = std::fs::read_to_string(format!("{FOLDER}/{name}"));
+            (*name, text.unwrap())
+        };
+        MODULES.iter().map(read).collect()
+    }
+
+    #[test]
+    fn what_is_embedded_is_what_the_files_make() {
+        let made = bundle::files(std::path::Path::new(FOLDER)).unwrap();
+        let of = |wanted: &str| &made.iter().find(|(name, _)| *name == wanted).unwrap().1[..];
+        assert_eq!(TEMPLATE.as_bytes(), of("index.html"));
+        assert_eq!(STYLE.bytes(), of("style.css"));
+        assert_eq!(SCRIPT.bytes(), of("app.js"));
+        assert_eq!(ICON.bytes(), of("favicon.ico"));
+        assert_eq!(ROBOTS.bytes(), of("robots.txt"));
+    }
 
     #[test]
     fn the_page_stays_small() {
@@ -349,24 +325,24 @@ mod tests {
 
     #[test]
     fn every_module_of_the_page_is_in_its_script_once() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/www");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
+        let mut files: Vec<String> = std::fs::read_dir(FOLDER)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| name.ends_with(".js"))
             .collect();
         files.sort();
-        let mut known: Vec<&str> = MODULES.iter().map(|(name, _)| *name).collect();
+        let mut known = MODULES.to_vec();
         known.sort_unstable();
         assert_eq!(files, known);
     }
 
     #[test]
     fn modules_import_only_from_those_before_them_and_what_these_export() {
-        for (index, (name, source)) in MODULES.iter().enumerate() {
+        let modules = modules();
+        for (index, (name, source)) in modules.iter().enumerate() {
             for line in source.lines().filter(|line| line.starts_with("import ")) {
                 let (names, from) = imports(line).unwrap_or_else(|| panic!("{name}: {line}"));
-                let before = MODULES[..index].iter().find(|(known, _)| *known == from);
+                let before = modules[..index].iter().find(|(known, _)| *known == from);
                 let (_, exporter) = before.unwrap_or_else(|| panic!("{name} imports {from}"));
                 for wanted in names.trim_matches(['{', '}', ' ']).split(", ") {
                     let is_there = exporter
@@ -381,7 +357,7 @@ mod tests {
 
     #[test]
     fn texts_of_the_script_end_on_the_line_where_they_begin() {
-        for (name, source) in MODULES {
+        for (name, source) in modules() {
             for line in source.lines() {
                 let quotes = line.matches('`').count();
                 assert!(quotes.is_multiple_of(2), "{name}: {line}");

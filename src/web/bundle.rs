@@ -1,11 +1,70 @@
-//! The script as one file of all modules under www/, so that the first paint costs three requests: each module becomes a
-//! function that is called once, its imports and exports become names of the others. Comments and spaces stay behind.
-//! Works on text alone; what the files are is left to `assets`.
+//! The page's files as they are served, made when the binary is: the script as one file of all modules under www/, so that
+//! the first paint costs three requests: each module becomes a function that is called once, its imports and exports become
+//! names of the others. Comments and spaces stay behind. This file is part of the build script.
 
 use std::fmt::Write;
+use std::io;
+use std::path::Path;
+
+/// In an order in which each imports only from those before it.
+pub(crate) const MODULES: &[&str] = &[
+    "dom.js",
+    "format.js",
+    "keccak.js",
+    "abi.js",
+    "check.js",
+    "api.js",
+    "clock.js",
+    "links.js",
+    "badges.js",
+    "state.js",
+    "round.js",
+    "strip.js",
+    "feed.js",
+    "wallet.js",
+    "track.js",
+    "witness.js",
+    "hero.js",
+    "bet.js",
+    "details.js",
+    "players.js",
+    "history.js",
+    "live.js",
+    "fairness.js",
+    "terms.js",
+    "operator.js",
+    "app.js",
+];
+
+/// The files of the page with their names, of what lies in `folder`.
+///
+/// # Errors
+/// When one cannot be read.
+pub(crate) fn files(folder: &Path) -> io::Result<Vec<(&'static str, Vec<u8>)>> {
+    let text = |name: &str| std::fs::read_to_string(folder.join(name));
+    let mut modules = Vec::new();
+    for name in MODULES {
+        modules.push((*name, text(name)?));
+    }
+    let template = without_comments(&text("index.html")?, &[]);
+    Ok(vec![
+        ("index.html", template.into_bytes()),
+        ("style.css", sheet(&text("style.css")?).into_bytes()),
+        ("app.js", script(&modules).into_bytes()),
+        ("favicon.ico", std::fs::read(folder.join("favicon.ico"))?),
+        ("robots.txt", std::fs::read(folder.join("robots.txt"))?),
+    ])
+}
+
+fn sheet(source: &str) -> String {
+    let sheet = without_comments(source, &[("/*", "*/")]);
+    // In our sheet no text holds these, so that only spaces are lost.
+    let spaced = [" { ", "; ", ": ", ", ", ";\n", "{\n", "}\n", " > "];
+    tightened(&sheet, &spaced).replace(";}", "}")
+}
 
 /// One script of all modules: each a function that is called once and answers what it exports.
-pub(crate) fn bundle(modules: &[(&str, &str)]) -> String {
+fn script(modules: &[(&str, String)]) -> String {
     let mut script = String::from("const m={};\n");
     for (name, source) in modules {
         let (mut body, mut exports) = (String::new(), Vec::new());
@@ -103,14 +162,14 @@ fn text_len(text: &str) -> Option<usize> {
     None
 }
 
-pub(crate) fn tightened(text: &str, spaced: &[&str]) -> String {
+fn tightened(text: &str, spaced: &[&str]) -> String {
     spaced.iter().fold(text.to_owned(), |text, spaced| {
         text.replace(spaced, &spaced.replace([' ', '\n'], ""))
     })
 }
 
 /// Without indentation, empty lines, and comments that have lines of their own: the files are written so.
-pub(crate) fn without_comments(source: &str, blocks: &[(&str, &str)]) -> String {
+fn without_comments(source: &str, blocks: &[(&str, &str)]) -> String {
     let mut kept = String::with_capacity(source.len());
     let mut until: Option<&str> = None;
     for line in source.lines().map(str::trim) {
@@ -138,7 +197,7 @@ mod tests {
         let source = "// About it.\nimport { a } from \"./b.js\";\n\n/** Doc. */\nexport async function c() {\n  return a;\n}\n\
                       export const d = 1;\n";
         assert_eq!(
-            bundle(&[("e.js", source)]),
+            script(&[("e.js", source.to_owned())]),
             "const m={};\nm[\"e.js\"]=(()=>{const{a}=m[\"b.js\"];async function c(){return a;}const d=1;return{c,d}})();\n"
         );
     }

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod assets;
+#[cfg(test)]
 mod bundle;
 pub(crate) mod client;
 mod clients;

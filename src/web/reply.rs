@@ -1,10 +1,10 @@
 //! What every answer has around it: the headers of its kind, its entity tag, "not modified", and compression. Pure.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flate2::{write::GzEncoder, Compression};
+use flate2::{read::GzDecoder, write::GzEncoder, Compression};
 use serde_json::Value;
 
 use crate::web::http::{digest, Fields, Port, Reply, Request};
@@ -77,6 +77,17 @@ impl Packed {
             bytes: bytes.into(),
             gzip: gzip(bytes, Compression::best()).into(),
             digest: digest(bytes),
+        }
+    }
+
+    /// What was compressed when the binary was built.
+    pub(crate) fn made(content_type: &'static str, gzip: &[u8]) -> Packed {
+        let bytes = unpacked(gzip);
+        Packed {
+            content_type,
+            digest: digest(&bytes),
+            bytes: bytes.into(),
+            gzip: gzip.into(),
         }
     }
 
@@ -343,6 +354,14 @@ fn gzip(bytes: &[u8], level: Compression) -> Vec<u8> {
     // Writing to a Vec cannot fail.
     let _ = encoder.write_all(bytes);
     encoder.finish().unwrap_or_default()
+}
+
+/// The content of a file that was compressed when the binary was built.
+pub(crate) fn unpacked(gzip: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = GzDecoder::new(gzip).read_to_end(&mut bytes);
+    read.expect("the build script wrote it");
+    bytes
 }
 
 #[cfg(test)]
