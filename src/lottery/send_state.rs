@@ -349,7 +349,7 @@ impl SendState {
         self.round_over_at
     }
 
-    fn is_over(&self, round: &Round) -> bool {
+    pub(crate) fn is_over(&self, round: &Round) -> bool {
         round.round_id != self.round_id || round.state != RoundState::Betting
     }
 

@@ -99,6 +99,18 @@ fn while_the_draw_is_held(scene: &Scene, fault: impl FnOnce()) {
     scene.until_ended();
 }
 
+fn base_fee_times_ten(scene: &Scene) {
+    let base_fee = json!([20_000_000_000u64]);
+    scene.chain.rpc("anvil_setNextBlockBaseFeePerGas", base_fee);
+}
+
+/// By the first endpoint, from now on.
+fn nonce_far_ahead(scene: &Scene) {
+    let far = Distortion::new(|nonce| *nonce = json!("0x400"));
+    let method = Some("eth_getTransactionCount");
+    scene.faults().add(Fault::Distort(far), method, None);
+}
+
 fn reorg_after_the_draw(scene: &Scene, depth: u64, fate: Reorged) {
     let _daemon = scene.start();
     scene.bets();
@@ -130,10 +142,7 @@ pub fn cells() -> Vec<Cell> {
             "base fee x10 between send and inclusion",
             Some(6),
             |scene| {
-                while_the_draw_is_held(scene, || {
-                    let base_fee = json!([20_000_000_000u64]);
-                    scene.chain.rpc("anvil_setNextBlockBaseFeePerGas", base_fee);
-                });
+                while_the_draw_is_held(scene, || base_fee_times_ten(scene));
             },
         )),
         cell("node says: already known", Some(2), |scene| {
@@ -259,14 +268,26 @@ pub fn cells() -> Vec<Cell> {
                 ..USUAL
             },
             ..cell("one endpoint tells a nonce far ahead", Some(1), |scene| {
-                let far = Distortion::new(|nonce| *nonce = json!("0x400"));
-                let fault = Fault::Distort(far);
-                scene
-                    .faults()
-                    .add(fault, Some("eth_getTransactionCount"), None);
+                nonce_far_ahead(scene);
                 undisturbed(scene);
             })
         },
+        own(Cell {
+            setup: Setup {
+                endpoints: 2,
+                ..USUAL
+            },
+            ..cell(
+                "base fee x10 while one endpoint tells a nonce far ahead",
+                Some(4),
+                |scene| {
+                    while_the_draw_is_held(scene, || {
+                        nonce_far_ahead(scene);
+                        base_fee_times_ten(scene);
+                    });
+                },
+            )
+        }),
         own(Cell {
             setup: Setup {
                 endpoints: 2,

@@ -38,11 +38,12 @@ impl Operator {
             self.ask_pending_time(moment);
             return moment.now;
         }
-        let (Some(flight), Some(sender)) = (&mut self.flight, &self.sender) else {
+        let (Some(flight), Some(sender)) = (&mut self.flight, &mut self.sender) else {
             return moment.now;
         };
         flight.looked = Some((moment.head.hash, moment.now));
-        let seen = sender.look(&flight.state, moment.head);
+        let goes_on = !flight.state.is_over(&moment.round);
+        let seen = sender.look(&flight.state, moment.head, goes_on);
         panic_point("operator-looked");
         let facts = HeadFacts {
             head: moment.head,
@@ -283,8 +284,8 @@ impl Operator {
             return None;
         }
         // The round runs: after a reorg, or because the store has not come to the block that ended it.
-        let sender = self.sender.as_ref()?;
-        let seen = sender.look(&landed.flight.state, head);
+        let sender = self.sender.as_mut()?;
+        let seen = sender.look(&landed.flight.state, head, false);
         let nonce = landed.flight.state.nonce;
         let is_used = seen.latest_nonce.is_some_and(|latest| latest > nonce);
         // Mined once more on the new branch, in a block that the contract refused it in, or where it ended the round before

@@ -13,11 +13,8 @@ pub(super) struct Nonces {
 impl Nonces {
     /// What the endpoints told at one block. One alone proves nothing, and is not remembered where it differs from what was.
     pub(super) fn hear(&mut self, told: &[u64]) {
-        let best = told
-            .iter()
-            .min_by_key(|nonce| self.disbelief(**nonce, told));
-        self.agreed = best
-            .copied()
+        self.agreed = self
+            .believed(told)
             .filter(|best| told.len() > 1 || self.agreed == Some(*best));
     }
 
@@ -36,16 +33,31 @@ impl Nonces {
         self.used = Some(nonce);
     }
 
+    /// A pool has refused it, or a later one, as used.
+    pub(super) fn is_used(&self, nonce: u64) -> bool {
+        self.used.is_some_and(|used| nonce <= used)
+    }
+
     pub(super) fn forget(&mut self) {
         self.agreed = None;
+    }
+
+    /// The one of these that is most believed.
+    pub(super) fn believed(&self, told: &[u64]) -> Option<u64> {
+        let told_once = told.iter().copied();
+        told_once.min_by_key(|nonce| self.disbelief(*nonce, told))
     }
 
     /// How little this one of the told nonces is believed: first what was agreed on before, then what more endpoints tell, then
     /// the lowest, since a pool says at once that a nonce is used. What one has called used comes last.
     pub(super) fn disbelief(&self, nonce: u64, told: &[u64]) -> impl Ord {
         let others = told.iter().filter(|other| **other != nonce).count();
-        let is_used = self.used.is_some_and(|used| nonce <= used);
-        (is_used, self.agreed != Some(nonce), others, nonce)
+        (
+            self.is_used(nonce),
+            self.agreed != Some(nonce),
+            others,
+            nonce,
+        )
     }
 }
 
@@ -56,12 +68,7 @@ mod tests {
     #[test]
     fn one_that_was_agreed_on_is_believed_then_the_most_told_then_the_lowest_that_no_pool_called_used(
     ) {
-        let believed = |nonces: &Nonces, told: &[u64]| {
-            let least = told
-                .iter()
-                .min_by_key(|nonce| nonces.disbelief(**nonce, told));
-            *least.unwrap()
-        };
+        let believed = |nonces: &Nonces, told: &[u64]| nonces.believed(told).unwrap();
         let mut nonces = Nonces::default();
         assert_eq!(believed(&nonces, &[1_005, 5]), 5);
         assert_eq!(believed(&nonces, &[4, 5, 5]), 5);

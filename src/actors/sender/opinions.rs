@@ -1,11 +1,21 @@
 //! Whose word an action rests on: the first endpoint's, unless it objects, or tells a balance that is too low or a nonce that
-//! was not agreed on before. Then the others are asked for a moment, and the best that is told is taken.
+//! was not agreed on before. Then the others are asked for a moment, and the best that is told is taken. So it is with the
+//! nonce while something is out.
 
 use crate::actors::sender::preflight::{Gathered, TO_PREPARE_WELL};
-use crate::actors::sender::reads::TO_LOOK;
+use crate::actors::sender::reads::{PATIENCE, TO_LOOK};
 use crate::actors::sender::{NotSigned, Offer, Order, Sender, SECOND_OPINION};
+use crate::chain::error::RpcError;
 use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::types::{BlockId, BlockRef};
+
+/// The next nonce at one head.
+pub(super) struct Counted {
+    /// By each endpoint that was asked and answered.
+    pub(super) told: Vec<u64>,
+    /// The one of these that counts.
+    pub(super) believed: u64,
+}
 
 /// What can be signed, and by whose word.
 type Opinion = (Endpoint, Offer);
@@ -104,21 +114,72 @@ impl Sender {
 
     /// While there is time: what all endpoints tell of the next nonce, at one block.
     pub(super) fn agree_on_nonce(&mut self, head: BlockRef) {
-        if self.endpoints.list().len() == 1 {
-            return;
+        if self.endpoints.list().len() > 1 {
+            let heard = self.hear_others(head, None);
+            let told: Vec<u64> = heard.iter().map(|(_, nonce)| *nonce).collect();
+            self.nonces.hear(&told);
+            self.set_back_others(&heard);
         }
-        let address = self.address();
-        let ask =
-            move |endpoint: &Endpoint| endpoint.transaction_count(address, BlockId::from(head));
-        let whom = (Purpose::Prepare, None);
-        let answers = self.endpoints.ask_each(whom, TO_LOOK, ask);
+    }
+
+    /// The next nonce at this very head, while something is out at `held`. One endpoint's word counts where it is what was
+    /// agreed on, or says that nothing has changed and that is expected.
+    ///
+    /// # Errors
+    /// When no endpoint tells it.
+    pub(super) fn counted(
+        &mut self,
+        head: BlockRef,
+        held: u64,
+        expects_open: bool,
+    ) -> Result<Counted, RpcError> {
+        let ask = self.count_at(head);
+        let (first, nonce) = self
+            .endpoints
+            .hedged(Purpose::Prepare, TO_LOOK, PATIENCE, ask)?;
+        let is_expected = match nonce > held {
+            true => self.nonces.agreed() == Some(nonce),
+            false => expects_open && nonce == held && !self.nonces.is_used(nonce),
+        };
+        if is_expected || self.endpoints.list().len() == 1 {
+            return Ok(Counted {
+                told: vec![nonce],
+                believed: nonce,
+            });
+        }
+        let mut heard = self.hear_others(head, Some(&first));
+        heard.push((first, nonce));
+        let told: Vec<u64> = heard.iter().map(|(_, nonce)| *nonce).collect();
+        let believed = self.nonces.believed(&told).unwrap_or(nonce);
+        if told.len() > 1 {
+            self.nonces.hear(&told);
+            self.set_back_others(&heard);
+        }
+        Ok(Counted { told, believed })
+    }
+
+    /// What the endpoints but this one tell of the next nonce there, as far as they say so soon.
+    fn hear_others(&self, head: BlockRef, but: Option<&Endpoint>) -> Vec<(Endpoint, u64)> {
+        let whom = (Purpose::Prepare, but);
+        let answers = self.endpoints.ask_each(whom, TO_LOOK, self.count_at(head));
         let deadline = self.endpoints.clock().now() + SECOND_OPINION;
         let mut heard = Vec::new();
         while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             heard.extend(answer.map(|nonce| (endpoint, nonce)));
         }
-        let told: Vec<u64> = heard.iter().map(|(_, nonce)| *nonce).collect();
-        self.nonces.hear(&told);
+        heard
+    }
+
+    fn count_at(
+        &self,
+        head: BlockRef,
+    ) -> impl Fn(&Endpoint) -> Result<u64, RpcError> + Clone + Send + 'static {
+        let address = self.address();
+        move |endpoint| endpoint.transaction_count(address, BlockId::from(head))
+    }
+
+    /// Who told another nonce than was agreed on is asked after the others.
+    fn set_back_others(&self, heard: &[(Endpoint, u64)]) {
         let agreed = self.nonces.agreed();
         let others = heard
             .iter()

@@ -82,32 +82,36 @@ impl Sender {
     }
 
     /// Nonce and receipts, the nonce at this very head: an endpoint that lags says nothing. While the nonce is open, no
-    /// variant can have been mined.
-    pub(crate) fn look(&self, state: &SendState, head: BlockRef) -> Seen {
-        let address = self.address();
-        let count =
-            move |endpoint: &Endpoint| endpoint.transaction_count(address, BlockId::from(head));
-        let counted = self
-            .endpoints
-            .hedged(Purpose::Prepare, TO_LOOK, PATIENCE, count);
-        let latest_nonce = match counted {
-            Ok((_, nonce)) => Some(nonce),
+    /// variant can have been mined. `expects_open` where the round at that head shows nothing else.
+    pub(crate) fn look(&mut self, state: &SendState, head: BlockRef, expects_open: bool) -> Seen {
+        let counted = match self.counted(head, state.nonce, expects_open) {
+            Ok(counted) => Some(counted),
             Err(error) => {
                 log::debug!("the nonce at block {} cannot be read: {error}", head.number);
                 None
             }
         };
-        let receipts = match latest_nonce {
-            Some(latest_nonce) if latest_nonce <= state.nonce => Receipts::None,
+        let is_open = |nonce: &u64| *nonce <= state.nonce;
+        let latest_nonce = counted.as_ref().map(|counted| counted.believed);
+        let receipts = match &counted {
+            Some(counted) if counted.told.iter().all(is_open) => Receipts::None,
+            // The round goes on, and so does who is believed: a receipt of anybody else's is none.
+            Some(counted) if expects_open && is_open(&counted.believed) => Receipts::None,
             _ => self.receipts(state),
         };
+        let is_found = matches!(receipts, Receipts::Found(_));
         Seen {
-            latest_nonce,
+            // A receipt is worth more than a count.
+            latest_nonce: latest_nonce.map(|nonce| match is_found {
+                true => nonce.max(state.nonce.saturating_add(1)),
+                false => nonce,
+            }),
             receipts,
         }
     }
 
-    /// One endpoint may have lost the receipt, or may not be able to read any: the others are asked before it is believed.
+    /// One endpoint may have lost the receipt, or may not be able to read any, or show a failure that was none: the others
+    /// are asked before it is believed.
     fn receipts(&self, state: &SendState) -> Receipts {
         let offered: Vec<(H256, U256)> = state
             .variants()
@@ -119,7 +123,8 @@ impl Sender {
             self.endpoints
                 .hedged(Purpose::Prepare, TO_FIND_RECEIPTS, PATIENCE, ask.clone());
         let mut found = match first {
-            Ok((_, Some(included))) => return Receipts::Found(included),
+            Ok((_, Some(included))) if included.succeeded => return Receipts::Found(included),
+            Ok((_, Some(included))) => Receipts::Found(included),
             Ok((_, None)) => Receipts::None,
             Err(error) => {
                 log::debug!("receipts cannot be read: {error}");
@@ -135,9 +140,10 @@ impl Sender {
             .ask_each((Purpose::Act, None), TO_FIND_RECEIPTS, ask);
         while let Some((_, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             match answer {
-                Ok(Some(included)) => return Receipts::Found(included),
-                Ok(None) => found = Receipts::None,
-                Err(_) => {}
+                Ok(Some(included)) if included.succeeded => return Receipts::Found(included),
+                Ok(Some(included)) => found = Receipts::Found(included),
+                Ok(None) if found == Receipts::Unknown => found = Receipts::None,
+                _ => {}
             }
         }
         found
@@ -318,7 +324,7 @@ mod tests {
             gas_multiplier: 1.25,
         };
         let signer = Signer::Key(OperatorKey::from_hex(key).unwrap());
-        let sender = Sender::new(signer, endpoints, settings);
+        let mut sender = Sender::new(signer, endpoints, settings);
         let variant = Variant {
             kind: ActionKind::Draw,
             hash: DRAW,
@@ -334,7 +340,7 @@ mod tests {
             hash: HEAD.parent_hash,
             ..HEAD
         };
-        sender.look(&SendState::begin(7, 5, variant, before, now), HEAD)
+        sender.look(&SendState::begin(7, 5, variant, before, now), HEAD, false)
     }
 
     #[test]

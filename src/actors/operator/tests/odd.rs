@@ -2,11 +2,14 @@
 //! block that allows it or shortly after, and nobody is accused; and on the only endpoint nothing that a draw can do
 //! without stops it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::chain::method::Method;
 use crate::chain::script::answer_calls;
 use crate::chain::script::ways::{fail_if_asked, ways_to_fail, Fail};
 use crate::chain::transport::Answer;
+use crate::lottery::action::ActionState;
 
 /// Fails whatever request asks this method.
 fn failing(method: Method, fail: Fail) -> Quirk {
@@ -382,4 +385,87 @@ fn a_busy_pool_does_not_hide_what_another_refuses_a_draw_for() {
         let quirks = vec![Some(saying(takes_legacy)), Some(saying(is_busy))];
         assert_eq!(played(quirks), Ok(0));
     }
+}
+
+/// As `say` from the first transaction on that this endpoint is sent.
+fn once_sent(say: Say) -> Quirk {
+    let was_sent = AtomicBool::new(false);
+    saying(move |method, params, sound| {
+        was_sent.fetch_or(method == "eth_sendRawTransaction", Ordering::Relaxed);
+        was_sent
+            .load(Ordering::Relaxed)
+            .then(|| say(method, params, sound))?
+    })
+}
+
+/// A receipt of the newest block for whatever is asked for, and a nonce that fits to it.
+fn mined_with(
+    status: &str,
+    (method, params, sound): (&str, &Value, &node::Sound),
+) -> Option<Result<Value, Value>> {
+    if method != "eth_getTransactionReceipt" {
+        return counting(method, params, sound, 1);
+    }
+    let head = sound("eth_getBlockByNumber", &json!(["latest", false])).ok()?;
+    Some(Ok(json!({
+        "transactionHash": params[0], "blockNumber": head["number"], "blockHash": head["hash"], "status": status,
+        "gasUsed": "0x5208", "effectiveGasPrice": "0x7",
+    })))
+}
+
+/// What becomes of a draw that so many blocks do not take; what is wrong in words.
+fn held_back(blocks: u64, quirk: Quirk) -> Result<(), String> {
+    let quirks = vec![Some(quirk), None];
+    let mut stage = Stage::before(settings(), |node| node.holds_back = true, quirks);
+    let until = |stage: &mut Stage, timestamp: u64| {
+        while stage.node.with(|node| node.head().timestamp) < timestamp {
+            delivered(stage);
+            stage.block();
+        }
+        delivered(stage);
+    };
+    until(&mut stage, MIN - 2 + 2 * blocks);
+    let mut prices: Vec<_> = stage.sent().iter().map(|sent| sent.fee.cap_wei()).collect();
+    prices.dedup();
+    if (prices.len() as u64) < 1 + blocks / 3 {
+        return Err(format!("{} prices in {blocks} blocks", prices.len()));
+    }
+    stage.node.with(|node| node.holds_back = false);
+    until(&mut stage, MIN + 2 * blocks + 12);
+    let sent = stage.sent();
+    if sent.iter().any(|sent| sent.kind != ActionKind::Draw) {
+        return Err(format!("sent: {sent:?}"));
+    }
+    if stage.mined() != [(ActionKind::Draw, true)] {
+        return Err(format!("mined: {:?}", stage.mined()));
+    }
+    let told: Vec<_> = stage.records().iter().map(|record| record.state).collect();
+    match told.contains(&ActionState::Failed) || told.last() != Some(&ActionState::Done) {
+        true => Err(format!("told: {told:?}")),
+        false => Ok(()),
+    }
+}
+
+#[test]
+fn what_the_first_of_two_tells_of_a_draw_that_is_out_ends_no_flight_before_its_time() {
+    let lies: [(&str, Say); 8] = [
+        ("nothing", |_, _, _| None),
+        ("a nonce far ahead", |m, p, s| counting(m, p, s, 1_000)),
+        ("a nonce one ahead", |m, p, s| counting(m, p, s, 1)),
+        ("a nonce that is used", |m, p, s| counting(m, p, s, -1)),
+        ("a nonce that never moves", |m, _, _| {
+            answering(m, "eth_getTransactionCount", json!("0x5"))
+        }),
+        ("that it is mined", |m, p, s| mined_with("0x1", (m, p, s))),
+        ("that it has failed", |m, p, s| mined_with("0x0", (m, p, s))),
+        ("that what was mined has failed", |m, p, s| {
+            receipt_with((m, p, s), json!({"status": "0x0"}))
+        }),
+    ];
+    let cells = lies.into_iter().flat_map(|lie| [(0, lie), (6, lie)]);
+    let wrong = cells.filter_map(|(blocks, (what, say))| {
+        let why = held_back(blocks, once_sent(say)).err()?;
+        Some(format!("{what}, out for {blocks} blocks: {why}"))
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
 }
