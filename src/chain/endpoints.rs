@@ -57,7 +57,7 @@ pub struct EndpointReport {
     pub latency: Option<Duration>,
     /// The kind of the last failure, without a word of the server's.
     pub last_error: Option<&'static str>,
-    /// The methods that failed when they were last asked.
+    /// The methods that failed when they were last asked, and those by which it told what the others did not.
     pub failing: Vec<&'static str>,
 }
 
@@ -293,7 +293,11 @@ impl Endpoints {
                 head: health.head().map(|(number, _)| number),
                 latency: health.latency(),
                 last_error: health.last_error(),
-                failing: health.failing().map(Method::name).collect(),
+                failing: health
+                    .failing()
+                    .chain(health.outvoted())
+                    .map(Method::name)
+                    .collect(),
             }
         };
         self.list.iter().map(report).collect()

@@ -76,6 +76,8 @@ struct Record {
     is_parked: bool,
     /// Others are asked before it until then.
     doubted_until: Option<Instant>,
+    /// What it told of a block was not what the others told. It answers, so no success ends this, only that it agrees again.
+    is_outvoted: bool,
 }
 
 /// How fit an endpoint is for a question: the smallest is asked first.
@@ -86,6 +88,8 @@ pub struct Rank {
     /// It failed a moment ago.
     waits: bool,
     is_doubted: bool,
+    /// It told of a block what the others did not.
+    is_outvoted: bool,
     is_stale: bool,
     is_set_back: bool,
     is_chain_untold: bool,
@@ -126,7 +130,11 @@ impl Health {
     /// These methods were answered.
     pub(crate) fn note_success(&mut self, methods: &[Method]) {
         for method in methods {
-            self.methods[*method as usize] = Record::default();
+            let record = &mut self.methods[*method as usize];
+            *record = Record {
+                is_outvoted: record.is_outvoted,
+                ..Record::default()
+            };
         }
         self.silence = Record::default();
         if self.failing().next().is_none() {
@@ -176,6 +184,11 @@ impl Health {
                 self.chain_checked_at = None;
             }
         }
+    }
+
+    /// Whether what it told with this method, of a block that others were asked about too, is what was believed.
+    pub(crate) fn note_vote(&mut self, method: Method, agrees: bool) {
+        self.methods[method as usize].is_outvoted = !agrees;
     }
 
     /// Its head, as just read.
@@ -270,6 +283,7 @@ impl Health {
             waits: records().any(|record| record.waits(now)) || self.silence.waits(now),
             is_doubted: records().any(|record| record.is_doubted(now))
                 || self.silence.is_doubted(now),
+            is_outvoted: records().any(|record| record.is_outvoted),
             is_stale: self.head.is_some_and(|head| head.timestamp < fresh_from),
             is_set_back: self.is_set_back(now),
             is_chain_untold: self.chain == Chain::Untold,
@@ -294,11 +308,18 @@ impl Health {
                     is_parked: false,
                     waits: false,
                     is_doubted: false,
+                    is_outvoted: false,
                     is_stale: false,
                     is_set_back: false,
                     is_chain_untold: false,
                 }
             })
+    }
+
+    /// The methods by which it tells what the others do not.
+    pub(crate) fn outvoted(&self) -> impl Iterator<Item = Method> + '_ {
+        let is_outvoted = |method: &Method| self.methods[*method as usize].is_outvoted;
+        Method::ALL.into_iter().filter(is_outvoted)
     }
 
     /// The methods that failed when they were last asked.

@@ -2,10 +2,13 @@
 //! was not agreed on before. Then the others are asked for a moment, and the best that is told is taken. So it is with the
 //! nonce while something is out.
 
+use std::time::Duration;
+
 use crate::actors::sender::preflight::{Gathered, TO_PREPARE_WELL};
 use crate::actors::sender::reads::{PATIENCE, TO_LOOK};
 use crate::actors::sender::{NotSigned, Offer, Order, Sender, SECOND_OPINION};
 use crate::chain::error::RpcError;
+use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::types::{BlockId, BlockRef};
 
@@ -46,6 +49,12 @@ impl Sender {
                 false => one,
             }
         };
+        let heard: Vec<(Endpoint, u64)> = {
+            let first = judged.iter().map(|offer| (&first, offer));
+            let all = first.chain(others.iter().map(|(other, offer)| (other, offer)));
+            all.map(|(endpoint, offer)| (endpoint.clone(), offer.nonce()))
+                .collect()
+        };
         let (taken, what) = match judged {
             Ok(offer) if others.is_empty() => return self.by_memory(order, first, offer),
             Ok(offer) => {
@@ -54,8 +63,8 @@ impl Sender {
             }
             Err(refusal) => (others.into_iter().reduce(better).ok_or(refusal)?, "objects"),
         };
-        if told.len() > 1 {
-            self.nonces.hear(&told);
+        if heard.len() > 1 {
+            self.agree(&heard);
         }
         let (source, offer) = &taken;
         if *source != first {
@@ -112,13 +121,11 @@ impl Sender {
         self.judge(order, Ok(gathered)).map(|offer| (only, offer))
     }
 
-    /// While there is time: what all endpoints tell of the next nonce, at one block.
-    pub(super) fn agree_on_nonce(&mut self, head: BlockRef) {
+    /// While there is time: what all endpoints tell of the next nonce, at one block, as far as they do so within `patience`.
+    pub(super) fn agree_on_nonce(&mut self, head: BlockRef, patience: Duration) {
         if self.endpoints.list().len() > 1 {
-            let heard = self.hear_others(head, None);
-            let told: Vec<u64> = heard.iter().map(|(_, nonce)| *nonce).collect();
-            self.nonces.hear(&told);
-            self.set_back_others(&heard);
+            let heard = self.hear_others(head, Vec::new(), patience);
+            self.agree(&heard);
         }
     }
 
@@ -147,25 +154,33 @@ impl Sender {
                 believed: nonce,
             });
         }
-        let mut heard = self.hear_others(head, Some(&first));
-        heard.push((first, nonce));
-        let told: Vec<u64> = heard.iter().map(|(_, nonce)| *nonce).collect();
+        let heard = self.hear_others(head, vec![(first, nonce)], SECOND_OPINION);
+        let told = nonces_of(&heard);
         let believed = self.nonces.believed(&told).unwrap_or(nonce);
         if told.len() > 1 {
-            self.nonces.hear(&told);
-            self.set_back_others(&heard);
+            self.agree(&heard);
         }
         Ok(Counted { told, believed })
     }
 
-    /// What the endpoints but this one tell of the next nonce there, as far as they say so soon.
-    fn hear_others(&self, head: BlockRef, but: Option<&Endpoint>) -> Vec<(Endpoint, u64)> {
-        let whom = (Purpose::Prepare, but);
+    /// What has been heard of the next nonce there, and what the other endpoints tell in time. Once two have answered,
+    /// nobody else is waited for as long.
+    fn hear_others(
+        &self,
+        head: BlockRef,
+        mut heard: Vec<(Endpoint, u64)>,
+        patience: Duration,
+    ) -> Vec<(Endpoint, u64)> {
+        let clock = self.endpoints.clock();
+        let but = heard.first().map(|(endpoint, _)| endpoint.clone());
+        let whom = (Purpose::Prepare, but.as_ref());
         let answers = self.endpoints.ask_each(whom, TO_LOOK, self.count_at(head));
-        let deadline = self.endpoints.clock().now() + SECOND_OPINION;
-        let mut heard = Vec::new();
+        let mut deadline = clock.now() + patience;
         while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             heard.extend(answer.map(|nonce| (endpoint, nonce)));
+            if heard.len() > 1 {
+                deadline = deadline.min(clock.now() + SECOND_OPINION);
+            }
         }
         heard
     }
@@ -178,15 +193,22 @@ impl Sender {
         move |endpoint| endpoint.transaction_count(address, BlockId::from(head))
     }
 
-    /// Who told another nonce than was agreed on is asked after the others.
-    fn set_back_others(&self, heard: &[(Endpoint, u64)]) {
-        let agreed = self.nonces.agreed();
-        let others = heard
-            .iter()
-            .filter(|(_, nonce)| agreed.is_some_and(|it| it != *nonce));
-        for (endpoint, nonce) in others {
-            log::info!("{} tells nonce {nonce}, others do not", endpoint.host());
-            self.endpoints.set_back(endpoint);
+    /// Agrees on the next nonce by what was heard. Who told another one is asked after the others, until it agrees again.
+    fn agree(&mut self, heard: &[(Endpoint, u64)]) {
+        self.nonces.hear(&nonces_of(heard));
+        let Some(agreed) = self.nonces.agreed() else {
+            return;
+        };
+        for (endpoint, nonce) in heard {
+            let agrees = *nonce == agreed;
+            if !agrees {
+                log::info!("{} tells nonce {nonce}, others do not", endpoint.host());
+            }
+            endpoint.with_health(|health| health.note_vote(Method::TransactionCount, agrees));
         }
     }
+}
+
+fn nonces_of(heard: &[(Endpoint, u64)]) -> Vec<u64> {
+    heard.iter().map(|(_, nonce)| *nonce).collect()
 }

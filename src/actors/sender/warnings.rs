@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::actors::sender::extras::ExtraQuestions;
 use crate::actors::sender::gas::REFUND_GAS;
 use crate::actors::sender::preflight::Gathered;
-use crate::actors::sender::{Sender, SenderSettings, DRAW_GAS};
+use crate::actors::sender::{Sender, SenderSettings, DRAW_GAS, SECOND_OPINION};
 use crate::chain::fees::{ceiling_wei, Prices, Quote, EIP_7825_GAS_MAX};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
@@ -24,6 +24,9 @@ const DRAWS_WORTH_MIN: u64 = 3;
 
 /// A warning is due where a refund needs this share of the gas that a transaction may use.
 const CROWDED_PERCENT: u64 = 70;
+
+/// While the window is far, so long may answers take by which endpoints agree.
+const REHEARSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A signer that has failed is tried again after this long, where nothing has to be signed before.
 const SIGNER_AGAIN: Duration = Duration::from_secs(15);
@@ -51,8 +54,11 @@ impl Sender {
         }
         self.prove_signer();
         problems.extend(self.signer_problem());
-        if let Some(head) = snapshot.head {
-            self.agree_on_nonce(head);
+        if let (Some(head), Some(chain_time)) = (snapshot.head, snapshot.chain_time) {
+            let time = chain_time.at(self.endpoints.clock().now());
+            let opens_in = Duration::from_secs(round.min_draw_time.saturating_sub(time));
+            let patience = (opens_in / 4).clamp(SECOND_OPINION, REHEARSED_WITHIN);
+            self.agree_on_nonce(head, patience);
         }
         let methods = [Method::TransactionCount, Method::GetBalance];
         let questions = ExtraQuestions {

@@ -315,3 +315,22 @@ proptest! {
         prop_assert!(health.is_healthy(0, now + secs(3_600)));
     }
 }
+
+#[test]
+fn who_is_outvoted_is_asked_after_the_others_until_it_agrees_again() {
+    let (mut health, now) = (Health::default(), Instant::now());
+    let sound = Health::default().rank(BOTH, 0, now).unwrap();
+    health.note_vote(Method::Call, false);
+    // Neither its answers nor time make it right.
+    health.note_success(BOTH);
+    let later = now + secs(100_000);
+    for at in [now, later] {
+        assert!(health.rank(BOTH, 0, at).unwrap() > sound);
+        assert_eq!(health.rank(BALANCE, 0, at), Some(sound));
+        assert!(!health.is_healthy(0, at));
+    }
+    assert_eq!(health.outvoted().collect::<Vec<_>>(), CALL);
+    assert_eq!(health.failing().count(), 0, "it answers");
+    health.note_vote(Method::Call, true);
+    assert_eq!(health.rank(BOTH, 0, now), Some(sound));
+}

@@ -2,7 +2,7 @@
 //! block that allows it or shortly after, and nobody is accused; and on the only endpoint nothing that a draw can do
 //! without stops it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::*;
 use crate::chain::method::Method;
@@ -468,4 +468,21 @@ fn what_the_first_of_two_tells_of_a_draw_that_is_out_ends_no_flight_before_its_t
         Some(format!("{what}, out for {blocks} blocks: {why}"))
     });
     assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
+}
+
+#[test]
+fn who_was_outvoted_about_the_nonce_at_the_rehearsal_is_not_asked_first_at_the_draw() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = asked.clone();
+    let liar = saying(move |method, params, sound| {
+        counter.fetch_add(u64::from(method == "eth_call"), Ordering::Relaxed);
+        counting(method, params, sound, 1_000)
+    });
+    let mut stage = Stage::before(settings(), |_| {}, vec![Some(liar), None]);
+    // Between the rehearsal and the draw lies more time than anybody is set back for.
+    stage.until(MIN - 4);
+    asked.store(0, Ordering::Relaxed);
+    stage.block();
+    assert_eq!(stage.sent().first().map(|sent| sent.nonce), Some(5));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
