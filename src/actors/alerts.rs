@@ -34,6 +34,10 @@ impl Raised {
         self.0.retain(|(known, _), _| *known != code);
     }
 
+    pub(crate) fn clear_of(&mut self, code: AlertCode, subject: &Subject) {
+        self.0.remove(&(code, subject.clone()));
+    }
+
     /// Whether it was raised, of whatever subject, and not cleared since.
     pub(crate) fn is_raised(&self, code: AlertCode) -> bool {
         self.0.keys().any(|(known, _)| *known == code)
@@ -49,9 +53,7 @@ impl Raised {
     ) {
         match message {
             Some(message) => self.raise(Condition::new(code, subject, severity, message)),
-            None => {
-                self.0.remove(&(code, subject));
-            }
+            None => self.clear_of(code, &subject),
         }
     }
 

@@ -127,7 +127,7 @@ impl Operator {
     ) -> Option<Flight> {
         let mut flight = self.flight.take()?;
         flight.news();
-        self.reporter.end_record(&mut flight.record, state, error);
+        self.reporter.end_sent(&mut flight.record, state, error);
         Some(flight)
     }
 
@@ -216,12 +216,9 @@ impl Operator {
         if same && self.spending.spent_wei(moment.now) >= self.settings.max_spend_wei_per_day {
             let text =
                 "max_spend_ether_per_day is reached: fees are not raised any more".to_owned();
-            self.reporter.alert(
-                AlertCode::SpendLimit,
-                Severity::Critical,
-                moment.round.round_id,
-                text,
-            );
+            let (code, round_id) = (AlertCode::SpendLimit, flight.record.round_id);
+            self.reporter
+                .alert(code, Severity::Critical, round_id, text);
             return self.broadcast(moment);
         }
         match sender.replacement(&flight.state, kind, &moment.round) {
@@ -243,7 +240,7 @@ impl Operator {
             Err(problem) => {
                 log::warn!("no replacement: {problem} {}", flight.fields());
                 if problem.is_blocking() {
-                    let (code, round_id) = (AlertCode::ActionBlocked, moment.round.round_id);
+                    let (code, round_id) = (AlertCode::ActionBlocked, flight.record.round_id);
                     let told = format!("{} of round {round_id}: {problem}", kind.label());
                     self.reporter
                         .alert(code, Severity::Critical, round_id, told);
@@ -266,7 +263,11 @@ impl Operator {
         flight.record.error = Some(text.clone());
         flight.paused_until = Some(moment.now + self.settings.policy.draw_retry_delay);
         flight.state.begin_again(moment.now);
-        self.note_failure(kind, moment.now, &text);
+        // What nobody waits for any more is no failure of the round that runs now.
+        match flight.state.is_over(&moment.round) {
+            true => log::warn!("{text}"),
+            false => self.note_failure(kind, moment.now, &text),
+        }
     }
 
     /// When a reorg has taken back the block of the last draw or refund, the action is in flight again, and its same

@@ -69,7 +69,6 @@ impl Operator {
         self.round
             .rule_out(moment.head, kind, moment.now + STANDING_RETRY);
         self.reporter.alerts.clear(AlertCode::ActionFailed);
-        self.reporter.alerts.clear(AlertCode::ActionBlocked);
         let ends_round = matches!(
             kind,
             ActionKind::Draw | ActionKind::RefundExpired | ActionKind::RefundForced

@@ -79,6 +79,19 @@ impl Reporter {
         self.publish_record(record);
     }
 
+    /// The same of an action that was sent: what stood in its way ends with it, which may be after its round has.
+    pub(super) fn end_sent(
+        &mut self,
+        record: &mut ActionRecord,
+        state: ActionState,
+        error: Option<String>,
+    ) {
+        let subject = Subject::Round(record.round_id);
+        self.alerts.clear_of(AlertCode::ActionBlocked, &subject);
+        self.alerts.clear_of(AlertCode::SpendLimit, &subject);
+        self.end_record(record, state, error);
+    }
+
     pub(super) fn publish_record(&self, record: &mut ActionRecord) {
         record.updated_unix_ms = self.clock.unix_ms();
         // A closed channel means that the process is ending.

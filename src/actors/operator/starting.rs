@@ -185,7 +185,7 @@ impl Operator {
         }
         old.begin_again(moment);
         self.reporter
-            .end_record(&mut ended, ActionState::Failed, Some(told));
+            .end_sent(&mut ended, ActionState::Failed, Some(told));
     }
 
     /// Nothing was signed: say why, and at which head not to try again.

@@ -51,6 +51,11 @@ const WITH_RARITIES: &[(u64, &str)] = &[
     (31_033_385, "what a host that slept had not read meanwhile was told as an outage"),
 ];
 
+/// The same, of plans with what is odd.
+const WITH_ODDITIES: &[(u64, &str)] = &[
+    (45_005_504, "that fees are not raised was told of what was still out of a round that was over, and for ever"),
+];
+
 /// All of them, with what each found.
 pub fn campaigns() -> impl Iterator<Item = (Plan, &'static str)> {
     let common = COMMON
@@ -59,5 +64,8 @@ pub fn campaigns() -> impl Iterator<Item = (Plan, &'static str)> {
     let rare = WITH_RARITIES
         .iter()
         .map(|(seed, found)| (Plan::rare(*seed), *found));
-    common.chain(rare)
+    let odd = WITH_ODDITIES
+        .iter()
+        .map(|(seed, found)| (Plan::of(*seed), *found));
+    common.chain(rare).chain(odd)
 }

@@ -210,3 +210,28 @@ fn a_crowd_is_told_while_bets_are_taken_and_before_a_refund_is_out_of_reach() {
         assert!(message.contains(part), "{message}");
     }
 }
+
+#[test]
+fn that_fees_are_not_raised_ends_with_what_is_out_also_where_its_round_is_over() {
+    let mut settings = settings();
+    settings.max_spend_wei_per_day = U256::zero();
+    settings.rules.tx_timeout = Duration::from_secs(60);
+    let mut stage = Stage::with(settings, |node| node.holds_back = true);
+    stage.until(MIN + 4);
+    // Somebody else refunds: what is out is taken back, and that waits as well.
+    let over = |node: &mut node::Node| node.ended_by = Some(ActionKind::RefundExpired);
+    stage.node.with(over);
+    stage.until(MIN + 100);
+    let is_held = |stage: &Stage| {
+        let firing = stage.operator.reporter.status.alerts.iter();
+        let codes: Vec<_> = firing.map(|alert| alert.code).collect();
+        codes == [AlertCode::SpendLimit]
+    };
+    assert!(is_held(&stage), "{:?}", stage.alert_codes());
+    stage.node.with(|node| node.holds_back = false);
+    stage.block();
+    stage.block();
+    assert_eq!(stage.mined(), [(ActionKind::Cancel, true)]);
+    let alerts = &stage.operator.reporter.status.alerts;
+    assert!(alerts.is_empty(), "{alerts:?}");
+}
