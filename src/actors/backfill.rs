@@ -21,12 +21,12 @@ pub struct Limits {
 }
 
 /// What a step refuses.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Strict {
     /// Logs that leave something out, as far as what is known shows it.
     pub logs: bool,
-    /// A history whose newest states are missing.
-    pub states: bool,
+    /// A history without these states: of those that nodes keep now, not of what they kept at the start.
+    pub(crate) states: States,
 }
 
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub struct Backfill {
     /// The hash of the highest unread block, which links what is read to what is known.
     next_hash: H256,
     blocks_left: u64,
-    /// The states that an endpoint has to have.
-    states: States,
+    /// States were given up: below, they are older still.
+    spares_states: bool,
     chunk_blocks: u64,
     /// One more than is kept: the end before the oldest kept round bounds its bets.
     ends_wanted: usize,
@@ -60,7 +60,7 @@ impl Backfill {
             unread_below: head.number + 1,
             next_hash: head.hash,
             blocks_left: limits.history_max_blocks,
-            states: States::kept_at(head),
+            spares_states: false,
             chunk_blocks: limits.first_chunk_blocks.max(1),
             ends_wanted: limits.round_history_max + 1,
             ends_seen: 0,
@@ -121,12 +121,13 @@ impl Backfill {
                 chunk.last.number
             )));
         }
-        if !strict.states {
-            // Below, states are older still.
-            self.states = States::Spared;
-        }
+        self.spares_states |= strict.states == States::Spared;
+        let states = match self.spares_states {
+            true => States::Spared,
+            false => strict.states,
+        };
         let ends = [chunk.first.clone(), chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, self.states)?;
+        let events = reader.events(endpoint, chunk.logs, &ends, states)?;
         if strict.logs && !self.is_whole(&events, &ends[0]) {
             return Err(RpcError::behind(format!(
                 "{} left out logs of blocks {} to {}",

@@ -339,7 +339,12 @@ impl Reader {
         advanced.round = Some(round);
         let events = logs.and_then(|logs| {
             check_blocks(&logs, headers)?;
-            let events = self.events(endpoint, logs, headers, States::kept_at(&advanced.head))?;
+            let events = self.events(
+                endpoint,
+                logs,
+                headers,
+                States::kept_at(advanced.head.number),
+            )?;
             match follow(tally, &events) {
                 Ok(end) if end.is_none_or(|end| end == after) => Ok(events),
                 Ok(_) => Err(RpcError::behind("the logs do not lead to the round")),

@@ -21,9 +21,6 @@ use crate::lottery::state::Update;
 
 /// What a step through logs cannot do without.
 const LOGS: &[Method] = &[Method::GetLogs, Method::BlockByNumber];
-/// After so many failed steps in a row a history is taken without its states. Logs that leave something out are taken only when
-/// nothing better has come for as long as anybody is kept waiting: what is taken so is not asked for again.
-const STRICT_STEPS: u32 = 3;
 /// How long the logs may take to tell the players before the contract is asked.
 const PLAYERS_AFTER: Duration = Duration::from_secs(5);
 /// How soon the contract is asked again for players that are still not explained.
@@ -38,14 +35,12 @@ impl EventManager {
         let work = older.work(cursor, now).filter(|_| older.step.is_none());
         let Some(work) = work else { return };
         let begun = work.begun();
-        let strict = match begun.is_up {
+        let trials = match begun.is_up {
             true => &older.up,
             false => &older.down,
         };
-        let strict = Strict {
-            logs: !strict.are_stalled(now),
-            states: strict.failures < STRICT_STEPS,
-        };
+        let newest = cursor.tip().map_or(0, |tip| tip.number);
+        let strict = trials.strict(newest, now);
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
         let known = self.following.cursor.clone();
         let step = move || take_step(&endpoints, &reader, (&work, &known), strict);

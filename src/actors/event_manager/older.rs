@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::actors::backfill::Backfill;
-use crate::actors::reader::{Debt, Sound};
+use crate::actors::backfill::{Backfill, Strict};
+use crate::actors::reader::{Debt, Sound, States};
 use crate::actors::replay::Replay;
 use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
@@ -12,6 +12,9 @@ use crate::chain::types::{BlockRef, H256, U256};
 use crate::lottery::history::LoggedEvent;
 use crate::lottery::snapshot::Owed;
 
+/// After so many failed steps in a row a history is taken without its states. Logs that leave something out are taken only when
+/// nothing better has come for as long as anybody is kept waiting: what is taken so is not asked for again.
+const STRICT_STEPS: u32 = 3;
 /// So many failed steps in a row are told in the log.
 const TOLD_AFTER: u32 = 5;
 /// Without a good step for so long, nobody is kept waiting for the rest.
@@ -102,6 +105,18 @@ impl Trials {
     /// No step has succeeded for so long that nobody is kept waiting any more.
     pub(super) fn are_stalled(&self, now: Instant) -> bool {
         lasts(self.failing_since, STALLED_AFTER, now)
+    }
+
+    /// What the next step refuses, where the newest block has that number. States are wanted as far as nodes keep them by
+    /// now: what was at the head when the way down began is as old as that by the time it is read.
+    pub(super) fn strict(&self, newest: u64, now: Instant) -> Strict {
+        Strict {
+            logs: !self.are_stalled(now),
+            states: match self.failures < STRICT_STEPS {
+                true => States::kept_at(newest),
+                false => States::Spared,
+            },
+        }
     }
 
     fn note_failure(&mut self, error: &RpcError, wait: Duration, now: Instant) {
@@ -327,6 +342,18 @@ mod tests {
         let mut cursor = Cursor::default();
         (5..=newest).for_each(|number| cursor.push(block(number)));
         cursor
+    }
+
+    #[test]
+    fn states_are_wanted_as_far_as_nodes_keep_them_by_now_and_not_for_ever() {
+        let now = Instant::now();
+        let mut trials = Trials::default();
+        let states = |trials: &Trials, newest| trials.strict(newest, now).states;
+        assert_eq!(states(&trials, 500), States::KeptFrom(400));
+        assert_eq!(states(&trials, 900), States::KeptFrom(800));
+        let error = RpcError::behind("no state");
+        (0..STRICT_STEPS).for_each(|_| trials.note_failure(&error, Duration::ZERO, now));
+        assert_eq!(states(&trials, 900), States::Spared);
     }
 
     #[test]

@@ -25,9 +25,9 @@ pub(crate) enum States {
 
 impl States {
     /// Full nodes keep the states of the newest 128 blocks; one that has fewer trails.
-    pub fn kept_at(head: &Header) -> States {
+    pub fn kept_at(newest: u64) -> States {
         const STATES_KEPT: u64 = 100;
-        States::KeptFrom(head.number.saturating_sub(STATES_KEPT))
+        States::KeptFrom(newest.saturating_sub(STATES_KEPT))
     }
 
     /// True where the failure to tell the state of block `number` spoils the whole answer.

@@ -54,6 +54,7 @@ const WITH_RARITIES: &[(u64, &str)] = &[
 /// The same, of plans with what is odd.
 const WITH_ODDITIES: &[(u64, &str)] = &[
     (45_005_504, "that fees are not raised was told of what was still out of a round that was over, and for ever"),
+    (46_000_833, "nodes were asked for states that they had kept when the way down through history began"),
 ];
 
 /// All of them, with what each found.
