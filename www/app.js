@@ -33,6 +33,8 @@ const PLAYERS_PAGE_LEN = 1_000;
 /** The wall clock and the monotonic one disagree by so much, or a second took so long: the machine has slept. */
 const SLEPT_MS = 5_000;
 const ROUNDS_KEPT = 4;
+/** What is not drawn within so long waits for the next frame: an answer of the visitor's is not kept waiting. */
+const FRAME_MS = 8;
 
 const clock = chainClock();
 const wallet = walletOf(walletChanged);
@@ -41,7 +43,8 @@ const renderPlayers = playersView();
 const renderHistory = historyView((row) => openDetails(row.roundId, row, false));
 
 let state = EMPTY;
-let shown = null;
+/** What the parts below the first screen were last drawn for. */
+const drawnFor = new Map();
 /** Whether the feed delivers; null before the first attempt has ended. */
 let live = null;
 let lastHeardMs = null;
@@ -111,7 +114,7 @@ function moved() {
   deployment = next;
   scope();
   if (isFirst) return;
-  [playersOf, pinned, ownRoundId, dismissedId, pendingWei, fairness, shown] = [new Map(), null, 0, null, 0n, null, null];
+  [playersOf, pinned, ownRoundId, dismissedId, pendingWei, fairness] = [new Map(), null, 0, null, 0n, null];
   byId("details").close();
   askFairness();
 }
@@ -278,8 +281,7 @@ function render() {
   frame = 0;
   const nowMs = performance.now();
   const current = view();
-  const { moment, phase, now } = current;
-  const changed = (part) => shown === null || shown.state[part] !== state[part];
+  const { moment, now } = current;
 
   renderConnection(nowMs);
   if (state.epoch !== null || pinned) {
@@ -291,22 +293,34 @@ function render() {
     renderStrip({ moment, players, total, me: wallet.account, ghost: ghostWei ? { address: wallet.account ?? "", wei: ghostWei } : null });
     renderClock({ state, moment, now, me: wallet.account });
   }
+  form.render();
   if (state.epoch !== null) {
-    if (changed("participants") || shown.account !== wallet.account || shown.phase !== phase) renderPlayers(state.participants, wallet.account, state.round !== null);
-    if (changed("history")) renderHistory(state.history);
-    if (changed("operator") || changed("round")) renderOperator(state);
-    if (changed("config")) renderTerms(state.config);
-    if (changed("asOf")) renderAsOf(state);
-    renderFairness(fairness);
-    // The last, because it measures what it has changed.
-    if (changed("feed") || changed("finality")) renderFeed(state);
-    shown = { state, phase, account: wallet.account };
+    renderParts(nowMs + FRAME_MS);
     askPlayers();
   }
-  form.render();
   // A new block alone is no message, so the end of syncing may have to be asked for.
   if (live && state.asOf?.syncing) askChainTime();
   schedule(now);
+}
+
+/** The parts below the first screen, each with all that it shows; at least one that has changed is drawn. */
+function renderParts(untilMs) {
+  const parts = [
+    [renderPlayers, state.participants, wallet.account, state.round !== null],
+    [renderHistory, state.history],
+    [renderOperator, state.operator, state.round],
+    [renderTerms, state.config],
+    [renderAsOf, state.asOf],
+    [renderFairness, fairness],
+    // The last, because it measures what it has changed.
+    [renderFeed, state.feed, state.finality],
+  ];
+  for (const [render, ...shown] of parts) {
+    if (drawnFor.get(render)?.every((known, index) => known === shown[index])) continue;
+    render(...shown);
+    drawnFor.set(render, shown);
+    if (performance.now() > untilMs) return draw();
+  }
 }
 
 /** What the winner of the shown round held, in wei; null where it is not known. */

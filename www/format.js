@@ -74,7 +74,7 @@ export function odds(part, whole) {
   const inTen = (total * 10n + held / 2n) / held;
   if (inTen <= 10n) return "nearly certain";
   const times = inTen < 30n && inTen % 10n !== 0n ? decimals(inTen, 1) : grouped((inTen + 5n) / 10n);
-  return `about 1 in ${times}`;
+  return `about 1 in\u00a0${times}`;
 }
 
 /** Basis points of 10,000 as "2.5 %". */
@@ -116,18 +116,16 @@ export function shortHex(hex) {
   return `${hex.slice(0, 6)}…${hex.slice(-4)}`;
 }
 
-const TIME_PARTS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
-// Making a formatter costs far more than using it.
-const timeOfDay = new Intl.DateTimeFormat([], TIME_PARTS);
-const dayAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", ...TIME_PARTS });
-const dateAndTime = new Intl.DateTimeFormat([], { day: "numeric", month: "short", year: "numeric", ...TIME_PARTS });
-
-/** Local time of day, with as much of the date as tells it from `today` (a Date). */
+/** Local time of day, "13:45:09", with as much of the date as tells it from `today` (a Date). */
 export function localTime(unixSeconds, today) {
+  // The first use of Intl loads its tables, which takes longer than all else that the page does before it is alive.
   const date = new Date(unixSeconds * 1000);
-  if (date.getFullYear() !== today.getFullYear()) return dateAndTime.format(date);
-  const isToday = date.getMonth() === today.getMonth() && date.getDate() === today.getDate();
-  return (isToday ? timeOfDay : dayAndTime).format(date);
+  const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
+  const text = date.toDateString();
+  if (text === today.toDateString()) return time;
+  // In English, whatever the visitor's language is, as all words here.
+  const [, month, day, year] = text.split(" ");
+  return `${Number(day)} ${month}${date.getFullYear() === today.getFullYear() ? "" : ` ${year}`}, ${time}`;
 }
 
 /** "2026-01-31 13:45:09 UTC" */

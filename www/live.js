@@ -15,7 +15,7 @@ export function setUpLive() {
 }
 
 /** What enters above moves nothing that is being read: it comes into view by scrolling, and only for who is at the top. */
-export function renderFeed({ feed, finality }) {
+export function renderFeed(feed, finality) {
   const list = byId("feed");
   const before = list.firstElementChild;
   keyed(list, feed.map((item) => ({ item, finality })), ({ item }) => item.id, feedRow);

@@ -21,7 +21,7 @@ function concerns({ code, severity, subject, roundId }, round) {
   return !SAID.includes(code) && (severity === "critical" || roundId === round?.roundId || Boolean(subject?.startsWith("player")));
 }
 
-export function renderOperator({ operator, round }) {
+export function renderOperator(operator, round) {
   if (!operator) return;
   fill(byId("operator-state"), operator.isRunning, () =>
     operator.isRunning ? badge("badge good", "✓", "running") : badge("badge warn", "!", "not drawing"));

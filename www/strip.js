@@ -311,9 +311,14 @@ function differs(before, after) {
 function colours(root, mark) {
   const style = getComputedStyle(root);
   const value = (name) => style.getPropertyValue(name).trim();
+  // All at once, so that the sheet is asked once.
+  const probes = Array.from({ length: COLOURS }, (_, index) => make("i", { class: `p${index}` }));
+  root.append(...probes);
+  const parts = probes.map((probe) => getComputedStyle(probe).getPropertyValue("--part").trim());
+  probes.forEach((probe) => probe.remove());
   const accent = value("--accent");
   return {
-    parts: Array.from({ length: COLOURS }, (_, index) => partColour(root, index)),
+    parts,
     ink: value("--ink"),
     onParts: value("--on-parts"),
     accent,
@@ -338,12 +343,4 @@ function hatched(colour) {
   }
   pen.stroke();
   return pen.createPattern(tile, "repeat");
-}
-
-function partColour(root, index) {
-  const probe = make("i", { class: `p${index}` });
-  root.append(probe);
-  const colour = getComputedStyle(probe).getPropertyValue("--part").trim();
-  probe.remove();
-  return colour;
 }

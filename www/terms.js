@@ -13,6 +13,6 @@ export function renderTerms(config) {
 }
 
 /** Which block all that is shown is of. */
-export function renderAsOf({ asOf }) {
+export function renderAsOf(asOf) {
   if (asOf?.blockNumber) byId("as-of").replaceChildren("As of block ", block(asOf.blockNumber), ", mined ", time(asOf.timestamp), ".");
 }

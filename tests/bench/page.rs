@@ -3,7 +3,7 @@
 //! passes or fails: it prints, and names the targets.
 //!
 //! `cargo bench --bench page` takes about twenty minutes, ten of them for the heap, which `-- --without-heap` leaves out;
-//! `-- --smoke` runs everything briefly.
+//! `-- --smoke` runs everything briefly, and `-- --players 1000` one crowd alone.
 //! It needs chromium (the program named by CHROMIUM, or on the path).
 
 use std::time::{Duration, Instant};
@@ -48,10 +48,24 @@ fn main() {
         "targets: first paint within 100 ms, 150 KB (48 KB gzipped) in 3 requests, shift below 0.02, a bet within 16 ms, \
          no task over 50 ms at load, a flat heap\n"
     );
-    let crowds: &[usize] = if smoke { &[3] } else { &[0, 12, 1_000, 5_000] };
+    let named = arguments
+        .iter()
+        .skip_while(|argument| *argument != "--players");
+    let named = named
+        .skip(1)
+        .take(1)
+        .map(|count| count.parse().expect("a number of players"));
+    let mut crowds: Vec<usize> = named.collect();
+    if crowds.is_empty() {
+        crowds = if smoke {
+            vec![3]
+        } else {
+            vec![0, 12, 1_000, 5_000]
+        };
+    }
     for players in crowds {
-        let chain = crowd(*players);
-        let lottery = playing(&chain, *players);
+        let chain = crowd(players);
+        let lottery = playing(&chain, players);
         let daemon = Daemon::quiet(
             &lottery,
             Options {
@@ -60,12 +74,12 @@ fn main() {
             },
         );
         for throttling in [1, 4] {
-            loads(&daemon, *players, throttling, if smoke { 1 } else { 7 });
+            loads(&daemon, players, throttling, if smoke { 1 } else { 7 });
         }
-        if *players > 0 {
-            bets(&daemon, &lottery, *players, if smoke { 2 } else { 20 });
+        if players > 0 {
+            bets(&daemon, &lottery, players, if smoke { 2 } else { 20 });
         }
-        if (*players == 12 || smoke) && !given("--without-heap") {
+        if (players == 12 || smoke) && !given("--without-heap") {
             heap(
                 &daemon,
                 &lottery,

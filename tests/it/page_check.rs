@@ -233,3 +233,20 @@ fn sent_transactions_come_to_their_states() {
         })
     );
 }
+
+/// Without Intl, whose first use costs more than the page's first screen.
+#[test]
+#[ignore = "needs node"]
+fn moments_are_told_in_the_readers_zone_with_as_much_of_the_date_as_is_needed() {
+    let script = r#"
+        delete globalThis.Intl;
+        const { localTime } = await import("./format.js");
+        const today = new Date(2026, 10, 27, 23, 59, 59);
+        const told = (...parts) => localTime(new Date(...parts).getTime() / 1000, today);
+        console.log(JSON.stringify([told(2026, 10, 27, 0, 5, 9), told(2026, 10, 2, 13, 45, 0), told(2025, 10, 27, 7, 0, 0)]));
+    "#;
+    assert_eq!(
+        node(script, &Value::Null),
+        json!(["00:05:09", "2 Nov, 13:45:00", "27 Nov 2025, 07:00:00"])
+    );
+}

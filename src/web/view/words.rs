@@ -73,7 +73,7 @@ pub fn chance(part: U256, whole: U256) -> String {
         0..30 if in_tenths % 10 != 0 => decimals(in_tenths, 1),
         _ => grouped(in_tenths.saturating_add(5) / 10),
     };
-    format!("1 chance in {times}")
+    format!("1 chance in\u{a0}{times}")
 }
 
 fn decimals(scaled: u64, count: usize) -> String {
@@ -158,7 +158,11 @@ mod tests {
             let (part, whole) = (part.into(), whole.into());
             let shown = percent(part, whole).replace('\u{a0}', " ");
             assert_eq!(shown, share, "{part} of {whole}");
-            assert_eq!(chance(part, whole), odds, "{part} of {whole}");
+            assert_eq!(
+                chance(part, whole).replace('\u{a0}', " "),
+                odds,
+                "{part} of {whole}"
+            );
         }
         assert_eq!(percent(1.into(), U256::zero()), "<0.01\u{a0}%");
         assert_eq!(millionths(U256::MAX, U256::MAX), 1_000_000);
