@@ -34,8 +34,11 @@ pub(crate) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8
     let file = File::from(open(path, flags, Mode::empty())?);
     fcntl_setfl(&file, OFlags::empty())?;
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
+    let is_longer = file.metadata()?.len() > bytes_max;
+    if !is_longer {
+        file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    }
+    if is_longer || bytes.len() as u64 > bytes_max {
         let problem = format!("it has more than {bytes_max} bytes, which are allowed");
         return Err(Error::new(ErrorKind::FileTooLarge, problem));
     }

@@ -60,7 +60,7 @@ const STATE: OptionSpec = OptionSpec {
     long: "state",
     short: None,
     value: Some("FILE"),
-    meaning: "keep what was read there, and go on from it the next time",
+    meaning: "keep what was read there and in FILE.rows, and go on from it the next time",
 };
 
 pub(super) static COMMAND: CommandSpec = CommandSpec {
@@ -127,6 +127,10 @@ fn run(arguments: &Arguments) -> Exit {
             return Exit::Usage;
         }
     };
+    if let Some(Err(problem)) = request.state.map(kept::check) {
+        tell(&format!("--state: {problem}"));
+        return Exit::Usage;
+    }
     let config = match load::to_read(arguments) {
         Ok(config) => config,
         Err(exit) => return exit,

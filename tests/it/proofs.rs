@@ -446,6 +446,124 @@ fn an_audit_goes_on_from_what_it_kept_and_reads_anew_on_another_chain() {
     assert_eq!(anew["account"]["drawn"], 1, "{anew}");
 }
 
+/// What becomes of a file that an audit is to go on from.
+type Spoiling<'a> = (&'a str, &'a dyn Fn(&str) -> String, &'a str);
+
+#[test]
+fn an_audit_counts_on_nothing_that_is_not_as_it_wrote_it() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    played(&lottery);
+    let dir = tempfile::TempDir::new().unwrap();
+    let (file, rows) = (dir.path().join("state"), dir.path().join("state.rows"));
+    let state = ["--state", file.to_str().unwrap()];
+    let (_, whole, _) = audit(&chain, &lottery, &state);
+    let kept = [&file, &rows].map(|path| std::fs::read_to_string(path).unwrap());
+    let number = |text: &str, name: &str, value: &str| {
+        let from = text.find(&format!("\"{name}\":")).unwrap() + name.len() + 3;
+        let to = from + text[from..].find(',').unwrap();
+        format!("{}{value}{}", &text[..from], &text[to..])
+    };
+    let spoilings: [Spoiling; 9] = [
+        (
+            "state",
+            &|text| text[..text.len() / 2].to_owned(),
+            "not as it was written",
+        ),
+        (
+            "state",
+            &|text| text.lines().next().unwrap().to_owned(),
+            "by another version",
+        ),
+        ("state", &|_| String::new(), "reading anew"),
+        (
+            "state",
+            &|text| number(text, "ended", "18446744073709551615"),
+            "not as it was written",
+        ),
+        (
+            "state",
+            &|text| number(text, "bets", "-1"),
+            "not as it was written",
+        ),
+        (
+            "state",
+            &|text| number(text, "rows_bytes", "1e400"),
+            "not as it was written",
+        ),
+        (
+            "state.rows",
+            &|text| text.replace("verified", "mismatch"),
+            "not as it was written",
+        ),
+        (
+            "state.rows",
+            &|text| text[..text.len() - 1].to_owned(),
+            "not as it was written",
+        ),
+        (
+            "state.rows",
+            &|text| text[..text.len() / 2].to_owned(),
+            "state.rows: ",
+        ),
+    ];
+    for (name, spoil, told) in spoilings {
+        std::fs::write(&file, &kept[0]).unwrap();
+        std::fs::write(&rows, &kept[1]).unwrap();
+        let path = dir.path().join(name);
+        let spoiled = spoil(&std::fs::read_to_string(&path).unwrap());
+        std::fs::write(&path, spoiled).unwrap();
+        let (code, body, said) = audit(&chain, &lottery, &state);
+        assert_eq!((code, &body), (Some(0), &whole), "{name}: {said}");
+        assert!(
+            said.contains("reading anew") && said.contains(told),
+            "{told}: {said}"
+        );
+        let (_, _, said) = audit(&chain, &lottery, &state);
+        assert!(!said.contains("reading anew"), "{told}: {said}");
+    }
+    // Longer than memory: told by its length alone.
+    let long = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    long.set_len(1 << 40).unwrap();
+    let (code, _, said) = audit(&chain, &lottery, &state);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("bytes, which are allowed: reading anew"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_audit_takes_no_place_that_is_not_its_own() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    let dir = tempfile::TempDir::new().unwrap();
+    let [notes, folder, pipe, beside] =
+        ["notes", "folder", "pipe", "beside.rows"].map(|name| dir.path().join(name));
+    std::fs::write(&notes, "remember the milk").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    for pipe in [&pipe, &beside] {
+        let made = Command::new("mkfifo").arg(pipe).status().unwrap();
+        assert!(made.success());
+    }
+    for (name, told) in [
+        ("notes", "notes: not of an audit"),
+        ("folder", "folder: not a file"),
+        ("pipe", "pipe: not a file"),
+        ("beside", "beside.rows: not a file"),
+        ("notes/state", "Not a directory"),
+    ] {
+        let path = dir.path().join(name);
+        let (code, _, said) = audit(&chain, &lottery, &["--state", path.to_str().unwrap()]);
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(said.contains(told), "{name}: {said}");
+    }
+    assert_eq!(
+        std::fs::read_to_string(&notes).unwrap(),
+        "remember the milk"
+    );
+}
+
 /// The delay is the chain's word; its reason is this daemon's, in the feed and in all answers alike.
 #[test]
 fn a_late_draw_is_told_with_what_held_it_up() {
