@@ -60,7 +60,7 @@ const STATE: OptionSpec = OptionSpec {
     long: "state",
     short: None,
     value: Some("FILE"),
-    meaning: "keep what was read there and in FILE.rows, and go on from it the next time",
+    meaning: "keep what was read there and in FILE.rows, to go on from",
 };
 
 pub(super) static COMMAND: CommandSpec = CommandSpec {
