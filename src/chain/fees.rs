@@ -94,6 +94,17 @@ impl Prices {
         }
     }
 
+    /// What a unit of gas is worth there to whoever makes the next block, with the tip that others pay.
+    fn fair_wei(&self) -> U256 {
+        match self {
+            Prices::Dynamic {
+                next_base_fee_wei,
+                tips,
+            } => next_base_fee_wei.saturating_add(tips.tip_wei(*next_base_fee_wei)),
+            Prices::Legacy { gas_price_wei } => *gas_price_wei,
+        }
+    }
+
     /// The least that so much gas can cost there.
     pub(crate) fn least_cost_wei(&self, gas: u64) -> U256 {
         self.least_wei().saturating_mul(U256::from(gas))
@@ -117,11 +128,21 @@ pub struct Quote {
 /// The limit for one transaction of `gas_limit`: per gas, per transaction, and what the account holds.
 pub(crate) fn ceiling_wei(limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>) -> U256 {
     let gas = U256::from(gas_limit.max(1));
-    let mut ceiling = limits.max_fee_wei.min(limits.max_tx_fee_wei / gas);
-    if let Some(balance_wei) = balance_wei {
-        ceiling = ceiling.min(balance_wei / gas);
-    }
-    ceiling
+    let ceiling = limits.max_fee_wei.min(limits.max_tx_fee_wei / gas);
+    ceiling.min(balance_wei.map_or(U256::MAX, |wei| wei / gas))
+}
+
+/// The same for an offer that no pool has refused for want of funds: a balance takes away what is offered for later blocks,
+/// not what the next one is worth. One endpoint's figure, if it is wrong, would else keep the transaction out of all blocks.
+pub(crate) fn offer_ceiling_wei(
+    prices: &Prices,
+    limits: &FeeLimits,
+    gas_limit: u64,
+    balance_wei: Option<U256>,
+) -> U256 {
+    let held = ceiling_wei(limits, gas_limit, balance_wei);
+    let most = ceiling_wei(limits, gas_limit, None);
+    held.max(prices.fair_wei().min(most))
 }
 
 impl Fee {
@@ -178,9 +199,9 @@ impl Fee {
 }
 
 impl Quote {
-    /// The same, as far as these limits allow.
-    pub fn within(self, limits: &FeeLimits, gas_limit: u64, balance_wei: Option<U256>) -> Quote {
-        let clamped = clamp(self.fee, ceiling_wei(limits, gas_limit, balance_wei));
+    /// The same, as far as this ceiling allows.
+    pub(crate) fn within(self, ceiling_wei: U256) -> Quote {
+        let clamped = clamp(self.fee, ceiling_wei);
         Quote {
             capped: clamped.capped || self.capped,
             ..clamped
@@ -195,10 +216,8 @@ pub(crate) fn quote(
     gas_limit: u64,
     balance_wei: Option<U256>,
 ) -> Quote {
-    clamp(
-        uncapped(prices),
-        ceiling_wei(limits, gas_limit, balance_wei),
-    )
+    let ceiling_wei = offer_ceiling_wei(prices, limits, gas_limit, balance_wei);
+    clamp(uncapped(prices), ceiling_wei)
 }
 
 /// The fee for a replacement of `previous` at the same nonce.
@@ -250,7 +269,8 @@ pub(crate) fn bump(
                 .max(fresh.cap_wei()),
         },
     };
-    clamp(raised, ceiling_wei(limits, gas_limit, balance_wei))
+    let ceiling_wei = offer_ceiling_wei(prices, limits, gas_limit, balance_wei);
+    clamp(raised, ceiling_wei)
 }
 
 fn uncapped(prices: &Prices) -> Fee {

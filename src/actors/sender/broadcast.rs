@@ -7,7 +7,7 @@ use crate::actors::sender::reads::PATIENCE;
 use crate::actors::sender::{paying, NotSigned, Sender, SECOND_OPINION};
 use crate::chain::demanded::{fee_cap_wei, least_fee};
 use crate::chain::error::{NodeError, RpcError};
-use crate::chain::fees::{bump, quote, Fee, Prices, Quote};
+use crate::chain::fees::{bump, ceiling_wei, offer_ceiling_wei, quote, Fee, Prices, Quote};
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::types::{BlockId, BlockRef, U256};
@@ -120,7 +120,7 @@ impl Sender {
                 // What a pool holds cannot be replaced by a lower offer.
                 let lowered = newest.fee.lowered(prices.least_wei());
                 let fee = lowered.filter(|_| !state.was_accepted())?;
-                Quote { fee, capped: true }.within(&limits, gas, paying)
+                Quote { fee, capped: true }.within(ceiling_wei(&limits, gas, paying))
             }
             NodeError::GasTooLow | NodeError::GasAllowance => {
                 let doubled = gas.saturating_mul(2);
@@ -137,7 +137,7 @@ impl Sender {
             _ => {
                 let raised = bump(newest.fee, &prices, &limits, gas, paying);
                 let fee = raised.fee.raised_to(least_fee(why), prices.least_wei());
-                Quote { fee, ..raised }.within(&limits, gas, paying)
+                Quote { fee, ..raised }.within(offer_ceiling_wei(&prices, &limits, gas, paying))
             }
         };
         let same_kind_of_fee = is_legacy(&offered.fee) == is_legacy(&newest.fee);

@@ -163,17 +163,15 @@ fn every_limit_bites_and_says_so() {
     };
     let quote = quote_with(small_transaction, 300_000, None);
     assert_eq!((quote.fee.cap_wei(), quote.capped), (gwei(7), true));
-    let poor = quote_with(limits(), 300_000, Some(gwei(300_000 * 3)));
-    assert_eq!(
-        poor,
-        Quote {
-            fee: Fee::Dynamic {
-                cap_wei: gwei(3),
-                tip_wei: gwei(1)
-            },
-            capped: true
-        }
-    );
+    // A balance takes away what is offered for later blocks, not what the next one is worth.
+    for (held, cap, tip) in [(450, 450, 1), (402, 402, 1), (401, 401, 1), (400, 401, 1)] {
+        let poor = quote_with(limits(), 300_000, Some(gwei(300_000 * held)));
+        let fee = Fee::Dynamic {
+            cap_wei: gwei(cap),
+            tip_wei: gwei(tip),
+        };
+        assert_eq!(poor, Quote { fee, capped: true });
+    }
 }
 
 #[test]
@@ -282,7 +280,8 @@ proptest! {
         let second = bump(first.fee, &prices, &limits, gas, Some(U256::from(balance)));
         for fee in [first.fee, second.fee] {
             prop_assert!(fee.cap_wei() <= limits.max_fee_wei);
-            prop_assert!(fee.cap_wei() * gas <= limits.max_tx_fee_wei.min(U256::from(balance)));
+            prop_assert!(fee.cap_wei() * gas <= limits.max_tx_fee_wei);
+            prop_assert!(fee.cap_wei() <= (U256::from(balance) / gas).max(prices.fair_wei()));
         }
     }
 }

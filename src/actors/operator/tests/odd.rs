@@ -486,3 +486,28 @@ fn who_was_outvoted_about_the_nonce_at_the_rehearsal_is_not_asked_first_at_the_d
     assert_eq!(stage.sent().first().map(|sent| sent.nonce), Some(5));
     assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_balance_that_barely_pays_the_base_fee_takes_nothing_from_the_tip_until_a_pool_agrees() {
+    let gwei = |amount: u64| U256::exp10(9) * amount;
+    // The base fee is 1 gwei and so is the tip: what is told pays half of both.
+    let told = gwei(280_000);
+    for is_true in [false, true] {
+        let tells = move |method: &str, _: &Value, _: &node::Sound| {
+            answering(method, "eth_getBalance", json!(format!("{told:#x}")))
+        };
+        let pool = move |node: &mut Node| {
+            node.refuse(move |sent| {
+                let worst = sent.fee.cap_wei() * U256::from(sent.gas_limit);
+                let is_refused = is_true && worst > told;
+                is_refused.then(|| "insufficient funds for gas * price + value".to_owned())
+            });
+        };
+        let mut stage = Stage::before(settings(), pool, vec![Some(saying(tells))]);
+        stage.until(MIN);
+        assert_eq!(stage.mined(), [(ActionKind::Draw, true)], "true: {is_true}");
+        let caps: Vec<U256> = stage.sent().iter().map(|sent| sent.fee.cap_wei()).collect();
+        assert_eq!(caps[0], gwei(2), "true: {is_true}");
+        assert_eq!(caps.len(), 1 + usize::from(is_true), "{caps:?}");
+    }
+}
