@@ -3,7 +3,7 @@
 
 use serde_json::{json, Map, Value};
 
-use crate::web::openapi::kinds;
+use crate::web::openapi::kinds::{text_like, Kind};
 use crate::web::openapi::parts::{in_path, in_query, refusals, response};
 use crate::web::routes::{Parameter, BET_PARAMETERS, FEED_PARAMETERS};
 
@@ -77,13 +77,13 @@ pub(crate) fn paths() -> Map<String, Value> {
 fn operation(served: &Served) -> Value {
     let mut answer = json!({"description": "the answer"});
     if let Some(content_type) = served.content_type {
-        answer["content"] = json!({content_type: {"schema": kinds::text()}});
+        answer["content"] = json!({content_type: {"schema": Kind::Text.schema()}});
     }
     let mut responses = refusals(!served.parameters.is_empty());
     responses.insert(served.status.to_owned(), answer);
     let mut parameters: Vec<Value> = served.parameters.iter().map(in_query).collect();
     if served.path.ends_with("{roundId}") {
-        parameters.push(in_path("roundId", kinds::round_number()));
+        parameters.push(in_path("roundId", Kind::RoundNumber.schema()));
     }
     if served.path == FEED {
         let meaning = "no handshake, or one of another version";
@@ -120,6 +120,6 @@ const HANDSHAKE: &[(&str, &str)] = &[
 ];
 
 fn handshake(name: &str, pattern: &str) -> Value {
-    let schema = json!({"type": "string", "pattern": pattern});
+    let schema = text_like(pattern);
     json!({"name": name, "in": "header", "required": true, "schema": schema})
 }

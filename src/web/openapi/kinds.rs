@@ -1,7 +1,8 @@
-//! The kinds of values that the schemas are made of.
+//! The kinds of values that answers are made of, as constants, and the schema of each.
 
 use serde_json::{json, Map, Value};
 
+use crate::lottery::lateness::LateReason;
 use crate::web::openapi::meanings::meaning;
 
 pub(crate) const ADDRESS: &str = "^0x[0-9a-fA-F]{40}$";
@@ -10,106 +11,114 @@ pub(crate) const WEI: &str = "^0*[1-9][0-9]{0,76}$";
 const HASH: &str = "^0x[0-9a-f]{64}$";
 const DECIMAL: &str = "^[0-9]+$";
 
-/// Schemas by their names.
-pub type Schemas = Vec<(&'static str, Value)>;
-/// Fields of an object by their names.
-pub type Fields = Vec<(&'static str, Value)>;
+/// What stands in one place of an answer.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// From 0.
+    Integer,
+    /// From 0, with a fraction.
+    Number,
+    Percent,
+    /// A round as a path names it.
+    RoundNumber,
+    Boolean,
+    Text,
+    Decimal,
+    Address,
+    Hash,
+    OneOf(&'static [&'static str]),
+    /// One of the words that a type has for its values.
+    Labels(fn() -> Vec<&'static str>),
+    /// The schema of that name.
+    Reference(&'static str),
+    Nullable(&'static Kind),
+    Array(&'static Kind),
+    /// With a meaning that is not its name's usual one.
+    Described(&'static Kind, &'static str),
+    /// Every field is required, and there are no others.
+    Object(&'static [Field]),
+    /// The same of several lists of fields.
+    Joined(&'static [&'static [Field]]),
+    /// The same, but the named field may be missing.
+    Without(&'static str, &'static [&'static [Field]]),
+    /// An object with at least these fields, of any kind.
+    Having(&'static [&'static str]),
+    /// An object of any names.
+    Named(&'static Kind),
+}
 
-/// Every field is required, and there are no others. One that is not described here has its name's usual meaning.
-pub fn object(fields: Fields) -> Value {
-    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-    let properties: Map<String, Value> = fields
-        .iter()
-        .map(|(name, schema)| {
-            let mut schema = schema.clone();
-            if schema.get("description").is_none() {
-                if let Some(meaning) = meaning(name) {
-                    schema["description"] = json!(meaning);
-                }
+/// A field of an object, or a schema, with its name.
+pub type Field = (&'static str, Kind);
+
+pub(crate) const AS_OF: Field = ("asOf", Kind::Reference("AsOf"));
+pub(crate) const FINALITY: Kind = Kind::OneOf(&["latest", "safe", "finalized"]);
+pub(crate) const SEVERITY: Kind = Kind::OneOf(&["info", "warning", "critical"]);
+pub(crate) const ACTION: Kind = Kind::OneOf(&[
+    "draw",
+    "refund_expired",
+    "refund_forced",
+    "extend",
+    "cancel",
+]);
+/// What held up a draw.
+pub(crate) const LATE_REASON: Kind =
+    Kind::Labels(|| LateReason::ALL.iter().map(|it| it.label()).collect());
+
+impl Kind {
+    pub fn schema(self) -> Value {
+        match self {
+            Kind::Integer => json!({"type": "integer", "minimum": 0}),
+            Kind::Number => json!({"type": "number", "minimum": 0}),
+            Kind::Percent => json!({
+                "type": "number", "minimum": 0, "maximum": 100, "description": "percent of the pot",
+            }),
+            Kind::RoundNumber => json!({"type": "integer", "minimum": 1, "maximum": u64::MAX}),
+            Kind::Boolean => json!({"type": "boolean"}),
+            Kind::Text => json!({"type": "string"}),
+            Kind::Decimal => text_like(DECIMAL),
+            Kind::Address => text_like(ADDRESS),
+            Kind::Hash => text_like(HASH),
+            Kind::OneOf(words) => json!({"type": "string", "enum": words}),
+            Kind::Labels(words) => json!({"type": "string", "enum": words()}),
+            Kind::Reference(name) => json!({"$ref": format!("#/components/schemas/{name}")}),
+            Kind::Nullable(kind) => json!({"anyOf": [kind.schema(), {"type": "null"}]}),
+            Kind::Array(kind) => json!({"type": "array", "items": kind.schema()}),
+            Kind::Described(kind, meaning) => {
+                let mut schema = kind.schema();
+                schema["description"] = json!(meaning);
+                schema
             }
-            ((*name).to_owned(), schema)
-        })
-        .collect();
+            Kind::Object(fields) => object(&[fields], None),
+            Kind::Joined(lists) => object(lists, None),
+            Kind::Without(name, lists) => object(lists, Some(name)),
+            Kind::Having([]) => json!({"type": "object"}),
+            Kind::Having(names) => json!({"type": "object", "required": names}),
+            Kind::Named(kind) => json!({"type": "object", "additionalProperties": kind.schema()}),
+        }
+    }
+}
+
+pub(crate) fn text_like(pattern: &str) -> Value {
+    json!({"type": "string", "pattern": pattern})
+}
+
+/// A field that is not described has its name's usual meaning.
+fn object(lists: &[&[Field]], without_need: Option<&str>) -> Value {
+    let (mut required, mut properties) = (Vec::new(), Map::new());
+    for (name, kind) in lists.iter().flat_map(|fields| fields.iter()) {
+        let mut schema = kind.schema();
+        if let (None, Some(meaning)) = (schema.get("description"), meaning(name)) {
+            schema["description"] = json!(meaning);
+        }
+        if without_need != Some(*name) {
+            required.push(*name);
+        }
+        properties.insert((*name).to_owned(), schema);
+    }
     json!({
         "type": "object",
-        "required": names,
+        "required": required,
         "properties": properties,
         "additionalProperties": false,
     })
-}
-
-/// The same with one field that may be missing.
-pub(crate) fn without_need(mut schema: Value, name: &str) -> Value {
-    if let Some(required) = schema["required"].as_array_mut() {
-        required.retain(|known| known != name);
-    }
-    schema
-}
-
-pub fn array(items: Value) -> Value {
-    json!({"type": "array", "items": items})
-}
-
-pub(crate) fn nullable(schema: Value) -> Value {
-    json!({"anyOf": [schema, {"type": "null"}]})
-}
-
-pub(crate) fn described(mut schema: Value, description: &str) -> Value {
-    schema["description"] = json!(description);
-    schema
-}
-
-pub(crate) fn one_of(values: &[&str]) -> Value {
-    json!({"type": "string", "enum": values})
-}
-
-pub(crate) fn integer() -> Value {
-    json!({"type": "integer", "minimum": 0})
-}
-
-/// A round as a path names it.
-pub(crate) fn round_number() -> Value {
-    json!({"type": "integer", "minimum": 1, "maximum": u64::MAX})
-}
-
-pub(crate) fn percent() -> Value {
-    json!({"type": "number", "minimum": 0, "maximum": 100, "description": "percent of the pot"})
-}
-
-pub fn boolean() -> Value {
-    json!({"type": "boolean"})
-}
-
-pub fn text() -> Value {
-    json!({"type": "string"})
-}
-
-pub(crate) fn decimal() -> Value {
-    json!({"type": "string", "pattern": DECIMAL})
-}
-
-pub fn address() -> Value {
-    json!({"type": "string", "pattern": ADDRESS})
-}
-
-pub fn hash() -> Value {
-    json!({"type": "string", "pattern": HASH})
-}
-
-pub fn severity() -> Value {
-    one_of(&["info", "warning", "critical"])
-}
-
-pub(crate) fn action_kind() -> Value {
-    one_of(&[
-        "draw",
-        "refund_expired",
-        "refund_forced",
-        "extend",
-        "cancel",
-    ])
-}
-
-pub(crate) fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{json, Map, Value};
 
+use crate::web::openapi::kinds::Kind;
 use crate::web::openapi::parts::{refusals, response};
 use crate::web::routes::{Endpoint, Route, ROUTES};
 
@@ -88,8 +89,8 @@ fn operation_id(endpoint: Endpoint) -> String {
 fn path_parameter(route: &Route) -> Option<Value> {
     let (_, name) = route.path_parameter()?;
     let schema = match route.endpoint {
-        Endpoint::FinishedRound => kinds::round_number(),
-        _ => kinds::text(),
+        Endpoint::FinishedRound => Kind::RoundNumber.schema(),
+        _ => Kind::Text.schema(),
     };
     Some(parts::in_path(name, schema))
 }

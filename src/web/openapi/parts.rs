@@ -2,7 +2,7 @@
 
 use serde_json::{json, Map, Value};
 
-use crate::web::openapi::kinds;
+use crate::web::openapi::kinds::{text_like, Kind, WEI};
 use crate::web::routes::{Parameter, ParameterKind};
 
 pub(crate) fn in_path(name: &str, schema: Value) -> Value {
@@ -14,9 +14,9 @@ pub(crate) fn in_query(parameter: &Parameter) -> Value {
         ParameterKind::Number { min, max } => {
             json!({"type": "integer", "minimum": min, "maximum": max})
         }
-        ParameterKind::Address => json!({"type": "string", "pattern": kinds::ADDRESS}),
-        ParameterKind::Wei => json!({"type": "string", "pattern": kinds::WEI}),
-        ParameterKind::Text => kinds::text(),
+        ParameterKind::Address => Kind::Address.schema(),
+        ParameterKind::Wei => text_like(WEI),
+        ParameterKind::Text => Kind::Text.schema(),
     };
     json!({
         "name": parameter.name,
@@ -27,10 +27,10 @@ pub(crate) fn in_query(parameter: &Parameter) -> Value {
     })
 }
 
-pub(crate) fn response(meaning: &str, schema: &str) -> Value {
+pub(crate) fn response(meaning: &str, schema: &'static str) -> Value {
     json!({
         "description": meaning,
-        "content": {"application/json": {"schema": kinds::reference(schema)}},
+        "content": {"application/json": {"schema": Kind::Reference(schema).schema()}},
     })
 }
 

@@ -1,357 +1,336 @@
 //! The schemas of rounds, running and finished, and of what happens in them.
 
-use serde_json::{json, Value};
-
 use crate::lottery::event::LotteryEvent;
-use crate::lottery::lateness::LateReason;
 use crate::lottery::proof::{NumberSource, RandomnessSource};
+use crate::web::openapi::kinds::Kind::*;
 use crate::web::openapi::kinds::*;
 
-pub fn totals() -> Fields {
-    vec![
-        ("totalParticipants", integer()),
-        ("totalAmountWei", decimal()),
-    ]
-}
+pub(crate) const TOTALS: &[Field] = &[("totalParticipants", Integer), ("totalAmountWei", Decimal)];
 
-pub fn round() -> Schemas {
-    let phases = [
-        "waiting",
-        "betting",
-        "closed",
-        "draw_window",
-        "overdue",
-        "stuck",
-    ];
-    let participant = object(vec![
-        ("address", address()),
-        ("totalAmountWei", decimal()),
-        (
-            "order",
-            described(integer(), "place in first-bet order, from 0"),
-        ),
-        ("share", percent()),
-    ]);
-    let mut participants = totals();
-    participants.extend([
-        ("asOf", reference("AsOf")),
-        ("roundId", nullable(integer())),
-        ("participants", array(participant)),
-    ]);
-    vec![
-        (
-            "RoundStatus",
-            object(vec![
-                ("asOf", reference("AsOf")),
-                ("roundId", nullable(integer())),
-                ("state", nullable(integer())),
-                (
-                    "stateLabel",
-                    nullable(one_of(&[
-                        "WAITING",
-                        "BETTING",
-                        "DRAWING",
-                        "COMPLETED",
-                        "REFUNDED",
-                    ])),
+const PHASES: Kind = OneOf(&[
+    "waiting",
+    "betting",
+    "closed",
+    "draw_window",
+    "overdue",
+    "stuck",
+]);
+
+const PARTICIPANT: Kind = Object(&[
+    ("address", Address),
+    ("totalAmountWei", Decimal),
+    (
+        "order",
+        Described(&Integer, "place in first-bet order, from 0"),
+    ),
+    ("share", Percent),
+]);
+
+pub(crate) const ROUND: &[Field] = &[
+    (
+        "RoundStatus",
+        Object(&[
+            AS_OF,
+            ("roundId", Nullable(&Integer)),
+            ("state", Nullable(&Integer)),
+            (
+                "stateLabel",
+                Nullable(&OneOf(&[
+                    "WAITING",
+                    "BETTING",
+                    "DRAWING",
+                    "COMPLETED",
+                    "REFUNDED",
+                ])),
+            ),
+            ("phase", Nullable(&PHASES)),
+            ("startTime", Nullable(&Integer)),
+            ("endTime", Nullable(&Integer)),
+            ("minDrawTime", Nullable(&Integer)),
+            ("maxDrawTime", Nullable(&Integer)),
+            ("totalPotWei", Nullable(&Decimal)),
+            ("participantCount", Nullable(&Integer)),
+            ("minParticipants", Nullable(&Integer)),
+            (
+                "chainTime",
+                Described(
+                    &Nullable(&Integer),
+                    "the newest block's time, carried forward by the daemon's monotonic clock",
                 ),
-                ("phase", nullable(one_of(&phases))),
-                ("startTime", nullable(integer())),
-                ("endTime", nullable(integer())),
-                ("minDrawTime", nullable(integer())),
-                ("maxDrawTime", nullable(integer())),
-                ("totalPotWei", nullable(decimal())),
-                ("participantCount", nullable(integer())),
-                ("minParticipants", nullable(integer())),
-                (
-                    "chainTime",
-                    described(
-                        nullable(integer()),
-                        "the newest block's time, carried forward by the daemon's monotonic clock",
-                    ),
-                ),
-            ]),
-        ),
-        ("Participants", object(participants)),
-        (
-            "Player",
-            object(vec![
-                ("asOf", reference("AsOf")),
-                ("player", address()),
-                ("roundId", nullable(integer())),
-                ("totalAmountWei", decimal()),
-                ("winRate", percent()),
-            ]),
-        ),
-    ]
-}
+            ),
+        ]),
+    ),
+    (
+        "Participants",
+        Joined(&[
+            TOTALS,
+            &[
+                AS_OF,
+                ("roundId", Nullable(&Integer)),
+                ("participants", Array(&PARTICIPANT)),
+            ],
+        ]),
+    ),
+    (
+        "Player",
+        Object(&[
+            AS_OF,
+            ("player", Address),
+            ("roundId", Nullable(&Integer)),
+            ("totalAmountWei", Decimal),
+            ("winRate", Percent),
+        ]),
+    ),
+];
 
 /// Of an item that was logged.
-pub fn place() -> Fields {
-    vec![
-        ("blockNumber", integer()),
-        ("transactionHash", hash()),
-        ("logIndex", integer()),
-        ("finality", one_of(&["latest", "safe", "finalized"])),
-    ]
-}
+const PLACE: &[Field] = &[
+    ("blockNumber", Integer),
+    ("transactionHash", Hash),
+    ("logIndex", Integer),
+    ("finality", FINALITY),
+];
 
-pub fn history_row() -> Fields {
-    let mut row = vec![
-        ("roundId", integer()),
-        ("type", one_of(&["RoundCompleted", "RoundRefunded"])),
-        ("stateLabel", one_of(&["COMPLETED", "REFUNDED"])),
-        ("startTime", integer()),
-        ("endTime", integer()),
-        ("minDrawTime", integer()),
-        ("maxDrawTime", integer()),
-        ("totalPotWei", decimal()),
-        ("participantCount", integer()),
-        ("winner", nullable(address())),
-        ("winnerPrizeWei", nullable(decimal())),
-        ("publisherCommissionWei", nullable(decimal())),
-        ("randomSeed", nullable(decimal())),
-        ("refundReason", nullable(text())),
-        ("finishedAt", integer()),
-    ];
-    row.push(("winnerTotalAmountWei", nullable(decimal())));
-    row.extend(verdict());
-    row.extend(place());
-    row
-}
-
-/// What held up a draw.
-pub(crate) fn late_reason() -> Value {
-    let labels: Vec<&str> = LateReason::ALL.iter().map(|it| it.label()).collect();
-    one_of(&labels)
-}
+/// What the contract says of a round that is over.
+const ENDED: &[Field] = &[
+    ("roundId", Integer),
+    ("type", OneOf(&["RoundCompleted", "RoundRefunded"])),
+    ("stateLabel", OneOf(&["COMPLETED", "REFUNDED"])),
+    ("startTime", Integer),
+    ("endTime", Integer),
+    ("minDrawTime", Integer),
+    ("maxDrawTime", Integer),
+    ("totalPotWei", Decimal),
+    ("participantCount", Integer),
+    ("winner", Nullable(&Address)),
+    ("winnerPrizeWei", Nullable(&Decimal)),
+    ("publisherCommissionWei", Nullable(&Decimal)),
+    ("randomSeed", Nullable(&Decimal)),
+    ("refundReason", Nullable(&Text)),
+    ("finishedAt", Integer),
+    ("winnerTotalAmountWei", Nullable(&Decimal)),
+];
 
 /// What the check of a round's end says, and how its draw came about.
-pub fn verdict() -> Fields {
-    vec![
-        ("verdict", one_of(&["verified", "mismatch", "unverifiable"])),
-        ("verdictWhy", nullable(text())),
-        (
-            "drawDelaySeconds",
-            described(
-                nullable(integer()),
-                "chain time from the first block that allowed the draw to the draw's block",
-            ),
+const VERDICT: &[Field] = &[
+    ("verdict", OneOf(&["verified", "mismatch", "unverifiable"])),
+    ("verdictWhy", Nullable(&Text)),
+    (
+        "drawDelaySeconds",
+        Described(
+            &Nullable(&Integer),
+            "chain time from the first block that allowed the draw to the draw's block",
         ),
-        (
-            "drawDelayBlocks",
-            described(
-                nullable(integer()),
-                "blocks from the first one that allowed the draw; 0 is that block",
-            ),
+    ),
+    (
+        "drawDelayBlocks",
+        Described(
+            &Nullable(&Integer),
+            "blocks from the first one that allowed the draw; 0 is that block",
         ),
-        (
-            "drawDelayReason",
-            described(
-                nullable(late_reason()),
-                "what held up a draw that was not in that block, as this daemon saw it; null where it does not know",
-            ),
+    ),
+    (
+        "drawDelayReason",
+        Described(
+            &Nullable(&LATE_REASON),
+            "what held up a draw that was not in that block, as this daemon saw it; null \
+             where it does not know",
         ),
-        (
-            "drawPoint",
-            described(nullable(decimal()), "the seed modulo the pot, in wei"),
-        ),
-    ]
-}
+    ),
+    (
+        "drawPoint",
+        Described(&Nullable(&Decimal), "the seed modulo the pot, in wei"),
+    ),
+];
 
-pub fn history() -> Schemas {
-    let mut bet = vec![
-        ("player", address()),
-        ("amountWei", decimal()),
-        ("timestamp", integer()),
-    ];
-    bet.extend(place());
-    let inputs = object(vec![
-        ("timestamp", integer()),
-        ("prevrandao", hash()),
-        (
-            "prevrandaoSource",
-            one_of(&RandomnessSource::ALL.map(RandomnessSource::label)),
-        ),
-        ("number", integer()),
-        (
-            "numberSource",
-            one_of(&NumberSource::ALL.map(NumberSource::label)),
-        ),
-        ("roundId", integer()),
-        ("totalPotWei", decimal()),
-    ]);
-    let mut proof = vec![
-        (
-            "inputs",
-            described(
-                nullable(inputs),
-                "keccak256 of timestamp, prevrandao, number, roundId and totalPotWei as 32-byte big-endian words is the seed",
-            ),
-        ),
-        ("seed", decimal()),
-        ("winner", address()),
-        ("recomputedSeed", nullable(decimal())),
-        ("recomputedWinner", nullable(address())),
-    ];
-    let sources = RandomnessSource::ALL.map(RandomnessSource::label);
-    let randomness = object(vec![
-        (
-            "source",
-            described(one_of(&sources), "where the PREVRANDAO was read"),
-        ),
-        (
-            "knownAhead",
-            described(
-                boolean(),
-                "it was a constant or a difficulty: whoever sent the draw could have computed the winner before",
-            ),
-        ),
-    ]);
-    proof.push(("randomness", nullable(randomness)));
-    proof.extend(verdict());
-    let mut finished = history_row();
-    finished.extend([
-        ("asOf", reference("AsOf")),
-        ("bets", array(object(bet))),
-        ("proof", nullable(object(proof))),
-    ]);
-    vec![
-        ("HistoryRow", object(history_row())),
-        (
-            "History",
-            object(vec![
-                ("asOf", reference("AsOf")),
-                ("rounds", array(reference("HistoryRow"))),
-                (
-                    "summary",
-                    object(vec![
-                        ("totalRounds", integer()),
-                        ("completedRounds", integer()),
-                        ("refundedRounds", integer()),
-                        ("totalVolumeWei", decimal()),
-                    ]),
-                ),
-                ("nextBefore", nullable(integer())),
-            ]),
-        ),
-        ("FinishedRound", without_need(object(finished), "asOf")),
-        ("Fairness", fairness()),
-    ]
-}
+const BET: &[Field] = &[
+    ("player", Address),
+    ("amountWei", Decimal),
+    ("timestamp", Integer),
+];
 
-fn fairness() -> Value {
-    object(vec![
-        ("asOf", reference("AsOf")),
-        ("drawn", integer()),
-        ("refunded", integer()),
-        (
-            "verified",
-            described(
-                integer(),
-                "rounds whose end follows from the chain; refunds are checked too",
-            ),
-        ),
-        ("mismatched", integer()),
-        ("unverifiable", integer()),
-        (
-            "timedDraws",
-            described(integer(), "draws whose delay is known"),
-        ),
-        (
-            "firstBlockDraws",
-            described(
-                integer(),
-                "draws in the first block that allowed them, among those timed",
-            ),
-        ),
-        ("longestDelaySeconds", nullable(integer())),
-        ("longestDelayBlocks", nullable(integer())),
-        (
-            "randomnessKnownAhead",
-            described(
-                nullable(boolean()),
-                "PREVRANDAO could be known before the block; null before any draw told",
-            ),
-        ),
-    ])
-}
+const RANDOMNESS_SOURCE: Kind =
+    Labels(|| RandomnessSource::ALL.map(RandomnessSource::label).to_vec());
 
-pub fn feed() -> Schemas {
-    let activity = object(vec![
-        ("id", text()),
-        (
-            "type",
-            described(
-                one_of(&[LotteryEvent::NAMES, &["operator_alert"]].concat()),
-                "the contract event's name, or operator_alert",
+const INPUTS: Kind = Object(&[
+    ("timestamp", Integer),
+    ("prevrandao", Hash),
+    ("prevrandaoSource", RANDOMNESS_SOURCE),
+    ("number", Integer),
+    (
+        "numberSource",
+        Labels(|| NumberSource::ALL.map(NumberSource::label).to_vec()),
+    ),
+    ("roundId", Integer),
+    ("totalPotWei", Decimal),
+]);
+
+const RANDOMNESS: Kind = Object(&[
+    (
+        "source",
+        Described(&RANDOMNESS_SOURCE, "where the PREVRANDAO was read"),
+    ),
+    (
+        "knownAhead",
+        Described(
+            &Boolean,
+            "it was a constant or a difficulty: whoever sent the draw could have computed the \
+             winner before",
+        ),
+    ),
+]);
+
+const PROOF: &[Field] = &[
+    (
+        "inputs",
+        Described(
+            &Nullable(&INPUTS),
+            "keccak256 of timestamp, prevrandao, number, roundId and totalPotWei as 32-byte \
+             big-endian words is the seed",
+        ),
+    ),
+    ("seed", Decimal),
+    ("winner", Address),
+    ("recomputedSeed", Nullable(&Decimal)),
+    ("recomputedWinner", Nullable(&Address)),
+    ("randomness", Nullable(&RANDOMNESS)),
+];
+
+const FINISHED: &[Field] = &[
+    AS_OF,
+    ("bets", Array(&Joined(&[BET, PLACE]))),
+    ("proof", Nullable(&Joined(&[PROOF, VERDICT]))),
+];
+
+pub(crate) const HISTORY: &[Field] = &[
+    ("HistoryRow", Joined(&[ENDED, VERDICT, PLACE])),
+    (
+        "History",
+        Object(&[
+            AS_OF,
+            ("rounds", Array(&Reference("HistoryRow"))),
+            (
+                "summary",
+                Object(&[
+                    ("totalRounds", Integer),
+                    ("completedRounds", Integer),
+                    ("refundedRounds", Integer),
+                    ("totalVolumeWei", Decimal),
+                ]),
             ),
+            ("nextBefore", Nullable(&Integer)),
+        ]),
+    ),
+    (
+        "FinishedRound",
+        Without("asOf", &[ENDED, VERDICT, PLACE, FINISHED]),
+    ),
+    ("Fairness", FAIRNESS),
+];
+
+const FAIRNESS: Kind = Object(&[
+    AS_OF,
+    ("drawn", Integer),
+    ("refunded", Integer),
+    (
+        "verified",
+        Described(
+            &Integer,
+            "rounds whose end follows from the chain; refunds are checked too",
         ),
-        ("message", text()),
-        (
-            "details",
-            described(
-                json!({"type": "object"}),
-                "the event's arguments under their names in the ABI",
-            ),
+    ),
+    ("mismatched", Integer),
+    ("unverifiable", Integer),
+    (
+        "timedDraws",
+        Described(&Integer, "draws whose delay is known"),
+    ),
+    (
+        "firstBlockDraws",
+        Described(
+            &Integer,
+            "draws in the first block that allowed them, among those timed",
         ),
-        ("severity", severity()),
-        ("timestamp", integer()),
-        ("blockNumber", nullable(integer())),
-        ("transactionHash", nullable(hash())),
-        ("logIndex", nullable(integer())),
-        (
-            "finality",
-            nullable(one_of(&["latest", "safe", "finalized"])),
+    ),
+    ("longestDelaySeconds", Nullable(&Integer)),
+    ("longestDelayBlocks", Nullable(&Integer)),
+    (
+        "randomnessKnownAhead",
+        Described(
+            &Nullable(&Boolean),
+            "PREVRANDAO could be known before the block; null before any draw told",
         ),
-    ]);
-    vec![
-        (
-            "Activities",
-            object(vec![
-                ("asOf", reference("AsOf")),
-                ("activities", array(activity)),
-                ("nextBefore", nullable(text())),
-            ]),
+    ),
+]);
+
+const ACTIVITY: Kind = Object(&[
+    ("id", Text),
+    (
+        "type",
+        Described(
+            &Labels(|| [LotteryEvent::NAMES, &["operator_alert"]].concat()),
+            "the contract event's name, or operator_alert",
         ),
-        ("FeedMessage", message()),
-    ]
-}
+    ),
+    ("message", Text),
+    (
+        "details",
+        Described(
+            &Having(&[]),
+            "the event's arguments under their names in the ABI",
+        ),
+    ),
+    ("severity", SEVERITY),
+    ("timestamp", Integer),
+    ("blockNumber", Nullable(&Integer)),
+    ("transactionHash", Nullable(&Hash)),
+    ("logIndex", Nullable(&Integer)),
+    ("finality", Nullable(&FINALITY)),
+]);
+
+pub(crate) const FEED: &[Field] = &[
+    (
+        "Activities",
+        Object(&[
+            AS_OF,
+            ("activities", Array(&ACTIVITY)),
+            ("nextBefore", Nullable(&Text)),
+        ]),
+    ),
+    ("FeedMessage", MESSAGE),
+];
 
 /// What the feed sends.
-fn message() -> Value {
-    let types = [
-        "snapshot",
-        "round_update",
-        "participants_update",
-        "history_update",
-        "live_feed",
-        "blockchain_event",
-        "config_update",
-        "operator_status",
-        "operator_alert",
-        "reorg",
-        "finality",
-        "connection_status",
-        "heartbeat",
-        "shutdown",
-    ];
-    object(vec![
-        ("type", one_of(&types)),
-        (
-            "seq",
-            described(
-                integer(),
-                "grows by exactly 1 a message; snapshot, heartbeat and shutdown bear the newest",
-            ),
+const MESSAGE: Kind = Object(&[
+    (
+        "type",
+        OneOf(&[
+            "snapshot",
+            "round_update",
+            "participants_update",
+            "history_update",
+            "live_feed",
+            "blockchain_event",
+            "config_update",
+            "operator_status",
+            "operator_alert",
+            "reorg",
+            "finality",
+            "connection_status",
+            "heartbeat",
+            "shutdown",
+        ]),
+    ),
+    (
+        "seq",
+        Described(
+            &Integer,
+            "grows by exactly 1 a message; snapshot, heartbeat and shutdown bear the newest",
         ),
-        (
-            "timestamp",
-            described(integer(), "when it was made, in unix seconds"),
-        ),
-        (
-            "payload",
-            described(json!({"type": "object"}), "what its type tells of"),
-        ),
-    ])
-}
+    ),
+    (
+        "timestamp",
+        Described(&Integer, "when it was made, in unix seconds"),
+    ),
+    ("payload", Described(&Having(&[]), "what its type tells of")),
+]);

@@ -283,7 +283,7 @@ fn messages_of_the_feed_fit_their_schema() {
         let frame = message.frame(false);
         let begin = frame.iter().position(|byte| *byte == b'{').unwrap();
         let value: Value = serde_json::from_slice(&frame[begin..]).unwrap();
-        let schema = kinds::reference("FeedMessage");
+        let schema = kinds::Kind::Reference("FeedMessage").schema();
         assert_eq!(
             fault(&document, &schema, &value, "message"),
             None,
@@ -295,7 +295,7 @@ fn messages_of_the_feed_fit_their_schema() {
 #[test]
 fn the_validator_finds_what_does_not_fit() {
     let document = document();
-    let schema = kinds::reference("Checks");
+    let schema = kinds::Kind::Reference("Checks").schema();
     for (value, named) in [
         (json!({"status": "ok"}), "\"failing\" is missing"),
         (json!({"status": "fine", "failing": {}}), "against enum"),
