@@ -307,7 +307,7 @@ function render() {
 function renderParts(untilMs) {
   const parts = [
     [renderPlayers, state.participants, wallet.account, state.round !== null],
-    [renderHistory, state.history],
+    [renderHistory, state.history, state.round !== null],
     [renderOperator, state.operator, state.round],
     [renderTerms, state.config],
     [renderAsOf, state.asOf],

@@ -9,7 +9,7 @@ import { address, setAmount, time } from "./links.js";
 
 const PAGE_LEN = 10;
 
-/** `open(row)` shows everything about a round. */
+/** `open(row)` shows everything about a round; `known` is false before the chain was read. */
 export function historyView(open) {
   const turner = pager("finished rounds", (page) => {
     shown = page;
@@ -17,6 +17,7 @@ export function historyView(open) {
   });
   byId("history-pager").append(turner.node);
   let current = null;
+  let isKnown = false;
   let shown = 0;
   /** Rounds older than those on the feed, with the state they were asked in. */
   let older = { of: null, rounds: [], asking: false, problem: null };
@@ -34,7 +35,7 @@ export function historyView(open) {
     keyed(byId("history-rows"), known.slice(from, to), (round) => `${round.roundId} ${round.transactionHash}`, () => historyRow(open));
     show(byId("history-table"), total > 0);
     show(byId("history-empty"), total === 0);
-    setText(byId("history-empty"), "No round has finished yet.");
+    if (isKnown) setText(byId("history-empty"), "No round has finished yet.");
     if (summary) setText(byId("history-summary"), total > 0 ? summaryWords(summary) : "");
     turner.update(shown, pages, older.problem ?? `${grouped(from + 1)} to ${grouped(to)} of ${grouped(total)}`);
   }
@@ -54,8 +55,8 @@ export function historyView(open) {
     if (mine === older && !document.hidden) draw();
   }
 
-  return (history) => {
-    current = history;
+  return (history, known) => {
+    [current, isKnown] = [history, known];
     draw();
   };
 }

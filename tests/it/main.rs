@@ -20,6 +20,7 @@ mod oddities;
 mod operating;
 mod page;
 mod page_check;
+mod page_promises;
 mod page_troubles;
 mod page_wallet;
 mod poller;

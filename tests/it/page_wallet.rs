@@ -460,3 +460,62 @@ fn the_choice_of_wallets_and_the_code_for_phones_have_no_fault_of_accessibility(
         assert_accessible(&mut browser, &format!("a bet at {width} px"));
     }
 }
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_wallet_that_only_stands_in_the_window_bets_up_to_what_it_holds() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = Browser::start();
+    browser.inject(
+        "addEventListener('eip6963:announceProvider', (event) => { \
+           window.ethereum ??= event.detail.provider; event.stopImmediatePropagation(); }, true)",
+    );
+    browser.add_wallets(&chain, VISITOR);
+    browser.intercept("*/api/fairness");
+    let known_ahead = (
+        "\"randomnessKnownAhead\":null",
+        "\"randomnessKnownAhead\":true",
+    );
+    browser.forged = vec![(
+        "api/fairness".to_owned(),
+        known_ahead.0.to_owned(),
+        known_ahead.1.to_owned(),
+    )];
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "live");
+    browser.wait_text_in("#known-ahead", "the randomness is known before the block");
+    connect(&mut browser, "Browser wallet");
+    browser.wait_text_in("#account", "10,000 ETH");
+    type_amount(&mut browser, "10001");
+    browser.click("#bet-button", "Bet 10,001");
+    browser.wait_text_in("#bet-problem", "your balance is 10,000 eth");
+    assert_eq!(calls(&browser, "eth_sendTransaction"), 0);
+    browser.click("#chips button", "max");
+    browser.wait("all but the fee", |browser| {
+        let typed = browser.evaluate("Number(document.getElementById('amount').value)");
+        typed
+            .as_f64()
+            .is_some_and(|ether| ether > 9_999.0 && ether < 10_000.0)
+    });
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "included");
+    // The address for a wallet elsewhere, exactly.
+    browser.click("#phone summary", "");
+    browser.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }");
+    browser.click("#copy", "Copy address");
+    browser.wait_text_in("#copy", "copied");
+    let address = format!("{:#x}", lottery.address);
+    let copied = browser.evaluate("copied.toLowerCase()");
+    assert_eq!(copied, address.as_str());
+    let link = browser.evaluate("document.getElementById('phone-link').href.toLowerCase()");
+    let link = link.as_str().unwrap();
+    assert!(
+        link.starts_with(&format!("ethereum:{address}@31337/placebet?value=")),
+        "{link}"
+    );
+    let apps = browser.evaluate("[...document.querySelectorAll('#phone-apps a')].every(({ href }) => decodeURIComponent(href).includes(location.host))");
+    assert_eq!(apps, true);
+}

@@ -1,0 +1,156 @@
+//! What the page promises at all times, in a real browser: nothing is drawn that nobody sees, who reads with the keyboard
+//! stays where they were, what is not known is not made up, and only those who like motion get it.
+
+use serde_json::{json, Value};
+
+use support::browser::Browser;
+use support::chain::{Chain, Lottery, Timing};
+use support::daemon::{Daemon, Options};
+use support::BET_WEI;
+
+/// Of a daemon without a key.
+fn following(lottery: &Lottery, config: Value) -> Daemon {
+    let options = Options {
+        config,
+        without_key: true,
+        ..Options::default()
+    };
+    Daemon::quiet(lottery, options)
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_hidden_tab_keeps_up_and_draws_nothing_until_it_is_looked_at() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = following(&lottery, json!({}));
+    let mut browser = Browser::start();
+    browser.inject(
+        "(() => { window.isHidden = false; window.frames_ = 0; window.heard = 0; \
+         Object.defineProperty(document, 'hidden', { get: () => isHidden }); \
+         const ask = requestAnimationFrame; window.requestAnimationFrame = (act) => { frames_ += 1; return ask(act); }; \
+         const Native = WebSocket; window.WebSocket = class extends Native { constructor(url) { super(url); \
+           this.addEventListener('message', ({ data }) => { if (data.includes('participants_update')) heard += 1; }); } }; \
+         window.turn = (hidden) => { isHidden = hidden; document.dispatchEvent(new Event('visibilitychange')); }; })()",
+    );
+    browser.go_to(&daemon.url);
+    lottery.bet(3, 2 * BET_WEI);
+    let pot = |browser: &mut Browser| browser.evaluate("document.getElementById('pot').innerText");
+    browser.wait("the first bet", |browser| pot(browser) != "");
+    let shown = pot(&mut browser);
+    browser.evaluate("turn(true)");
+    browser.evaluate_promise("new Promise((done) => setTimeout(done, 0))");
+    browser.evaluate("[frames_, heard] = [0, 0]");
+    lottery.bet(4, 3 * BET_WEI);
+    browser.wait("the second bet", |browser| {
+        browser.evaluate("heard > 0") == true
+    });
+    assert_eq!(browser.evaluate("frames_"), 0);
+    assert_eq!(pot(&mut browser), shown);
+    browser.evaluate("turn(false)");
+    browser.wait("the pot of both", |browser| pot(browser) != shown);
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_focus_stays_where_it_was_or_goes_to_what_is_around() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let explorer = json!({"blockchain": {"explorer_url": "https://explorer.example/"}});
+    let daemon = following(&lottery, explorer);
+    let mut browser = Browser::open(&daemon.url);
+    lottery.bet(3, 2 * BET_WEI);
+    lottery.bet(4, BET_WEI);
+    // A row that moves up, while its link has the focus.
+    browser.wait("both players", |browser| {
+        browser.evaluate("document.querySelectorAll('#players-rows a').length") == 2
+    });
+    let second = browser.evaluate(
+        "(() => { const link = document.querySelectorAll('#players-rows a')[1]; link.focus(); return link.href; })()",
+    );
+    let second = second.as_str().unwrap();
+    assert!(
+        second.starts_with("https://explorer.example/address/0x"),
+        "{second}"
+    );
+    lottery.bet(4, 5 * BET_WEI);
+    browser.wait("the row moved up", |browser| {
+        browser.evaluate("document.querySelector('#players-rows a').href") == second
+    });
+    assert_eq!(browser.evaluate("document.activeElement.href"), second);
+    // A button that goes.
+    lottery.skip_to(lottery.round().max_draw_time + 1);
+    browser.wait("the way out", |browser| {
+        browser.evaluate("document.querySelector('#hero-actions button')?.focus(); document.activeElement.textContent")
+            == "Return all bets"
+    });
+    lottery.operate("refundExpiredRound", &[]);
+    browser.wait_text_in("#big", "everyone is paid back");
+    assert_eq!(browser.evaluate("document.activeElement.id"), "round");
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn what_is_not_known_is_said_to_be_so() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let options = Options {
+        config: json!({"blockchain": {"rpc_url": "http://127.0.0.1:1"}}),
+        quiet: true,
+        ..Options::default()
+    };
+    let daemon = Daemon::start(&lottery, options);
+    let mut browser = Browser::open(&daemon.url);
+    browser.wait_text_in("#link", "chain unreachable");
+    browser.wait_text_in("#notice", "no contact with the chain");
+    browser.wait_text_in("#big", "not known yet");
+    browser.wait_text_in("#players-empty", "not known yet");
+    browser.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))");
+    let text = browser.evaluate("document.body.innerText.toLowerCase()");
+    for wrong in [
+        "null",
+        "undefined",
+        "nan",
+        "nobody has bet",
+        "no round has finished",
+        "1970",
+    ] {
+        let words = text
+            .as_str()
+            .unwrap()
+            .split(|sign: char| !sign.is_alphanumeric());
+        let text = words.collect::<Vec<_>>().join(" ");
+        assert!(
+            !format!(" {text} ").contains(&format!(" {wrong} ")),
+            "{wrong}: {text}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_needle_falls_for_those_alone_who_like_motion() {
+    for (preference, falls) in [
+        ("no-preference", Value::from("yes")),
+        ("reduce", Value::Null),
+    ] {
+        let chain = Chain::devchain(1);
+        let lottery = chain.deploy(Timing::default());
+        let daemon = following(&lottery, json!({}));
+        let mut browser = Browser::open(&daemon.url);
+        let features = json!([{"name": "prefers-reduced-motion", "value": preference}]);
+        browser.ask("Emulation.setEmulatedMedia", json!({"features": features}));
+        for player in 2..6 {
+            lottery.bet(player, BET_WEI);
+        }
+        lottery.skip_to(lottery.round().min_draw_time);
+        let needle = "document.querySelector('.needle')";
+        browser.wait("the needle", |browser| {
+            browser.evaluate(&format!("{needle}.getAttribute('data-runs')")) == "yes"
+        });
+        lottery.operate("drawWinner", &[]);
+        browser.wait_text_in("#big", "takes it");
+        let shown = browser.evaluate(&format!("{needle}.getAttribute('data-falls')"));
+        assert_eq!(shown, falls, "{preference}");
+    }
+}
