@@ -255,6 +255,16 @@ impl Sender {
         })
     }
 
+    /// How long it takes to hear what the order would be checked by, whatever that is.
+    pub(crate) fn time_check(&mut self, order: &Order) -> Duration {
+        let started = self.endpoints.clock().now();
+        if let Err(why) = self.opinion(order) {
+            log::debug!("the check was timed, and says: {why}");
+        }
+        let ended = self.endpoints.clock().now();
+        ended.saturating_duration_since(started)
+    }
+
     /// What follows from what one endpoint told: an offer, or why there is none.
     fn judge(&self, order: &Order, told: Told) -> Result<Offer, NotSigned> {
         let kind = order.kind;

@@ -28,6 +28,8 @@ pub(super) enum Ahead {
 #[derive(Debug, Default)]
 pub(super) struct Foresight {
     pub(super) draw: Option<Foreseen>,
+    /// How long a check of the draw took at the rehearsal.
+    pub(super) check_takes: Option<Duration>,
     /// Not tried again before this.
     pub(super) again_at: Option<Instant>,
     /// The newest head that was asked for here, and when its answer came.

@@ -1,8 +1,10 @@
-//! Draws where answers are slow: a check that begins when the head is there that allows the draw, and that head heard of
+//! Draws where answers are slow, or the check of the draw alone is (a call that goes through thousands of players, or many
+//! calls where none go together): a check that begins when the head is there that allows the draw, and that head heard of
 //! one answer late, would cost blocks. So the draw is checked and signed before its window opens, and shortly before that
 //! the head's time is asked for here, too. What is left after the first head that allows it is the sending.
 //!
-//! Where answers are quick nothing of this happens: the check at the head itself is the better one.
+//! Where both are quick nothing of this happens: the check at the head itself is the better one. How long a check takes is
+//! found out at the rehearsal.
 
 use std::time::Duration;
 
@@ -19,9 +21,13 @@ use crate::lottery::round::RoundState;
 const ANSWERS_A_BLOCK_MIN: u32 = 4;
 /// No chain's blocks are taken to follow each other faster.
 const SPACING_MIN: Duration = Duration::from_millis(200);
-/// The check begins so many answers before the window, and blocks beside them: it takes one or two, the time of the last
+/// And a check is, where fewer than so many fit.
+const CHECKS_A_BLOCK_MIN: u32 = 2;
+/// What a check takes where that is not known, in answers.
+const ANSWERS_A_CHECK: u32 = 2;
+/// The check begins so many answers before the window, and blocks beside them, and as long as it takes: the time of the last
 /// head that is known may be two old, and a batch that is refused costs another.
-const ANSWERS_BEFORE: u32 = 5;
+const ANSWERS_BEFORE: u32 = 3;
 const BLOCKS_BEFORE: u32 = 2;
 const BEFORE_MAX: Duration = Duration::from_secs(45);
 /// What was refused ahead is asked again after this, while there is time.
@@ -30,11 +36,20 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// waited for again.
 const ANSWERS_AFTER: u32 = 5;
 
+/// How long a draw takes that is to be checked and sent.
+struct Slowness {
+    /// One answer of the quickest endpoint.
+    answer: Duration,
+    check: Duration,
+    /// So that the store hears late of heads.
+    is_of_answers: bool,
+}
+
 impl Operator {
-    /// What one answer takes, where that is long for this chain.
-    fn slow_answer(&self, moment: &Moment) -> Option<Duration> {
+    /// What answers and the check take, where that is long for this chain.
+    fn slowness(&self, moment: &Moment) -> Option<Slowness> {
         let latency = |endpoint: &Endpoint| endpoint.with_health(|health| health.latency());
-        let quickest = self.endpoints.list().iter().filter_map(latency).min()?;
+        let answer = self.endpoints.list().iter().filter_map(latency).min()?;
         let schedule = moment.schedule;
         // The mean is of no use where time has jumped; the least tells nothing where blocks come faster than seconds pass.
         let spacing = match schedule.least_to_next_secs {
@@ -42,11 +57,18 @@ impl Operator {
             secs => Duration::from_secs(secs),
         };
         let spacing = spacing.max(SPACING_MIN);
-        (quickest * ANSWERS_A_BLOCK_MIN >= spacing).then_some(quickest)
+        let measured = self.round.foresight.check_takes.unwrap_or_default();
+        let is_of_answers = answer * ANSWERS_A_BLOCK_MIN >= spacing;
+        let is_slow = is_of_answers || measured * CHECKS_A_BLOCK_MIN >= spacing;
+        is_slow.then(|| Slowness {
+            answer,
+            check: measured.max(answer * ANSWERS_A_CHECK),
+            is_of_answers,
+        })
     }
 
-    /// Does ahead what can be done ahead.
-    pub(super) fn look_ahead(&mut self, moment: &Moment) -> Ahead {
+    /// A draw is ahead that is this operator's to send as any other.
+    fn has_plain_draw_ahead(&self, moment: &Moment) -> bool {
         let round = &moment.round;
         let is_before = round.state == RoundState::Betting
             && !round.total_pot_wei.is_zero()
@@ -54,16 +76,33 @@ impl Operator {
         // A standby lets its twin go first, and what is out of an earlier round holds the nonce.
         let is_ours = self.settings.policy.standby_delay.is_zero() && self.flight.is_none();
         let is_plain = self.round.unpayable_draws == 0 && self.round.draw_failures.count == 0;
-        if !(is_before && is_ours && is_plain) {
+        is_before && is_ours && is_plain
+    }
+
+    /// At the rehearsal: finds out how long the check of the draw takes.
+    pub(super) fn time_check(&mut self, moment: &Moment) {
+        if self.round.foresight.check_takes.is_some() || !self.has_plain_draw_ahead(moment) {
+            return;
+        }
+        let order = self.order_ahead(moment);
+        if let Some(sender) = &mut self.sender {
+            self.round.foresight.check_takes = Some(sender.time_check(&order));
+        }
+    }
+
+    /// Does ahead what can be done ahead.
+    pub(super) fn look_ahead(&mut self, moment: &Moment) -> Ahead {
+        if !self.has_plain_draw_ahead(moment) {
             return Ahead::Nothing;
         }
-        let Some(answer) = self.slow_answer(moment) else {
+        let Some(slowness) = self.slowness(moment) else {
             return Ahead::Nothing;
         };
+        let Slowness { answer, check, .. } = slowness;
         let spacing = Duration::from_secs(moment.schedule.least_to_next_secs);
-        let opens_at = moment.chain_time.instant_of(round.min_draw_time);
+        let opens_at = moment.chain_time.instant_of(moment.round.min_draw_time);
         let opens_in = opens_at.saturating_duration_since(moment.now);
-        let before = answer * ANSWERS_BEFORE + spacing * BLOCKS_BEFORE;
+        let before = check + answer * ANSWERS_BEFORE + spacing * BLOCKS_BEFORE;
         if opens_in > before.min(BEFORE_MAX) {
             return Ahead::Nothing;
         }
@@ -72,7 +111,8 @@ impl Operator {
             false => rested.is_none_or(|at| moment.now >= at) && self.foresee(moment),
             // Asked now, it is answered one answer later; and the store may hear of a head two answers late.
             true => {
-                opens_in <= answer * 2 + spacing
+                slowness.is_of_answers
+                    && opens_in <= answer * 2 + spacing
                     && moment.now < opens_at + answer * ANSWERS_AFTER
                     && self.glance(moment, answer)
             }
@@ -90,11 +130,8 @@ impl Operator {
         draw.is_some_and(|draw| draw.is_good(&moment.round, &moment.snapshot, moment.now))
     }
 
-    fn foresee(&mut self, moment: &Moment) -> bool {
-        let Some(sender) = &mut self.sender else {
-            return false;
-        };
-        let order = Order {
+    fn order_ahead<'a>(&self, moment: &'a Moment) -> Order<'a> {
+        Order {
             kind: ActionKind::Draw,
             round: &moment.round,
             head: moment.newest,
@@ -104,6 +141,13 @@ impl Operator {
             spend_max_wei: self.settings.max_tx_fee_wei,
             outbid_twin: false,
             over: None,
+        }
+    }
+
+    fn foresee(&mut self, moment: &Moment) -> bool {
+        let order = self.order_ahead(moment);
+        let Some(sender) = &mut self.sender else {
+            return false;
         };
         let prepared = sender.prepare(&order, moment.now);
         let signed_at = self.reporter.clock.now();

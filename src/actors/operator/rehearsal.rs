@@ -51,5 +51,6 @@ impl Operator {
             ready: problems.is_empty(),
             problems,
         });
+        self.time_check(moment);
     }
 }

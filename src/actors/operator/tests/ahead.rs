@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::*;
 use crate::chain::script::answer_calls;
 use crate::chain::transport::Answer;
+use crate::chain::types::BlockRef;
 
 const ANSWER: Duration = Duration::from_secs(3);
 const SPACING_SECS: u64 = 2;
@@ -29,19 +30,30 @@ fn mine_due(clock: &Clock, node: &SharedNode, start: Instant) {
     }
 }
 
+type Change = fn(&mut Stage);
+
 impl Slow {
     /// The fields of the newest head are what `head` makes of them.
     fn new(head: impl Fn(&mut Value) + Send + Sync + 'static) -> Slow {
+        Slow::taking(settings(), |_| ANSWER, head)
+    }
+
+    /// Each request takes its own time.
+    fn taking(
+        settings: Settings,
+        takes: fn(&Value) -> Duration,
+        head: impl Fn(&mut Value) + Send + Sync + 'static,
+    ) -> Slow {
         let known = Arc::new(OnceLock::<(Clock, SharedNode, Instant)>::new());
         let world = known.clone();
-        let half = move || {
+        let half = move |request: &Value| {
             if let Some((clock, node, start)) = world.get() {
-                clock.advance(ANSWER / 2);
+                clock.advance(takes(request) / 2);
                 mine_due(clock, node, *start);
             }
         };
         let quirk: Quirk = Box::new(move |request, sound| {
-            half();
+            half(request);
             let answer = answer_calls(request, |method, params| {
                 let mut told = sound(method, params)?;
                 if method == "eth_getBlockByNumber" && params[0] == "latest" {
@@ -49,14 +61,15 @@ impl Slow {
                 }
                 Ok(told)
             });
-            half();
+            half(request);
             Ok(Answer::json(answer))
         });
-        let stage = Stage::before(settings(), |_| {}, vec![Some(quirk)]);
+        let mut stage = Stage::before(settings, |_| {}, vec![Some(quirk)]);
         let start = stage.clock.now();
         let is_first = known.set((stage.clock.clone(), stage.node.clone(), start));
         assert!(is_first.is_ok());
-        // Whoever follows the chain has learnt how long an answer takes.
+        // The rehearsal is still to come, and whoever follows the chain has learnt how long an answer takes.
+        stage.operator.round = RoundMemory::of(7);
         stage.endpoints.list()[0].head().unwrap();
         Slow {
             stage,
@@ -158,13 +171,28 @@ fn what_was_signed_ahead_is_checked_anew_once_what_it_rests_on_has_changed() {
         let trips = slow.trips_of_sending();
         assert_eq!(trips == 1, is_kept, "{count} players more: {trips} trips");
     }
-    let mut slow = Slow::new(|_| {});
-    slow.until(MIN - 4);
-    let mut snapshot = (*slow.stage.snapshot.load()).clone();
-    snapshot.reorgs_total += 1;
-    slow.stage.snapshot.swap(Arc::new(snapshot));
-    let trips = slow.trips_of_sending();
-    assert!(trips > 1, "after a reorg: {trips} trips");
+    let changes: [(&str, Change); 3] = [
+        ("a reorg", |stage| {
+            let mut snapshot = (*stage.snapshot.load()).clone();
+            snapshot.reorgs_total += 1;
+            stage.snapshot.swap(Arc::new(snapshot));
+        }),
+        ("another configuration", |stage| {
+            let other = Address::repeat_byte(0xdd);
+            stage.node.with(|node| node.operator = other);
+        }),
+        ("a minute", |stage| {
+            let draw = stage.operator.round.foresight.draw.as_mut().unwrap();
+            draw.signed_at -= Duration::from_secs(60);
+        }),
+    ];
+    for (what, change) in changes {
+        let mut slow = Slow::new(|_| {});
+        slow.until(MIN - 4);
+        change(&mut slow.stage);
+        let trips = slow.trips_of_sending();
+        assert!(trips > 1, "after {what}: {trips} trips");
+    }
 }
 
 #[test]
@@ -180,5 +208,62 @@ fn no_draw_is_sent_after_a_late_block_that_the_next_may_catch_up_with() {
         assert_eq!(stage.mined(), [(ActionKind::Draw, true)], "late by {late}");
         let mined_at = stage.node.with(|node| node.mined_at()).unwrap();
         assert!(mined_at <= MIN + 3, "late by {late}: mined at {mined_at}");
+    }
+}
+
+#[test]
+fn where_the_check_alone_is_slow_it_begins_as_much_ahead() {
+    const CHECK: Duration = Duration::from_secs(12);
+    let calls_the_contract = |request: &Value| match request.to_string().contains("\"eth_call\"") {
+        true => CHECK,
+        false => Duration::from_millis(10),
+    };
+    let mut slow = Slow::taking(settings(), calls_the_contract, |_| {});
+    let before = slow.stage.node.round_trips();
+    slow.until(MIN - 4);
+    let trips = slow.stage.node.round_trips() - before;
+    assert!(trips < 20, "{trips} round trips: heads are not asked for");
+    assert_eq!(slow.trips_of_sending(), 1);
+    let drawn_at = slow.drawn_at();
+    assert!(drawn_at <= MIN + SPACING_SECS, "drawn at {drawn_at}");
+}
+
+#[test]
+fn nothing_is_signed_ahead_for_a_twin_or_an_empty_round() {
+    let mut alone = settings();
+    alone.policy.extend_empty_rounds = false;
+    let mut standby = alone;
+    standby.policy.standby_delay = Duration::from_secs(20);
+    for (settings, players, expected) in [(alone, 3, true), (standby, 3, false), (alone, 0, false)]
+    {
+        let mut slow = Slow::taking(settings, |_| ANSWER, |_| {});
+        slow.stage.players.truncate(players);
+        slow.until(MIN - 4);
+        let signed = slow.stage.operator.round.foresight.draw.is_some();
+        assert_eq!(signed, expected, "{players} players");
+    }
+}
+
+#[test]
+fn a_head_that_was_asked_for_and_came_late_brings_the_next_one_sooner() {
+    let stage = Stage::new(|_| {});
+    let now = stage.clock.now();
+    for (blocks, elapsed, least) in [(1, 2, 2), (1, 3, 1), (2, 5, 1), (1, 4, 0), (2, 4, 2)] {
+        let mut memory = RoundMemory::of(7);
+        let head = stage.snapshot.load().head.unwrap();
+        let glanced = BlockRef {
+            number: head.number + blocks,
+            timestamp: head.timestamp + elapsed,
+            ..head
+        };
+        memory.foresight.glance = Some((glanced, now));
+        let moment = Moment::of(stage.snapshot.load(), &memory, now).unwrap();
+        assert_eq!(moment.newest, glanced);
+        let next = glanced.timestamp + least;
+        assert_eq!(
+            moment.next_block_time, next,
+            "{blocks} blocks in {elapsed} s"
+        );
+        assert_eq!(moment.schedule.least_to_next_secs, least);
     }
 }
