@@ -40,7 +40,7 @@ use crate::web::server::WebServer;
 use crate::web::view::Deployment;
 
 pub use self::settings::StartError;
-pub(crate) use self::settings::{endpoints, load_signer};
+pub(crate) use self::settings::{authorities, endpoints, load_signer};
 use self::settings::{event_manager_settings, operator_settings, sender_settings};
 
 /// Commands that may wait for the operator.
@@ -162,8 +162,10 @@ impl Starter {
         let blockchain = &config.blockchain;
         let (notices, told) = bounded(NOTICES_MAX);
         let urls = blockchain.subscribe_urls.iter();
+        let urls = urls.map(|url| url.expose().to_owned()).collect();
+        let authorities = authorities(config).map_err(std::io::Error::other)?;
         let mut subscriber = Subscriber::new(
-            urls.map(|url| url.expose().to_owned()).collect(),
+            (urls, authorities),
             blockchain.chain_id,
             blockchain.contract_address,
             notices,

@@ -9,6 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::error::RpcError;
+use crate::chain::http::Certificate;
 use crate::chain::subscription::{Notice, Subscription};
 use crate::chain::types::Address;
 
@@ -22,6 +23,8 @@ const HANDOVER_MAX: Duration = Duration::from_secs(5);
 pub struct Subscriber {
     /// ws:// or wss://, taken in turn; their paths hold API keys.
     urls: Vec<String>,
+    /// Trusted beside those compiled in.
+    authorities: Vec<Certificate>,
     chain_id: u64,
     contract: Address,
     notices: Sender<Notice>,
@@ -30,7 +33,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     pub fn new(
-        urls: Vec<String>,
+        (urls, authorities): (Vec<String>, Vec<Certificate>),
         chain_id: u64,
         contract: Address,
         notices: Sender<Notice>,
@@ -38,6 +41,7 @@ impl Subscriber {
     ) -> Subscriber {
         Subscriber {
             urls,
+            authorities,
             chain_id,
             contract,
             notices,
@@ -52,7 +56,13 @@ impl Subscriber {
         let mut failures = 0u32;
         for url in self.urls.iter().cycle() {
             beat.turn();
-            let opened = Subscription::open(url, self.chain_id, self.contract, TICK);
+            let Subscriber {
+                authorities,
+                chain_id,
+                contract,
+                ..
+            } = &*self;
+            let opened = Subscription::open(url, authorities, *chain_id, *contract, TICK);
             let error = match opened {
                 Ok(mut subscription) => {
                     failures = 0;

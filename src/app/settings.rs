@@ -125,7 +125,7 @@ pub fn endpoints(
 
 /// The authorities that are trusted beside those compiled in: of `blockchain.ca_file`, and of the variable that other
 /// programs know too.
-fn authorities(config: &Config) -> Result<Vec<http::Certificate>, StartError> {
+pub(crate) fn authorities(config: &Config) -> Result<Vec<http::Certificate>, StartError> {
     let configured = config.blockchain.ca_file.clone();
     let of_system = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
     let files = [

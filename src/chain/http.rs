@@ -147,12 +147,7 @@ impl Transport for Http {
                 break;
             }
         }
-        let way_out = match what {
-            UNKNOWN_ISSUER => {
-                ": unknown issuer; blockchain.ca_file names a file with its authority"
-            }
-            _ => "",
-        };
+        let way_out = way_out(what);
         Err(RpcError::transport(format!("{} {what}{way_out}", self.host)).told_as(what))
     }
 
@@ -217,7 +212,15 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, String> {
 }
 
 const UNKNOWN_NAME: &str = "has a host name that is not found";
-const UNKNOWN_ISSUER: &str = "has a certificate that no known authority signed";
+pub(crate) const UNKNOWN_ISSUER: &str = "has a certificate that no known authority signed";
+
+/// What can be done about it, in words that follow it.
+pub(crate) fn way_out(what: &str) -> &'static str {
+    match what {
+        UNKNOWN_ISSUER => ": unknown issuer; blockchain.ca_file names a file with its authority",
+        _ => "",
+    }
+}
 
 /// A transport error in words that follow who was asked. ureq's own texts may hold the URL, and that a token: only the kind of
 /// failure is told.

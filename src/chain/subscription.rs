@@ -3,17 +3,20 @@
 
 use std::io::ErrorKind as IoKind;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{json, Value};
 use tungstenite::http::Uri;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::stream::MaybeTlsStream;
-use tungstenite::{ClientRequestBuilder, HandshakeError, Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, Connector, HandshakeError, Message, WebSocket};
 
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
-use crate::chain::http;
+use crate::chain::http::{self, way_out, Certificate, UNKNOWN_ISSUER};
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
 use crate::chain::url::{shown_host, without_login};
@@ -40,7 +43,7 @@ pub enum Notice {
 
 /// A live subscription to heads and to the logs of one address.
 pub struct Subscription {
-    socket: WebSocket<MaybeTlsStream<TcpStream>>,
+    socket: Socket,
     host: String,
     heads_id: String,
     heard_at: Instant,
@@ -48,26 +51,26 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Connects, makes sure of the chain, and subscribes. Afterwards `news` waits `tick` at most.
+    /// Connects, makes sure of the chain, and subscribes. Afterwards `news` waits `tick` at most. `authorities` are trusted
+    /// beside those compiled in.
     pub fn open(
         url: &str,
+        authorities: &[Certificate],
         chain_id: u64,
         address: Address,
         tick: Duration,
     ) -> Result<Subscription, RpcError> {
         let host = shown_host(url, &["ws", "wss"])?;
-        let broken = |what: &str| RpcError::transport(format!("{host} {what}"));
-        let stream = connect(url).map_err(|error| broken(http::describe_io(&error)))?;
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE_MAX_BYTES))
-            .max_frame_size(Some(MESSAGE_MAX_BYTES));
-        // The error of a handshake may hold the URL.
-        let (socket, _) =
-            tungstenite::client_tls_with_config(request_to(url)?, stream, Some(config), None)
-                .map_err(|error| match error {
-                    HandshakeError::Failure(error) => broken(describe(&error)),
-                    HandshakeError::Interrupted(_) => broken("timed out"),
-                })?;
+        let own = (!authorities.is_empty()).then(|| vouching(authorities));
+        // A certificate is good when either vouches for it.
+        let opened = match own.map(|own| shake_hands(url, Some(own))) {
+            None | Some(Err(UNKNOWN_ISSUER)) => shake_hands(url, None),
+            Some(opened) => opened,
+        };
+        let socket = opened.map_err(|what| {
+            let way_out = way_out(what);
+            RpcError::transport(format!("{host} {what}{way_out}"))
+        })?;
         let now = Instant::now();
         let mut subscription = Subscription {
             socket,
@@ -218,12 +221,36 @@ fn describe(error: &tungstenite::Error) -> &'static str {
     }
 }
 
+type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
+
+/// The open socket, or what went wrong, in words that follow who was asked.
+fn shake_hands(url: &str, trusted: Option<Connector>) -> Result<Socket, &'static str> {
+    let stream = connect(url).map_err(|error| http::describe_io(&error))?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_MAX_BYTES))
+        .max_frame_size(Some(MESSAGE_MAX_BYTES));
+    let request = request_to(url)?;
+    // The error of a handshake may hold the URL.
+    match tungstenite::client_tls_with_config(request, stream, Some(config), trusted) {
+        Ok((socket, _)) => Ok(socket),
+        Err(HandshakeError::Failure(error)) => Err(describe(&error)),
+        Err(HandshakeError::Interrupted(_)) => Err("timed out"),
+    }
+}
+
+/// Trusts these authorities alone.
+fn vouching(authorities: &[Certificate]) -> Connector {
+    let mut roots = RootCertStore::empty();
+    let told = authorities.iter();
+    roots.add_parsable_certificates(told.map(|told| CertificateDer::from_slice(told.der())));
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    Connector::Rustls(Arc::new(config.with_no_client_auth()))
+}
+
 /// The opening request; an account in the URL becomes a header, as it does over HTTP.
-fn request_to(url: &str) -> Result<ClientRequestBuilder, RpcError> {
+fn request_to(url: &str) -> Result<ClientRequestBuilder, &'static str> {
     let (url, authorization) = without_login(url);
-    let uri: Uri = url
-        .parse()
-        .map_err(|_| RpcError::transport("an endpoint's URL is none"))?;
+    let uri: Uri = url.parse().map_err(|_| "has a URL that is none")?;
     let request = ClientRequestBuilder::new(uri);
     Ok(match authorization {
         Some(authorization) => request.with_header("Authorization", authorization),
@@ -256,7 +283,7 @@ fn connect(url: &str) -> std::io::Result<TcpStream> {
     Err(last)
 }
 
-fn set_read_timeout(socket: &WebSocket<MaybeTlsStream<TcpStream>>, timeout: Duration) {
+fn set_read_timeout(socket: &Socket, timeout: Duration) {
     let stream = match socket.get_ref() {
         MaybeTlsStream::Plain(stream) => stream,
         MaybeTlsStream::Rustls(stream) => &stream.sock,
@@ -310,7 +337,7 @@ mod tests {
                 "refused the WebSocket handshake",
             ),
         ] {
-            let opened = Subscription::open(&url, 1, Address::zero(), PING_EVERY);
+            let opened = Subscription::open(&url, &[], 1, Address::zero(), PING_EVERY);
             let said = opened.err().unwrap().to_string();
             assert!(said.ends_with(words) && !said.contains("s3cret"), "{said}");
         }

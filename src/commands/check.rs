@@ -137,10 +137,14 @@ fn signature(signer: &RemoteSigner, config: &Config) -> Finding {
 fn subscription(url: &str, config: &Config) -> Finding {
     let blockchain = &config.blockchain;
     let (chain_id, contract) = (blockchain.chain_id, blockchain.contract_address);
-    let opened = Subscription::open(url, chain_id, contract, blockchain.rpc_timeout);
+    let opened = app::authorities(config).map(|authorities| {
+        let timeout = blockchain.rpc_timeout;
+        Subscription::open(url, &authorities, chain_id, contract, timeout)
+    });
     let (verdict, found) = match opened {
-        Ok(_) => (Verdict::Good, "heads and logs are announced".to_owned()),
         Err(error) => (Verdict::Bad, error.to_string()),
+        Ok(Ok(_)) => (Verdict::Good, "heads and logs are announced".to_owned()),
+        Ok(Err(error)) => (Verdict::Bad, error.to_string()),
     };
     let advice = "take another ws(s):// URL, or set event_manager.event_source to \"eth_getLogs\"";
     Finding {

@@ -63,6 +63,10 @@ fn tls_before(dir: &Path, node: &str) -> (Program, u16) {
             listen 127.0.0.1:{port} ssl;
             ssl_certificate {place}/cert.pem; ssl_certificate_key {place}/key.pem;
             location / {{ proxy_pass {node}; }}
+            location /ws {{
+                proxy_pass {node}; proxy_http_version 1.1;
+                proxy_set_header Upgrade websocket; proxy_set_header Connection upgrade;
+            }}
         }}"
     );
     let mut command = programs::nginx(dir, &server);
@@ -109,17 +113,29 @@ fn a_private_authority_is_trusted_where_it_is_named_and_asked_for_where_not() {
             String::from_utf8_lossy(&said).into_owned(),
         )
     };
-    let (code, said) = check(&[], "");
-    assert_ne!(code, Some(0), "{said}");
+    let with_news = [
+        "--set".to_owned(),
+        "event_manager.event_source=eth_subscribe".to_owned(),
+        "--set".to_owned(),
+        format!("blockchain.rpc_url=https://localhost:{port},wss://localhost:{port}/ws"),
+    ];
+    let with_news = with_news.each_ref().map(String::as_str);
     let way_out = "unknown issuer; blockchain.ca_file names a file with its authority";
-    assert!(said.contains(way_out), "{said}");
+    for (more, refused) in [(&[][..], 1), (&with_news, 2)] {
+        let (code, said) = check(more, "");
+        assert_ne!(code, Some(0), "{said}");
+        assert!(said.matches(way_out).count() >= refused, "{said}");
+    }
     let named = format!("blockchain.ca_file={authority}");
     for (more, variable) in [
         (&["--set", named.as_str()][..], ""),
         (&[], authority.as_str()),
     ] {
-        let (code, said) = check(more, variable);
+        let more = [&with_news, more].concat();
+        let (code, said) = check(&more, variable);
         assert_eq!(code, Some(0), "{said}");
-        assert!(said.contains("getRound"), "{said}");
+        for works in ["getRound", "heads and logs are announced"] {
+            assert!(said.contains(works), "{said}");
+        }
     }
 }
