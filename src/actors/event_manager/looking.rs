@@ -187,7 +187,10 @@ fn look(
         Reading::NoLottery { .. } => true,
         Reading::Unchanged => second_opinion && !is_announced,
     };
-    let mut is_doubtful = false;
+    let mut is_doubtful = match &reading {
+        Reading::Unchanged => None,
+        _ => Some(false),
+    };
     if asks_another {
         match endpoints.asked_without(&endpoint, &hedge, read) {
             Some(Ok((other, Reading::Advanced(advanced))))
@@ -198,11 +201,11 @@ fn look(
                 return Ok(Look {
                     endpoint: other,
                     reading: Reading::Advanced(advanced),
-                    is_doubtful: false,
+                    is_doubtful: Some(false),
                 });
             }
-            Some(Err(_)) | None => is_doubtful = endpoints.list().len() > 1,
-            Some(Ok(_)) => {}
+            Some(Err(_)) | None => is_doubtful = Some(endpoints.list().len() > 1),
+            Some(Ok(_)) => is_doubtful = Some(false),
         }
     }
     Ok(Look {

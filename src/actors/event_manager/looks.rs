@@ -24,8 +24,9 @@ pub(super) const SECOND_OPINION_MIN: Duration = Duration::from_secs(2);
 pub struct Look {
     pub(super) endpoint: Endpoint,
     pub(super) reading: Reading,
-    /// It shows less than there should be, and nobody else has shown more in time.
-    pub(super) is_doubtful: bool,
+    /// It shows less than there should be, and nobody else has shown more in time. None where it shows nothing new and
+    /// nobody else was asked, which says nothing either way.
+    pub(super) is_doubtful: Option<bool>,
 }
 
 /// The looks that have not answered: one, or one and the second that overtakes it.
@@ -73,10 +74,11 @@ impl Looks {
     }
 
     /// How a look has ended.
-    pub(super) fn note(&mut self, is_doubtful: bool) {
+    pub(super) fn note(&mut self, is_doubtful: Option<bool>) {
         self.doubtful = match is_doubtful {
-            true => self.doubtful.saturating_add(1),
-            false => 0,
+            Some(true) => self.doubtful.saturating_add(1),
+            Some(false) => 0,
+            None => self.doubtful,
         };
     }
 
@@ -154,17 +156,19 @@ mod tests {
     #[test]
     fn after_two_doubtful_looks_less_is_asked_for_until_one_is_sound() {
         let mut looks = Looks::default();
-        looks.note(true);
+        looks.note(Some(true));
         assert!(!looks.asks_for_less());
         assert_eq!(looks.news_within(), NEWS_WITHIN * 2);
-        looks.note(true);
+        looks.note(Some(true));
         assert!(looks.asks_for_less());
-        (0..99).for_each(|_| looks.note(true));
+        looks.note(None);
+        assert!(looks.asks_for_less(), "nobody was asked");
+        (0..99).for_each(|_| looks.note(Some(true)));
         assert_eq!(looks.news_within(), Duration::from_secs(16));
-        looks.note(false);
+        looks.note(Some(false));
         assert!(!looks.asks_for_less());
         assert_eq!(looks.news_within(), NEWS_WITHIN);
-        looks.note(true);
+        looks.note(Some(true));
         assert!(!looks.asks_for_less());
     }
 }
