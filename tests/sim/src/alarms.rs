@@ -16,6 +16,8 @@ use crate::world::World;
 const STANDS_AT_LEAST: Duration = Duration::from_secs(100);
 /// An outage shorter than this is none; the daemon waits a quarter of a minute.
 const SILENT_AT_LEAST: Duration = Duration::from_secs(10);
+/// An outage as long as this is one.
+const SILENT_FOR_SURE: Duration = Duration::from_secs(20);
 /// Looks for conditions are two seconds apart, and a slow question may hold one up.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 /// Rounding of chain time, and the way of a block to the daemon.
@@ -50,6 +52,8 @@ pub struct Alarms {
     head_since: Duration,
     /// When the chain was last published as reachable.
     reachable_at: Duration,
+    /// Whether it is, and since when, not counting the time in which nobody could tell.
+    reachable: (bool, Duration),
 }
 
 impl Alarms {
@@ -63,6 +67,7 @@ impl Alarms {
             told_unpayable: HashSet::new(),
             head_since: Duration::ZERO,
             reachable_at: Duration::ZERO,
+            reachable: (true, Duration::ZERO),
         }
     }
 
@@ -73,6 +78,12 @@ impl Alarms {
         self.seen_missed = None;
         self.head_since = now;
         self.reachable_at = now;
+        self.reachable = (true, now);
+    }
+
+    /// The daemon cannot tell anything now.
+    pub fn excused(&mut self, now: Duration) {
+        self.reachable.1 = now;
     }
 
     /// A block of any branch.
@@ -110,8 +121,12 @@ impl Alarms {
                 wrong.push(format!("{why}: {alert:?}"));
             }
         }
-        if publication.snapshot.connection.reachable {
+        let is_reachable = publication.snapshot.connection.reachable;
+        if is_reachable {
             self.reachable_at = now;
+        }
+        if self.reachable.0 != is_reachable {
+            self.reachable = (is_reachable, now);
         }
         self.note_missed(&publication.snapshot, now);
         wrong
@@ -173,6 +188,20 @@ impl Alarms {
         let (round_id, since) = self.seen_missed?;
         let is_untold = now > since + TOLD_WITHIN && !self.told_missed.contains(&round_id);
         is_untold.then_some(round_id)
+    }
+
+    /// An outage that the daemon knows of and has not told in time, or its end.
+    pub fn untold_outage(&self, now: Duration) -> Option<Wrong> {
+        let is_told = self
+            .firing
+            .contains(&(AlertCode::ChainUnreachable, Subject::None));
+        let (is_reachable, since) = self.reachable;
+        let within = match is_reachable {
+            true => TOLD_WITHIN,
+            false => SILENT_FOR_SURE + TOLD_WITHIN,
+        };
+        let is_late = now > since + within && is_told == is_reachable;
+        is_late.then(|| format!("reachable: {is_reachable}, since {since:?}; at {now:?}"))
     }
 
     pub fn has_told_unpayable(&self, player: &Address) -> bool {

@@ -171,6 +171,11 @@ impl Patience {
         !self.is_near(now, |bad| bad.endpoint.is_some() || bad.daemon.is_some())
     }
 
+    /// Whether that daemon does not run, or has only just begun to.
+    pub fn is_down(&self, daemon: usize, now: Duration) -> bool {
+        self.is_near(now, |bad| bad.daemon == Some(daemon))
+    }
+
     fn is_near(&self, now: Duration, which: impl Fn(&Bad) -> bool) -> bool {
         let mut bad = self.bad.iter();
         bad.any(|bad| which(bad) && bad.begins <= now && now < bad.over())

@@ -114,6 +114,12 @@ impl Sight {
         if let Some(what) = late.filter(|_| !self.has_standing) {
             self.violate("what happens is shown in time", what);
         }
+        if patience.is_down(self.daemon, now) {
+            self.alarms.excused(now);
+        }
+        if let Some(what) = self.alarms.untold_outage(now) {
+            self.violate("an outage is told, and its end", what);
+        }
         std::mem::take(&mut self.found)
     }
 
