@@ -411,7 +411,7 @@ impl Reader {
         Ok(Reading::Advanced(Box::new(advanced)))
     }
 
-    fn round_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<Round, RpcError> {
+    pub(crate) fn round_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<Round, RpcError> {
         let answer = self.call(endpoint, contract::get_round_calldata(), block)?;
         contract::decode_round(&answer).map_err(invalid)
     }

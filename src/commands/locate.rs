@@ -46,7 +46,9 @@ pub(crate) fn locate(
     round_id: u64,
 ) -> Result<Found, RpcError> {
     let head = patiently(endpoints, &[Method::BlockByNumber], Endpoint::head)?.number;
-    let running = round_at(endpoints, reader, head)?;
+    let running = patiently(endpoints, &[Method::Call], |endpoint| {
+        reader.round_at(endpoint, BlockId::Number(head))
+    })?;
     if running.round_id <= round_id {
         return Ok(Found::NotFinished {
             running: running.round_id,
@@ -108,14 +110,6 @@ pub(super) fn is_at(
             .map(|round| is_so(&round))
             .map_err(|error| RpcError::invalid_answer(error.to_string()))
     })
-}
-
-fn round_at(endpoints: &Endpoints, reader: &Reader, number: u64) -> Result<Round, RpcError> {
-    let request = CallRequest::to(reader.contract(), get_round_calldata());
-    let answer = patiently(endpoints, &[Method::Call], |endpoint| {
-        endpoint.call(&request, BlockId::Number(number), None)
-    })?;
-    decode_round(&answer).map_err(|error| RpcError::invalid_answer(error.to_string()))
 }
 
 /// The events of blocks `from` to `to`.
