@@ -1,6 +1,8 @@
 //! The page in a real browser, without a wallet: a round from its first bet to its checked draw, every moment that the
 //! first screen knows, and what the page does when the server, the feed, the machine or JavaScript fail it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{json, Value};
 
 use support::browser::Browser;
@@ -55,36 +57,37 @@ fn the_page_follows_a_round_to_its_winner_and_verifies_the_draw() {
     assert_eq!(browser.foreign_complaints(), Vec::<&String>::new());
 }
 
-/// The moments of the first screen, each with how the chain comes there; the operator has no key and does nothing.
-type Moment = (&'static str, fn(&Lottery));
+/// The moments of the first screen, each with what the tab's title says and how the chain comes there; the operator has
+/// no key and does nothing.
+type Moment = (&'static str, &'static str, fn(&Lottery));
 
 const MOMENTS: &[Moment] = &[
-    ("waiting", |_| {}),
-    ("betting", |lottery| {
+    ("waiting", "waiting for a bet · Lottery", |_| {}),
+    ("betting", " to bet · Lottery", |lottery| {
         for player in 2..6 {
             lottery.bet(player, player as u64 * CENT);
         }
     }),
-    ("closed", |lottery| {
+    ("closed", " to the draw · Lottery", |lottery| {
         lottery.skip_to(lottery.round().end_time + 1)
     }),
-    ("draw_window", |lottery| {
+    ("draw_window", " drawing · Lottery", |lottery| {
         lottery.skip_to(lottery.round().min_draw_time)
     }),
-    ("drawn", |lottery| {
+    ("drawn", " won 0.1365 · Lottery", |lottery| {
         lottery.operate("drawWinner", &[]);
     }),
-    ("betting", |lottery| {
+    ("betting", " to bet · Lottery", |lottery| {
         lottery.bet(2, CENT);
         lottery.skip_to(lottery.round().start_time + 70);
     }),
-    ("overdue", |lottery| {
+    ("overdue", " late · Lottery", |lottery| {
         lottery.skip_to(lottery.round().max_draw_time + 1)
     }),
-    ("refunded", |lottery| {
+    ("refunded", "refunded · Lottery", |lottery| {
         lottery.operate("refundExpiredRound", &[]);
     }),
-    ("stuck", |lottery| {
+    ("stuck", "stuck · Lottery", |lottery| {
         lottery.operate("startRound", &[]);
         lottery.skip_to(lottery.round().end_time + 1);
     }),
@@ -105,7 +108,8 @@ fn every_moment_is_shown_without_a_fault_of_accessibility() {
     browser.wait_text_in("#link", "live");
     browser.evaluate(&axe);
     let mut spoken: Vec<String> = Vec::new();
-    for (kind, come) in MOMENTS {
+    let mut icons: BTreeMap<&str, String> = BTreeMap::new();
+    for (kind, title, come) in MOMENTS {
         come(&lottery);
         wait_for(&format!("the moment {kind}"), || {
             let shown = browser.evaluate("document.getElementById('round').dataset.phase");
@@ -113,16 +117,37 @@ fn every_moment_is_shown_without_a_fault_of_accessibility() {
         });
         let said = browser.evaluate("document.getElementById('spoken').textContent");
         spoken.push(said.as_str().unwrap().to_owned());
+        browser.wait(title, |browser| {
+            let shown = browser.evaluate("document.title");
+            shown.as_str().unwrap().contains(title)
+        });
+        let icon = browser.evaluate("document.getElementById('icon').href");
+        icons.insert(kind, icon.as_str().unwrap().to_owned());
         assert_written_by_the_server(&mut browser, kind);
         assert_accessible(&mut browser, kind);
+        for width in [320, 3_840] {
+            set_width(&mut browser, width);
+            assert_fits(&mut browser, &format!("{kind} at {width} px"));
+        }
         set_width(&mut browser, 360);
         assert_accessible(&mut browser, &format!("{kind} on a phone"));
         if *kind == "drawn" {
             assert_dialog_accessible(&mut browser);
+            assert_seen_in_other_media(&mut browser);
         }
         set_width(&mut browser, 1280);
     }
     eprintln!("spoken: {spoken:#?}");
+    for (kind, other) in [
+        ("waiting", "betting"),
+        ("betting", "closed"),
+        ("closed", "draw_window"),
+        ("draw_window", "drawn"),
+        ("drawn", "overdue"),
+        ("overdue", "refunded"),
+    ] {
+        assert_ne!(icons[kind], icons[other], "the icons of {kind} and {other}");
+    }
     for path in ["/round/1", "/round/2"] {
         browser.go_to(&format!("{}{path}", daemon.url));
         browser.wait_text_in("#link", "live");
@@ -144,6 +169,25 @@ fn assert_dialog_accessible(browser: &mut Browser) {
     set_width(browser, 1280);
     assert_accessible(browser, "the check");
     browser.click("#details-close", "");
+}
+
+/// A result under forced colours and on paper.
+fn assert_seen_in_other_media(browser: &mut Browser) {
+    let forced = json!([{"name": "forced-colors", "value": "active"}]);
+    browser.ask("Emulation.setEmulatedMedia", json!({"features": forced}));
+    let needle = "getComputedStyle(document.querySelector('.needle'), '::before').backgroundColor";
+    let back = "getComputedStyle(document.body).backgroundColor";
+    let colours = browser.evaluate(&format!("[{needle}, {back}]"));
+    assert_ne!(colours[0], colours[1], "the needle under forced colours");
+    browser.ask(
+        "Emulation.setEmulatedMedia",
+        json!({"media": "print", "features": []}),
+    );
+    let shown = browser.evaluate(
+        "['round', 'strip', 'history-rows', 'bet'].map((id) => document.getElementById(id).checkVisibility({ contentVisibilityAuto: true }))",
+    );
+    assert_eq!(shown, json!([true, true, true, false]), "on paper");
+    browser.ask("Emulation.setEmulatedMedia", json!({"media": ""}));
 }
 
 pub fn set_width(browser: &mut Browser, width: u32) {
@@ -179,12 +223,16 @@ pub fn assert_accessible(browser: &mut Browser, moment: &str) {
             "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(' ')}`))",
         );
         assert_eq!(found, json!([]), "{moment}, {scheme}");
-        let width = browser.evaluate("document.documentElement.scrollWidth - innerWidth");
-        assert!(
-            width.as_i64().unwrap() <= 0,
-            "{moment}: wider than the window by {width}"
-        );
+        assert_fits(browser, moment);
     }
+}
+
+fn assert_fits(browser: &mut Browser, moment: &str) {
+    let width = browser.evaluate("document.documentElement.scrollWidth - innerWidth");
+    assert!(
+        width.as_i64().unwrap() <= 0,
+        "{moment}: wider than the window by {width}"
+    );
 }
 
 #[test]

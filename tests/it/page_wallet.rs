@@ -450,6 +450,11 @@ fn the_choice_of_wallets_and_the_code_for_phones_have_no_fault_of_accessibility(
         browser.wait_text_in("#wallets", "Alpha");
         assert_accessible(&mut browser, &format!("the wallets at {width} px"));
         browser.click("#wallets-close", "");
+        type_amount(&mut browser, "0.0675");
+        let cut = browser.evaluate(
+            "(() => { const field = document.getElementById('amount'); return field.scrollWidth - field.clientWidth; })()",
+        );
+        assert_eq!(cut, 0, "of the amount at {width} px");
     }
     connect(&mut browser, "Beta");
     type_amount(&mut browser, "0.02");
