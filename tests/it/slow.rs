@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use devchain::{Config, Fault, Mining};
+use devchain::{Character, Config, Fault, Mining};
 use serde_json::json;
 
 use support::chain::{wait_for, Chain, Timing};
@@ -13,8 +13,9 @@ use support::BET_WEI;
 /// The answers are slow for so long before the window opens: what the daemon knows by then came slowly too.
 const BEFORE_SECS: u64 = 20;
 
-/// Blocks between the first that allowed the draw and the one that has it, where every answer takes so long.
-fn blocks_late(answer_takes: Duration, endpoints: usize) -> u64 {
+/// Blocks between the first that allowed the draw and the one that has it, where every answer takes so long, and where
+/// batches are refused each call has its own.
+fn blocks_late(answer_takes: Duration, endpoints: usize, refuses_batches: bool) -> u64 {
     let config = Config {
         mining: Mining::IntervalMs(1_000),
         ..Config::default()
@@ -22,6 +23,10 @@ fn blocks_late(answer_takes: Duration, endpoints: usize) -> u64 {
     let chain = Chain::devchain_on(config, endpoints);
     let lottery = chain.deploy(Timing::default());
     let slow = &chain.dev().endpoints()[..endpoints];
+    for endpoint in slow {
+        let refuse = |character: &mut Character| character.refuses_batches = refuses_batches;
+        endpoint.faults.set(refuse);
+    }
     let urls: Vec<String> = slow.iter().map(devchain::Endpoint::url).collect();
     let config = json!({"blockchain": {"rpc_url": urls}});
     let daemon = Daemon::start(
@@ -49,12 +54,7 @@ fn blocks_late(answer_takes: Duration, endpoints: usize) -> u64 {
 #[test]
 fn a_draw_costs_two_round_trips_after_the_head_that_allows_it() {
     let cases = [(1, 1), (1, 2), (3, 1), (3, 2)];
-    let late: Vec<u64> = std::thread::scope(|scope| {
-        let rounds = cases.map(|(secs, endpoints)| {
-            scope.spawn(move || blocks_late(Duration::from_secs(secs), endpoints))
-        });
-        rounds.map(|round| round.join().unwrap()).into()
-    });
+    let late = side_by_side(cases.map(|(secs, endpoints)| (secs * 1_000, endpoints, false)));
     println!("seconds an answer and endpoints {cases:?}: {late:?} blocks late");
     for ((secs, endpoints), late) in cases.into_iter().zip(late) {
         let most = match secs {
@@ -66,4 +66,26 @@ fn a_draw_costs_two_round_trips_after_the_head_that_allows_it() {
             "{secs} s an answer, {endpoints} endpoints: {late} blocks late, at most {most} are due"
         );
     }
+}
+
+/// A check takes some twenty answers, one after the other: it is over before the head comes.
+#[test]
+fn where_no_calls_go_together_a_draw_is_as_punctual() {
+    let cases = [(50, 1), (100, 1), (300, 1), (100, 2)];
+    let late = side_by_side(cases.map(|(ms, endpoints)| (ms, endpoints, true)));
+    println!("milliseconds an answer and endpoints {cases:?}: {late:?} blocks late");
+    let most = [1, 1, 2, 1];
+    let in_time = late.iter().zip(most).all(|(late, most)| *late <= most);
+    assert!(in_time, "{cases:?}: {late:?} blocks late, at most {most:?}");
+}
+
+/// The blocks late of rounds with so many milliseconds an answer, so many endpoints, and batches that are refused or not.
+fn side_by_side<const N: usize>(cases: [(u64, usize, bool); N]) -> Vec<u64> {
+    std::thread::scope(|scope| {
+        let rounds = cases.map(|(ms, endpoints, refuses_batches)| {
+            let answer_takes = Duration::from_millis(ms);
+            scope.spawn(move || blocks_late(answer_takes, endpoints, refuses_batches))
+        });
+        rounds.map(|round| round.join().unwrap()).into()
+    })
 }
