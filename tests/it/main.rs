@@ -3,6 +3,7 @@
 
 mod attacks;
 mod authorities;
+mod budget;
 mod commands;
 mod configuration;
 mod conformance;
