@@ -417,7 +417,7 @@ function noticeOf(kind) {
   if (kind !== "unreachable") return null;
   const problem = connection.problem ? ` (${connection.problem})` : "";
   const known = asOf?.blockNumber ? ` What you see is as of block ${grouped(asOf.blockNumber)}.` : "";
-  return `The server has had no contact with the chain since ${localTime(connection.since, new Date())}${problem}.${known} Bets sent now may still reach the contract.`;
+  return `The server has had no contact with the chain since ${localTime(connection.since, new Date())}${problem}.${known} Bets sent now may still reach the contract; nothing is drawn from here meanwhile.`;
 }
 
 /** The next tick comes with the chain's next second; there is none while the tab is hidden. */

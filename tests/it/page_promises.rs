@@ -103,6 +103,7 @@ fn what_is_not_known_is_said_to_be_so() {
     let mut browser = Browser::open(&daemon.url);
     browser.wait_text_in("#link", "chain unreachable");
     browser.wait_text_in("#notice", "no contact with the chain");
+    browser.wait_text_in("#notice", "nothing is drawn from here meanwhile");
     browser.wait_text_in("#big", "not known yet");
     browser.wait_text_in("#players-empty", "not known yet");
     browser.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))");
