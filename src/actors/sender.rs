@@ -27,7 +27,7 @@ use crate::chain::fees::{bump, quote, FeeLimits, Quote, TooMuchGas};
 use crate::chain::node::Endpoint;
 use crate::chain::signer::{Signer, SignerError};
 use crate::chain::tx::{PendingTransaction, Transaction};
-use crate::chain::types::{Address, BlockRef, U256};
+use crate::chain::types::{Address, BlockRef, H256, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::decision::PendingTime;
@@ -63,6 +63,8 @@ pub struct Sender {
     gas_capped: bool,
     /// The gas that a block has room for, as it was told last.
     block_gas_limit: Option<u64>,
+    /// The head that was last asked for it while bets are taken.
+    room_asked_at: Option<H256>,
     /// A node has refused a transaction that might cost more than this.
     node_cap_wei: Option<U256>,
     /// The nonce at which a limit on fees was last logged.
@@ -212,6 +214,7 @@ impl Sender {
             legacy: false,
             gas_capped: false,
             block_gas_limit: None,
+            room_asked_at: None,
             node_cap_wei: None,
             capped_at_nonce: None,
             source: None,

@@ -25,6 +25,9 @@ const DRAWS_WORTH_MIN: u64 = 3;
 /// A warning is due where a refund needs this share of the gas that a transaction may use.
 const CROWDED_PERCENT: u64 = 70;
 
+/// Blocks have room for more than this: below it, how much more need not be known.
+const SMALL_BLOCK_GAS: u64 = 5_000_000;
+
 /// While the window is far, so long may answers take by which endpoints agree.
 const REHEARSED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -166,7 +169,9 @@ impl Sender {
         };
         let players = round.participant_count;
         let refund_gas = REFUND_GAS.needed(players);
-        if self.block_gas_limit.is_none() && is_near(refund_gas, EIP_7825_GAS_MAX) {
+        let is_unknown = self.block_gas_limit.is_none() && self.room_asked_at != Some(head.hash);
+        if is_unknown && is_near(refund_gas, SMALL_BLOCK_GAS) {
+            self.room_asked_at = Some(head.hash);
             let ask = |endpoint: &Endpoint| endpoint.header(BlockId::from(head));
             let header = self.endpoints.with_endpoint(&[Method::BlockByNumber], ask);
             self.block_gas_limit = header.ok().and_then(|header| header.gas_limit);

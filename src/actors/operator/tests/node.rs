@@ -47,6 +47,7 @@ pub(super) struct Node {
     pub(super) window: (u64, u64),
     pub(super) balance_wei: U256,
     pub(super) base_fee_wei: U256,
+    pub(super) block_gas_limit: u64,
     pool: Option<Sent>,
     /// Blocks stay empty.
     pub(super) holds_back: bool,
@@ -103,6 +104,7 @@ impl SharedNode {
             window: (super::MIN, super::MAX),
             balance_wei: U256::exp10(18),
             base_fee_wei: U256::exp10(9),
+            block_gas_limit: 30_000_000,
             pool: None,
             holds_back: false,
             is_silent: false,
@@ -413,7 +415,7 @@ impl Node {
         json!({
             "number": format!("0x{:x}", block.at.number), "hash": format!("{:#x}", block.at.hash),
             "parentHash": format!("{:#x}", block.at.parent_hash), "timestamp": format!("0x{:x}", block.at.timestamp),
-            "baseFeePerGas": format!("{:#x}", self.base_fee_wei), "gasLimit": "0x1c9c380", "transactions": [],
+            "baseFeePerGas": format!("{:#x}", self.base_fee_wei), "gasLimit": format!("{:#x}", self.block_gas_limit), "transactions": [],
         })
     }
 

@@ -212,6 +212,20 @@ fn a_crowd_is_told_while_bets_are_taken_and_before_a_refund_is_out_of_reach() {
 }
 
 #[test]
+fn a_crowd_is_told_in_the_first_round_too_where_blocks_have_little_room() {
+    let mut stage = Stage::new(|node| node.block_gas_limit = 10_000_000);
+    let player = |id| (Address::from_low_u64_be(id), U256::exp10(15));
+    stage.players = (1..=340).map(player).collect();
+    stage.block();
+    let mut alerts = stage.alerts().into_iter();
+    let alert = alerts.rfind(|alert| alert.code == AlertCode::TooManyPlayers);
+    let message = alert.expect("it is told").message.clone();
+    for part in ["may use 10000000 gas refunds at most 47", "340 players"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn that_fees_are_not_raised_ends_with_what_is_out_also_where_its_round_is_over() {
     let mut settings = settings();
     settings.max_spend_wei_per_day = U256::zero();
