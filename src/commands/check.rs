@@ -137,14 +137,15 @@ fn signature(signer: &RemoteSigner, config: &Config) -> Finding {
 fn subscription(url: &str, config: &Config) -> Finding {
     let blockchain = &config.blockchain;
     let (chain_id, contract) = (blockchain.chain_id, blockchain.contract_address);
-    let opened = app::authorities(config).map(|authorities| {
+    let authorities = app::authorities(config).map_err(|error| error.to_string());
+    let opened = authorities.and_then(|authorities| {
         let timeout = blockchain.rpc_timeout;
         Subscription::open(url, &authorities, chain_id, contract, timeout)
+            .map_err(|error| error.to_string())
     });
     let (verdict, found) = match opened {
-        Err(error) => (Verdict::Bad, error.to_string()),
-        Ok(Ok(_)) => (Verdict::Good, "heads and logs are announced".to_owned()),
-        Ok(Err(error)) => (Verdict::Bad, error.to_string()),
+        Ok(_) => (Verdict::Good, "heads and logs are announced".to_owned()),
+        Err(why) => (Verdict::Bad, why),
     };
     let advice = "take another ws(s):// URL, or set event_manager.event_source to \"eth_getLogs\"";
     Finding {

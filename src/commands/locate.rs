@@ -12,7 +12,7 @@ use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{Address, BlockId, CallRequest, Log};
 use crate::commands::output::tell;
-use crate::commands::patience::{once, patiently, OldStates};
+use crate::commands::patience::{patiently, OldStates};
 use crate::lottery::contract::{decode_round, get_round_calldata};
 use crate::lottery::event::LotteryEvent;
 use crate::lottery::history::{finished_round, FinishedRound, LoggedEvent};
@@ -72,7 +72,7 @@ pub(crate) fn locate(
     let events = match by_state() {
         Ok((began, ended)) => {
             tell(&format!("it ran from block {began} to block {ended}"));
-            read_up(endpoints, &states, reader, began, ended)?
+            read_up(&states, reader, began, ended)?
         }
         Err(_) => {
             let past = Past {
@@ -114,7 +114,6 @@ pub(super) fn is_at(
 
 /// The events of blocks `from` to `to`.
 fn read_up(
-    endpoints: &Endpoints,
     states: &OldStates,
     reader: &Reader,
     from: u64,
@@ -123,15 +122,12 @@ fn read_up(
     let mut events = Vec::new();
     let mut next = from;
     while next <= to {
-        let ask = |endpoint: &Endpoint, states| {
+        let (last, mut newer) = states.patiently(LOGS, |endpoint, states| {
             let chunk = endpoint.log_chunk(reader.contract(), (next, to), true)?;
             let last = chunk.last.number;
             let ends = [chunk.first, chunk.last];
             let events = reader.events(endpoint, chunk.logs, &ends, states)?;
             Ok((last, events))
-        };
-        let (last, mut newer) = states.with_or_without(LOGS, RpcError::is_passing, |states| {
-            once(endpoints, LOGS, |endpoint| ask(endpoint, states))
         })?;
         events.append(&mut newer);
         next = last + 1;
@@ -233,11 +229,7 @@ impl Past<'_> {
                 let events = self.reader.events(endpoint, own, &ends, states)?;
                 Ok((ends[0].number, events, is_past))
             };
-            let passing = RpcError::is_passing;
-            let (from, mut older, is_past) =
-                self.states.with_or_without(LOGS, passing, |states| {
-                    once(self.endpoints, LOGS, |endpoint| ask(endpoint, states))
-                })?;
+            let (from, mut older, is_past) = self.states.patiently(LOGS, ask)?;
             older.append(&mut events);
             events = older;
             if is_past {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::actors::reader::States;
-
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::method::Method;
@@ -33,7 +32,7 @@ pub(super) fn patiently<T>(
 }
 
 /// As `patiently`, without asking again.
-pub(super) fn once<T>(
+fn once<T>(
     endpoints: &Endpoints,
     methods: &[Method],
     ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
@@ -135,6 +134,20 @@ impl<'a> OldStates<'a> {
             }
             answer => answer,
         }
+    }
+
+    /// The same of the best endpoint, where only what passes is waited for.
+    ///
+    /// # Errors
+    /// As `with_or_without`.
+    pub fn patiently<T>(
+        &self,
+        methods: &[Method],
+        ask: impl Fn(&Endpoint, States) -> Result<T, RpcError>,
+    ) -> Result<T, RpcError> {
+        self.with_or_without(methods, RpcError::is_passing, |states| {
+            once(self.endpoints, methods, |endpoint| ask(endpoint, states))
+        })
     }
 
     fn tries(&self) -> u32 {

@@ -41,24 +41,22 @@ const ADDED: &str = "/added.js";
 const SCRIPT_TYPE: &str = "text/javascript; charset=utf-8";
 
 /// A file of the page as the build script made it.
-macro_rules! made {
-    ($content_type:expr, $name:literal) => {
-        LazyLock::new(|| {
-            let gzip = include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"));
-            Packed::made($content_type, gzip)
-        })
+macro_rules! gzip {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))
     };
 }
 
-static TEMPLATE: LazyLock<String> = LazyLock::new(|| {
-    let gzip = include_bytes!(concat!(env!("OUT_DIR"), "/index.html.gz"));
-    String::from_utf8_lossy(&unpacked(gzip)).into_owned()
-});
-static STYLE: LazyLock<Packed> = made!("text/css; charset=utf-8", "style.css");
-static SCRIPT: LazyLock<Packed> = made!(SCRIPT_TYPE, "app.js");
+static TEMPLATE: LazyLock<String> =
+    LazyLock::new(|| String::from_utf8_lossy(&unpacked(gzip!("index.html"))).into_owned());
+static STYLE: LazyLock<Packed> =
+    LazyLock::new(|| Packed::made("text/css; charset=utf-8", gzip!("style.css")));
+static SCRIPT: LazyLock<Packed> = LazyLock::new(|| Packed::made(SCRIPT_TYPE, gzip!("app.js")));
 /// For those that ask for it whatever the page says: browsers for its bookmarks, and programs that list pages.
-static ICON: LazyLock<Packed> = made!("image/x-icon", "favicon.ico");
-static ROBOTS: LazyLock<Packed> = made!("text/plain; charset=utf-8", "robots.txt");
+static ICON: LazyLock<Packed> =
+    LazyLock::new(|| Packed::made("image/x-icon", gzip!("favicon.ico")));
+static ROBOTS: LazyLock<Packed> =
+    LazyLock::new(|| Packed::made("text/plain; charset=utf-8", gzip!("robots.txt")));
 
 pub fn find(path: &str) -> Option<Asset> {
     match path {

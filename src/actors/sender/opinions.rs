@@ -37,8 +37,10 @@ impl Sender {
         if stands {
             return judged.map(|offer| (first, offer));
         }
-        let mut told: Vec<u64> = judged.iter().map(Offer::nonce).collect();
-        let others = self.others(order, &first, &mut told);
+        let own = judged.iter().map(|offer| (first.clone(), offer.nonce()));
+        let mut heard: Vec<(Endpoint, u64)> = own.collect();
+        let others = self.others(order, &first, &mut heard);
+        let told = nonces_of(&heard);
         let better = |one: Opinion, other: Opinion| {
             let disbelief = |(_, offer): &Opinion| {
                 let of_nonce = self.nonces.disbelief(offer.nonce(), &told);
@@ -48,12 +50,6 @@ impl Sender {
                 true => other,
                 false => one,
             }
-        };
-        let heard: Vec<(Endpoint, u64)> = {
-            let first = judged.iter().map(|offer| (&first, offer));
-            let all = first.chain(others.iter().map(|(other, offer)| (other, offer)));
-            all.map(|(endpoint, offer)| (endpoint.clone(), offer.nonce()))
-                .collect()
         };
         let (taken, what) = match judged {
             Ok(offer) if others.is_empty() => return self.by_memory(order, first, offer),
@@ -78,7 +74,12 @@ impl Sender {
     }
 
     /// What the other endpoints let be signed, as far as they say so soon, until one is beyond doubt.
-    fn others(&self, order: &Order, first: &Endpoint, told: &mut Vec<u64>) -> Vec<Opinion> {
+    fn others(
+        &self,
+        order: &Order,
+        first: &Endpoint,
+        heard: &mut Vec<(Endpoint, u64)>,
+    ) -> Vec<Opinion> {
         let mut others = Vec::new();
         let preflight = self.preflight(order);
         let ask = move |endpoint: &Endpoint| preflight.ask_whole(endpoint);
@@ -90,9 +91,10 @@ impl Sender {
                 continue;
             };
             let nonce = offer.nonce();
-            let is_confirmed = told.contains(&nonce) || self.nonces.agreed() == Some(nonce);
+            let is_confirmed =
+                heard.iter().any(|(_, told)| *told == nonce) || self.nonces.agreed() == Some(nonce);
             let is_settled = is_confirmed && offer.doubt.is_none();
-            told.push(nonce);
+            heard.push((other.clone(), nonce));
             others.push((other, offer));
             if is_settled {
                 break;
