@@ -118,8 +118,7 @@ fn main() {
 }
 
 fn start(lottery: &Lottery) -> Daemon {
-    let endpoints = lottery.chain.dev().endpoints();
-    let urls: Vec<String> = endpoints[..2].iter().map(devchain::Endpoint::url).collect();
+    let urls = lottery.chain.urls(2);
     let options = Options {
         config: json!({"blockchain": {"rpc_url": urls, "rpc_timeout": 2}}),
         quiet: true,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use devchain::{Config, Endpoint, Fault, Mining};
+use devchain::{Config, Fault, Mining};
 use serde_json::json;
 
 use support::chain::{wait_for, Chain, Timing};
@@ -29,8 +29,7 @@ fn calls(endpoints: usize) -> (u64, u64) {
         let at_once = Fault::Latency(Duration::ZERO);
         endpoint.faults.add(at_once, None, None);
     }
-    let urls: Vec<String> = asked.iter().map(Endpoint::url).collect();
-    let config = json!({"blockchain": {"rpc_url": urls}});
+    let config = json!({"blockchain": {"rpc_url": chain.urls(endpoints)}});
     let options = Options {
         config,
         ..Options::default()

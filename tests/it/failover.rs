@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use devchain::{Config, Endpoint, Fault, Mining, Reorged};
+use devchain::{Config, Fault, Mining, Reorged};
 use lottery::base::clock::Clock;
 use lottery::base::metrics::Metrics;
 use lottery::chain::http::{Http, HttpSettings};
@@ -31,11 +31,6 @@ fn mine(chain: &Chain, blocks: u64) {
     }
 }
 
-fn urls(chain: &Chain, endpoints: usize) -> Vec<String> {
-    let own = &chain.dev().endpoints()[..endpoints];
-    own.iter().map(Endpoint::url).collect()
-}
-
 /// With a block a second; one of the three endpoints is always good, and each phase has a draw due.
 #[test]
 fn with_one_good_endpoint_of_three_nothing_is_late() {
@@ -48,7 +43,7 @@ fn with_one_good_endpoint_of_three_nothing_is_late() {
     let daemon = Daemon::start(
         &lottery,
         Options {
-            config: json!({"blockchain": {"rpc_url": urls(&chain, 3)}}),
+            config: json!({"blockchain": {"rpc_url": chain.urls(3)}}),
             env: vec![("RUST_LOG", "lottery=debug".to_owned())],
             ..Options::default()
         },
@@ -132,7 +127,7 @@ fn history_comes_back(limit: Option<(u64, &str)>) {
         Some("eth_getLogs"),
         Some(2),
     );
-    let daemon = Daemon::start(&lottery, follower_options(&urls(&chain, 1)));
+    let daemon = Daemon::start(&lottery, follower_options(&chain.urls(1)));
     assert_eq!(daemon.get("/").0, 200);
     let first = wait_for("the round's state", || {
         let (_, round) = daemon.get("/api/round/status");
@@ -223,7 +218,7 @@ fn random_chain(seed: u64, subscribed: bool) {
     let lottery = chain.deploy(LONG);
     mine(&chain, 20);
     chain.dev().set_mining(Mining::Manual);
-    let mut options = follower_options(&urls(&chain, 1));
+    let mut options = follower_options(&chain.urls(1));
     if subscribed {
         let url = chain.dev().url();
         options.config["blockchain"]["rpc_url"] = json!([url, url.replace("http", "ws")]);

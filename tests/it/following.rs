@@ -145,8 +145,7 @@ fn play(row: &Row) {
     lottery.operate("refundRound", &[]);
     lottery.bet(3, BET_WEI);
     (row.prepare)(&chain);
-    let own = &chain.dev().endpoints()[..row.endpoints];
-    let mut urls: Vec<String> = own.iter().map(devchain::Endpoint::url).collect();
+    let mut urls = chain.urls(row.endpoints);
     let mut options = follower_options(&urls);
     if row.subscribed {
         urls.push(urls[0].replace("http", "ws"));

@@ -40,12 +40,7 @@ fn a_player_who_cannot_be_paid_is_warned_of_and_the_pot_is_told_to_be_locked() {
 fn a_late_draw_is_told_with_what_held_it_up_while_it_is_due_and_after() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let config = json!({"operator": {"enabled": false}});
-    let options = Options {
-        config,
-        ..Options::default()
-    };
-    let daemon = Daemon::quiet(&lottery, options);
+    let daemon = Daemon::switched_off(&lottery);
     let mut browser = Browser::open(&daemon.url);
     for player in 2..5 {
         lottery.bet(player, BET_WEI);

@@ -6,7 +6,7 @@ use devchain::{Config, Distortion, Family, Fault};
 use serde_json::{json, Value};
 
 use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID};
-use support::daemon::{lottery_in, Daemon, Options};
+use support::daemon::{lottery_in, Daemon};
 use support::BET_WEI;
 
 /// What an endpoint says that has no old states.
@@ -569,12 +569,7 @@ fn an_audit_takes_no_place_that_is_not_its_own() {
 fn a_late_draw_is_told_with_what_held_it_up() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let config = json!({"operator": {"enabled": false}});
-    let options = Options {
-        config,
-        ..Options::default()
-    };
-    let daemon = Daemon::quiet(&lottery, options);
+    let daemon = Daemon::switched_off(&lottery);
     let mut feed = daemon.feed("");
     for player in 2..5 {
         lottery.bet(player, BET_WEI);

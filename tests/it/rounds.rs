@@ -142,14 +142,7 @@ fn manual_draw_and_refund(chain: &Chain, lottery: &Lottery, daemon: &Daemon) {
 
 fn manual_actions_work_with_the_automatic_operator_disabled(chain: &Chain) {
     let lottery = chain.deploy(Timing::default());
-    let config = json!({"operator": {"enabled": false}});
-    let daemon = Daemon::start(
-        &lottery,
-        Options {
-            config,
-            ..Options::default()
-        },
-    );
+    let daemon = Daemon::switched_off(&lottery);
     manual_draw_and_refund(chain, &lottery, &daemon);
 }
 

@@ -27,8 +27,7 @@ fn blocks_late(answer_takes: Duration, endpoints: usize, refuses_batches: bool) 
         let refuse = |character: &mut Character| character.refuses_batches = refuses_batches;
         endpoint.faults.set(refuse);
     }
-    let urls: Vec<String> = slow.iter().map(devchain::Endpoint::url).collect();
-    let config = json!({"blockchain": {"rpc_url": urls}});
+    let config = json!({"blockchain": {"rpc_url": chain.urls(endpoints)}});
     let daemon = Daemon::start(
         &lottery,
         Options {

@@ -110,6 +110,12 @@ impl Chain {
         Chain::new(own, Node::Devchain(chain))
     }
 
+    /// The addresses of the first so many endpoints, for a daemon.
+    pub fn urls(&self, endpoints: usize) -> Vec<String> {
+        let own = &self.dev().endpoints()[..endpoints];
+        own.iter().map(devchain::Endpoint::url).collect()
+    }
+
     /// Our own node's handle, for what no call over the wire can do.
     pub fn dev(&self) -> &devchain::Devchain {
         match &self.node {

@@ -135,6 +135,16 @@ impl Daemon {
         daemon
     }
 
+    /// Whose operator acts on command alone.
+    pub fn switched_off(lottery: &Lottery) -> Daemon {
+        let config = json!({"operator": {"enabled": false}});
+        let options = Options {
+            config,
+            ..Options::default()
+        };
+        Daemon::quiet(lottery, options)
+    }
+
     /// host:port of the private port, which the configuration has to ask for. To be asked once.
     pub fn private_address(&self) -> String {
         let line = self.wait_log("metrics on http://");
