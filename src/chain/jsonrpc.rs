@@ -23,7 +23,7 @@ pub(crate) const BATCH_MAX: usize = 10;
 const SMALLER_FOR: Duration = Duration::from_secs(600);
 /// So many batches in a row without an answer, or told off as too many calls, are the batches' fault.
 const STRIKES_MAX: u32 = 3;
-/// So many calls of a failed batch that fail alone as well show that the server fails, not the batch.
+/// So many calls that fail alone show that the server fails, whether a batch of them failed before or none is sent any more.
 const ALONE_MAX: usize = 3;
 
 /// One call of a batch.
@@ -166,6 +166,9 @@ impl JsonRpc {
             let part = &rest[..rest.len().min(self.batch_size())];
             if let [call] = part {
                 results.push(self.alone(call)?);
+                if let Some(error) = refused_whatever(calls, &results) {
+                    return Err(error);
+                }
                 continue;
             }
             match self.batch_part(part) {
@@ -365,6 +368,21 @@ impl JsonRpc {
             None => RpcError::new(by_status, format!("{}: HTTP status {status}", self.host())),
         }
     }
+}
+
+/// The last refusal, where calls of several methods go out one by one, and the first so many of them all met a status that
+/// refuses the whole request: the server serves nobody, whatever it is asked, and the rest is not asked for.
+fn refused_whatever(calls: &[RpcCall], results: &[Result<Value, RpcError>]) -> Option<RpcError> {
+    let by_status =
+        |error: &RpcError| matches!(error.kind, ErrorKind::Parked | ErrorKind::Unavailable);
+    let all_are = results
+        .iter()
+        .all(|result| result.as_ref().is_err_and(by_status));
+    let methods = || calls[..results.len()].iter().map(|call| call.method);
+    let are_several = methods().any(|method| Some(method) != methods().next());
+    let is_over = results.len() == ALONE_MAX && are_several && all_are;
+    let last = results.last().filter(|_| is_over)?;
+    last.clone().err().map(RpcError::of_no_method)
 }
 
 /// True for what is a value in form only.

@@ -1,5 +1,7 @@
 //! JSON-RPC's dresses and batches, from scripted answers.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 use crate::chain::error::NodeError;
 use crate::chain::script::{answer_calls, Script};
@@ -397,6 +399,46 @@ fn a_server_that_fails_whatever_it_is_asked_is_not_asked_ten_times() {
             BATCH_MAX,
             "{way}: nothing was learned of batches"
         );
+    }
+}
+
+#[test]
+fn a_server_that_refuses_all_by_status_is_asked_no_more_where_calls_go_one_by_one() {
+    let of_one = calls(10);
+    let mut of_two = calls(10);
+    let every_other = of_two.iter_mut().skip(1).step_by(2);
+    every_other.for_each(|call| call.method = Method::GasPrice);
+    let all = |_: &str| true;
+    let one: fn(&str) -> bool = |method| method == "eth_getBlockByNumber";
+    // What one method alone is refused may be served to the others.
+    for (calls, refuses, is_over) in [
+        (&of_two, all as _, true),
+        (&of_two, one, false),
+        (&of_one, one, false),
+    ] {
+        for status in [402, 503] {
+            let is_down = Arc::new(AtomicBool::new(false));
+            let seen = is_down.clone();
+            let (script, _, rpc) = over(Script::of_requests("http://node", move |request| {
+                let method = request["method"].as_str().unwrap_or_default();
+                let is_refused = seen.load(Ordering::Relaxed) && refuses(method);
+                Ok(match request.is_array() || is_refused {
+                    true => Answer {
+                        status,
+                        ..Answer::json(Value::Null)
+                    },
+                    false => Answer::json(answer_calls(request, echo)),
+                })
+            }));
+            while rpc.batch_size() > 1 {
+                assert!(rpc.batch(calls).is_ok());
+            }
+            is_down.store(true, Ordering::Relaxed);
+            let before = script.asked().len();
+            assert_eq!(rpc.batch(calls).is_err(), is_over, "{status}");
+            let asked = script.asked().len() - before;
+            assert_eq!(asked, if is_over { ALONE_MAX } else { 10 }, "{status}");
+        }
     }
 }
 

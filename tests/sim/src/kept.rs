@@ -56,6 +56,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (45_005_504, "that fees are not raised was told of what was still out of a round that was over, and for ever"),
     (46_000_833, "nodes were asked for states that they had kept when the way down through history began"),
     (45_001_591, "beside a frozen endpoint, looks at the other never got longer than the first that was too short"),
+    (51_001_513, "an endpoint that refused all by status was asked 28 calls a try, where batches had failed before"),
 ];
 
 /// All of them, with what each found.
