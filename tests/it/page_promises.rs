@@ -36,7 +36,7 @@ fn a_hidden_tab_keeps_up_and_draws_nothing_until_it_is_looked_at() {
     browser.go_to(&daemon.url);
     lottery.bet(3, 2 * BET_WEI);
     let pot = |browser: &mut Browser| browser.evaluate("document.getElementById('pot').innerText");
-    browser.wait("the first bet", |browser| pot(browser) != "");
+    browser.wait_text_in("#pot", "0.002");
     let shown = pot(&mut browser);
     browser.evaluate("turn(true)");
     browser.evaluate_promise("new Promise((done) => setTimeout(done, 0))");
@@ -48,7 +48,7 @@ fn a_hidden_tab_keeps_up_and_draws_nothing_until_it_is_looked_at() {
     assert_eq!(browser.evaluate("frames_"), 0);
     assert_eq!(pot(&mut browser), shown);
     browser.evaluate("turn(false)");
-    browser.wait("the pot of both", |browser| pot(browser) != shown);
+    browser.wait_text_in("#pot", "0.005");
 }
 
 #[test]

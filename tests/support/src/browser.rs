@@ -156,8 +156,12 @@ impl Browser {
         browser
     }
 
+    /// Waits until the page's elements are there: a script that looks for one before is answered with null.
     pub fn go_to(&mut self, url: &str) {
         self.ask("Page.navigate", json!({"url": url}));
+        self.wait("the document", |browser| {
+            browser.evaluate("document.readyState !== 'loading'") == true
+        });
     }
 
     /// Runs in each page before its own scripts.
