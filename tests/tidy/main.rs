@@ -1,8 +1,9 @@
 //! The style of the house, as far as it can be checked by reading: which room may import from which, no circles, how long
 //! things are, that files say what they are for, that nothing is wider open than it has to be, no sleeps in tests, no
-//! twins. What is refused is printed with what to write instead.
+//! twins, and that the simulator's faults follow the code. What is refused is printed with what to write instead.
 
 mod imports;
+mod mutations;
 mod shape;
 mod source;
 mod twins;
@@ -29,6 +30,7 @@ fn the_code_is_tidy() {
         shape::sleeps,
         visibility::wide,
         twins::twins,
+        mutations::outdated,
     ];
     let refusals: Vec<Refusal> = rules.iter().flat_map(|rule| rule(&sources)).collect();
     let problems = after_exceptions(refusals, EXCEPTIONS);
