@@ -29,6 +29,32 @@ impl Fee {
             Fee::Legacy { gas_price_wei } => *gas_price_wei,
         }
     }
+
+    /// What a unit of gas cost in a block with that base fee, as a receipt tells it; None where it cannot have been so:
+    /// no block takes more than was offered, or less than its base fee, or takes anything for nothing.
+    pub(crate) fn paid_wei(
+        &self,
+        told_wei: Option<U256>,
+        base_fee_wei: Option<U256>,
+    ) -> Option<U256> {
+        let cap_wei = self.cap_wei();
+        let least_wei = base_fee_wei.unwrap_or_default().max(U256::one());
+        match (told_wei, self) {
+            // Before EIP-1559 a receipt told no price, since it was the one offered.
+            (None, Fee::Legacy { gas_price_wei }) => Some(*gas_price_wei),
+            _ => told_wei.filter(|wei| (least_wei.min(cap_wei)..=cap_wei).contains(wei)),
+        }
+    }
+
+    /// The most that a unit of gas can have cost there.
+    pub(crate) fn most_paid_wei(&self, base_fee_wei: Option<U256>) -> U256 {
+        match (self, base_fee_wei.filter(|wei| !wei.is_zero())) {
+            (Fee::Dynamic { cap_wei, tip_wei }, Some(base_fee_wei)) => {
+                base_fee_wei.saturating_add(*tip_wei).min(*cap_wei)
+            }
+            _ => self.cap_wei(),
+        }
+    }
 }
 
 /// What the node says about prices now; what it does not say is unknown, never an error.

@@ -108,7 +108,9 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
         succeeded,
         gas_used: number(&value["gasUsed"], "gasUsed")?,
         effective_gas_price_wei: quantity(&value["effectiveGasPrice"], "effectiveGasPrice").ok(),
-        l1_fee_wei: quantity(&value["l1Fee"], "l1Fee").unwrap_or_default(),
+        l1_fee_wei: optional(&value["l1Fee"], "l1Fee", quantity)
+            .map(Option::unwrap_or_default)
+            .ok(),
         from: address(&value["from"], "from").ok(),
     }))
 }

@@ -133,24 +133,23 @@ pub struct Receipt {
     pub gas_used: u64,
     /// None on nodes from before EIP-1559, and on others that do not tell.
     pub effective_gas_price_wei: Option<U256>,
-    /// What publishing it on the chain below cost beside its gas, on chains that tell.
-    pub l1_fee_wei: U256,
+    /// What publishing it on the chain below cost beside its gas, 0 on chains that tell of none; None where what is told
+    /// is no amount.
+    pub l1_fee_wei: Option<U256>,
     /// Who sent it, where the node tells.
     pub from: Option<Address>,
 }
 
 impl Receipt {
-    /// What the sender paid in all, as far as the receipt tells.
-    pub(crate) fn cost_wei(&self) -> U256 {
-        let price_wei = self.effective_gas_price_wei.unwrap_or_default();
-        cost_wei(self.gas_used, price_wei, self.l1_fee_wei)
+    /// What the sender paid in all; None where the receipt does not tell, or tells what nobody can have paid: nothing, or
+    /// more than `most_wei` for the gas or for publishing it.
+    pub(crate) fn cost_wei(&self, most_wei: U256) -> Option<U256> {
+        let price_wei = self.effective_gas_price_wei?;
+        let gas_wei = price_wei.saturating_mul(U256::from(self.gas_used));
+        let l1_fee_wei = self.l1_fee_wei.filter(|wei| *wei <= most_wei)?;
+        let is_possible = !gas_wei.is_zero() && gas_wei <= most_wei;
+        is_possible.then(|| gas_wei.saturating_add(l1_fee_wei))
     }
-}
-
-/// Gas at its price, and what publishing cost on the chain below.
-pub(crate) fn cost_wei(gas_used: u64, price_wei: U256, l1_fee_wei: U256) -> U256 {
-    let gas_wei = price_wei.saturating_mul(U256::from(gas_used));
-    gas_wei.saturating_add(l1_fee_wei)
 }
 
 /// A message call, for eth_call and eth_estimateGas.

@@ -36,7 +36,7 @@ impl Operator {
         if let Some(sender) = &mut self.sender {
             sender.note_mined(flight.state.nonce);
         }
-        let cost_wei = included.cost_wei();
+        let cost_wei = included.cost.wei;
         self.spending.note_spent(included.hash, cost_wei, now);
         self.reporter.count_mined(kind, outcome, cost_wei);
         Some(kind)
@@ -139,7 +139,7 @@ impl Operator {
         moment: &Moment,
     ) {
         log::warn!("{text}; another block may pick another winner");
-        let cost_wei = included.cost_wei();
+        let cost_wei = included.cost.wei;
         self.round.unpayable_wei = self.round.unpayable_wei.saturating_add(cost_wei);
         self.round.unpayable_draws += 1;
         let Some(sender) = &self.sender else { return };

@@ -244,12 +244,14 @@ impl Sender {
         }
     }
 
-    /// What those of these transactions cost that the key sent.
+    /// What those of these transactions cost that the key sent; what no endpoint tells of one that can be is left out, and
+    /// logged, since what was offered for it is not known any more.
     ///
     /// # Errors
     /// When their receipts cannot be read.
     pub(crate) fn costs_of_own(&self, hashes: Vec<H256>) -> Result<Vec<(H256, U256)>, RpcError> {
         let address = self.address();
+        let most_wei = self.settings.limits.max_tx_fee_wei;
         let ask = |endpoint: &Endpoint| {
             let mut together = endpoint.together();
             let tickets: Vec<Ticket<Option<Receipt>>> = hashes
@@ -261,15 +263,34 @@ impl Sender {
             for ticket in tickets {
                 match answers.take(ticket)? {
                     Some(receipt) if receipt.from == Some(address) => {
-                        costs.push((receipt.transaction_hash, receipt.cost_wei()));
+                        costs.push((receipt.transaction_hash, receipt.cost_wei(most_wei)));
                     }
                     _ => {}
                 }
             }
-            Ok(costs)
+            Ok((endpoint.clone(), costs))
         };
-        self.endpoints
-            .with_endpoint(&[Method::TransactionReceipt], ask)
+        let methods = [Method::TransactionReceipt];
+        let unknown = |costs: &[(H256, Option<U256>)]| {
+            let without = costs.iter().filter(|(_, wei)| wei.is_none());
+            without.count()
+        };
+        let (first, mut costs) = self.endpoints.with_endpoint(&methods, ask)?;
+        if unknown(&costs) > 0 {
+            let another = self.endpoints.with_another(&first, &methods, ask);
+            let better = another
+                .map(|(_, costs)| costs)
+                .filter(|other| other.len() >= costs.len() && unknown(other) < unknown(&costs));
+            costs = better.unwrap_or(costs);
+        }
+        if unknown(&costs) > 0 {
+            log::warn!(
+                "what {} of the last day's transactions cost is not told: it is not counted as spent",
+                unknown(&costs)
+            );
+        }
+        let known = costs.into_iter();
+        Ok(known.filter_map(|(hash, wei)| Some((hash, wei?))).collect())
     }
 }
 

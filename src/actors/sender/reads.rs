@@ -13,10 +13,10 @@ use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::query;
 use crate::chain::together::Ticket;
-use crate::chain::types::{BlockId, BlockRef, CallRequest, Receipt, H256, U256};
+use crate::chain::types::{BlockId, BlockRef, CallRequest, Receipt, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::contract::action_calldata;
-use crate::lottery::send_state::{Included, Receipts, SendState};
+use crate::lottery::send_state::{Included, Receipts, SendState, Variant};
 
 /// How long an endpoint may take before the next is asked as well: a draw may be due.
 pub(super) const PATIENCE: Duration = Duration::from_millis(400);
@@ -110,20 +110,18 @@ impl Sender {
         }
     }
 
-    /// One endpoint may have lost the receipt, or may not be able to read any, or show a failure that was none: the others
-    /// are asked before it is believed.
+    /// One endpoint may have lost the receipt, or may not be able to read any, or show a failure that was none or a cost that
+    /// cannot be: the others are asked before it is believed.
     fn receipts(&self, state: &SendState) -> Receipts {
-        let offered: Vec<(H256, U256)> = state
-            .variants()
-            .iter()
-            .map(|variant| (variant.hash, variant.fee.cap_wei()))
-            .collect();
-        let ask = move |endpoint: &Endpoint| included_at(endpoint, &offered);
+        let variants = state.variants().to_vec();
+        let l1_fee_max_wei = self.settings.limits.max_tx_fee_wei;
+        let ask = move |endpoint: &Endpoint| included_at(endpoint, &variants, l1_fee_max_wei);
+        let is_sure = |included: &Included| included.worth() == (true, true);
         let first =
             self.endpoints
                 .hedged(Purpose::Prepare, TO_FIND_RECEIPTS, PATIENCE, ask.clone());
         let mut found = match first {
-            Ok((_, Some(included))) if included.succeeded => return Receipts::Found(included),
+            Ok((_, Some(included))) if is_sure(&included) => return Receipts::Found(included),
             Ok((_, Some(included))) => Receipts::Found(included),
             Ok((_, None)) => Receipts::None,
             Err(error) => {
@@ -140,8 +138,11 @@ impl Sender {
             .ask_each((Purpose::Act, None), TO_FIND_RECEIPTS, ask);
         while let Some((_, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             match answer {
-                Ok(Some(included)) if included.succeeded => return Receipts::Found(included),
-                Ok(Some(included)) => found = Receipts::Found(included),
+                Ok(Some(included)) if is_sure(&included) => return Receipts::Found(included),
+                Ok(Some(included)) => match found {
+                    Receipts::Found(known) if known.worth() > included.worth() => {}
+                    _ => found = Receipts::Found(included),
+                },
                 Ok(None) if found == Receipts::Unknown => found = Receipts::None,
                 _ => {}
             }
@@ -178,20 +179,21 @@ impl Sender {
     }
 }
 
-/// Looks for a canonical receipt among all variants, given with the most that each offers a unit of gas; newest first.
+/// Looks for a canonical receipt among all variants; newest first.
 fn included_at(
     endpoint: &Endpoint,
-    offered: &[(H256, U256)],
+    variants: &[Variant],
+    l1_fee_max_wei: U256,
 ) -> Result<Option<Included>, RpcError> {
     let mut together = endpoint.together();
-    let tickets: Vec<(Ticket<Option<Receipt>>, U256)> = offered
+    let tickets: Vec<(Ticket<Option<Receipt>>, &Variant)> = variants
         .iter()
         .rev()
-        .map(|(hash, cap_wei)| (together.add(query::receipt(*hash)), *cap_wei))
+        .map(|variant| (together.add(query::receipt(variant.hash)), variant))
         .collect();
     let mut answers = together.send()?;
     let mut unread = None;
-    for (ticket, cap_wei) in tickets {
+    for (ticket, variant) in tickets {
         let receipt = match answers.take(ticket) {
             Ok(Some(receipt)) => receipt,
             Ok(None) => continue,
@@ -210,9 +212,7 @@ fn included_at(
             block_hash: receipt.block_hash,
             succeeded: receipt.succeeded,
             gas_used: receipt.gas_used,
-            // Where the node does not tell, no less is counted than it can have been.
-            effective_gas_price_wei: receipt.effective_gas_price_wei.unwrap_or(cap_wei),
-            l1_fee_wei: receipt.l1_fee_wei,
+            cost: variant.cost(&receipt, header.base_fee_wei, l1_fee_max_wei),
         }));
     }
     match unread {
@@ -237,8 +237,7 @@ mod tests {
     use crate::chain::script::Script;
     use crate::chain::signer::Signer;
     use crate::chain::transport::Transport;
-    use crate::chain::types::Address;
-    use crate::lottery::send_state::Variant;
+    use crate::chain::types::{Address, H256};
 
     /// The draw at nonce 5 was mined in this block.
     const HEAD: BlockRef = BlockRef {

@@ -154,8 +154,10 @@ impl World {
                 block_hash: H256::from_low_u64_be(number as u64),
                 succeeded,
                 gas_used: 1,
-                effective_gas_price_wei: U256::one(),
-                l1_fee_wei: U256::zero(),
+                cost: Cost {
+                    wei: U256::one(),
+                    is_told: true,
+                },
             })
         };
         self.blocks.iter().enumerate().find_map(mined)

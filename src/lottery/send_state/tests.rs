@@ -48,8 +48,10 @@ fn included(block_number: u64, succeeded: bool) -> Included {
         block_hash: H256::zero(),
         succeeded,
         gas_used: 1,
-        effective_gas_price_wei: U256::one(),
-        l1_fee_wei: U256::zero(),
+        cost: Cost {
+            wei: U256::one(),
+            is_told: true,
+        },
     }
 }
 

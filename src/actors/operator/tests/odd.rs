@@ -511,3 +511,60 @@ fn a_balance_that_barely_pays_the_base_fee_takes_nothing_from_the_tip_until_a_po
         assert_eq!(caps.len(), 1 + usize::from(is_true), "{caps:?}");
     }
 }
+
+/// What the draw is said to have cost, and what is counted anew after a restart, where the first of two, or the only one,
+/// tells these fields of its receipts; and what was offered for its gas.
+fn counted_with(fields: &Value, is_alone: bool) -> [U256; 3] {
+    let fields = fields.clone();
+    let lies =
+        saying(move |method, params, sound| receipt_with((method, params, sound), fields.clone()));
+    let quirks = [Some(lies), None].into_iter();
+    let quirks = quirks.take(if is_alone { 1 } else { 2 }).collect();
+    let mut stage = Stage::before(settings(), |_| {}, quirks);
+    while stage.mined().is_empty() || stage.operator.flight.is_some() {
+        delivered(&stage);
+        stage.block();
+    }
+    let draw = stage.sent().pop().unwrap();
+    let spent_wei = stage.operator.spending.spent_wei(stage.clock.now());
+    restarts::tell_of_the_draw(&stage, draw.hash);
+    stage.restart();
+    stage.block();
+    let again_wei = stage.operator.spending.spent_wei(stage.clock.now());
+    let offered_wei = draw.fee.cap_wei() * U256::from(draw.gas_limit);
+    [spent_wei, again_wei, offered_wei]
+}
+
+#[test]
+fn no_receipt_makes_a_draw_cost_nothing_or_more_than_was_offered() {
+    let absurd = ["0x0", "-1", "much", "", &format!("0x8{}", "0".repeat(63))];
+    let absurd = absurd.map(|text| json!(text));
+    let absurd = absurd.into_iter().chain([json!(-1), json!({}), json!(0.5)]);
+    let mut lies: Vec<Value> = absurd
+        .flat_map(|lie| {
+            [
+                json!({"effectiveGasPrice": lie}),
+                json!({"l1Fee": lie}),
+                json!({"effectiveGasPrice": lie, "l1Fee": lie}),
+            ]
+        })
+        .collect();
+    lies.push(json!({"effectiveGasPrice": null}));
+    lies.extend(["0x0", "0xffffffffffffffff"].map(|gas| json!({"gasUsed": gas})));
+    // 100,000 gas at 1 gwei.
+    let truth_wei = U256::exp10(14);
+    let mut wrong = Vec::new();
+    for lie in lies {
+        let [spent_wei, again_wei, _] = counted_with(&lie, false);
+        if (spent_wei, again_wei) != (truth_wei, truth_wei) {
+            wrong.push(format!("{lie} of two: {spent_wei}, again {again_wei}"));
+        }
+        let [spent_wei, again_wei, offered_wei] = counted_with(&lie, true);
+        let is_possible = spent_wei >= truth_wei && spent_wei <= offered_wei * 2;
+        // What was offered is not known any more: the truth, or unknown.
+        if !is_possible || !(again_wei.is_zero() || again_wei == truth_wei) {
+            wrong.push(format!("{lie} alone: {spent_wei}, again {again_wei}"));
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+}

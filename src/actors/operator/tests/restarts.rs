@@ -8,7 +8,7 @@ use crate::lottery::snapshot::LiveFeedItem;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The feed that a start reads tells of the last draw, mined in the newest block but `blocks_ago`.
-fn tell_of_the_draw(stage: &Stage, transaction_hash: H256) {
+pub(super) fn tell_of_the_draw(stage: &Stage, transaction_hash: H256) {
     let head = stage.node.with(|node| node.head());
     let event = LotteryEvent::RoundCompleted {
         round_id: 7,
