@@ -2,6 +2,7 @@
 //! kept for all to read, and too many restarts (or a stuck thread) end the process through the stop token.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -54,6 +55,25 @@ pub struct Beat {
     clock: Clock,
 }
 
+thread_local! {
+    /// Of the supervised thread that this one is, or works for.
+    static BEAT: RefCell<Option<Beat>> = const { RefCell::new(None) };
+}
+
+/// Within a long turn: a step that takes a bounded time is over. A turn of many such steps is slow, and no hung thread's.
+pub(crate) fn note_progress() {
+    BEAT.with_borrow(|beat| beat.iter().for_each(Beat::note));
+}
+
+/// `work` for a thread of its own; its progress is that of the thread that this is called on, which waits for it.
+pub(crate) fn in_this_turn(work: impl FnOnce() + Send + 'static) -> impl FnOnce() + Send + 'static {
+    let beat = BEAT.with_borrow(Option::clone);
+    move || {
+        BEAT.set(beat);
+        work();
+    }
+}
+
 /// A supervised thread, for whoever waits for its end.
 pub struct Running {
     name: &'static str,
@@ -80,11 +100,15 @@ impl Running {
 impl Beat {
     /// Tells supervision that the thread's loop has come round.
     pub fn turn(&self) {
+        self.note();
+        #[cfg(debug_assertions)]
+        injected::strike(self.name);
+    }
+
+    fn note(&self) {
         let now = self.clock.now();
         self.health
             .with(self.name, |component| component.last_turn = now);
-        #[cfg(debug_assertions)]
-        injected::strike(self.name);
     }
 }
 
@@ -155,6 +179,7 @@ where
     clock.spawn(name, move || {
         // Dropped with the rest when the thread ends, in whatever way.
         let _end = end;
+        BEAT.set(Some(beat.clone()));
         loop {
             beat.turn();
             let cause = match catch_unwind(AssertUnwindSafe(|| body(&beat))) {
@@ -395,5 +420,32 @@ mod tests {
         assert_eq!(backoffs[0], Some(Duration::from_millis(200)));
         assert_eq!(backoffs[4], Some(Duration::from_millis(3_200)));
         assert_eq!(backoffs[5], None);
+    }
+
+    #[test]
+    fn a_step_of_a_long_turn_counts_for_the_thread_that_waits_for_it() {
+        let (health, shutdown, clock) = (Health::default(), Shutdown::new(), Clock::manual(0));
+        let (its_health, its_clock) = (health.clone(), clock.clone());
+        let body = move |_: &Beat| {
+            let last_turn = || its_health.components()[0].last_turn;
+            let begun = last_turn();
+            let secs = Duration::from_secs;
+            its_clock.advance(secs(10));
+            note_progress();
+            assert_eq!(last_turn(), begun + secs(10));
+            its_clock.advance(secs(10));
+            let beside = std::thread::spawn(in_this_turn(note_progress));
+            beside.join().unwrap();
+            assert_eq!(last_turn(), begun + secs(20));
+            its_clock.advance(secs(10));
+            // Nobody's who is waited for here.
+            std::thread::spawn(note_progress).join().unwrap();
+            assert_eq!(last_turn(), begun + secs(20));
+            Ok(())
+        };
+        let on_failure = OnFailure::EndProcess;
+        let handle = spawn_supervised("worker", &clock, &health, &shutdown, on_failure, body);
+        assert!(handle.unwrap().join(Duration::from_secs(60)));
+        assert_eq!(shutdown.reason(), None);
     }
 }

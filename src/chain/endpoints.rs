@@ -10,6 +10,7 @@ use crossbeam_channel::{bounded, Receiver, Sender};
 
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::base::thread;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::health::Chain;
 use crate::chain::http::{Http, HttpSettings};
@@ -194,7 +195,7 @@ impl Endpoints {
             // Nobody listens any more once one answer was enough.
             let _ = answers.send((endpoint, result));
         };
-        let spawned = self.clock.spawn("rpc", work);
+        let spawned = self.clock.spawn("rpc", thread::in_this_turn(work));
         if let Err(error) = &spawned {
             log::error!("no thread to ask an endpoint: {error}");
         }

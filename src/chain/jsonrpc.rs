@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 
 use crate::base::clock::Clock;
+use crate::base::thread;
 use crate::chain::error::{
     bounded_wait, classify, retry_hint, says_rate_limit, ErrorKind, RpcError,
 };
@@ -299,11 +300,14 @@ impl JsonRpc {
     }
 
     fn post(&self, method: Method, request: &Value) -> Result<Value, RpcError> {
+        let answer = self.transport.post(request);
+        // Answered or not, it has taken its time-out at the longest; a turn may take many of them.
+        thread::note_progress();
         let Answer {
             status,
             retry_after,
             body,
-        } = self.transport.post(request)?;
+        } = answer?;
         if !(200..=299).contains(&status) {
             return Err(self.refusal(method, status, retry_after, &body));
         }

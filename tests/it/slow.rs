@@ -1,5 +1,6 @@
 //! Endpoints that answer slowly: how late a draw comes where each answer takes seconds, on chains with a block a second.
-//! Endpoints that do not answer at all, or oddly, are left to the fault matrix and the failover tests.
+//! And endpoints that let many questions wait for ever, one after the other. Those that do not answer at all, or oddly,
+//! are left to the fault matrix and the failover tests.
 
 use std::time::Duration;
 
@@ -76,6 +77,45 @@ fn where_no_calls_go_together_a_draw_is_as_punctual() {
     let most = [1, 1, 2, 1];
     let in_time = late.iter().zip(most).all(|(late, most)| *late <= most);
     assert!(in_time, "{cases:?}: {late:?} blocks late, at most {most:?}");
+}
+
+/// What a draw can do without is waited for in vain, question by question, for longer than a thread may hang.
+#[test]
+fn a_turn_of_many_time_outs_is_no_hung_threads() {
+    let config = Config {
+        mining: Mining::IntervalMs(1_000),
+        ..Config::default()
+    };
+    let chain = Chain::devchain_on(config, 1);
+    let lottery = chain.deploy(Timing::default());
+    let config = json!({"blockchain": {"rpc_url": chain.urls(1), "rpc_timeout": 5}});
+    let daemon = Daemon::start(
+        &lottery,
+        Options {
+            config,
+            // In place of a minute; more than any thread is idle for.
+            env: vec![("STUCK_AFTER_SECS", "20".to_owned())],
+            ..Options::default()
+        },
+    );
+    daemon.wait_ready();
+    lottery.bet(2, BET_WEI);
+    lottery.bet(3, BET_WEI);
+    for method in [
+        "eth_estimateGas",
+        "eth_feeHistory",
+        "eth_gasPrice",
+        "eth_getBalance",
+        "eth_maxPriorityFeePerGas",
+    ] {
+        let faults = &chain.dev().endpoints()[0].faults;
+        faults.add(Fault::Hang, Some(method), None);
+    }
+    lottery.skip_to(lottery.round().min_draw_time - 45);
+    let log = wait_for("the draw", || lottery.logs("RoundCompleted").pop());
+    let late = lottery.blocks_late(&log);
+    assert!(late <= 1, "{late} blocks late");
+    chain.dev().endpoints()[0].faults.clear();
 }
 
 /// The blocks late of rounds with so many milliseconds an answer, so many endpoints, and batches that are refused or not.
