@@ -33,5 +33,6 @@ mod signers;
 mod slow;
 mod small_print;
 mod threads;
+mod unknown;
 mod warnings;
 mod web;
