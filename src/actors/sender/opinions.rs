@@ -10,7 +10,7 @@ use crate::actors::sender::{NotSigned, Offer, Order, Sender, SECOND_OPINION};
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
-use crate::chain::types::{BlockId, BlockRef};
+use crate::chain::types::{BlockId, BlockRef, U256};
 
 /// The next nonce at one head.
 pub(super) struct Counted {
@@ -40,6 +40,9 @@ impl Sender {
         let own = judged.iter().map(|offer| (first.clone(), offer.nonce()));
         let mut heard: Vec<(Endpoint, u64)> = own.collect();
         let others = self.others(order, &first, &mut heard);
+        let own = judged.iter().map(|offer| (&first, offer));
+        let all = own.chain(others.iter().map(|(other, offer)| (other, offer)));
+        vote_on_funds(all.map(|(endpoint, offer)| (endpoint, offer.doubt.is_none())));
         let told = nonces_of(&heard);
         let better = |one: Opinion, other: Opinion| {
             let disbelief = |(_, offer): &Opinion| {
@@ -187,6 +190,36 @@ impl Sender {
         heard
     }
 
+    /// The balance, of which `first` told this much: the others' word for it where that is too little for what it has to
+    /// pay, or where one of them was outvoted about it, and may agree by now.
+    pub(super) fn agreed_balance(&self, first: Endpoint, told_wei: U256, needed_wei: U256) -> U256 {
+        let is_outvoted = |endpoint: &Endpoint| {
+            endpoint.with_health(|health| health.outvoted().any(|it| it == Method::GetBalance))
+        };
+        let list = self.endpoints.list();
+        let is_settled = told_wei >= needed_wei && !list.iter().any(is_outvoted);
+        if is_settled || list.len() == 1 {
+            return told_wei;
+        }
+        let address = self.address();
+        let ask = move |endpoint: &Endpoint| endpoint.balance(address, BlockId::Latest);
+        let whom = (Purpose::Prepare, Some(&first));
+        let answers = self.endpoints.ask_each(whom, &[Method::GetBalance], ask);
+        let deadline = self.endpoints.clock().now() + SECOND_OPINION;
+        let mut heard = vec![(first.clone(), told_wei)];
+        while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
+            heard.extend(answer.map(|wei| (endpoint, wei)));
+        }
+        let votes = heard
+            .iter()
+            .map(|(endpoint, wei)| (endpoint, *wei >= needed_wei));
+        let most_wei = heard.iter().map(|(_, wei)| *wei).max();
+        match vote_on_funds(votes) {
+            true => most_wei.unwrap_or(told_wei),
+            false => told_wei,
+        }
+    }
+
     fn count_at(
         &self,
         head: BlockRef,
@@ -209,6 +242,24 @@ impl Sender {
             endpoint.with_health(|health| health.note_vote(Method::TransactionCount, agrees));
         }
     }
+}
+
+/// Whether there is enough for what is to be paid, by what these endpoints tell: the pool has the last word, so that as many
+/// who say so as who do not are believed. Those who do not are then asked after the others, until they agree again.
+fn vote_on_funds<'a>(votes: impl Iterator<Item = (&'a Endpoint, bool)>) -> bool {
+    let votes: Vec<(&Endpoint, bool)> = votes.collect();
+    let paying = votes.iter().filter(|(_, is_enough)| *is_enough).count();
+    let is_enough = paying > 0 && 2 * paying >= votes.len();
+    for (endpoint, agrees) in votes.iter().filter(|_| is_enough) {
+        if !agrees {
+            log::info!(
+                "{} tells too little a balance, others do not",
+                endpoint.host()
+            );
+        }
+        endpoint.with_health(|health| health.note_vote(Method::GetBalance, *agrees));
+    }
+    is_enough
 }
 
 fn nonces_of(heard: &[(Endpoint, u64)]) -> Vec<u64> {

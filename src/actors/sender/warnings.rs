@@ -85,11 +85,16 @@ impl Sender {
                 let prices = extras.prices_at(endpoint, self.legacy)?;
                 match (extras.balance_wei, extras.missing) {
                     (None, Some(error)) => Err(error),
-                    (balance_wei, _) => Ok((latest, pending, balance_wei, prices)),
+                    (balance_wei, _) => {
+                        Ok((endpoint.clone(), (latest, pending, balance_wei, prices)))
+                    }
                 }
             });
         match read {
-            Ok((latest, pending, balance_wei, prices)) => {
+            Ok((first, (latest, pending, balance_wei, prices))) => {
+                let least_wei = least_balance_wei(&prices, round);
+                let balance_wei =
+                    balance_wei.map(|told_wei| self.agreed_balance(first, told_wei, least_wei));
                 self.balance_wei = balance_wei.or(self.balance_wei);
                 if pending > latest {
                     let count = pending - latest;
@@ -222,10 +227,19 @@ impl Sender {
     }
 }
 
+/// The price of a draw at the least.
+fn draw_wei(prices: &Prices, round: &Round) -> U256 {
+    prices.least_cost_wei(DRAW_GAS.gas(round.participant_count))
+}
+
+/// Below this a warning is due.
+fn least_balance_wei(prices: &Prices, round: &Round) -> U256 {
+    draw_wei(prices, round).saturating_mul(U256::from(DRAWS_WORTH_MIN))
+}
+
 fn low_balance(balance_wei: U256, prices: &Prices, round: &Round) -> Option<String> {
-    let draw_wei = prices.least_cost_wei(DRAW_GAS.gas(round.participant_count));
-    let too_low = balance_wei < draw_wei.saturating_mul(U256::from(DRAWS_WORTH_MIN));
-    too_low.then(|| {
+    let draw_wei = draw_wei(prices, round);
+    (balance_wei < least_balance_wei(prices, round)).then(|| {
         format!(
             "the balance of {} ETH is below {DRAWS_WORTH_MIN} draws at {} ETH each",
             ether(balance_wei),

@@ -471,20 +471,46 @@ fn what_the_first_of_two_tells_of_a_draw_that_is_out_ends_no_flight_before_its_t
 }
 
 #[test]
-fn who_was_outvoted_about_the_nonce_at_the_rehearsal_is_not_asked_first_at_the_draw() {
-    let asked = Arc::new(AtomicU64::new(0));
-    let counter = asked.clone();
-    let liar = saying(move |method, params, sound| {
-        counter.fetch_add(u64::from(method == "eth_call"), Ordering::Relaxed);
-        counting(method, params, sound, 1_000)
-    });
-    let mut stage = Stage::before(settings(), |_| {}, vec![Some(liar), None]);
-    // Between the rehearsal and the draw lies more time than anybody is set back for.
-    stage.until(MIN - 4);
-    asked.store(0, Ordering::Relaxed);
-    stage.block();
-    assert_eq!(stage.sent().first().map(|sent| sent.nonce), Some(5));
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+fn who_was_outvoted_at_the_rehearsal_is_not_asked_first_at_the_draw() {
+    let lies: [Say; 3] = [
+        |m, p, s| counting(m, p, s, 1_000),
+        |m, _, _| answering(m, "eth_getBalance", json!("0x0")),
+        // It pays a draw, not three.
+        |m, _, _| answering(m, "eth_getBalance", json!("0x16bcc41e90000")),
+    ];
+    for say in lies {
+        let asked = Arc::new(AtomicU64::new(0));
+        let is_cured = Arc::new(AtomicBool::new(false));
+        let (counter, cured) = (asked.clone(), is_cured.clone());
+        let liar = saying(move |method, params, sound| {
+            counter.fetch_add(u64::from(method == "eth_call"), Ordering::Relaxed);
+            let lies = !cured.load(Ordering::Relaxed);
+            lies.then(|| say(method, params, sound))?
+        });
+        let mut stage = Stage::before(settings(), |_| {}, vec![Some(liar), None]);
+        // Between the rehearsal and the draw lies more time than anybody is set back for.
+        stage.until(MIN - 4);
+        asked.store(0, Ordering::Relaxed);
+        stage.block();
+        assert_eq!(stage.sent().first().map(|sent| sent.nonce), Some(5));
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        assert_eq!(
+            stage.alert_codes(),
+            [""; 0],
+            "what others tell is alarming to nobody"
+        );
+        let outvoted = |stage: &Stage| {
+            let endpoint = &stage.endpoints.list()[0];
+            endpoint.with_health(|health| health.outvoted().count())
+        };
+        assert_eq!(outvoted(&stage), 1);
+        is_cured.store(true, Ordering::Relaxed);
+        stage.round_id = 9;
+        stage.clock.advance(Duration::from_secs(1_900));
+        stage.node.with(|node| node.mine(1_900));
+        stage.until(stage.round().min_draw_time - 40);
+        assert_eq!(outvoted(&stage), 0);
+    }
 }
 
 #[test]
