@@ -134,9 +134,9 @@ impl Endpoints {
         others.find_map(|endpoint| self.asked(&endpoint, methods, &ask).ok())
     }
 
-    /// Asks every usable endpoint but that one at once, each on a thread of its own, and hands over the answers as they
-    /// come; the stream ends when all have answered. A hanging endpoint holds nobody up, and is not asked again before it
-    /// is done.
+    /// Asks every usable endpoint at once, each on a thread of its own, and hands over the answers as they come; the stream
+    /// ends when all have answered. A hanging endpoint holds nobody up, and is not asked again before it is done. Where one
+    /// (`but`) has answered already, those are left alone that failed a moment ago.
     pub(crate) fn ask_each<T: Send + 'static>(
         &self,
         (purpose, but): (Purpose, Option<&Endpoint>),
@@ -144,7 +144,10 @@ impl Endpoints {
         ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
     ) -> Receiver<Arrival<T>> {
         let mut usable = self.best_first(methods);
-        usable.retain(|endpoint| Some(endpoint) != but);
+        usable.retain(|endpoint| {
+            let is_ready = || self.wait_of(endpoint, methods).is_zero();
+            but.is_none_or(|first| endpoint != first && is_ready())
+        });
         let (answers, arrivals) = bounded(usable.len());
         if self.list.len() == 1 {
             for endpoint in usable {
@@ -252,9 +255,8 @@ impl Endpoints {
     pub(crate) fn try_failing_methods(&self, endpoint: &Endpoint) {
         let failing: Vec<Method> = endpoint.with_health(|health| health.failing().collect());
         for method in failing {
-            let now = self.clock.now();
-            let wait = endpoint.with_health(|health| health.ready_in(&[method], now));
-            let Some(probe) = query::probe(method).filter(|_| wait.is_zero()) else {
+            let is_ready = self.wait_of(endpoint, &[method]).is_zero();
+            let Some(probe) = query::probe(method).filter(|_| is_ready) else {
                 continue;
             };
             match endpoint.ask(&probe) {
@@ -276,12 +278,16 @@ impl Endpoints {
 
     /// How long until an endpoint may be asked again for these methods; zero when one may be now.
     pub(crate) fn ready_in(&self, methods: &[Method]) -> Duration {
-        let now = self.clock.now();
         let waits = self
             .list
             .iter()
-            .map(|endpoint| endpoint.with_health(|health| health.ready_in(methods, now)));
+            .map(|endpoint| self.wait_of(endpoint, methods));
         waits.min().unwrap_or_default()
+    }
+
+    fn wait_of(&self, endpoint: &Endpoint, methods: &[Method]) -> Duration {
+        let now = self.clock.now();
+        endpoint.with_health(|health| health.ready_in(methods, now))
     }
 
     pub(crate) fn reports(&self) -> Vec<EndpointReport> {

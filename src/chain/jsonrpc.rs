@@ -24,7 +24,7 @@ pub(crate) const BATCH_MAX: usize = 10;
 const SMALLER_FOR: Duration = Duration::from_secs(600);
 /// So many batches in a row without an answer, or told off as too many calls, are the batches' fault.
 const STRIKES_MAX: u32 = 3;
-/// So many calls that fail alone show that the server fails, whether a batch of them failed before or none is sent any more.
+/// So many calls that fail alone show that the server fails, not the batch.
 const ALONE_MAX: usize = 3;
 
 /// One call of a batch.
@@ -165,25 +165,35 @@ impl JsonRpc {
         while results.len() < calls.len() {
             let rest = &calls[results.len()..];
             let part = &rest[..rest.len().min(self.batch_size())];
-            if let [call] = part {
-                results.push(self.alone(call)?);
-                if let Some(error) = refused_whatever(calls, &results) {
-                    return Err(error);
-                }
-                continue;
-            }
-            match self.batch_part(part) {
-                Ok(mut answers) => {
-                    self.batching().strikes = 0;
-                    results.append(&mut answers);
-                }
-                Err(error) if error.is_silent_or_limited() => {
-                    if self.batching().strike(part.len(), self.clock.now()) {
-                        self.tell_smaller();
+            // One that is left over goes alone.
+            let refusal = match part {
+                [_] => None,
+                _ => match self.batch_part(part) {
+                    Ok(mut answers) => {
+                        self.batching().strikes = 0;
+                        results.append(&mut answers);
+                        continue;
                     }
+                    Err(error) if error.is_silent_or_limited() => {
+                        if self.batching().strike(part.len(), self.clock.now()) {
+                            self.tell_smaller();
+                        }
+                        return Err(error);
+                    }
+                    Err(error) => Some(error),
+                },
+            };
+            let before = results.len();
+            for call in part {
+                results.push(self.alone(call)?);
+                if let Some(error) = serves_nobody(calls, &results, refusal.as_ref()) {
                     return Err(error);
                 }
-                Err(error) => results.append(&mut self.one_by_one(part, error)?),
+            }
+            // When any of its calls is answered alone, it was the batch's fault.
+            if refusal.is_some() && !results[before..].iter().all(is_failure) {
+                self.batching().shrink(part.len(), self.clock.now());
+                self.tell_smaller();
             }
         }
         Ok(results)
@@ -195,26 +205,6 @@ impl JsonRpc {
             Err(error) if error.is_silent_or_limited() => Err(error),
             result => Ok(result),
         }
-    }
-
-    /// The calls of a batch that failed with `error`, alone: when any of them is answered, it was the batch's fault.
-    fn one_by_one(
-        &self,
-        part: &[RpcCall],
-        error: RpcError,
-    ) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
-        let mut results = Vec::with_capacity(part.len());
-        for call in part {
-            results.push(self.alone(call)?);
-            if results.len() == ALONE_MAX && results.iter().all(is_failure) {
-                return Err(error);
-            }
-        }
-        if !results.iter().all(is_failure) {
-            self.batching().shrink(part.len(), self.clock.now());
-            self.tell_smaller();
-        }
-        Ok(results)
     }
 
     fn batch_part(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
@@ -374,19 +364,22 @@ impl JsonRpc {
     }
 }
 
-/// The last refusal, where calls of several methods go out one by one, and the first so many of them all met a status that
-/// refuses the whole request: the server serves nobody, whatever it is asked, and the rest is not asked for.
-fn refused_whatever(calls: &[RpcCall], results: &[Result<Value, RpcError>]) -> Option<RpcError> {
-    let by_status =
-        |error: &RpcError| matches!(error.kind, ErrorKind::Parked | ErrorKind::Unavailable);
-    let all_are = results
-        .iter()
-        .all(|result| result.as_ref().is_err_and(by_status));
-    let methods = || calls[..results.len()].iter().map(|call| call.method);
-    let are_several = methods().any(|method| Some(method) != methods().next());
-    let is_over = results.len() == ALONE_MAX && are_several && all_are;
-    let last = results.last().filter(|_| is_over)?;
-    last.clone().err().map(RpcError::of_no_method)
+/// Why the rest of `calls` is not asked for: the server failed at all that it was asked so far, and this many calls alone,
+/// whether they are of several methods or a batch of the only one was refused as well. What is refused to one method alone
+/// may be served to the others.
+fn serves_nobody(
+    calls: &[RpcCall],
+    results: &[Result<Value, RpcError>],
+    refusal: Option<&RpcError>,
+) -> Option<RpcError> {
+    let are_several = |calls: &[RpcCall]| calls.iter().any(|it| it.method != calls[0].method);
+    let is_of_one = !are_several(&calls[..results.len()]);
+    let may_be_its = is_of_one && (refusal.is_none() || are_several(calls));
+    if results.len() < ALONE_MAX || may_be_its || !results.iter().all(is_failure) {
+        return None;
+    }
+    let first = || results.first()?.as_ref().err();
+    refusal.or_else(first).cloned().map(RpcError::of_no_method)
 }
 
 /// True for what is a value in form only.

@@ -514,6 +514,33 @@ fn all_are_asked_at_once_and_each_answers_for_itself() {
 }
 
 #[test]
+fn beside_one_that_has_answered_nobody_is_asked_who_failed_a_moment_ago() {
+    let (_, endpoints, clock) = over(vec![node("a"), node("b"), node("c")]);
+    let (first, failing) = (endpoints.list()[0].clone(), endpoints.list()[1].clone());
+    let trouble = RpcError::new(ErrorKind::Unavailable, "HTTP status 500");
+    while endpoints.wait_of(&failing, COUNT).is_zero() {
+        endpoints.note_failure(&failing, COUNT, &trouble);
+    }
+    let asked = |but: Option<&Endpoint>| {
+        let answers = endpoints.ask_each((Purpose::Prepare, but), COUNT, count_of);
+        let hosts = answers
+            .iter()
+            .map(|(endpoint, _)| endpoint.host().to_owned());
+        let mut hosts: Vec<String> = hosts.collect();
+        hosts.sort_unstable();
+        hosts
+    };
+    assert_eq!(asked(Some(&first)), ["http://c"]);
+    clock.advance(endpoints.wait_of(&failing, COUNT));
+    assert_eq!(asked(Some(&first)), ["http://b", "http://c"]);
+    // Where nobody has answered yet, whoever may is asked.
+    while endpoints.wait_of(&failing, COUNT).is_zero() {
+        endpoints.note_failure(&failing, COUNT, &trouble);
+    }
+    assert_eq!(asked(None), ["http://a", "http://b", "http://c"]);
+}
+
+#[test]
 fn a_frozen_or_trailing_head_sends_an_endpoint_back() {
     let (scripts, endpoints, clock) = over(vec![node("a"), node("b")]);
     endpoints.note_block_time(2.0);

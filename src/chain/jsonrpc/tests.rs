@@ -403,41 +403,49 @@ fn a_server_that_fails_whatever_it_is_asked_is_not_asked_ten_times() {
 }
 
 #[test]
-fn a_server_that_refuses_all_by_status_is_asked_no_more_where_calls_go_one_by_one() {
+fn a_server_that_fails_whatever_it_is_asked_is_asked_no_more_however_large_its_batches_are() {
     let of_one = calls(10);
-    let mut of_two = calls(10);
+    let (mut of_two, mut of_another_last) = (calls(10), calls(10));
     let every_other = of_two.iter_mut().skip(1).step_by(2);
     every_other.for_each(|call| call.method = Method::GasPrice);
-    let all = |_: &str| true;
-    let one: fn(&str) -> bool = |method| method == "eth_getBlockByNumber";
-    // What one method alone is refused may be served to the others.
-    for (calls, refuses, is_over) in [
-        (&of_two, all as _, true),
-        (&of_two, one, false),
-        (&of_one, one, false),
+    of_another_last[9].method = Method::GasPrice;
+    let all: &'static [&str] = &["eth_getBlockByNumber", "eth_gasPrice"];
+    let one = &all[..1];
+    for (largest, calls, refused, is_over, asked) in [
+        (1, &of_two, all, true, 3),
+        (2, &of_two, all, true, 3 + 2),
+        (10, &of_two, all, true, 1 + 3),
+        (2, &of_one, all, true, 3 + 2),
+        (10, &of_one, all, true, 1 + 3),
+        // What one method alone is refused may be served to the others.
+        (1, &of_one, one, false, 10),
+        (1, &of_two, one, false, 10),
+        (2, &of_two, one, false, 3 + 8),
+        (2, &of_another_last, one, false, 5 * 3),
+        (10, &of_another_last, one, false, 1 + 10),
     ] {
-        for status in [402, 503] {
+        for (way, fail) in batch_failures() {
+            let way = format!("{way}, batches of {largest}, {refused:?} refused");
             let is_down = Arc::new(AtomicBool::new(false));
             let seen = is_down.clone();
             let (script, _, rpc) = over(Script::of_requests("http://node", move |request| {
-                let method = request["method"].as_str().unwrap_or_default();
-                let is_refused = seen.load(Ordering::Relaxed) && refuses(method);
-                Ok(match request.is_array() || is_refused {
-                    true => Answer {
-                        status,
-                        ..Answer::json(Value::Null)
-                    },
+                let text = request.to_string();
+                let fails = match seen.load(Ordering::Relaxed) {
+                    true => refused.iter().any(|method| text.contains(method)),
+                    false => calls_in(request) > largest,
+                };
+                Ok(match fails {
+                    true => fail(&json!([])),
                     false => Answer::json(answer_calls(request, echo)),
                 })
             }));
-            while rpc.batch_size() > 1 {
-                assert!(rpc.batch(calls).is_ok());
+            while rpc.batch_size() > largest {
+                assert!(rpc.batch(calls).is_ok(), "{way}");
             }
             is_down.store(true, Ordering::Relaxed);
             let before = script.asked().len();
-            assert_eq!(rpc.batch(calls).is_err(), is_over, "{status}");
-            let asked = script.asked().len() - before;
-            assert_eq!(asked, if is_over { ALONE_MAX } else { 10 }, "{status}");
+            assert_eq!(rpc.batch(calls).is_err(), is_over, "{way}");
+            assert_eq!(script.asked().len() - before, asked, "{way}");
         }
     }
 }

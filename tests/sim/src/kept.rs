@@ -57,6 +57,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (46_000_833, "nodes were asked for states that they had kept when the way down through history began"),
     (45_001_591, "beside a frozen endpoint, looks at the other never got longer than the first that was too short"),
     (51_001_513, "an endpoint that refused all by status was asked 28 calls a try, where batches had failed before"),
+    (62_000_037, "while a flight's nonce was in doubt, who failed at all it was asked was asked for it at each look"),
 ];
 
 /// All of them, with what each found.

@@ -53,8 +53,8 @@ pub struct Oracle {
     /// What each daemon shows.
     sights: Vec<Sight>,
     sends: Sends,
-    /// When each endpoint was last asked while it answered nothing as it should.
-    in_vain: BTreeMap<usize, VecDeque<Duration>>,
+    /// When each endpoint was last asked by each run while it answered nothing as it should.
+    in_vain: BTreeMap<(usize, Group), VecDeque<Duration>>,
     /// How often the daemon was started.
     starts: u32,
     /// Somebody else may end a round.
@@ -145,9 +145,9 @@ impl Oracle {
     }
 
     /// When endpoints were asked in vain since the last time.
-    pub fn asked(&mut self, in_vain: Vec<(Duration, usize)>) {
-        for (at, endpoint) in in_vain {
-            let asked = self.in_vain.entry(endpoint).or_default();
+    pub fn asked(&mut self, in_vain: Vec<(Duration, usize, Group)>) {
+        for (at, endpoint, run) in in_vain {
+            let asked = self.in_vain.entry((endpoint, run)).or_default();
             asked.push_back(at);
             asked.retain(|before| *before + IN_VAIN_WITHIN >= at);
             if asked.len() > IN_VAIN_MAX {

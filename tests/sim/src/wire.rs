@@ -155,8 +155,8 @@ pub struct Sky {
     pub calls: BTreeMap<String, u64>,
     /// How often each endpoint was asked, whole batches counting once.
     pub requests: BTreeMap<usize, u64>,
-    /// When an endpoint that answers nothing as it should was asked, since the oracle last looked.
-    pub in_vain: Vec<(Duration, usize)>,
+    /// When an endpoint that answers nothing as it should was asked and by which run, since the oracle last looked.
+    pub in_vain: Vec<(Duration, usize, Group)>,
     pub story: Vec<(Duration, String)>,
 }
 
@@ -314,7 +314,7 @@ impl Wire {
         *sky.requests.entry(own).or_insert(0) += 1;
         if sky.answers_nothing(own) {
             let now = sky.world.now;
-            sky.in_vain.push((now, own));
+            sky.in_vain.push((now, own, self.run));
         }
         let Value::Array(calls) = request else {
             let method = request["method"].as_str().unwrap_or_default();
