@@ -390,7 +390,8 @@ fn is_empty(value: &Value) -> bool {
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
+        // {"code": 0, "message": ""} is none either.
+        Value::Object(fields) => fields.values().all(is_empty),
     }
 }
 

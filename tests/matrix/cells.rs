@@ -23,7 +23,7 @@ pub struct Setup {
     pub mining: Option<Mining>,
 }
 
-const USUAL: Setup = Setup {
+pub const USUAL: Setup = Setup {
     block_ms: 1_000,
     endpoints: 1,
     window_secs: 18,
@@ -51,10 +51,14 @@ pub struct Cell {
     pub delay_max: Option<u64>,
     /// It does to the chain or its pool what only our own lets be done to it.
     pub needs_devchain: bool,
-    pub play: fn(&Scene),
+    pub play: Box<dyn Fn(&Scene) + Send + Sync>,
 }
 
-fn cell(name: &'static str, delay_max: Option<u64>, play: fn(&Scene)) -> Cell {
+pub fn cell(
+    name: &'static str,
+    delay_max: Option<u64>,
+    play: impl Fn(&Scene) + Send + Sync + 'static,
+) -> Cell {
     Cell {
         name,
         setup: USUAL,
@@ -62,7 +66,7 @@ fn cell(name: &'static str, delay_max: Option<u64>, play: fn(&Scene)) -> Cell {
         reverted_max: 0,
         delay_max,
         needs_devchain: false,
-        play,
+        play: Box::new(play),
     }
 }
 
@@ -74,7 +78,7 @@ fn own(cell: Cell) -> Cell {
     }
 }
 
-fn refunded(name: &'static str, play: fn(&Scene)) -> Cell {
+fn refunded(name: &'static str, play: impl Fn(&Scene) + Send + Sync + 'static) -> Cell {
     Cell {
         end: End::Refunded,
         ..cell(name, None, play)

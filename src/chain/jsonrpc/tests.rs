@@ -208,6 +208,7 @@ fn an_error_that_is_empty_beside_a_result_is_none() {
         json!(""),
         json!([]),
         json!({}),
+        json!({"code": 0, "message": "", "data": null}),
     ] {
         let answer = json!({"id": 1, "result": "0x1", "error": empty});
         let rpc = fixed(200, Body::Json(answer.clone()));

@@ -36,6 +36,8 @@ pub enum Fault {
     Raw(Arc<[u8]>),
     /// The result is changed on its way out.
     Distort(Distortion),
+    /// The whole answer, JSON by then, is said in another way, and then the connection is cut.
+    Reword(Rewording),
 }
 
 /// What becomes of a result.
@@ -60,6 +62,34 @@ impl fmt::Debug for Distortion {
 
 impl PartialEq for Distortion {
     fn eq(&self, other: &Distortion) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// What bytes become of an answer's JSON.
+#[derive(Clone)]
+pub struct Rewording(Arc<Reword>);
+
+type Reword = dyn Fn(&str) -> Vec<u8> + Send + Sync;
+
+impl Rewording {
+    pub fn new(reword: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Rewording {
+        Rewording(Arc::new(reword))
+    }
+
+    pub fn apply(&self, json: &str) -> Vec<u8> {
+        (self.0)(json)
+    }
+}
+
+impl fmt::Debug for Rewording {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("Rewording")
+    }
+}
+
+impl PartialEq for Rewording {
+    fn eq(&self, other: &Rewording) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 pub use block::Family;
-pub use faults::{Character, Distortion, Fault, Faults};
+pub use faults::{Character, Distortion, Fault, Faults, Rewording};
 pub use node::{Config, Mining, Reorged};
 pub use relay::Relay;
 pub use tx::Transaction;

@@ -284,6 +284,13 @@ fn respond(body: &[u8], shared: &Shared, faults: &Faults) -> Response {
         true => Value::Array(answers).to_string(),
         false => answers.pop().unwrap_or_default().to_string(),
     };
+    let reworded = struck.iter().find_map(|fault| match fault {
+        Fault::Reword(rewording) => Some(rewording.apply(&text)),
+        _ => None,
+    });
+    if let Some(bytes) = reworded {
+        return Response::Last(bytes);
+    }
     let mut response = http(200, None, &text);
     if struck.contains(&Fault::ResetAfter) {
         return Response::Last(Vec::new());
