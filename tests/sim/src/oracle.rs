@@ -525,3 +525,19 @@ impl Oracle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_daemon_may_ask_in_vain_so_often_and_no_more() {
+        let mut oracle = Oracle::new(&Plan::plain(2, 1));
+        let of_two = |index: usize| (Duration::from_millis(index as u64), 0, (index % 2) as Group);
+        oracle.asked((0..2 * IN_VAIN_MAX).map(of_two).collect());
+        assert_eq!(oracle.violations, []);
+        oracle.asked(vec![of_two(2 * IN_VAIN_MAX)]);
+        assert_eq!(oracle.violations.len(), 1);
+        assert_eq!(oracle.violations[0].rule, "who does badly is left alone");
+    }
+}
