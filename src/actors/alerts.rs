@@ -78,31 +78,24 @@ impl Alerts {
             book: AlertBook::default(),
         };
         // That none fires is told as well: whoever watches sees the difference to no answer at all.
-        alerts.count_firing();
+        alerts.count(&[]);
         alerts
     }
 
-    /// Tells what has begun and what has ended, by what holds now.
+    /// Tells what has begun, what has ended and what has other words, by what holds now.
     pub fn tell(&mut self, holding: Vec<Condition>) {
-        let news = self.book.update(holding, self.clock.unix_ms());
-        if news.is_empty() {
+        let Some(change) = self.book.update(holding, self.clock.unix_ms()) else {
             return;
+        };
+        for alert in &change.news {
+            log_of(alert);
         }
-        for alert in news {
-            log_of(&alert);
-            // A closed channel means that the process is ending.
-            let _ = self.updates.send(Update::Alert(alert));
-        }
-        self.count_firing();
+        self.count(&change.firing);
+        // A closed channel means that the process is ending.
+        let _ = self.updates.send(Update::Alerts(change));
     }
 
-    /// What holds now.
-    pub(crate) fn firing(&self) -> Vec<Arc<Alert>> {
-        self.book.firing()
-    }
-
-    fn count_firing(&self) {
-        let firing = self.book.firing();
+    fn count(&self, firing: &[Arc<Alert>]) {
         for code in AlertCode::ALL {
             let count = firing.iter().filter(|alert| alert.code == *code).count();
             self.metrics.set(
@@ -126,6 +119,7 @@ fn log_of(alert: &Alert) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lottery::alert::AlertChange;
 
     #[test]
     fn what_is_raised_and_what_is_watched_is_told_once_each_and_counted() {
@@ -165,15 +159,15 @@ mod tests {
         alerts.tell([vec![late()], raised.conditions()].concat());
         raised.leave_round();
         alerts.tell(raised.conditions());
-        let told: Vec<(&str, &str)> = told
-            .try_iter()
-            .map(|update| match update {
-                Update::Alert(alert) => (alert.code.label(), alert.state.label()),
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let changes = told.try_iter().map(|update| match update {
+            Update::Alerts(change) => change,
+            other => panic!("{other:?}"),
+        });
+        let changes: Vec<AlertChange> = changes.collect();
+        let news = changes.iter().flat_map(|change| &change.news);
+        let told = news.map(|alert| (alert.code.label(), alert.state.label()));
         assert_eq!(
-            told,
+            told.collect::<Vec<_>>(),
             [
                 ("draw_overdue", "firing"),
                 ("action_failed", "firing"),
@@ -184,8 +178,15 @@ mod tests {
                 ("unpayable_player", "resolved"),
             ]
         );
-        let listed = alerts.firing();
-        assert_eq!((listed.len(), listed[0].message.as_str()), (1, "2 wei"));
+        // The second change is of words alone, and listed at once.
+        let listed = |change: &AlertChange| {
+            let low = |alert: &&Arc<Alert>| alert.code == AlertCode::LowBalance;
+            let found = change.firing.iter().find(low).expect("it is listed");
+            (change.firing.len(), found.message.clone())
+        };
+        let words = |size, words: &str| (size, words.to_owned());
+        let expected = [words(4, "1 wei"), words(4, "2 wei"), words(1, "2 wei")];
+        assert_eq!(changes.iter().map(listed).collect::<Vec<_>>(), expected);
         let families = metrics.families();
         let shown = format!("{:?}", families["lottery_alerts_firing"]);
         assert!(shown.contains("low_balance"), "{shown}");

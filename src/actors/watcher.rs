@@ -2,7 +2,7 @@
 //! an outage would be told as late as they are answered. What only the operator knows it hands over at each of its turns.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::actors::alerts::Alerts;
 use crate::actors::messages::SharedSnapshot;
@@ -14,11 +14,13 @@ use crate::chain::health::Chain;
 use crate::chain::node::Endpoint;
 use crate::chain::types::Address;
 use crate::lottery::action::InFlight;
-use crate::lottery::alert::{Alert, Condition};
+use crate::lottery::alert::Condition;
 use crate::lottery::watch::{self, EndpointSight, Sights};
 
-/// So often at least it is looked whether conditions have begun or ended.
+/// So often at least the operator looks whether conditions have begun or ended.
 pub(crate) const EVERY: Duration = Duration::from_secs(2);
+/// An operator that has not looked for so long is held up, and the watcher looks in its place.
+const HELD_UP: Duration = Duration::from_millis(2_500);
 /// Between two looks so far apart nothing ran: the host slept, and what it slept through is no outage.
 const SLEPT_MS: u64 = 10_000;
 
@@ -39,6 +41,7 @@ struct Shared {
     /// What the operator has raised, and has out, as of its last turn.
     raised: Vec<Condition>,
     in_flight: Option<InFlight>,
+    looked_at: Instant,
     looked_unix_ms: u64,
     /// When nothing had run for a while.
     woken_unix_ms: u64,
@@ -56,6 +59,7 @@ impl Watcher {
             alerts,
             raised: Vec::new(),
             in_flight: None,
+            looked_at: clock.now(),
             looked_unix_ms: clock.unix_ms(),
             woken_unix_ms: 0,
         };
@@ -74,15 +78,20 @@ impl Watcher {
     /// # Errors
     /// Never; a thread's body may.
     pub fn run(&self, shutdown: &Shutdown, beat: &Beat) -> Result<(), String> {
-        let rest = || {
-            let until = self.clock.now() + EVERY;
-            self.clock.wait_any(&[shutdown.signal()], Some(until))
-        };
-        while rest().is_none() {
+        let rest = |until| self.clock.wait_any(&[shutdown.signal()], Some(until));
+        while rest(self.stand_in(self.clock.now())).is_none() {
             beat.turn();
-            self.look(&mut self.shared());
         }
         Ok(())
+    }
+
+    /// Looks where nobody has for a while; until when that can rest.
+    fn stand_in(&self, now: Instant) -> Instant {
+        let mut shared = self.shared();
+        if now >= shared.looked_at + HELD_UP {
+            self.look(&mut shared);
+        }
+        shared.looked_at + HELD_UP
     }
 
     /// The operator's turn: what it has raised holds until its next, and so does what it has out.
@@ -95,11 +104,6 @@ impl Watcher {
     /// A transaction is about to go out.
     pub(crate) fn hear_of_flight(&self, in_flight: Option<InFlight>) {
         self.shared().in_flight = in_flight;
-    }
-
-    /// What holds now.
-    pub(crate) fn firing(&self) -> Vec<Arc<Alert>> {
-        self.shared().alerts.firing()
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -121,13 +125,14 @@ impl Watcher {
             shared.woken_unix_ms = unix_ms;
         }
         shared.looked_unix_ms = unix_ms;
+        shared.looked_at = self.clock.now();
         let mut holding = watch::conditions(&Sights {
             snapshot: &self.snapshot.load(),
             in_flight: shared.in_flight.as_ref(),
             endpoints: &endpoints,
             operator: self.operator,
             chain_id: self.chain_id,
-            now: self.clock.now(),
+            now: shared.looked_at,
             unix_ms,
             woken_unix_ms: shared.woken_unix_ms,
         });
@@ -142,10 +147,10 @@ mod tests {
     use crate::base::metrics::Metrics;
     use crate::lottery::snapshot::ConnectionStatus;
     use crate::lottery::state::{Limits, State, Update};
+    use crossbeam_channel::Receiver;
 
-    /// How many seconds after its start a chain that answers nothing is told of, where nothing runs for `sleeps`.
-    fn told_after(sleeps: Duration) -> Duration {
-        let clock = Clock::manual(5_000);
+    /// Of a chain that answers nothing.
+    fn watcher(clock: &Clock) -> (Watcher, Receiver<Update>) {
         let connection = ConnectionStatus {
             reachable: false,
             since_unix_ms: clock.unix_ms(),
@@ -162,13 +167,20 @@ mod tests {
         let alerts = Alerts::new(updates, clock.clone(), metrics.clone());
         let endpoints = Endpoints::over(Vec::new(), 1, clock.clone(), &metrics);
         let watcher = Watcher::new(alerts, snapshot, endpoints, (None, 1), clock.clone());
+        (watcher, told)
+    }
+
+    /// How many seconds after its start it is told of, where nothing runs for `sleeps`.
+    fn told_after(sleeps: Duration) -> Duration {
+        let clock = Clock::manual(5_000);
+        let (watcher, told) = watcher(&clock);
         let start = clock.now();
         clock.advance(sleeps);
         loop {
             // The operator waits for an answer all the time.
             watcher.look(&mut watcher.shared());
             if let Ok(update) = told.try_recv() {
-                assert!(matches!(update, Update::Alert(_)), "{update:?}");
+                assert!(matches!(update, Update::Alerts(_)), "{update:?}");
                 return clock.now() - start;
             }
             clock.advance(Duration::from_secs(1));
@@ -181,5 +193,27 @@ mod tests {
         assert_eq!(told_after(Duration::ZERO), Duration::from_secs(15));
         let slept = Duration::from_secs(49);
         assert_eq!(told_after(slept), slept + Duration::from_secs(15));
+    }
+
+    #[test]
+    fn it_looks_in_the_operators_place_only_where_the_operator_does_not() {
+        let clock = Clock::manual(5_000);
+        let (watcher, told) = watcher(&clock);
+        let mut rests_until = clock.now() + HELD_UP;
+        for _ in 0..7 {
+            clock.advance(EVERY);
+            watcher.hear(Vec::new(), None);
+            assert!(rests_until > clock.now(), "both look");
+            rests_until = watcher.stand_in(clock.now());
+            assert_eq!(rests_until, clock.now() + HELD_UP);
+        }
+        // The operator is held up from here on; a second later the outage has lasted long enough to be told.
+        let due = clock.now() + HELD_UP;
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(watcher.stand_in(clock.now()), due);
+        assert!(told.is_empty());
+        clock.advance(due - clock.now());
+        assert_eq!(watcher.stand_in(due), due + HELD_UP);
+        assert_eq!(told.len(), 1);
     }
 }

@@ -164,6 +164,15 @@ impl Alert {
     }
 }
 
+/// What has changed in what holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertChange {
+    /// What has begun and what has ended, to be told. New words of what holds already are listed without it.
+    pub news: Vec<Arc<Alert>>,
+    /// All that holds now, in a stable order.
+    pub firing: Vec<Arc<Alert>>,
+}
+
 /// The conditions that hold, with their begin.
 #[derive(Debug, Default)]
 pub struct AlertBook {
@@ -172,8 +181,9 @@ pub struct AlertBook {
 }
 
 impl AlertBook {
-    /// Notes what holds now; what has begun and what has ended since the last time, to be told.
-    pub fn update(&mut self, holding: Vec<Condition>, unix_ms: u64) -> Vec<Arc<Alert>> {
+    /// Notes what holds now; None where nothing has changed since the last time, not even the words.
+    pub fn update(&mut self, holding: Vec<Condition>, unix_ms: u64) -> Option<AlertChange> {
+        let mut has_new_words = false;
         let mut before = std::mem::take(&mut self.firing);
         let mut news = Vec::new();
         for condition in holding {
@@ -190,11 +200,14 @@ impl AlertBook {
                     known
                 }
                 // New words for what was told already: listed, not told again.
-                Some(known) => Arc::new(Alert {
-                    severity: condition.severity,
-                    message: condition.message,
-                    ..(*known).clone()
-                }),
+                Some(known) => {
+                    has_new_words = true;
+                    Arc::new(Alert {
+                        severity: condition.severity,
+                        message: condition.message,
+                        ..(*known).clone()
+                    })
+                }
                 None => {
                     let begun = Arc::new(Alert {
                         id: self.next_id(unix_ms),
@@ -220,12 +233,10 @@ impl AlertBook {
                 ..(*ended).clone()
             }));
         }
-        news
-    }
-
-    /// What holds, in a stable order.
-    pub(crate) fn firing(&self) -> Vec<Arc<Alert>> {
-        self.firing.values().cloned().collect()
+        (has_new_words || !news.is_empty()).then(|| AlertChange {
+            news,
+            firing: self.firing.values().cloned().collect(),
+        })
     }
 
     fn next_id(&mut self, unix_ms: u64) -> String {
@@ -269,23 +280,30 @@ mod tests {
         }
     }
 
+    fn news(book: &mut AlertBook, holding: Vec<Condition>, unix_ms: u64) -> Vec<Arc<Alert>> {
+        let change = book.update(holding, unix_ms);
+        change.map_or_else(Vec::new, |change| change.news)
+    }
+
     #[test]
-    fn a_condition_is_told_when_it_begins_and_when_it_ends_whatever_its_words() {
+    fn a_condition_is_told_when_it_begins_and_when_it_ends_and_new_words_are_listed() {
         let mut book = AlertBook::default();
-        let begun = book.update(vec![low_balance("3 wei")], 5_000);
+        let begun = news(&mut book, vec![low_balance("3 wei")], 5_000);
         assert_eq!(told(&begun), [("low_balance", "firing", "3 wei")]);
         assert_eq!(begun[0].id, "alert-5000-1");
         for wei in 0..20 {
             let message = format!("{wei} wei");
-            assert!(book.update(vec![low_balance(&message)], 6_000).is_empty());
-            assert_eq!(book.firing()[0].message, message);
+            let mut update = || book.update(vec![low_balance(&message)], 6_000);
+            let change = update().expect("the words are new");
+            assert_eq!((change.news.len(), change.firing.len()), (0, 1));
+            assert_eq!(change.firing[0].message, message);
+            assert_eq!(update(), None);
         }
-        let ended = book.update(vec![], 9_000);
+        let ended = news(&mut book, vec![], 9_000);
         assert_eq!(told(&ended), [("low_balance", "resolved", "19 wei")]);
         assert_eq!((ended[0].since_unix_ms, ended[0].unix_ms), (5_000, 9_000));
         assert_eq!(ended[0].id, "alert-9000-2");
-        assert!(book.firing().is_empty());
-        assert!(book.update(vec![], 9_000).is_empty());
+        assert_eq!(book.update(vec![], 9_000), None);
     }
 
     #[test]
@@ -298,8 +316,9 @@ mod tests {
                 "x",
             )
         };
-        assert_eq!(book.update(vec![of("a"), of("b"), of("a")], 1).len(), 2);
-        let ended = book.update(vec![of("b")], 2);
+        let both = news(&mut book, vec![of("a"), of("b"), of("a")], 1);
+        assert_eq!(both.len(), 2);
+        let ended = news(&mut book, vec![of("b")], 2);
         assert_eq!(ended.len(), 1);
         assert_eq!(ended[0].subject, Subject::Endpoint("a".to_owned()));
     }
@@ -312,17 +331,20 @@ mod tests {
         )) {
             let mut book = AlertBook::default();
             let mut is_firing = [false; 4];
+            let mut listed = Vec::new();
             for step in steps {
                 let holding = step.iter().map(|round_id| {
                     Condition::warning(AlertCode::DrawOverdue, Subject::Round(*round_id), "late")
                 });
-                for alert in book.update(holding.collect(), 7) {
-                    let round_id = alert.round_id().unwrap() as usize;
-                    prop_assert_eq!(is_firing[round_id], alert.state == AlertState::Resolved);
-                    is_firing[round_id] = alert.state == AlertState::Firing;
+                if let Some(change) = book.update(holding.collect(), 7) {
+                    for alert in change.news {
+                        let round_id = alert.round_id().unwrap() as usize;
+                        prop_assert_eq!(is_firing[round_id], alert.state == AlertState::Resolved);
+                        is_firing[round_id] = alert.state == AlertState::Firing;
+                    }
+                    listed = change.firing.iter().filter_map(|alert| alert.round_id()).collect();
                 }
-                let listed: Vec<u64> = book.firing().iter().filter_map(|alert| alert.round_id()).collect();
-                prop_assert_eq!(listed, step.into_iter().collect::<Vec<_>>());
+                prop_assert_eq!(&listed, &step.into_iter().collect::<Vec<_>>());
             }
         }
     }

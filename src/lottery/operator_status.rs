@@ -39,6 +39,6 @@ pub struct OperatorStatus {
     pub rehearsal: Option<Rehearsal>,
     /// What has held up the running round's draw since it is due.
     pub held_up_by: Option<LateReason>,
-    /// Conditions that hold now; newest last.
+    /// Conditions that hold now, in the order of their codes. The store alone knows them: they are told beside the status.
     pub alerts: Vec<Arc<Alert>>,
 }

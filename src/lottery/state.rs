@@ -11,7 +11,7 @@ use crate::base::clock::ChainTime;
 use crate::chain::cursor::RING_LEN;
 use crate::chain::types::{BlockRef, H256};
 use crate::lottery::action::ActionRecord;
-use crate::lottery::alert::{Alert, AlertState};
+use crate::lottery::alert::{Alert, AlertChange};
 use crate::lottery::event::EventRecord;
 use crate::lottery::history::{FinishedRound, LoggedEvent, Running};
 use crate::lottery::lateness::LateReason;
@@ -73,8 +73,9 @@ pub enum Update {
     Owed(Owed),
     Finality(Finality),
     Connection(ConnectionStatus),
+    /// But for its alerts, which are told by themselves.
     Operator(Arc<OperatorStatus>),
-    Alert(Arc<Alert>),
+    Alerts(AlertChange),
     Action(Arc<ActionRecord>),
     /// The hash of the chain's first block, by which two chains of one number are told apart; None where nobody gives it.
     Genesis(Option<H256>),
@@ -159,17 +160,16 @@ impl State {
                 }
             }
             Update::Operator(status) => {
-                if *self.snapshot.operator != *status {
-                    self.snapshot.operator = status.clone();
-                    applied.events.push(StoreEvent::OperatorStatus(status));
-                }
+                let alerts = self.snapshot.operator.alerts.clone();
+                self.show_operator(&status, alerts, &mut applied);
             }
-            Update::Alert(alert) => {
-                self.feed(LiveFeedItem::Alert(alert.clone()), &mut applied);
-                applied
-                    .events
-                    .push(StoreEvent::OperatorAlert(alert.clone()));
-                self.list_alert(alert, &mut applied);
+            Update::Alerts(AlertChange { news, firing }) => {
+                for alert in news {
+                    self.feed(LiveFeedItem::Alert(alert.clone()), &mut applied);
+                    applied.events.push(StoreEvent::OperatorAlert(alert));
+                }
+                let own = self.snapshot.operator.clone();
+                self.show_operator(&own, firing, &mut applied);
             }
             Update::Action(action) => self.note_action(action),
             Update::Genesis(genesis) => {
@@ -433,15 +433,16 @@ impl State {
         applied.events.push(StoreEvent::LiveFeed(item));
     }
 
-    /// Lists it, or no longer, without waiting for the operator's own word.
-    fn list_alert(&mut self, alert: Arc<Alert>, applied: &mut Applied) {
-        let key = |alert: &Alert| (alert.code, alert.subject.clone());
-        let mut status = (*self.snapshot.operator).clone();
-        status.alerts.retain(|known| key(known) != key(&alert));
-        if alert.state == AlertState::Firing {
-            status.alerts.push(alert);
-            status.alerts.sort_by_key(|alert| key(alert));
-        }
+    fn show_operator(
+        &mut self,
+        own: &OperatorStatus,
+        alerts: Vec<Arc<Alert>>,
+        applied: &mut Applied,
+    ) {
+        let status = OperatorStatus {
+            alerts,
+            ..own.clone()
+        };
         if *self.snapshot.operator != status {
             let status = Arc::new(status);
             self.snapshot.operator = status.clone();

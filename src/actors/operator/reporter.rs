@@ -104,10 +104,10 @@ impl Reporter {
     /// When the store is gone.
     pub(super) fn publish_status(&mut self, in_flight: Option<InFlight>) -> Result<(), String> {
         self.status.in_flight = in_flight;
-        self.status.alerts = self.watcher.firing();
         let quiet = |status: &OperatorStatus| OperatorStatus {
             watchdog_last_check_unix_ms: None,
             last_event_unix_ms: None,
+            alerts: Vec::new(),
             ..status.clone()
         };
         if quiet(&self.snapshot.load().operator) == quiet(&self.status) {

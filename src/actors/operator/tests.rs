@@ -285,10 +285,10 @@ impl Stage {
 
     fn alerts(&self) -> Vec<Arc<Alert>> {
         let told = self.told.iter().filter_map(|update| match update {
-            Update::Alert(alert) => Some(alert.clone()),
+            Update::Alerts(change) => Some(&change.news),
             _ => None,
         });
-        told.collect()
+        told.flatten().cloned().collect()
     }
 
     fn alert_codes(&self) -> Vec<String> {

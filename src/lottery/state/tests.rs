@@ -4,7 +4,7 @@
 use super::*;
 use crate::chain::types::{Address, U256};
 use crate::lottery::action::ActionKind;
-use crate::lottery::alert::{AlertCode, Severity, Subject};
+use crate::lottery::alert::{AlertCode, AlertState, Severity, Subject};
 use crate::lottery::participants::FIRST_PAGE_LEN;
 use crate::lottery::play::{advance, branch, play, Act, Block};
 use proptest::prelude::*;
@@ -329,17 +329,36 @@ fn an_alert_is_listed_from_its_begin_to_its_end_whatever_the_operator_does() {
             unix_ms: 1,
         })
     };
-    let mut told = |code, alert_state| {
-        let applied = state.apply(Update::Alert(alert(code, alert_state)));
-        let tells = |event: &StoreEvent| matches!(event, StoreEvent::OperatorStatus(_));
-        assert!(applied.events.iter().any(tells));
-        let listed = state.snapshot().operator.alerts.iter();
-        listed.map(|alert| alert.code).collect::<Vec<_>>()
+    let mut told = |news: Vec<Arc<Alert>>, firing: &[AlertCode]| {
+        let firing = firing.iter().map(|code| alert(*code, AlertState::Firing));
+        let firing: Vec<Arc<Alert>> = firing.collect();
+        let (begun, listed) = (news.len(), firing.clone());
+        let applied = state.apply(Update::Alerts(AlertChange { news, firing }));
+        let are = |is: fn(&StoreEvent) -> bool| applied.events.iter().filter(|it| is(it)).count();
+        assert_eq!(are(|it| matches!(it, StoreEvent::OperatorAlert(_))), begun);
+        assert_eq!(are(|it| matches!(it, StoreEvent::OperatorStatus(_))), 1);
+        // What the operator says of itself is older than this, or newer: it does not count.
+        let status = |phase: &str| OperatorStatus {
+            phase: phase.to_owned(),
+            ..OperatorStatus::default()
+        };
+        for phase in ["betting is open", ""] {
+            state.apply(Update::Operator(Arc::new(status(phase))));
+            assert_eq!(state.snapshot().operator.alerts, listed);
+        }
     };
     let (stale, low) = (AlertCode::HeadStale, AlertCode::LowBalance);
-    let mut both = [stale, low];
-    both.sort();
-    assert_eq!(told(low, AlertState::Firing), [low]);
-    assert_eq!(told(stale, AlertState::Firing), both);
-    assert_eq!(told(low, AlertState::Resolved), [stale]);
+    told(vec![alert(low, AlertState::Firing)], &[low]);
+    told(vec![alert(stale, AlertState::Firing)], &[stale, low]);
+    told(vec![alert(low, AlertState::Resolved)], &[stale]);
+    // New words alone are no news, and listed.
+    let mut new_words = (*alert(stale, AlertState::Firing)).clone();
+    new_words.message = "longer".to_owned();
+    let change = AlertChange {
+        news: Vec::new(),
+        firing: vec![Arc::new(new_words)],
+    };
+    let events = state.apply(Update::Alerts(change)).events;
+    assert!(matches!(events[..], [StoreEvent::OperatorStatus(_)]));
+    assert_eq!(state.snapshot().operator.alerts[0].message, "longer");
 }
