@@ -36,8 +36,6 @@ pub struct Backfill {
     /// The hash of the highest unread block, which links what is read to what is known.
     next_hash: H256,
     blocks_left: u64,
-    /// States were given up: below, they are older still.
-    spares_states: bool,
     chunk_blocks: u64,
     /// One more than is kept: the end before the oldest kept round bounds its bets.
     ends_wanted: usize,
@@ -60,7 +58,6 @@ impl Backfill {
             unread_below: head.number + 1,
             next_hash: head.hash,
             blocks_left: limits.history_max_blocks,
-            spares_states: false,
             chunk_blocks: limits.first_chunk_blocks.max(1),
             ends_wanted: limits.round_history_max + 1,
             ends_seen: 0,
@@ -121,13 +118,8 @@ impl Backfill {
                 chunk.last.number
             )));
         }
-        self.spares_states |= strict.states == States::Spared;
-        let states = match self.spares_states {
-            true => States::Spared,
-            false => strict.states,
-        };
         let ends = [chunk.first.clone(), chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, states)?;
+        let events = reader.events(endpoint, chunk.logs, &ends, strict.states)?;
         if strict.logs && !self.is_whole(&events, &ends[0]) {
             return Err(RpcError::behind(format!(
                 "{} left out logs of blocks {} to {}",

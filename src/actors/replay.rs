@@ -2,7 +2,8 @@
 //! could not be had with the live state. Chunk by chunk from the last block whose logs are known to the head, each linked
 //! to the one before. The live state does not wait for it.
 
-use crate::actors::reader::{Reader, Sound, States};
+use crate::actors::backfill::Strict;
+use crate::actors::reader::{Reader, Sound};
 use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
@@ -79,7 +80,6 @@ impl Replay {
 
     /// Reads one chunk and answers with its events. `known` are the head's ancestors as far as they are remembered: an
     /// endpoint that is still on a branch that is gone would else lead up along it, and what it told would stay.
-    /// `strict` refuses a chunk that leaves something out.
     ///
     /// # Errors
     /// When the logs cannot be read, lie on another branch, or do not lead to the round.
@@ -88,7 +88,7 @@ impl Replay {
         endpoint: &Endpoint,
         reader: &Reader,
         known: &Cursor,
-        strict: bool,
+        strict: Strict,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
         let tip = self.tip.block;
         let range = (self.done.0 + 1, tip.number);
@@ -117,14 +117,14 @@ impl Replay {
         }
         let done = (chunk.last.number, chunk.last.hash);
         let ends = [chunk.first, chunk.last];
-        let events = reader.events(endpoint, chunk.logs, &ends, States::Spared)?;
+        let events = reader.events(endpoint, chunk.logs, &ends, strict.states)?;
         let end = follow(self.tally, &events);
         let is_whole = match &end {
             Ok(end) if done.0 == tip.number => end.is_none_or(|end| end == self.tip.tally),
             Ok(_) => true,
             Err(_) => false,
         };
-        if strict && !is_whole {
+        if strict.logs && !is_whole {
             return Err(RpcError::behind(format!(
                 "{} left out logs of blocks {} to {}",
                 endpoint.host(),

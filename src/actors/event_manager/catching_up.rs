@@ -231,7 +231,7 @@ fn take_step(
         let mut work = work.clone();
         let events = match &mut work {
             Work::Replay(replay) if !replay.is_complete() => {
-                replay.step(endpoint, &reader, &known, strict.logs)
+                replay.step(endpoint, &reader, &known, strict)
             }
             Work::Backfill(backfill) if !backfill.is_complete() => {
                 backfill.step(endpoint, &reader, strict)

@@ -48,6 +48,8 @@ pub(super) struct Trials {
     pub(super) failing_since: Option<Instant>,
     pub(super) problem: Option<String>,
     pub(super) not_before: Option<Instant>,
+    /// States were given up, for as long as this way lasts.
+    spares_states: bool,
 }
 
 /// From where a step began, and in which direction.
@@ -112,15 +114,16 @@ impl Trials {
     pub(super) fn strict(&self, newest: u64, now: Instant) -> Strict {
         Strict {
             logs: !self.are_stalled(now),
-            states: match self.failures < STRICT_STEPS {
-                true => States::kept_at(newest),
-                false => States::Spared,
+            states: match self.spares_states {
+                true => States::Spared,
+                false => States::kept_at(newest),
             },
         }
     }
 
     fn note_failure(&mut self, error: &RpcError, wait: Duration, now: Instant) {
         self.failures = self.failures.saturating_add(1);
+        self.spares_states |= self.failures >= STRICT_STEPS;
         self.failing_since = self.failing_since.or(Some(now));
         self.not_before = Some(now + wait);
         log::debug!("older logs: {error}");
@@ -136,7 +139,10 @@ impl Trials {
         if self.failures >= TOLD_AFTER {
             log::info!("logs can be read again");
         }
-        *self = Trials::default();
+        *self = Trials {
+            spares_states: self.spares_states,
+            ..Trials::default()
+        };
     }
 }
 
@@ -210,6 +216,7 @@ impl Older {
                 self.replay = Some(Replay::new(&debt.above, debt.tally, tip));
                 self.replay_since = Some(now);
                 self.up.not_before = None;
+                self.up.spares_states = false;
             }
         }
     }
@@ -347,13 +354,24 @@ mod tests {
     #[test]
     fn states_are_wanted_as_far_as_nodes_keep_them_by_now_and_not_for_ever() {
         let now = Instant::now();
-        let mut trials = Trials::default();
-        let states = |trials: &Trials, newest| trials.strict(newest, now).states;
-        assert_eq!(states(&trials, 500), States::KeptFrom(400));
-        assert_eq!(states(&trials, 900), States::KeptFrom(800));
+        let mut older = stepped(500, 400);
+        let states = |older: &Older, newest| older.up.strict(newest, now).states;
+        assert_eq!(states(&older, 500), States::KeptFrom(400));
+        assert_eq!(states(&older, 900), States::KeptFrom(800));
         let error = RpcError::behind("no state");
-        (0..STRICT_STEPS).for_each(|_| trials.note_failure(&error, Duration::ZERO, now));
-        assert_eq!(states(&trials, 900), States::Spared);
+        (0..STRICT_STEPS).for_each(|_| older.note_failure(true, &error, Duration::ZERO, now));
+        assert_eq!(states(&older, 900), States::Spared);
+        // They are not tried for again at each step of this way.
+        older.note_success(true);
+        assert_eq!(states(&older, 900), States::Spared);
+        older.end_replay();
+        let debt = Debt {
+            above: block(900),
+            tally: None,
+            why: String::new(),
+        };
+        older.owe(&debt, sound(910), now);
+        assert_eq!(states(&older, 900), States::KeptFrom(800));
     }
 
     #[test]

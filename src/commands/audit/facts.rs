@@ -114,6 +114,13 @@ fn facts_of(
         }
         let below = position.block_number.checked_sub(1);
         let below = below.and_then(|number| headers.get(&number));
+        let draw_times = end.times.filter(|_| is_draw(end));
+        let first_allowed = match draw_times.zip(below) {
+            Some((times, below)) => {
+                states.unless_passing(earliest(endpoint, header, below, times.min_draw_time))?
+            }
+            None => None,
+        };
         Ok(Facts {
             finish: FinishFacts {
                 block: DrawBlock {
@@ -121,10 +128,7 @@ fn facts_of(
                     header: Some(header.into()),
                 },
                 times: end.times,
-                first_allowed: end
-                    .times
-                    .filter(|_| is_draw(end))
-                    .and_then(|times| earliest(endpoint, header, below?, times.min_draw_time)),
+                first_allowed,
                 held_up_by: None,
             },
             sender,
@@ -266,14 +270,17 @@ fn header_of<'a>(
 }
 
 /// Number and time of the first block that allowed the draw in `header`'s block; `below` is the one before that.
+///
+/// # Errors
+/// As `first_allowed`.
 fn earliest(
     endpoint: &Endpoint,
     header: &Header,
     below: &Header,
     min_draw_time: u64,
-) -> Option<(u64, u64)> {
+) -> Result<(u64, u64), RpcError> {
     match below.timestamp < min_draw_time {
-        true => Some((header.number, header.timestamp)),
+        true => Ok((header.number, header.timestamp)),
         false => first_allowed(endpoint, below, min_draw_time),
     }
 }
