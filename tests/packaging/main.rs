@@ -1,6 +1,7 @@
 //! The package for Debian and its kin: that it holds what it should, installs, upgrades and goes away cleanly, and that
 //! systemd finds its unit right and safe. Tests that need dpkg or systemd are marked so.
 
+mod night;
 mod prometheus;
 mod proxies;
 
@@ -124,6 +125,60 @@ fn the_package_installs_upgrades_and_goes_away() {
     assert!(!installed.exists() && conf.exists());
     dpkg(&["--purge", "lottery"]);
     assert!(!conf.exists());
+}
+
+/// What one of the package's scripts asks of systemd, where that runs: the host is a folder of this test's, and its systemctl
+/// notes what it is told.
+fn asked_of_systemd(scripts: &Path, call: &[&str], dpkg_root: &str) -> Vec<String> {
+    let dir = TempDir::new().unwrap();
+    let stub = dir.path().join("systemctl");
+    std::fs::write(&stub, "#!/bin/sh\necho \"$*\"\n").unwrap();
+    std::fs::set_permissions(&stub, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = scripts.join(call[0]);
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-ec"])
+        .arg("mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec \"$0\" \"$@\"")
+        .arg(&script)
+        .args(&call[1..])
+        .env(
+            "PATH",
+            format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dir.path().display()),
+        )
+        .env("DPKG_ROOT", dpkg_root)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{call:?}: {told}");
+    let asked = String::from_utf8(output.stdout).unwrap();
+    asked.lines().map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "needs dpkg and unshare"]
+fn an_upgrade_restarts_a_daemon_that_runs_and_a_removal_ends_it() {
+    let dir = TempDir::new().unwrap();
+    let deb = build_deb(&dir, "lottery.deb");
+    let scripts = dir.path().join("scripts");
+    said("dpkg-deb", &["--control", &deb, scripts.to_str().unwrap()]);
+    // A daemon that does not run is not started: neither by its installation nor by an upgrade.
+    let taken_up = ["daemon-reload", "try-restart lottery.service"];
+    let calls: [(&[&str], &[&str]); 6] = [
+        (&["postinst", "configure", ""], &taken_up),
+        (&["prerm", "upgrade", "0.2.0"], &[]),
+        (&["postrm", "upgrade", "0.2.0"], &[]),
+        (&["postinst", "configure", "0.0.1"], &taken_up),
+        (&["prerm", "remove"], &["disable --now lottery.service"]),
+        (&["postrm", "remove"], &["daemon-reload"]),
+    ];
+    for (call, expected) in calls {
+        assert_eq!(asked_of_systemd(&scripts, call, ""), expected, "{call:?}");
+        // Into another machine's files: nothing of this one is touched.
+        assert_eq!(
+            asked_of_systemd(&scripts, call, "/mnt"),
+            [""; 0],
+            "{call:?}"
+        );
+    }
 }
 
 #[test]
