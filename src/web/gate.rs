@@ -281,18 +281,16 @@ impl Gate {
         // Who sends ahead waits for the workers with all others, and so cannot keep the gate to itself.
         let is_alone = client.machine.waiting_bytes() == 0;
         let answer_key = AnswerKey::of(&request, persistence).filter(|_| is_alone);
+        let find = |key: &AnswerKey| self.ready.find(key, SystemTime::now());
+        if let Some((bytes, status)) = answer_key.as_ref().and_then(find) {
+            self.ready_hits[usize::from(status != 200)] += 1;
+            return self.begin_output(key, Output::shared(bytes), persistence, now);
+        }
         let waits_as = self.waits_as(&request);
+        self.clients.wait(id, waits_as, answer_key.as_ref());
         let shared = match answer_key {
-            None => {
-                self.clients.wait(id, waits_as, None);
-                None
-            }
+            None => None,
             Some(key_of_answer) => {
-                if let Some((bytes, status)) = self.ready.find(&key_of_answer, SystemTime::now()) {
-                    self.ready_hits[usize::from(status != 200)] += 1;
-                    return self.begin_output(key, Output::shared(bytes), persistence, now);
-                }
-                self.clients.wait(id, waits_as, Some(&key_of_answer));
                 let Some(turn) = self.makings.join(&key_of_answer, id, waits_as, now) else {
                     return;
                 };

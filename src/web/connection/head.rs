@@ -1,6 +1,7 @@
 //! The head of a request: from bytes to a request, the way its body is framed, and what becomes of its connection
 //! (RFC 9110, RFC 9112), or to the refusal that says what is wrong. Pure.
 
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 
 use httparse::Status;
@@ -61,9 +62,9 @@ pub fn read(
     peer: IpAddr,
     rules: &Rules,
 ) -> Result<Option<(Box<Head>, usize)>, Refused> {
-    let mut headers = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let outcome = parsed.parse(lines);
+    let mut headers = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut parsed = httparse::Request::new(&mut []);
+    let outcome = parsed.parse_with_uninit_headers(lines, &mut headers);
     let method = parsed.method.map(str::to_owned);
     let refuse =
         |status, code, message: &str| Err(Refused::new(status, code, message, method.clone()));
