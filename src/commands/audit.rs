@@ -103,7 +103,7 @@ impl Request<'_> {
         };
         let state = arguments.text(&STATE).map(Path::new);
         if to.is_some_and(|to| to < from) {
-            return Err("--to is not below --from".to_owned());
+            return Err("--to is below --from".to_owned());
         }
         if to.is_some() && state.is_some() {
             return Err(

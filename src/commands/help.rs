@@ -13,8 +13,8 @@ setting with its default and what is allowed.
 
 Settings come from the file, then from variables like LOTTERY_BLOCKCHAIN_RPC_URL, then
 from --set. The operator's key comes from operator.key_file, a keystore, the variable
-LOTTERY_OPERATOR_PRIVATE_KEY or systemd's credential operator_key. RUST_LOG sets how much
-is logged (info by default).
+LOTTERY_OPERATOR_PRIVATE_KEY or systemd's credential operator_key, or stays with a signer
+at operator.signer_url. RUST_LOG sets how much is logged (info by default).
 
 Exit codes: 0 done or stopped by a signal, 1 failed while running, 2 bad usage or
 configuration, 3 the answer is no.

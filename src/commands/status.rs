@@ -13,7 +13,7 @@ pub(super) static COMMAND: CommandSpec = CommandSpec {
     summary: "ask the running daemon how it is",
     details: "\
 Asks the daemon that listens on server.host and server.port; no token is needed. Exit code 0:
-ready and without a warning; 3: not ready, or an alert is on; 1: no daemon answers.
+ready and no alert; 3: not so; 1: no daemon answers.
 ",
     options: &[JSON],
     examples: &["lottery status"],

@@ -19,8 +19,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// Why the daemon did not do as it was asked.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    #[error("no daemon answers at {base}: {cause}")]
-    Unreachable { base: String, cause: ureq::Error },
+    #[error("no daemon answers at {base}, which server.host and server.port name: {cause}")]
+    Unreachable { base: String, cause: String },
     #[error("what answers at {base} is not this daemon")]
     Foreign { base: String },
     /// It answered with an error of its own.
@@ -250,9 +250,12 @@ impl ApiClient {
         result: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<(u16, Value), ClientError> {
         let base = || self.base.clone();
-        let unreachable = |cause| ClientError::Unreachable {
+        let unreachable = |error| ClientError::Unreachable {
             base: base(),
-            cause,
+            cause: match error {
+                ureq::Error::Io(error) => error.to_string(),
+                other => other.to_string(),
+            },
         };
         let mut response = result.map_err(unreachable)?;
         let text = response.body_mut().read_to_string().map_err(unreachable)?;

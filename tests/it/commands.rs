@@ -285,7 +285,8 @@ fn asking_the_daemon_takes_its_port_and_token_alone() {
         let (code, told) = ask(command, "1");
         assert_eq!(code, Some(1), "{told}");
         assert!(
-            told.contains("no daemon answers at http://127.0.0.1:1"),
+            told.contains("no daemon answers at http://127.0.0.1:1, ")
+                && told.contains("server.port name: Connection refused"),
             "{told}"
         );
     }
@@ -329,6 +330,9 @@ fn every_command_has_its_help() {
         String::from_utf8(output.stdout).unwrap()
     };
     let overview = help(&["--help"]);
+    for source in ["key_file", "keystore", "KEY", "credential", "signer_url"] {
+        assert!(overview.contains(source), "{source} in {overview}");
+    }
     let (_, commands) = overview.split_once("\nCommands:\n").unwrap();
     let (commands, _) = commands.split_once("\n\n").unwrap();
     let names = commands
