@@ -12,7 +12,7 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::base::thread;
 use crate::chain::error::{ErrorKind, RpcError};
-use crate::chain::health::Chain;
+use crate::chain::health::{Chain, Health};
 use crate::chain::http::{Http, HttpSettings};
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
@@ -231,7 +231,13 @@ impl Endpoints {
     /// Takes down a head, and sets back every endpoint whose own, read at the same time, trails it.
     pub(crate) fn note_head(&self, endpoint: &Endpoint, number: u64, timestamp: u64) {
         let now = self.clock.now();
-        endpoint.with_health(|health| health.note_head(number, timestamp, now));
+        let is_believed = endpoint.with_health(|health| {
+            health.note_head(number, timestamp, now);
+            tells_time(health)
+        });
+        if !is_believed {
+            return;
+        }
         let margin_secs = self.block_times_secs(2).max(TRAILING_SECS_MIN);
         for other in self.list.iter().filter(|other| *other != endpoint) {
             if other.with_health(|health| health.trails(timestamp, margin_secs, now)) {
@@ -350,12 +356,11 @@ impl Endpoints {
         rank.is_none_or(|rank| rank.is_failing())
     }
 
-    /// The newest time of a head that any endpoint has shown, in unix seconds; 0 before the first.
+    /// The newest time of a head that any endpoint has shown whose times are believed, in unix seconds; 0 before the first.
     pub(crate) fn newest_timestamp(&self) -> u64 {
-        let heads = self
-            .list
-            .iter()
-            .filter_map(|endpoint| endpoint.with_health(|health| health.head()));
+        let told = |health: &mut Health| health.head().filter(|_| tells_time(health));
+        let heads = self.list.iter();
+        let heads = heads.filter_map(|endpoint| endpoint.with_health(told));
         heads.map(|(_, timestamp)| timestamp).max().unwrap_or(0)
     }
 
@@ -420,6 +425,11 @@ impl Endpoints {
         });
         RpcError::transport(reasons.collect::<Vec<_>>().join("; "))
     }
+}
+
+/// Whether the times that it gives its blocks are those that others give them, as far as they were asked.
+fn tells_time(health: &Health) -> bool {
+    !health.is_outvoted(Method::BlockByNumber)
 }
 
 #[cfg(test)]

@@ -191,6 +191,10 @@ impl Health {
         self.methods[method as usize].is_outvoted = !agrees;
     }
 
+    pub(crate) fn is_outvoted(&self, method: Method) -> bool {
+        self.methods[method as usize].is_outvoted
+    }
+
     /// Its head, as just read.
     pub(crate) fn note_head(&mut self, number: u64, timestamp: u64, now: Instant) {
         self.head = Some(Head {
@@ -318,7 +322,7 @@ impl Health {
 
     /// The methods by which it tells what the others do not.
     pub(crate) fn outvoted(&self) -> impl Iterator<Item = Method> + '_ {
-        let is_outvoted = |method: &Method| self.methods[*method as usize].is_outvoted;
+        let is_outvoted = |method: &Method| self.is_outvoted(*method);
         Method::ALL.into_iter().filter(is_outvoted)
     }
 

@@ -430,6 +430,7 @@ fn untrue() -> Vec<Row> {
         ("nonces and balances from a cache", || {
             vec![cached(COUNTS), cached("eth_getBalance")]
         }),
+        ("times 5 s ahead", || headers(|header| later(header, 5))),
         ("times an hour back", || {
             headers(|header| later(header, -3_600))
         }),

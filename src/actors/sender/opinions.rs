@@ -10,6 +10,7 @@ use crate::actors::sender::{NotSigned, Offer, Order, Sender, SECOND_OPINION};
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
+use crate::chain::query;
 use crate::chain::types::{BlockId, BlockRef, U256};
 
 /// The next nonce at one head.
@@ -126,11 +127,63 @@ impl Sender {
         self.judge(order, Ok(gathered)).map(|offer| (only, offer))
     }
 
-    /// While there is time: what all endpoints tell of the next nonce, at one block, as far as they do so within `patience`.
-    pub(super) fn agree_on_nonce(&mut self, head: BlockRef, patience: Duration) {
-        if self.endpoints.list().len() > 1 {
-            let heard = self.hear_others(head, Vec::new(), patience);
-            self.agree(&heard);
+    /// While there is time: what all endpoints tell of the next nonce and of the head's time, at one block, as far as they do
+    /// so within `patience`.
+    pub(super) fn agree_on_head(&mut self, head: BlockRef, patience: Duration) {
+        if self.endpoints.list().len() == 1 {
+            return;
+        }
+        let (address, at) = (self.address(), BlockId::from(head));
+        let ask = move |endpoint: &Endpoint| {
+            let mut together = endpoint.together();
+            let nonce = together.add(query::transaction_count(address, at));
+            let header = together.add(query::header_by_number(at));
+            let mut answers = together.send()?;
+            Ok((answers.take(nonce)?, answers.take(header).ok()))
+        };
+        let (mut nonces, mut times) = (Vec::new(), Vec::new());
+        for (endpoint, (nonce, header)) in self.hear_others(Vec::new(), TO_LOOK, patience, ask) {
+            times.extend(header.map(|header| (endpoint.clone(), header.timestamp)));
+            nonces.push((endpoint, nonce));
+        }
+        self.agree(&nonces);
+        self.agree_on_time(&times, at);
+    }
+
+    /// Who gives a block another time than most do is asked for heads after the others, until it agrees again; where as many
+    /// say one thing as another, those count whose contracts see the time that they tell.
+    fn agree_on_time(&self, times: &[(Endpoint, u64)], block: BlockId) {
+        let all = || times.iter().map(|(_, time)| *time);
+        let Some(mut believed) = all().next().filter(|_| times.len() > 1) else {
+            return;
+        };
+        if all().any(|time| time != believed) {
+            let ask = move |endpoint: &Endpoint| endpoint.block_opcodes(block);
+            let seen = self.hear_others(Vec::new(), &[Method::Call], SECOND_OPINION, ask);
+            let sees = |(endpoint, time): &(Endpoint, u64)| {
+                let own = seen.iter().find(|(by, _)| by == endpoint);
+                own.is_some_and(|(_, opcodes)| opcodes.timestamp == *time)
+            };
+            let worth = |wanted: u64| {
+                let telling = times.iter().filter(|(_, time)| *time == wanted);
+                (
+                    telling.clone().count(),
+                    telling.filter(|it| sees(it)).count(),
+                )
+            };
+            believed = all().max_by_key(|time| worth(*time)).unwrap_or(believed);
+            if all().any(|time| time != believed && worth(time) == worth(believed)) {
+                log::warn!("which of the times is a block's, nobody can tell: {times:?}");
+                return;
+            }
+        }
+        for (endpoint, time) in times {
+            let agrees = *time == believed;
+            if !agrees {
+                let host = endpoint.host();
+                log::warn!("{host} gives a block the time {time}, which is {believed}");
+            }
+            endpoint.with_health(|health| health.note_vote(Method::BlockByNumber, agrees));
         }
     }
 
@@ -159,7 +212,8 @@ impl Sender {
                 believed: nonce,
             });
         }
-        let heard = self.hear_others(head, vec![(first, nonce)], SECOND_OPINION);
+        let ask = self.count_at(head);
+        let heard = self.hear_others(vec![(first, nonce)], TO_LOOK, SECOND_OPINION, ask);
         let told = nonces_of(&heard);
         let believed = self.nonces.believed(&told).unwrap_or(nonce);
         if told.len() > 1 {
@@ -168,21 +222,22 @@ impl Sender {
         Ok(Counted { told, believed })
     }
 
-    /// What has been heard of the next nonce there, and what the other endpoints tell in time. Once two have answered,
-    /// nobody else is waited for as long.
-    fn hear_others(
+    /// What has been heard, and what the other endpoints tell in time. Once two have answered, nobody else is waited for as
+    /// long.
+    fn hear_others<T: Send + 'static>(
         &self,
-        head: BlockRef,
-        mut heard: Vec<(Endpoint, u64)>,
+        mut heard: Vec<(Endpoint, T)>,
+        methods: &'static [Method],
         patience: Duration,
-    ) -> Vec<(Endpoint, u64)> {
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError> + Clone + Send + 'static,
+    ) -> Vec<(Endpoint, T)> {
         let clock = self.endpoints.clock();
         let but = heard.first().map(|(endpoint, _)| endpoint.clone());
         let whom = (Purpose::Prepare, but.as_ref());
-        let answers = self.endpoints.ask_each(whom, TO_LOOK, self.count_at(head));
+        let answers = self.endpoints.ask_each(whom, methods, ask);
         let mut deadline = clock.now() + patience;
         while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
-            heard.extend(answer.map(|nonce| (endpoint, nonce)));
+            heard.extend(answer.map(|told| (endpoint, told)));
             if heard.len() > 1 {
                 deadline = deadline.min(clock.now() + SECOND_OPINION);
             }
@@ -194,7 +249,7 @@ impl Sender {
     /// pay, or where one of them was outvoted about it, and may agree by now.
     pub(super) fn agreed_balance(&self, first: Endpoint, told_wei: U256, needed_wei: U256) -> U256 {
         let is_outvoted = |endpoint: &Endpoint| {
-            endpoint.with_health(|health| health.outvoted().any(|it| it == Method::GetBalance))
+            endpoint.with_health(|health| health.is_outvoted(Method::GetBalance))
         };
         let list = self.endpoints.list();
         let is_settled = told_wei >= needed_wei && !list.iter().any(is_outvoted);
@@ -203,13 +258,8 @@ impl Sender {
         }
         let address = self.address();
         let ask = move |endpoint: &Endpoint| endpoint.balance(address, BlockId::Latest);
-        let whom = (Purpose::Prepare, Some(&first));
-        let answers = self.endpoints.ask_each(whom, &[Method::GetBalance], ask);
-        let deadline = self.endpoints.clock().now() + SECOND_OPINION;
-        let mut heard = vec![(first.clone(), told_wei)];
-        while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
-            heard.extend(answer.map(|wei| (endpoint, wei)));
-        }
+        let own = vec![(first, told_wei)];
+        let heard = self.hear_others(own, &[Method::GetBalance], SECOND_OPINION, ask);
         let votes = heard
             .iter()
             .map(|(endpoint, wei)| (endpoint, *wei >= needed_wei));

@@ -61,7 +61,7 @@ impl Sender {
             let time = chain_time.at(self.endpoints.clock().now());
             let opens_in = Duration::from_secs(round.min_draw_time.saturating_sub(time));
             let patience = (opens_in / 4).clamp(SECOND_OPINION, REHEARSED_WITHIN);
-            self.agree_on_nonce(head, patience);
+            self.agree_on_head(head, patience);
         }
         let methods = [Method::TransactionCount, Method::GetBalance];
         let questions = ExtraQuestions {

@@ -472,8 +472,13 @@ fn what_the_first_of_two_tells_of_a_draw_that_is_out_ends_no_flight_before_its_t
 
 #[test]
 fn who_was_outvoted_at_the_rehearsal_is_not_asked_first_at_the_draw() {
-    let lies: [Say; 3] = [
+    let lies: [Say; 4] = [
         |m, p, s| counting(m, p, s, 1_000),
+        |m, p, s| {
+            let time = s(m, p).ok()?["timestamp"].as_str()?.to_owned();
+            let time = u64::from_str_radix(&time[2..], 16).ok()?;
+            block_with((m, p, s), json!({"timestamp": format!("{:#x}", time + 20)}))
+        },
         |m, _, _| answering(m, "eth_getBalance", json!("0x0")),
         // It pays a draw, not three.
         |m, _, _| answering(m, "eth_getBalance", json!("0x16bcc41e90000")),
