@@ -9,6 +9,7 @@ use devchain::{Config, Fault, Mining};
 use serde_json::{json, Value};
 use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID, OPERATOR_KEY};
 use support::daemon::{lottery_in, Daemon, Options, TOKEN};
+use support::programs::may_mount;
 use support::BET_WEI;
 use tempfile::TempDir;
 
@@ -416,11 +417,7 @@ fn a_key_that_all_may_read_is_used_on_a_read_only_mount_alone() {
         std::fs::remove_file(key).unwrap();
         output
     };
-    let may_mount = Command::new("unshare")
-        .args(["-rm", "sh", "-c", "mount -t tmpfs tmpfs ."])
-        .current_dir(dir.path())
-        .status();
-    if !may_mount.is_ok_and(|status| status.success()) {
+    if !may_mount() {
         eprintln!("left out: this process may not mount");
         return;
     }

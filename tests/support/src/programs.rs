@@ -1,8 +1,17 @@
-//! Programs of others around the daemon: a port that nobody has, and nginx for a user who is not root.
+//! Programs of others around the daemon: a port that nobody has, nginx for a user who is not root, and who may mount.
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+/// Whether this process may mount something that it alone sees: in most containers none may.
+pub fn may_mount() -> bool {
+    let tried = Command::new("unshare")
+        .args(["-rm", "sh", "-c", "mount -t tmpfs tmpfs /run"])
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+}
 
 /// A port of loopback on which nobody listens; it is not held.
 ///
