@@ -101,7 +101,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
       changed();
       const hash = await wallet.request("eth_sendTransaction", [call]);
       if (!/^0x[0-9a-f]{64}$/i.test(hash)) throw new Error("The wallet named no transaction.");
-      tracker.add({ hash: hash.toLowerCase(), from: wallet.account, action, words, wei: String(wei), roundId: state.round?.roundId ?? null });
+      tracker.add({ hash: hash.toLowerCase(), from: call.from, action, words, wei: String(wei), roundId: state.round?.roundId ?? null });
       isTouched = false;
       lateRound = null;
       if (action === "bet") placed();
@@ -144,6 +144,8 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
 
   function render() {
     const shown = view();
+    // Whoever disconnects a wallet waits for it no longer.
+    if (wallet.account === null) busy = null;
     if (problem?.onlyIn && problem.onlyIn !== situation()) problem = null;
     const { state, takesBets, phase } = shown;
     const least = state.config ? BigInt(state.config.minBetWei) : null;
@@ -207,7 +209,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
     }
     node.append(button("Disconnect", { class: "plain" }, () => {
       wallet.disconnect();
-      byId("bet-button").focus();
+      byId("bet-button").focus({ preventScroll: true });
     }));
     return node;
   }
@@ -275,7 +277,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
         await wallet.connect(choice);
         dialog.close();
         await refreshBalance();
-        byId("bet-button").focus();
+        byId("bet-button").focus({ preventScroll: true });
       } catch (error) {
         setText(byId("wallet-problem"), error.message);
       }
@@ -344,7 +346,7 @@ function renderPhone({ deployment, state }, wei) {
   if (!byId("phone").open) return;
   setAttribute(byId("phone-code"), "src", serverUrl(`bet.svg?amountWei=${amountWei}`).href);
   setAttribute(byId("phone-link"), "href", paymentLink(deployment, amountWei));
-  fill(byId("phone-apps"), "apps", () => make("span", null, "Or open this page in ", ...APPS.flatMap(([name, link], index) =>
+  fill(byId("phone-apps"), location.href, () => make("span", null, "Or open this page in ", ...APPS.flatMap(([name, link], index) =>
     [index > 0 ? (index === APPS.length - 1 ? " or " : ", ") : "", make("a", { href: link(location.href), rel: "noopener noreferrer" }, name)]), "."));
 }
 

@@ -7,21 +7,25 @@ import { finalityOf } from "./state.js";
 
 const FINALITY_WORDS = { latest: "may still change", safe: "safe", finalized: "final" };
 
+/** What takes a reader away from the newest; our own scrolling does not, which the next bet may interrupt. */
+const DEEDS = ["wheel", "touchmove", "pointerdown", "keydown", "focusin"];
 let isAtTop = true;
 
 export function setUpLive() {
   const scroller = byId("feed").parentElement;
-  scroller.addEventListener("scrollend", () => (isAtTop = scroller.scrollTop < 4));
+  for (const deed of DEEDS) scroller.addEventListener(deed, () => (isAtTop = false), { passive: true });
+  scroller.addEventListener("scrollend", () => (isAtTop ||= scroller.scrollTop < 4));
 }
 
 /** What enters above moves nothing that is being read: it comes into view by scrolling, and only for who is at the top. */
 export function renderFeed(feed, finality) {
   const list = byId("feed");
+  const scroller = list.parentElement;
   const before = list.firstElementChild;
+  isAtTop ||= scroller.scrollTop < 4;
   keyed(list, feed.map((item) => ({ item, finality })), ({ item }) => item.id, feedRow);
   show(byId("feed-empty"), feed.length === 0);
   if (before === null || !before.isConnected || before === list.firstElementChild) return;
-  const scroller = list.parentElement;
   scroller.scrollTop += before.offsetTop - list.firstElementChild.offsetTop;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   if (isAtTop) requestAnimationFrame(() => scroller.scrollTo({ top: 0, behavior: calm ? "instant" : "smooth" }));

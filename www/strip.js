@@ -216,7 +216,8 @@ export function stripView(root) {
   }
 
   function fillPart(part, left, size, dim) {
-    const gap = size > 8 ? 2 : size > 3 ? 1 : 0;
+    // The last part ends where the strip does.
+    const gap = size <= 3 || left + size > width - 0.5 ? 0 : size > 8 ? 2 : 1;
     context.globalAlpha = 1 - 0.74 * dim;
     if (part.crowd) return crowd(part, left, size);
     context.fillStyle = part.ghost ? ink.hatch : ink.parts[colourOf(part.order)];

@@ -49,6 +49,14 @@ export function tracker(wallet, finalizedBlock, changed) {
     changed();
   }
 
+  // Another tab has sent something, or learned what became of it.
+  addEventListener("storage", ({ key }) => {
+    if (key !== `${STORE} ${scope}`) return;
+    sent = stored(scope);
+    schedule();
+    changed();
+  });
+
   function put(list) {
     sent = list.slice(0, KEPT_MAX);
     store(scope, sent);

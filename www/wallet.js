@@ -9,6 +9,9 @@ const REMEMBERED = "lottery.wallet";
 const CANCELLED = 4001;
 const UNKNOWN_CHAIN = 4902;
 const ALREADY_ASKED = -32002;
+/** What a wallet answers without its owner, and how long it may take: one that died is silent for ever. */
+const READING = /^eth_(call|get|gasPrice|chainId)/;
+const READING_MS_MAX = 15_000;
 
 /** Public names and endpoints of chains, for wallets that do not know them yet (EIP-3085). */
 const CHAINS = {
@@ -60,7 +63,8 @@ export function walletOf(changed) {
   async function request(method, params = [], choice = connected) {
     if (choice === null) throw new WalletError("failed", "No wallet is connected.");
     try {
-      return await choice.provider.request({ method, params });
+      const answer = choice.provider.request({ method, params });
+      return await (READING.test(method) ? Promise.race([answer, silence()]) : answer);
     } catch (error) {
       throw worded(error);
     }
@@ -159,6 +163,8 @@ export function walletOf(changed) {
     }
   }
 }
+
+const silence = () => new Promise((_, fail) => setTimeout(fail, READING_MS_MAX, "nothing at all. Is it still running?"));
 
 function worded(error) {
   const code = error?.code;

@@ -258,6 +258,9 @@ fn warnings(snapshot: &Snapshot) -> String {
 
 /// The finished rounds for readers without JavaScript, each linked to its own page.
 fn results(snapshot: &Snapshot, root: &str) -> String {
+    if snapshot.history.is_empty() {
+        return String::new();
+    }
     let mut html = String::from("<h2>Finished rounds</h2><ul>");
     for round in snapshot.history.iter() {
         let shown = hero::finished(round);

@@ -252,6 +252,13 @@ fn without_javascript_the_first_screen_tells_the_round() {
     );
     browser.go_to(&daemon.url);
     browser.wait_text("round 1 is open");
+    let headings =
+        "[...document.querySelectorAll('h2')].filter((node) => node.checkVisibility()).length";
+    assert_eq!(
+        browser.evaluate(headings),
+        1,
+        "fairness alone, as none has finished"
+    );
     browser.wait_text("0.04 ETH");
     browser.wait_text("4 players · winner takes 0.039");
     browser.wait_text("switched off here");

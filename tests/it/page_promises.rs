@@ -3,6 +3,7 @@
 
 use serde_json::{json, Value};
 
+use crate::page::set_width;
 use support::browser::Browser;
 use support::chain::{Chain, Lottery, Timing};
 use support::daemon::{Daemon, Options};
@@ -153,5 +154,115 @@ fn the_needle_falls_for_those_alone_who_like_motion() {
         browser.wait_text_in("#big", "takes it");
         let shown = browser.evaluate(&format!("{needle}.getAttribute('data-falls')"));
         assert_eq!(shown, falls, "{preference}");
+    }
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn the_newest_comes_into_view_unless_the_reader_has_scrolled_away() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = following(&lottery, json!({}));
+    for bet in 0..12 {
+        lottery.bet(2 + bet % 8, BET_WEI);
+    }
+    let mut browser = Browser::open(&daemon.url);
+    let scrolled = "document.querySelector('.scroll').scrollTop";
+    let bets = |browser: &mut Browser, count: usize| {
+        browser.wait("all bets", |browser| {
+            let script = "[...document.querySelectorAll('.feed-message')].filter((row) => row.textContent.includes(' bet ')).length";
+            browser.evaluate(script) == count
+        });
+    };
+    bets(&mut browser, 12);
+    // As where a bet comes while the last is still sliding into view: the list moves, and nobody has touched it.
+    browser.evaluate_promise(
+        "new Promise((done) => { const part = document.querySelector('.scroll'); \
+           part.addEventListener('scrollend', done, { once: true }); part.scrollTop = 200; })",
+    );
+    lottery.bet(2, BET_WEI);
+    bets(&mut browser, 13);
+    browser.wait("the newest", |browser| browser.evaluate(scrolled) == 0);
+    // Somebody turns the wheel, and is not called back.
+    let middle = browser.evaluate(
+        "(() => { const part = document.querySelector('.scroll'); part.scrollIntoView({ block: 'center' }); \
+           const { x, y, width, height } = part.getBoundingClientRect(); return [x + width / 2, y + height / 2]; })()",
+    );
+    let wheel =
+        json!({"type": "mouseWheel", "x": middle[0], "y": middle[1], "deltaX": 0, "deltaY": 300});
+    browser.ask("Input.dispatchMouseEvent", wheel);
+    browser.wait("the list to move", |browser| {
+        browser.evaluate(scrolled).as_f64() > Some(250.0)
+    });
+    let first_read = "(() => { const part = document.querySelector('.scroll'); const { top } = part.getBoundingClientRect(); \
+                      return [...part.querySelectorAll('li')].find((row) => row.getBoundingClientRect().bottom > top).textContent; })()";
+    let read = browser.evaluate(first_read);
+    lottery.bet(3, BET_WEI);
+    bets(&mut browser, 14);
+    assert_eq!(browser.evaluate(first_read), read);
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn on_a_phone_the_button_is_at_hand_while_bets_are_taken_and_covers_no_other() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = following(&lottery, json!({}));
+    let mut browser = Browser::open(&daemon.url);
+    let mut phone = json!({"width": 360, "height": 490, "deviceScaleFactor": 1, "mobile": true});
+    browser.ask("Emulation.setDeviceMetricsOverride", phone.clone());
+    lottery.bet(3, BET_WEI);
+    lottery.bet(4, BET_WEI);
+    browser.wait_text_in("#pot-line", "2 players");
+    let seen = |id: &str| {
+        format!(
+            "(() => {{ const {{ x, y, width, height }} = document.querySelector('{id}').getBoundingClientRect(); \
+             return document.querySelector('{id}').contains(document.elementFromPoint(x + width / 2, y + height / 2)); }})()"
+        )
+    };
+    for part in ["#bet-button", "#chips button", "#odds"] {
+        assert_eq!(browser.evaluate(&seen(part)), true, "{part}");
+    }
+    phone["height"] = json!(640);
+    browser.ask("Emulation.setDeviceMetricsOverride", phone);
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    browser.wait_text_in("#big", "takes it");
+    browser.wait("the way to the check", |browser| {
+        browser.evaluate(&seen("#hero-actions button")) == true
+    });
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn letters_twice_as_large_cover_no_others() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = following(&lottery, json!({}));
+    let mut browser = Browser::start();
+    let large = json!({"fontSizes": {"standard": 32}});
+    browser.ask("Page.setFontSizes", large);
+    browser.go_to(&daemon.url);
+    lottery.bet(3, BET_WEI);
+    lottery.bet(4, BET_WEI);
+    browser.wait_text_in("#pot-line", "2 players");
+    assert_nothing_covered(&mut browser);
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    browser.wait_text_in("#big", "takes it");
+    assert_nothing_covered(&mut browser);
+}
+
+fn assert_nothing_covered(browser: &mut Browser) {
+    for width in [360, 768, 1280] {
+        set_width(browser, width);
+        let covered = browser.evaluate(
+            "(() => { const texts = [...document.querySelectorAll('.hero-top > *')].filter((node) => node.checkVisibility()); \
+               const place = (node) => { const range = document.createRange(); range.selectNodeContents(node); const { left, right } = range.getBoundingClientRect(); \
+               const { top, bottom } = node.getBoundingClientRect(); return { left, right, top, bottom }; }; \
+               const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1; \
+               return texts.flatMap((one, index) => texts.slice(index + 1).filter((other) => meet(place(one), place(other))).map((other) => `${one.id} and ${other.id}`)); })()",
+        );
+        assert_eq!(covered, json!([]), "at {width} px");
     }
 }

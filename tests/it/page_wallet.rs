@@ -456,6 +456,7 @@ fn the_choice_of_wallets_and_the_code_for_phones_have_no_fault_of_accessibility(
         );
         assert_eq!(cut, 0, "of the amount at {width} px");
     }
+    assert_chips_fit(&mut browser);
     connect(&mut browser, "Beta");
     type_amount(&mut browser, "0.02");
     browser.click("#bet-button", "Bet 0.02");
@@ -463,6 +464,18 @@ fn the_choice_of_wallets_and_the_code_for_phones_have_no_fault_of_accessibility(
     for width in [1280, 360] {
         set_width(&mut browser, width);
         assert_accessible(&mut browser, &format!("a bet at {width} px"));
+    }
+    assert_chips_fit(&mut browser);
+}
+
+/// No amount to choose is cut by the button beside it.
+fn assert_chips_fit(browser: &mut Browser) {
+    for width in [1280, 768, 360] {
+        set_width(browser, width);
+        let cut = browser.evaluate(
+            "(() => { const chips = document.getElementById('chips'); return chips.scrollWidth - chips.clientWidth; })()",
+        );
+        assert_eq!(cut, 0, "of the chips at {width} px");
     }
 }
 
@@ -523,4 +536,54 @@ fn a_wallet_that_only_stands_in_the_window_bets_up_to_what_it_holds() {
     );
     let apps = browser.evaluate("[...document.querySelectorAll('#phone-apps a')].every(({ href }) => decodeURIComponent(href).includes(location.host))");
     assert_eq!(apps, true);
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_wallet_that_died_is_told_of_and_makes_room_for_another() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    type_amount(&mut browser, "0.02");
+    // It died before the contract was asked.
+    browser.wallet.silent = vec!["eth_call"];
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#bet-problem", "nothing at all");
+    // It died with its question open.
+    browser.wallet.silent = vec!["eth_sendTransaction"];
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#bet-button", "confirm in your wallet");
+    browser.click("#account button", "Disconnect");
+    browser.wallet.silent.clear();
+    connect(&mut browser, "Beta");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "included");
+    assert_eq!(lottery.round().total_pot_wei, (2 * CENT).into());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn two_tabs_know_of_each_others_bets() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    let first = browser.open_tab(&daemon.url);
+    browser.wait_text_in("#link", "live");
+    let second = browser.turn_to(first);
+    browser.ask("Page.bringToFront", json!({}));
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "included");
+    browser.turn_to(second);
+    browser.ask("Page.bringToFront", json!({}));
+    browser.wait_text_in("#sent", "bet of 0.02 eth");
+    browser.click("#sent button", "");
+    browser.wait("nothing kept", |browser| {
+        browser.evaluate("Object.entries(localStorage).every(([, value]) => !value.includes('0x'))")
+            == true
+    });
 }

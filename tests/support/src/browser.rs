@@ -45,6 +45,8 @@ pub struct FakeWallet {
     pub knows_chain: bool,
     /// Methods that it refuses, with code, message and data.
     pub refusals: Vec<(&'static str, i64, String, Value)>,
+    /// Methods that it never answers.
+    pub silent: Vec<&'static str>,
     /// Answers in place of the chain's.
     pub answers: Vec<(&'static str, Value)>,
     /// Every call, in order: "name method".
@@ -140,14 +142,26 @@ impl Browser {
             traced: (Vec::new(), false),
             _profile: profile,
         };
-        let target = browser.ask("Target.createTarget", json!({"url": "about:blank"}));
-        let target = json!({"targetId": target["targetId"], "flatten": true});
-        let attached = browser.ask("Target.attachToTarget", target);
-        browser.session = attached["sessionId"].as_str().unwrap().to_owned();
-        for domain in ["Runtime.enable", "Log.enable", "Page.enable"] {
-            browser.ask(domain, json!({}));
-        }
+        browser.open_tab("about:blank");
         browser
+    }
+
+    /// Opens another tab and turns to it; answers the name of the one before, for `turn_to`. It has no wallets.
+    pub fn open_tab(&mut self, url: &str) -> String {
+        let before = std::mem::take(&mut self.session);
+        let target = self.ask("Target.createTarget", json!({"url": url}));
+        let target = json!({"targetId": target["targetId"], "flatten": true});
+        let attached = self.ask("Target.attachToTarget", target);
+        self.session = attached["sessionId"].as_str().unwrap().to_owned();
+        for domain in ["Runtime.enable", "Log.enable", "Page.enable"] {
+            self.ask(domain, json!({}));
+        }
+        before
+    }
+
+    /// From now on the tab of that name is steered; answers the name of the one before.
+    pub fn turn_to(&mut self, tab: String) -> String {
+        std::mem::replace(&mut self.session, tab)
     }
 
     pub fn open(url: &str) -> Browser {
@@ -265,6 +279,9 @@ impl Browser {
             self.pass_on(&paused);
         }
         while let Some(call) = self.asked.pop_front() {
+            if self.wallet.is_silent(&call) {
+                continue;
+            }
             let answer = self.wallet.answer(&call);
             let script = format!("walletAnswer({}, {answer})", call["id"]);
             self.ask("Runtime.evaluate", json!({"expression": script}));
@@ -385,6 +402,10 @@ impl Browser {
 }
 
 impl FakeWallet {
+    fn is_silent(&self, call: &Value) -> bool {
+        self.silent.iter().any(|method| call["method"] == *method)
+    }
+
     fn answer(&mut self, call: &Value) -> Value {
         let method = call["method"].as_str().unwrap();
         let name = call["name"].as_str().unwrap();
