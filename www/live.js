@@ -8,7 +8,7 @@ import { finalityOf } from "./state.js";
 const FINALITY_WORDS = { latest: "may still change", safe: "safe", finalized: "final" };
 
 /** What takes a reader away from the newest; our own scrolling does not, which the next bet may interrupt. */
-const DEEDS = ["wheel", "touchmove", "pointerdown", "keydown", "focusin"];
+const DEEDS = ["wheel", "pointerdown", "keydown", "focusin"];
 let isAtTop = true;
 
 export function setUpLive() {

@@ -164,7 +164,7 @@ export function walletOf(changed) {
   }
 }
 
-const silence = () => new Promise((_, fail) => setTimeout(fail, READING_MS_MAX, "nothing at all. Is it still running?"));
+const silence = () => new Promise((_, fail) => setTimeout(fail, READING_MS_MAX, "nothing at all"));
 
 function worded(error) {
   const code = error?.code;

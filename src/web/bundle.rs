@@ -88,7 +88,12 @@ fn script(modules: &[(&str, String)]) -> String {
             "m[\"{name}\"]=(()=>{{{body}return{{{exports}}}}})();"
         );
     }
-    script
+    // None of our texts holds one of these.
+    ["const ", "const{", "const["]
+        .iter()
+        .fold(script.replace(";}", "}"), |script, long| {
+            script.replace(long, &long.replace("const", "let"))
+        })
 }
 
 /// The end of the line before stays only where it may say something: every statement of ours ends with its own sign.
@@ -118,7 +123,7 @@ pub(crate) fn declared_name(declaration: &str) -> Option<&str> {
 
 const SIGNS: &[&str] = &[
     ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ", " || ",
-    ") {", " < ", " > ", " >= ", " <= ", " * ", " % ", " + ", " - ", " += ", " -= ", " ?? ", "; ",
+    ") ", " < ", " > ", " >= ", " <= ", " * ", " % ", " + ", " - ", " += ", " -= ", " ?? ", "; ",
     "if (", "for (", "while (", "async (", "} else", "else {", "const {", "const [", "let [",
     "return {", "return [", "return (",
 ];
@@ -198,14 +203,14 @@ mod tests {
                       export const d = 1;\n";
         assert_eq!(
             script(&[("e.js", source.to_owned())]),
-            "const m={};\nm[\"e.js\"]=(()=>{const{a}=m[\"b.js\"];async function c(){return a;}const d=1;return{c,d}})();\n"
+            "let m={};\nm[\"e.js\"]=(()=>{let{a}=m[\"b.js\"];async function c(){return a}let d=1;return{c,d}})();\n"
         );
     }
 
     #[test]
     fn spaces_go_from_code_and_never_from_texts_or_patterns() {
         for (line, tight) in [
-            ("if (a === b) return c ? d : e;", "if(a===b) return c?d:e;"),
+            ("if (a === b) return c ? d : e;", "if(a===b)return c?d:e;"),
             ("const a = \"b = c\" + d, e;", "const a=\"b = c\"+d,e;"),
             (
                 "say(`${a ? \"x, y\" : z}`, { b: \"it's, c\" });",
