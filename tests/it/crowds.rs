@@ -1,7 +1,9 @@
 //! Rounds with as many players as one transaction can carry, under EIP-7825's cap on a transaction's gas and with the
 //! large blocks of chains that have none.
 
-use devchain::{Config, Mining};
+use std::time::Duration;
+
+use devchain::{Config, Fault, Mining};
 use serde_json::json;
 
 use support::chain::{wait_for, Chain, Lottery, Timing};
@@ -52,6 +54,32 @@ fn fifteen_hundred_players_are_told_while_they_bet_and_drawn_under_the_cap() {
     lottery.skip_to(lottery.round().min_draw_time - 2);
     until_ended(&lottery);
     assert_eq!(lottery.logs("RoundCompleted").len(), 1, "it was not drawn");
+}
+
+/// The check alone is slow, at a node that does it beside its blocks; where it began with the window the draw would be as
+/// many seconds late.
+#[test]
+fn a_draw_of_fifteen_hundred_is_checked_before_its_window() {
+    let chain = Chain::devchain_with(Config {
+        more_accounts: 1_500,
+        ..Config::default()
+    });
+    let lottery = chain.deploy(Timing::default());
+    crowded(&lottery, 1_500);
+    let slow = Fault::Latency(Duration::from_secs(8));
+    let method = Some("eth_estimateGas");
+    chain.dev().faults().add(slow, method, None);
+    // A debug build of the chain takes seconds to try a draw.
+    let config = json!({"blockchain": {"rpc_timeout": 30}});
+    let options = Options {
+        config,
+        ..Options::default()
+    };
+    let _daemon = Daemon::start(&lottery, options);
+    lottery.skip_to(lottery.round().min_draw_time - 55);
+    let drawn = wait_for("the draw", || lottery.logs("RoundCompleted").pop());
+    let late = lottery.blocks_late(&drawn);
+    assert!(late <= 2, "{late} blocks late");
 }
 
 #[test]
