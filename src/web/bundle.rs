@@ -65,22 +65,23 @@ fn sheet(source: &str) -> String {
 
 /// One script of all modules: each a function that is called once and answers what it exports.
 fn script(modules: &[(&str, String)]) -> String {
-    let mut script = String::from("const m={};\n");
+    let mut script = String::from("let m={};\n");
     for (name, source) in modules {
         let (mut body, mut exports) = (String::new(), Vec::new());
         let bare = without_comments(source, &[("/**", "*/")]);
         for line in bare.lines() {
             if let Some((names, from)) = imports(line) {
                 let names = tightened(names, SIGNS);
-                let _ = write!(body, "const{names}=m[\"{from}\"];");
+                let _ = write!(body, "let{names}=m[\"{from}\"];");
                 continue;
             }
             let declared = line.strip_prefix("export ").unwrap_or(line);
             if declared != line {
                 exports.extend(declared_name(declared));
             }
-            let tight = tightened_outside_texts(declared);
-            push_line(&mut body, tight.as_deref().unwrap_or(declared));
+            let short = with_let(declared);
+            let tight = tightened_outside_texts(&short);
+            push_line(&mut body, &tight.unwrap_or(short));
         }
         let exports = exports.join(",");
         let _ = writeln!(
@@ -88,16 +89,24 @@ fn script(modules: &[(&str, String)]) -> String {
             "m[\"{name}\"]=(()=>{{{body}return{{{exports}}}}})();"
         );
     }
-    // None of our texts holds one of these.
-    ["const ", "const{", "const["]
-        .iter()
-        .fold(script.replace(";}", "}"), |script, long| {
-            script.replace(long, &long.replace("const", "let"))
-        })
+    script
 }
 
-/// The end of the line before stays only where it may say something: every statement of ours ends with its own sign.
+/// Shorter. A constant of ours is declared at the beginning of a line or of a loop, so that no text is touched.
+fn with_let(line: &str) -> String {
+    let line = line.replace("for (const ", "for (let ");
+    match line.strip_prefix("const ") {
+        Some(rest) => format!("let {rest}"),
+        None => line,
+    }
+}
+
+/// The end of the line before stays only where it may say something: every statement of ours ends with its own sign, which
+/// the last of a block can do without.
 fn push_line(body: &mut String, line: &str) {
+    if body.ends_with(';') && line.starts_with('}') {
+        body.pop();
+    }
     if body.ends_with('\n') && line.starts_with(['}', ')', ']', '.', '?', ':']) {
         body.pop();
     }
@@ -124,8 +133,8 @@ pub(crate) fn declared_name(declaration: &str) -> Option<&str> {
 const SIGNS: &[&str] = &[
     ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ", " || ",
     ") ", " < ", " > ", " >= ", " <= ", " * ", " % ", " + ", " - ", " += ", " -= ", " ?? ", "; ",
-    "if (", "for (", "while (", "async (", "} else", "else {", "const {", "const [", "let [",
-    "return {", "return [", "return (",
+    "if (", "for (", "while (", "async (", "} else", "else {", "let [", "return {", "return [",
+    "return (",
 ];
 
 /// The line without the spaces around signs, which say nothing outside of texts; None where a slash may begin a pattern,
@@ -142,7 +151,7 @@ fn tightened_outside_texts(line: &str) -> Option<String> {
         if code.contains('/') {
             return None;
         }
-        tight.push_str(&tightened(code, SIGNS));
+        tight.push_str(&tightened(code, SIGNS).replace(";}", "}"));
         if text.is_empty() {
             return Some(tight);
         }
