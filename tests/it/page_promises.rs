@@ -95,12 +95,7 @@ fn the_focus_stays_where_it_was_or_goes_to_what_is_around() {
 fn what_is_not_known_is_said_to_be_so() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let options = Options {
-        config: json!({"blockchain": {"rpc_url": "http://127.0.0.1:1"}}),
-        quiet: true,
-        ..Options::default()
-    };
-    let daemon = Daemon::start(&lottery, options);
+    let daemon = Daemon::without_chain(&lottery);
     let mut browser = Browser::open(&daemon.url);
     browser.wait_text_in("#link", "chain unreachable");
     browser.wait_text_in("#notice", "no contact with the chain");

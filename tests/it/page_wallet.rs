@@ -451,10 +451,7 @@ fn the_choice_of_wallets_and_the_code_for_phones_have_no_fault_of_accessibility(
         assert_accessible(&mut browser, &format!("the wallets at {width} px"));
         browser.click("#wallets-close", "");
         type_amount(&mut browser, "0.0675");
-        let cut = browser.evaluate(
-            "(() => { const field = document.getElementById('amount'); return field.scrollWidth - field.clientWidth; })()",
-        );
-        assert_eq!(cut, 0, "of the amount at {width} px");
+        assert_uncut(&mut browser, "amount", width);
     }
     assert_chips_fit(&mut browser);
     connect(&mut browser, "Beta");
@@ -472,11 +469,14 @@ fn the_choice_of_wallets_and_the_code_for_phones_have_no_fault_of_accessibility(
 fn assert_chips_fit(browser: &mut Browser) {
     for width in [1280, 768, 360] {
         set_width(browser, width);
-        let cut = browser.evaluate(
-            "(() => { const chips = document.getElementById('chips'); return chips.scrollWidth - chips.clientWidth; })()",
-        );
-        assert_eq!(cut, 0, "of the chips at {width} px");
+        assert_uncut(browser, "chips", width);
     }
+}
+
+fn assert_uncut(browser: &mut Browser, id: &str, width: u32) {
+    let part = format!("document.getElementById('{id}')");
+    let cut = browser.evaluate(&format!("{part}.scrollWidth - {part}.clientWidth"));
+    assert_eq!(cut, 0, "of {id} at {width} px");
 }
 
 #[test]

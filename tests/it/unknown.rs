@@ -1,7 +1,7 @@
 //! What is not known is said as unknown, by page, API and command alike: before a block was read, and before a round can
 //! have a winner.
 
-use serde_json::{json, Value};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use support::chain::{wait_for, Chain, Timing};
@@ -19,12 +19,7 @@ fn page(daemon: &Daemon) -> String {
 fn before_a_block_was_read_nothing_is_made_up() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
-    let options = Options {
-        config: json!({"blockchain": {"rpc_url": "http://127.0.0.1:1"}}),
-        quiet: true,
-        ..Options::default()
-    };
-    let daemon = Daemon::start(&lottery, options);
+    let daemon = Daemon::without_chain(&lottery);
     let page = page(&daemon);
     for part in ["Reading the chain", "The pot is not known yet"] {
         assert!(page.contains(part), "{part}: {page}");

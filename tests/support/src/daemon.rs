@@ -145,6 +145,16 @@ impl Daemon {
         Daemon::quiet(lottery, options)
     }
 
+    /// Whose chain nobody serves.
+    pub fn without_chain(lottery: &Lottery) -> Daemon {
+        let options = Options {
+            config: json!({"blockchain": {"rpc_url": "http://127.0.0.1:1"}}),
+            quiet: true,
+            ..Options::default()
+        };
+        Daemon::start(lottery, options)
+    }
+
     /// host:port of the private port, which the configuration has to ask for. To be asked once.
     pub fn private_address(&self) -> String {
         let line = self.wait_log("metrics on http://");
