@@ -223,6 +223,12 @@ fn understood() -> Vec<Row> {
         ("a balance as a power of ten", || {
             vec![distorted("eth_getBalance", |wei| *wei = json!(1e22))]
         }),
+    ]
+}
+
+/// No answers.
+fn failing() -> Vec<Row> {
+    vec![
         ("every third answer or so is a page", || {
             let asked = AtomicU64::new(0);
             vec![(
@@ -236,12 +242,6 @@ fn understood() -> Vec<Row> {
                 })),
             )]
         }),
-    ]
-}
-
-/// No answers.
-fn failing() -> Vec<Row> {
-    vec![
         ("deflated, though nobody asked for it", || {
             said(|json| sized("200 OK", "content-encoding: deflate\r\n", &deflated(json)))
         }),
