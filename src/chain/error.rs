@@ -42,7 +42,8 @@ pub enum ErrorKind {
     Parked,
     /// The endpoint does not have the block yet, or any more: another endpoint, or later. Never "does not exist".
     Behind,
-    /// A server or its proxy in trouble (HTTP 5xx, 408, 425): another endpoint.
+    /// A server or its proxy in trouble (HTTP 5xx, 408, 425, or a page in place of JSON): another endpoint. It says nothing
+    /// of the chain.
     Unavailable,
     /// The answer is not what the standard promises: another endpoint.
     InvalidAnswer,

@@ -306,7 +306,7 @@ impl JsonRpc {
             Body::Text(text) => Err(self.limit_in_words(&text).unwrap_or_else(|| {
                 let start: String = text.chars().take(40).collect();
                 let text = format!("{}: the answer is not JSON: {start:?}", self.host());
-                RpcError::invalid_answer(text)
+                RpcError::new(ErrorKind::Unavailable, text)
             })),
         }
     }

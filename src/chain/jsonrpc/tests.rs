@@ -71,7 +71,7 @@ fn a_result_comes_back_whole() {
 #[test]
 fn broken_answers_are_told_apart() {
     let html = "<html>Bad gateway</html>";
-    assert_eq!(kind(&fixed(200, text(html))), ErrorKind::InvalidAnswer);
+    assert_eq!(kind(&fixed(200, text(html))), ErrorKind::Unavailable);
     for no_answer in [
         json!({}),
         json!([]),

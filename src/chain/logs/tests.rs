@@ -198,6 +198,27 @@ fn numbers_without_blocks_are_passed_over() {
 }
 
 #[test]
+fn a_page_in_place_of_a_block_is_not_taken_for_a_number_without_one() {
+    for (spoilt, upward) in [(3, true), (17, false)] {
+        let (_, endpoint) = over(Script::of_requests("http://node", move |request| {
+            let is_spoilt = request["method"] == "eth_getBlockByNumber"
+                && number_of(&request["params"][0]) == spoilt;
+            // Without batches a page stands for one answer.
+            let body = match request.is_array() || is_spoilt {
+                true => Body::Text("<html>Bad gateway</html>".to_owned()),
+                false => Body::Json(answer_calls(request, chain)),
+            };
+            Ok(Answer {
+                body,
+                ..Answer::json(Value::Null)
+            })
+        }));
+        let error = endpoint.log_chunk(us(), (3, 17), upward).unwrap_err();
+        assert!(error.is_passing(), "block {spoilt}: {error}");
+    }
+}
+
+#[test]
 fn ancestors_are_found_by_parent_where_numbers_have_holes() {
     // Blocks 20, 18, 17, 14, ...: their parents are not one number below.
     const NUMBERS: [u64; 6] = [20, 18, 17, 14, 13, 10];
