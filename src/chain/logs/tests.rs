@@ -3,8 +3,9 @@
 use super::*;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::chain::script::ways::status;
 use crate::chain::script::{answer_calls, Script};
-use crate::chain::transport::{Answer, Body};
+use crate::chain::transport::Answer;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -110,13 +111,6 @@ fn whatever_fails_of_a_long_range_a_shorter_one_is_asked() {
         });
         Ok(Answer::json(answer))
     }
-    fn status(status: u16) -> Result<Answer, RpcError> {
-        Ok(Answer {
-            status,
-            retry_after: None,
-            body: Body::Text(String::new()),
-        })
-    }
     let ways: [(&str, Fail); 10] = [
         ("words nobody knows", |it| {
             error(it, json!({"code": -32_000, "message": "too big, sorry"}))
@@ -135,15 +129,10 @@ fn whatever_fails_of_a_long_range_a_shorter_one_is_asked() {
             error(it, json!({"code": -32_005, "message": "limit"}))
         }),
         ("a time-out", |_| Err(RpcError::transport("timed out"))),
-        ("HTTP 413", |_| status(413)),
-        ("HTTP 500", |_| status(500)),
-        ("HTTP 403", |_| status(403)),
-        ("a body cut off", |_| {
-            Ok(Answer {
-                body: Body::Text("{\"jso".to_owned()),
-                ..Answer::json(Value::Null)
-            })
-        }),
+        ("HTTP 413", |_| status(413, "")),
+        ("HTTP 500", |_| status(500, "")),
+        ("HTTP 403", |_| status(403, "")),
+        ("a body cut off", |_| status(200, "{\"jso")),
     ];
     for (way, fail) in ways {
         for upward in [true, false] {
@@ -204,14 +193,10 @@ fn a_page_in_place_of_a_block_is_not_taken_for_a_number_without_one() {
             let is_spoilt = request["method"] == "eth_getBlockByNumber"
                 && number_of(&request["params"][0]) == spoilt;
             // Without batches a page stands for one answer.
-            let body = match request.is_array() || is_spoilt {
-                true => Body::Text("<html>Bad gateway</html>".to_owned()),
-                false => Body::Json(answer_calls(request, chain)),
-            };
-            Ok(Answer {
-                body,
-                ..Answer::json(Value::Null)
-            })
+            match request.is_array() || is_spoilt {
+                true => status(200, "<html>Bad gateway</html>"),
+                false => Ok(Answer::json(answer_calls(request, chain))),
+            }
         }));
         let error = endpoint.log_chunk(us(), (3, 17), upward).unwrap_err();
         assert!(error.is_passing(), "block {spoilt}: {error}");
