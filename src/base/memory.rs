@@ -1,6 +1,8 @@
 //! Memory that an attack or a large answer took goes back to the system when it is free again: the allocator would keep
 //! it for the next one. When that is due is decided purely; how it is measured and done depends on the C library.
 
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often it is measured: giving back takes milliseconds, and taking anew costs a little as well.
@@ -18,6 +20,23 @@ pub(crate) fn share_one_store() {
     }
 }
 
+/// How many times memory was given back.
+static GIVEN_BACK: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Of these, how many this thread has followed.
+    static FOLLOWED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// To be called by each thread that lasts, again and again: gives up what the allocator keeps for this thread alone when
+/// memory was given back since. Each such piece can hold a page.
+pub(crate) fn follow_giving_back() {
+    let given_back = GIVEN_BACK.load(Ordering::Relaxed);
+    if FOLLOWED.replace(given_back) != given_back {
+        give_up_thread_store();
+    }
+}
+
 /// Watches what is resident and not in use.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryWatch {
@@ -30,6 +49,8 @@ impl MemoryWatch {
     /// To be called again and again; gives back what is free when that is worth it.
     pub(crate) fn look(&mut self, now: Instant) {
         if self.is_time(now) && self.is_due(spare_bytes()) {
+            GIVEN_BACK.fetch_add(1, Ordering::Relaxed);
+            follow_giving_back();
             give_back();
             self.least_bytes = Some(spare_bytes());
         }
@@ -86,6 +107,21 @@ fn give_back() {
     unsafe { libc::malloc_trim(0) };
 }
 
+/// glibc keeps up to seven pieces of each small size for the thread that freed them, and gives them up only when it ends.
+/// So all are taken out, and freed by one that ends.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_up_thread_store() {
+    const PIECES_A_SIZE: usize = 7;
+    const STEP_BYTES: usize = 16;
+    let sizes_bytes = (24..=1_032).step_by(STEP_BYTES);
+    let pieces = sizes_bytes.flat_map(|bytes| [bytes; PIECES_A_SIZE]);
+    let pieces: Vec<Vec<u8>> = pieces.map(Vec::with_capacity).collect();
+    // Without a thread they are freed here and kept again.
+    if let Ok(freeing) = std::thread::Builder::new().spawn(move || drop(pieces)) {
+        let _ = freeing.join();
+    }
+}
+
 /// Other allocators give back by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn spare_bytes() -> i64 {
@@ -94,6 +130,9 @@ fn spare_bytes() -> i64 {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn give_back() {}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_up_thread_store() {}
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, Receiver};
 
 use crate::base::clock::Clock;
+use crate::base::memory;
 use crate::base::shutdown::{Never, Shutdown, StopReason};
 
 /// More restarts than this within `RESTART_WINDOW` end the process.
@@ -101,6 +102,7 @@ impl Beat {
     /// Tells supervision that the thread's loop has come round.
     pub fn turn(&self) {
         self.note();
+        memory::follow_giving_back();
         #[cfg(debug_assertions)]
         injected::strike(self.name);
     }

@@ -18,6 +18,11 @@ pub type Certificate = ureq::tls::Certificate<'static>;
 
 /// The largest answer that is read.
 const BODY_MAX_BYTES: u64 = 32 << 20;
+/// Of each connection, kept as long as it is: by default 128 KiB each way, most of a small daemon's memory. The head of an
+/// answer has to fit in.
+const INPUT_BUFFER_BYTES: usize = 32 << 10;
+/// The head of a request, with the URL's path and a login, has to fit in.
+const OUTPUT_BUFFER_BYTES: usize = 16 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest body that is not JSON of which more than the start is of use.
 const TEXT_MAX_BYTES: usize = 4_096;
@@ -165,6 +170,9 @@ fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ure
         .http_status_as_error(false)
         .proxy(proxy)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .input_buffer_size(INPUT_BUFFER_BYTES)
+        .output_buffer_size(OUTPUT_BUFFER_BYTES)
+        .max_response_header_size(INPUT_BUFFER_BYTES)
         .user_agent(concat!("lottery/", env!("CARGO_PKG_VERSION")))
         .build()
         .new_agent()

@@ -6,9 +6,8 @@ use support::chain::{wait_for, Chain};
 use support::daemon::Daemon;
 use support::BET_WEI;
 
-/// More than before that may be left a minute after an attack: 2 MiB, and the pieces of up to a kilobyte that glibc keeps
-/// for each thread once it has served, each of which can hold a page.
-const LEFT_KIB_MAX: u64 = 2_560;
+/// More than before that may be left a minute after an attack.
+const LEFT_KIB_MAX: u64 = 2_048;
 
 fn withstand(assault: &Assault) {
     let chain = Chain::devchain(2);

@@ -69,6 +69,20 @@ fn a_request_goes_out_whole_and_its_answer_comes_back_with_its_status() {
 }
 
 #[test]
+fn bodies_may_be_larger_than_the_buffers_and_a_head_as_large_as_one_is_no_answer() {
+    let large = json!({"id": 5, "params": "x".repeat(4 * INPUT_BUFFER_BYTES)});
+    let echo = serve(|request| http("200 OK", "", &request.to_string()));
+    assert_eq!(echo.post(&large).unwrap().body, Body::Json(large));
+    let cookies = |bytes| format!("set-cookie: {}\r\n", "c".repeat(bytes));
+    let head = http("200 OK", &cookies(INPUT_BUFFER_BYTES / 2), "{}");
+    let answer = serve(|_| head).post(&json!({})).unwrap();
+    assert_eq!(answer.body, Body::Json(json!({})));
+    let head = http("200 OK", &cookies(INPUT_BUFFER_BYTES), "{}");
+    let error = serve(|_| head).post(&json!({})).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Transport);
+}
+
+#[test]
 fn a_wait_is_named_in_seconds_or_by_a_date() {
     let in_a_minute = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(61));
     let wait = wait_named(&in_a_minute).unwrap();
