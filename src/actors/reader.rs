@@ -6,6 +6,7 @@
 //! How blocks are linked is in `ancestry`, logs become events in `events`, players are read in `players`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::actors::reader::blooms::{Blooms, Evidence};
 use crate::actors::reader::debt::linked_blocks_max;
@@ -82,6 +83,9 @@ pub struct Advanced {
     pub is_first: bool,
     pub rollback: Option<Rollback>,
     pub head: Header,
+    /// When the head was asked for, and when it was told: what is read besides takes its time.
+    pub head_asked_at: Instant,
+    pub head_told_at: Instant,
     /// A block far below the first one read, by which later doubts are settled.
     pub anchor: Option<(u64, H256)>,
     /// New blocks for the cursor, rising; the head is the last. Empty when the head had not moved.
@@ -173,10 +177,26 @@ impl Reader {
     /// # Errors
     /// When the head, its link to what is known, or the round at it cannot be read.
     pub fn read(&self, endpoint: &Endpoint, question: &Question) -> Result<Reading, RpcError> {
+        let head_asked_at = endpoint.now();
         let head = match &question.announced {
             Some(head) => head.clone(),
             None => endpoint.head()?,
         };
+        let head_told_at = endpoint.now();
+        let mut reading = self.read_up_to(endpoint, question, head)?;
+        if let Reading::Advanced(advanced) = &mut reading {
+            advanced.head_asked_at = head_asked_at;
+            advanced.head_told_at = head_told_at;
+        }
+        Ok(reading)
+    }
+
+    fn read_up_to(
+        &self,
+        endpoint: &Endpoint,
+        question: &Question,
+        head: Header,
+    ) -> Result<Reading, RpcError> {
         let cursor = &question.cursor;
         let Some(tip) = cursor.tip().copied() else {
             return self.read_first(endpoint, head, None);
@@ -187,7 +207,7 @@ impl Reader {
             Relation::Below => self.read_below(endpoint, question, head),
             Relation::Fork => self.read_fork(endpoint, question, head),
             Relation::Unchanged if question.refresh => {
-                let advanced = self.nothing_new(head);
+                let advanced = self.nothing_new(endpoint, head);
                 self.read_state(endpoint, question, advanced)
             }
             Relation::Unchanged => Ok(Reading::Unchanged),
@@ -229,7 +249,7 @@ impl Reader {
             blocks: headers.iter().map(BlockRef::from).collect(),
             round: Some(round),
             config,
-            ..self.nothing_new(head)
+            ..self.nothing_new(endpoint, head)
         })))
     }
 
@@ -278,7 +298,7 @@ impl Reader {
         let mut advanced = Advanced {
             rollback: span.rollback,
             blocks: headers.iter().map(BlockRef::from).collect(),
-            ..self.nothing_new(span.head)
+            ..self.nothing_new(endpoint, span.head)
         };
         // What a reorg leaves of a debt is paid step by step.
         let has_old_debt = question.debt.is_some() && advanced.rollback.is_some();
@@ -434,11 +454,13 @@ impl Reader {
         endpoint.call(&CallRequest::to(self.contract, data), block, None)
     }
 
-    fn nothing_new(&self, head: Header) -> Advanced {
+    fn nothing_new(&self, endpoint: &Endpoint, head: Header) -> Advanced {
         Advanced {
             is_first: false,
             rollback: None,
             head,
+            head_asked_at: endpoint.now(),
+            head_told_at: endpoint.now(),
             anchor: None,
             blocks: Vec::new(),
             owed: None,

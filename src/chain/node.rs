@@ -134,6 +134,11 @@ impl Endpoint {
         self.shared.rpc.host()
     }
 
+    /// The time by the clock that its answers are measured with.
+    pub(crate) fn now(&self) -> Instant {
+        self.shared.clock.now()
+    }
+
     /// How many calls go out in one round trip just now.
     pub(crate) fn batch_size(&self) -> usize {
         self.shared.rpc.batch_size()

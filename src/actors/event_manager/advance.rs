@@ -51,9 +51,10 @@ impl EventManager {
             following.pace.unchanged(now);
         } else {
             following.looks.overtake_all();
-            following.head_seen_at = now;
+            following.head_seen_at = advanced.head_told_at;
             following.looks.second_opinion = (None, SECOND_OPINION_MIN);
-            following.pace.moved(now, &following.cursor);
+            let asked_at = advanced.head_asked_at;
+            following.pace.moved(asked_at, &following.cursor);
         }
         if advanced.config.is_some() {
             following.refreshed_at = Some(now);

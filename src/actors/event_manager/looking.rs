@@ -214,3 +214,50 @@ fn look(
         is_doubtful,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::script::Script;
+    use crate::chain::types::Address;
+
+    #[test]
+    fn the_heads_time_counts_from_when_it_was_told_whatever_takes_long_after_it() {
+        let clock = Clock::manual(5_000_000);
+        let (asked_at, by_node) = (clock.now(), Mutex::new(clock.clone()));
+        let node = Script::of_calls("http://a", move |method, _| {
+            let takes_secs = if method == "eth_call" { 3 } else { 1 };
+            let clock = by_node.lock().unwrap();
+            clock.advance(Duration::from_secs(takes_secs));
+            match method {
+                "eth_chainId" => Ok(json!("0x7a69")),
+                "eth_call" => Ok(json!(format!("0x{}", "00".repeat(32 * 11)))),
+                "eth_getBlockByNumber" => Ok(json!({
+                    "number": "0x0", "hash": format!("0x{}", "11".repeat(32)), "timestamp": "0x64",
+                    "parentHash": format!("0x{}", "00".repeat(32)),
+                })),
+                _ => Err(json!({"code": -32601, "message": "method not found"})),
+            }
+        });
+        let metrics = Metrics::default();
+        let endpoints = Endpoints::over(vec![Arc::new(node)], 31_337, clock.clone(), &metrics);
+        let reader = Arc::new(Reader::new(Address::zero(), 31_337));
+        let waits = (PATIENCE, PATIENCE);
+        let look = look(&endpoints, &reader, Question::default(), waits, false).unwrap();
+        let Reading::Advanced(advanced) = look.reading else {
+            panic!("{:?}", look.reading);
+        };
+        // What chain the node serves was asked before.
+        let head_took = advanced.head_told_at - advanced.head_asked_at;
+        assert_eq!(head_took, Duration::from_secs(1));
+        assert!(advanced.head_asked_at >= asked_at);
+        let since = clock.now() - advanced.head_told_at;
+        assert!(since >= Duration::from_secs(3), "{since:?}");
+    }
+}
