@@ -33,6 +33,9 @@ pub struct Pace {
     tip: Option<(u64, Instant)>,
     /// The best estimate of when the newest block came.
     came_at: Option<Instant>,
+    /// A block was seen to come, and those since then are counted on from it. One that was found there may have come as long
+    /// ago as blocks are apart.
+    is_aimed: bool,
     misses: u32,
     /// Looks in a row that found their block at once.
     hits: u32,
@@ -48,16 +51,17 @@ impl Pace {
             gaps: VecDeque::new(),
             tip: None,
             came_at: None,
+            is_aimed: false,
             misses: 0,
             hits: 0,
             last_look_at: None,
         }
     }
 
-    /// The head was looked at and had moved.
+    /// The head was looked at and had moved; `now` is when it was asked for.
     pub(crate) fn moved(&mut self, now: Instant, cursor: &Cursor) {
         self.spacing = cursor.regular_spacing_secs().map(Duration::from_secs);
-        self.note_gap(now, cursor);
+        let blocks = self.note_gap(now, cursor);
         self.mean = cursor
             .mean_spacing_secs()
             .map(|secs| Duration::from_secs_f64(secs.clamp(0.0, 3_600.0)));
@@ -73,25 +77,49 @@ impl Pace {
             }
             _ => Duration::ZERO,
         };
-        self.came_at = now.checked_sub(early);
+        let counted = self.counted_on(blocks).filter(|counted| *counted <= now);
+        let was_seen_to_come = self.misses > 0 && self.was_looked_at_lately(now);
+        self.is_aimed = was_seen_to_come || counted.is_some();
+        let came_at = match self.last_look_at {
+            // Soon after the look that did not show it yet, or up to now: what is aimed too early is found out at once.
+            Some(before) if was_seen_to_come => now.min(before + self.again_after()),
+            _ => counted.unwrap_or(now),
+        };
+        self.came_at = came_at.checked_sub(early);
         self.misses = 0;
         self.last_look_at = Some(now);
     }
 
-    fn note_gap(&mut self, now: Instant, cursor: &Cursor) {
+    /// How many blocks have come since the head last moved.
+    fn note_gap(&mut self, now: Instant, cursor: &Cursor) -> u32 {
         let Some(number) = cursor.tip().map(|tip| tip.number) else {
-            return;
+            return 0;
         };
-        if let Some((before, at)) = self.tip.replace((number, now)) {
-            let blocks = u32::try_from(number.saturating_sub(before)).unwrap_or(u32::MAX);
-            if blocks > 0 {
-                self.gaps
-                    .push_back(now.saturating_duration_since(at) / blocks);
-                if self.gaps.len() > GAPS {
-                    self.gaps.pop_front();
-                }
+        let Some((before, at)) = self.tip.replace((number, now)) else {
+            return 0;
+        };
+        let blocks = u32::try_from(number.saturating_sub(before)).unwrap_or(u32::MAX);
+        if blocks > 0 {
+            self.gaps
+                .push_back(now.saturating_duration_since(at) / blocks);
+            if self.gaps.len() > GAPS {
+                self.gaps.pop_front();
             }
         }
+        blocks
+    }
+
+    /// When the newest block came, by one before it that was seen to come. However late the look at it was answered, the next
+    /// is no later.
+    fn counted_on(&self, blocks: u32) -> Option<Instant> {
+        let (came_at, spacing) = (self.came_at.filter(|_| self.is_aimed)?, self.spacing?);
+        came_at.checked_add(spacing.checked_mul(blocks)?)
+    }
+
+    fn was_looked_at_lately(&self, now: Instant) -> bool {
+        let lately = 2 * self.poll_interval;
+        self.last_look_at
+            .is_some_and(|at| now.saturating_duration_since(at) <= lately)
     }
 
     /// The head was looked at and had not moved.
@@ -109,13 +137,23 @@ impl Pace {
             // The rhythm is lost (a stopped chain, blocks on demand): back to plain polling.
             return self.poll_interval;
         }
+        if !self.is_aimed {
+            return self.poll_interval.min(spacing / 2);
+        }
         let due = came_at + spacing;
-        let again = (spacing / MISS_SHARE)
-            .clamp(MISS_MIN, MISS_MAX)
-            .min(self.poll_interval);
-        let soonest = self.last_look_at.map_or(now, |at| at + again);
+        let again_after = self.again_after();
+        let soonest = self.last_look_at.map_or(now, |at| at + again_after);
         let wait = due.max(soonest).saturating_duration_since(now);
         wait.min(WAIT_MAX)
+    }
+
+    /// How soon a block that is due is looked for again.
+    fn again_after(&self) -> Duration {
+        let share = self.spacing.map(|spacing| spacing / MISS_SHARE);
+        share
+            .unwrap_or(MISS_MAX)
+            .clamp(MISS_MIN, MISS_MAX)
+            .min(self.poll_interval)
     }
 
     /// How long to wait where heads are announced: until the next is overdue.
@@ -179,17 +217,58 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(SECOND);
         assert_eq!(pace.wait(start), SECOND);
+        let mut timestamps = vec![0, 12, 24, 36];
+        pace.moved(start, &cursor(&timestamps));
+        let mut came_at = start + 5 * SECOND;
+        pace.unchanged(came_at - MISS_MAX);
+        let mut comes = |pace: &mut Pace, seen_at| {
+            timestamps.push(timestamps.len() as u64 * 12);
+            pace.moved(seen_at, &cursor(&timestamps));
+        };
+        comes(&mut pace, came_at);
+        assert_eq!(pace.wait(came_at), 12 * SECOND);
         for number in 1..EARLIER_AFTER {
-            pace.moved(start, &cursor(&[0, 12, 24, 36]));
-            assert_eq!(pace.wait(start), 12 * SECOND, "after {number} hits");
+            came_at += 12 * SECOND;
+            comes(&mut pace, came_at);
+            assert_eq!(pace.wait(came_at), 12 * SECOND, "after {number} hits");
         }
-        pace.moved(start, &cursor(&[0, 12, 24, 36]));
-        assert_eq!(pace.wait(start), Duration::from_millis(12_000 - 750));
-        let look = start + Duration::from_millis(11_250);
+        came_at += 12 * SECOND;
+        comes(&mut pace, came_at);
+        assert_eq!(pace.wait(came_at), Duration::from_millis(12_000 - 750));
+        let look = came_at + Duration::from_millis(11_250);
         pace.unchanged(look);
         assert_eq!(pace.wait(look), Duration::from_millis(700));
-        pace.moved(look + SECOND, &cursor(&[0, 12, 24, 36, 48]));
-        assert_eq!(pace.wait(look + SECOND), 12 * SECOND);
+        comes(&mut pace, look + MISS_MAX);
+        assert_eq!(pace.wait(look + MISS_MAX), 12 * SECOND);
+    }
+
+    #[test]
+    fn until_a_block_was_seen_to_come_it_may_have_come_long_ago() {
+        let start = Instant::now();
+        let at = |secs: u64| start + Duration::from_secs(secs);
+        let mut pace = Pace::new(SECOND);
+        let mut timestamps = vec![0, 12, 24, 36];
+        pace.moved(at(0), &cursor(&timestamps));
+        assert_eq!(pace.wait(at(0)), SECOND, "it was found there");
+        pace.unchanged(at(1));
+        assert_eq!(pace.wait(at(1)), SECOND);
+        timestamps.push(48);
+        pace.moved(at(2), &cursor(&timestamps));
+        // It was seen to come, and not at the last moment for sure.
+        assert_eq!(pace.wait(at(2)), Duration::from_millis(11_700));
+        // After an outage the rhythm is what it was.
+        timestamps.extend([60, 72, 84]);
+        pace.moved(at(45), &cursor(&timestamps));
+        assert_eq!(pace.wait(at(45)), Duration::from_millis(4_700));
+        // And where blocks have come that could not have, it is found out anew.
+        timestamps.extend([96, 108]);
+        pace.moved(at(55), &cursor(&timestamps));
+        assert_eq!(pace.wait(at(55)), SECOND);
+        // What nobody looked for just before was not seen to come.
+        pace.unchanged(at(56));
+        timestamps.push(120);
+        pace.moved(at(66), &cursor(&timestamps));
+        assert_eq!(pace.wait(at(66)), SECOND);
     }
 
     #[test]
@@ -216,7 +295,7 @@ mod tests {
         assert_eq!(pace.wait_for_news(start), 3 * SECOND);
         assert_eq!(pace.wait_for_news(start + 3 * SECOND), SECOND);
         pace.moved(start, &cursor(&[0, 30, 60, 90]));
-        assert_eq!(pace.wait(start), WAIT_MAX);
+        assert_eq!(pace.wait(start), SECOND);
         pace.moved(start, &cursor(&[0, 1, 30, 31, 90]));
         assert_eq!(pace.wait_for_news(start), WAIT_MAX);
         // It has been seen to come at once, whatever its timestamps say.
@@ -226,24 +305,50 @@ mod tests {
     #[test]
     fn a_regular_chain_costs_little_more_than_a_call_a_block() {
         // Blocks every 2 s from 0.3 s on, looked at for ten minutes.
+        let (looks, late) = followed_for_ten_minutes(0);
+        assert!(looks <= 370, "{looks} looks for 300 blocks");
+        let worst = late.iter().max();
+        assert!(
+            worst <= Some(&1_000),
+            "a block was noticed {worst:?} ms late"
+        );
+    }
+
+    #[test]
+    fn answers_that_come_late_do_not_put_the_next_look_off() {
+        let (_, late) = followed_for_ten_minutes(400);
+        let worst = late.iter().skip(3).max();
+        assert!(
+            worst <= Some(&1_200),
+            "a block was noticed {worst:?} ms late"
+        );
+    }
+
+    /// Blocks every 2 s from 0.3 s on, each look answered so many milliseconds after it is due: how many looks there were, and
+    /// how late each block was noticed.
+    fn followed_for_ten_minutes(answer_ms: u64) -> (u32, Vec<u64>) {
         let start = Instant::now();
-        let blocks = cursor(&[0, 2, 4, 6, 8]);
-        let (mut pace, mut now, mut seen, mut looks, mut worst) =
-            (Pace::new(SECOND), 0u64, 0u64, 0u32, 0u64);
+        let blocks = |newest: u64| {
+            let timestamps: Vec<u64> = (0..newest + 5).map(|number| 2 * number).collect();
+            cursor(&timestamps)
+        };
+        let (mut pace, mut now, mut seen, mut looks, mut late) =
+            (Pace::new(SECOND), 0u64, 0u64, 0u32, Vec::new());
         while now < 600_000 {
             looks += 1;
             let newest = (now + 1_700) / 2_000;
-            let at = start + Duration::from_millis(now);
+            let asked_at = start + Duration::from_millis(now);
+            now += answer_ms;
+            let told_at = start + Duration::from_millis(now);
             if newest > seen {
-                worst = worst.max(now - (newest * 2_000 - 1_700));
+                late.push(now - (newest * 2_000 - 1_700));
                 seen = newest;
-                pace.moved(at, &blocks);
+                pace.moved(asked_at, &blocks(newest));
             } else {
-                pace.unchanged(at);
+                pace.unchanged(told_at);
             }
-            now += pace.wait(at).as_millis() as u64;
+            now += pace.wait(told_at).as_millis() as u64;
         }
-        assert!(looks <= 370, "{looks} looks for 300 blocks");
-        assert!(worst <= 1_000, "a block was noticed {worst} ms late");
+        (looks, late)
     }
 }

@@ -58,6 +58,9 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (45_001_591, "beside a frozen endpoint, looks at the other never got longer than the first that was too short"),
     (51_001_513, "an endpoint that refused all by status was asked 28 calls a try, where batches had failed before"),
     (62_000_037, "while a flight's nonce was in doubt, who failed at all it was asked was asked for it at each look"),
+    (70_014_871, "a head's time was counted from when its logs had been read, and the draw came late by as long as that takes"),
+    (70_014_934, "at the day's cap a refund that the base fee has left behind waits, and was missed all the same"),
+    (70_015_381, "a block found at a start was taken to have just come, and a draw was sent when its window had closed"),
 ];
 
 /// All of them, with what each found.
