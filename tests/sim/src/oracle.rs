@@ -281,7 +281,8 @@ impl Oracle {
             }
             let refund_due = self.patience.due(window.closes) + REFUND_WITHIN;
             let is_closed = world.head().timestamp > world.head().ledger.lottery.max_draw_time;
-            if runs && is_closed && now > refund_due && !self.has_standing {
+            let is_due = now > refund_due && !self.has_standing && !self.sends.is_priced_out(world);
+            if runs && is_closed && is_due {
                 let what = format!("round {}, due {refund_due:?}", window.round_id);
                 self.violate("a missed round is refunded", what);
             }

@@ -118,6 +118,14 @@ impl Sends {
         self.daily_cap.is_some_and(|cap| spent >= cap)
     }
 
+    /// What is out offers less than the newest block took, and may not be raised since the day's cap is reached: it waits for
+    /// cheaper blocks.
+    pub fn is_priced_out(&self, world: &World) -> bool {
+        let (head, mut pool) = (world.head(), world.pool.iter());
+        let next = pool.find(|pooled| pooled.tx.nonce == head.ledger.operator_nonce);
+        self.is_cap_reached() && next.is_some_and(|pooled| pooled.tx.cap < head.base_fee)
+    }
+
     /// Whether the daily cap was reached by then. No campaign lasts a day.
     fn was_cap_reached(&self, at: Duration) -> bool {
         let before = self.spent.iter().rev().find(|(mined, _)| *mined <= at);
