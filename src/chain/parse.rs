@@ -112,6 +112,7 @@ pub fn receipt(value: &Value) -> Result<Option<Receipt>, RpcError> {
             .map(Option::unwrap_or_default)
             .ok(),
         from: address(&value["from"], "from").ok(),
+        to: address(&value["to"], "to").ok(),
     }))
 }
 

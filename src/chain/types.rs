@@ -136,8 +136,9 @@ pub struct Receipt {
     /// What publishing it on the chain below cost beside its gas, 0 on chains that tell of none; None where what is told
     /// is no amount.
     pub l1_fee_wei: Option<U256>,
-    /// Who sent it, where the node tells.
+    /// Who sent it, and to whom, where the node tells; what makes a contract has no `to`.
     pub from: Option<Address>,
+    pub to: Option<Address>,
 }
 
 impl Receipt {

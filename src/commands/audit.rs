@@ -20,9 +20,9 @@ use crate::commands::output::tell;
 use crate::commands::patience::{in_vain, patiently, OldStates};
 use crate::commands::verify::calls;
 use crate::lottery::audit::Audit;
-use crate::lottery::calendar::Calendar;
 use crate::lottery::contract;
-use crate::lottery::round::{ContractConfig, RoundState};
+use crate::lottery::round::{ContractConfig, Round, RoundState};
+use crate::lottery::rules::Rules;
 use crate::lottery::search::first_where;
 
 mod facts;
@@ -189,6 +189,8 @@ struct Funds {
 /// How far an audit has come.
 struct Progress {
     audit: Audit,
+    /// As they stand after the newest range.
+    rules: Rules,
     /// None without a state file, and once it cannot be written.
     files: Option<Files>,
     is_shown: bool,
@@ -208,6 +210,9 @@ impl Auditor<'_> {
         let funds = is_whole
             .then(|| self.funds_at(&config, &head))
             .transpose()?;
+        let round = patiently(endpoints, &[Method::Call], |endpoint| {
+            self.round_at(endpoint, BlockId::from(&head))
+        })?;
         let (start, mut progress) = self.start(&config, &head, printer)?;
         read(self.source, start, &head, |range| {
             self.take(&mut progress, range, &head, printer)
@@ -215,6 +220,9 @@ impl Auditor<'_> {
         let mut audit = progress.audit;
         if self.request.to.is_none() && !printer.is_cut_off() {
             audit.close(&config);
+            for problem in progress.rules.close(&config, &round) {
+                audit.find(None, problem);
+            }
             if let Some(funds) = &funds {
                 self.check_funds(&mut audit, funds);
             }
@@ -223,10 +231,18 @@ impl Auditor<'_> {
     }
 
     fn config_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<ContractConfig, RpcError> {
-        let request = CallRequest::to(self.subject.contract, contract::get_config_calldata());
-        let answer = endpoint.call(&request, block, None)?;
+        let answer = self.call(endpoint, contract::get_config_calldata(), block)?;
         contract::decode_config(&answer)
             .map_err(|error| RpcError::invalid_answer(error.to_string()))
+    }
+
+    fn round_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<Round, RpcError> {
+        let answer = self.call(endpoint, contract::get_round_calldata(), block)?;
+        contract::decode_round(&answer).map_err(|error| RpcError::invalid_answer(error.to_string()))
+    }
+
+    fn call(&self, endpoint: &Endpoint, data: Vec<u8>, at: BlockId) -> Result<Vec<u8>, RpcError> {
+        endpoint.call(&CallRequest::to(self.subject.contract, data), at, None)
     }
 
     fn funds_at(&self, config: &ContractConfig, head: &Header) -> Result<Funds, RpcError> {
@@ -259,8 +275,9 @@ impl Auditor<'_> {
         printer: &mut Printer,
     ) -> Result<(Start, Progress), RpcError> {
         let now = self.clock.now();
-        let progress = |audit, files| Progress {
+        let progress = |audit, rules: &Rules, files| Progress {
             audit,
+            rules: rules.clone(),
             files,
             is_shown: std::io::stderr().is_terminal() && !std::io::stdout().is_terminal(),
             shown_at: now,
@@ -272,14 +289,16 @@ impl Auditor<'_> {
                     let start = Start {
                         next: kept.block.0 + 1,
                         parent: Some(kept.block.1),
-                        calendar: kept.calendar,
+                        rules: kept.rules,
                     };
-                    return Ok((start, progress(kept.audit, Some(files))));
+                    let progress = progress(kept.audit, &start.rules, Some(files));
+                    return Ok((start, progress));
                 }
                 Err(why) => tell(&format!("{}: {why}: reading anew", path.display())),
             }
         }
         let next = self.first_block(head);
+        let is_first_of_all = self.request.from == 1 || next == 0;
         let files = self.request.state.and_then(|path| {
             let files = Files::create(path);
             files.map_err(|error| tell_unwritable(path, &error)).ok()
@@ -287,12 +306,11 @@ impl Auditor<'_> {
         let start = Start {
             next,
             parent: None,
-            calendar: Calendar::new(config, self.betting_secs_before(next)),
+            rules: Rules::new(config, self.config_before(next).as_ref(), is_first_of_all),
         };
-        Ok((
-            start,
-            progress(Audit::new(config, self.request.from), files),
-        ))
+        let audit = Audit::new(config, self.request.from);
+        let progress = progress(audit, &start.rules, files);
+        Ok((start, progress))
     }
 
     /// What `path` keeps of this chain, or why it is of no use.
@@ -336,16 +354,24 @@ impl Auditor<'_> {
         })
     }
 
-    /// How long betting lasted before block `next`; None where no endpoint tells the state there.
-    fn betting_secs_before(&self, next: u64) -> Option<u64> {
-        // In the block before it the contract may not have been there.
+    /// What was in force at the end of the block before `next`, or of that one where the contract was not there before;
+    /// None where no endpoint tells the state there.
+    fn config_before(&self, next: u64) -> Option<(u64, ContractConfig)> {
         let blocks = next.checked_sub(1).into_iter().chain([next]);
         let mut configs = blocks.filter_map(|number| {
-            let states = self.source.states;
-            let config = states.ask(|endpoint| self.config_at(endpoint, BlockId::Number(number)));
-            config.ok()
+            let config = self.source.states.ask(|endpoint| {
+                let data = contract::get_config_calldata();
+                let answer = self.call(endpoint, data, BlockId::Number(number))?;
+                // There was no contract yet.
+                let answer = Some(answer).filter(|answer| !answer.is_empty());
+                let config = answer
+                    .map(|answer| contract::decode_config(&answer))
+                    .transpose();
+                config.map_err(|error| RpcError::invalid_answer(error.to_string()))
+            });
+            Some((number, config.ok()??))
         });
-        configs.next().map(|config| config.betting_duration_secs)
+        configs.next()
     }
 
     /// Takes the events of a range; false once all that was asked for has been read, or nobody listens any more.
@@ -357,7 +383,6 @@ impl Auditor<'_> {
         printer: &mut Printer,
     ) -> bool {
         for read in range.events {
-            let round_id = read.event.record.event.ended_round();
             if self
                 .request
                 .to
@@ -365,11 +390,12 @@ impl Auditor<'_> {
             {
                 return false;
             }
-            if round_id >= Some(self.request.from) {
-                for problem in read.problems {
+            for (round_id, problem) in read.problems {
+                if round_id.is_none_or(|round_id| round_id >= self.request.from) {
                     progress.audit.find(round_id, problem);
                 }
             }
+            progress.audit.chain(&read.event.record.event, read.digest);
             if let Some(row) = progress.audit.take(&read.event, read.sender) {
                 printer.row(&row);
                 self.keep(&mut progress.files, |files| files.add(&row));
@@ -382,7 +408,7 @@ impl Auditor<'_> {
             progress.saved_at = now;
             let Progress { audit, files, .. } = progress;
             self.keep(files, |files| {
-                files.save(self.subject, range.last, audit, &range.calendar)
+                files.save(self.subject, range.last, audit, &range.rules)
             });
         }
         if progress.is_shown && now.saturating_duration_since(progress.shown_at) >= SHOW_EVERY {
@@ -390,6 +416,7 @@ impl Auditor<'_> {
             let (last, rounds) = (range.last.0, progress.audit.rounds());
             tell(&format!("block {last} of {}, {rounds} rounds", head.number));
         }
+        progress.rules = range.rules;
         !printer.is_cut_off()
     }
 

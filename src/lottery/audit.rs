@@ -2,15 +2,17 @@
 //! where every wei went. Pure: it takes events in chain order with the sender of each end, gives each finished round out as
 //! a row, and keeps what the account needs: sums, and a few figures a round.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::chain::types::{Address, U256};
+use sha3::{Digest, Keccak256};
+
+use crate::chain::types::{Address, H256, U256};
 use crate::lottery::event::{EventRecord, LotteryEvent};
 use crate::lottery::fairness::Fairness;
 use crate::lottery::history::{FinishedRound, LoggedEvent, Outcome, Running};
-use crate::lottery::proof::{draw_point, totals, Verdict};
+use crate::lottery::proof::{draw_point, totals, Verdict, PUBLIC_REFUND};
 use crate::lottery::round::ContractConfig;
 
 mod row;
@@ -66,6 +68,8 @@ pub struct Account {
     pub randomness_known_ahead: Option<bool>,
     /// How many rounds each address ended.
     pub ended_by: BTreeMap<Address, u64>,
+    /// Of all logs up to the end of the last round: the same over every honest node.
+    pub logs_digest: H256,
     /// Of the points that were drawn, over the pot.
     pub uniformity: Option<Uniformity>,
     pub luckiest: Option<Luck>,
@@ -91,6 +95,14 @@ struct Stakes {
     expected_wins: f64,
 }
 
+/// Who sent the transaction that ended a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    pub account: Address,
+    /// False where it called the lottery through another contract: who that is for the lottery, nobody tells.
+    pub is_caller: bool,
+}
+
 /// What has been read so far. It can be written down and taken up again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Audit {
@@ -112,8 +124,11 @@ pub struct Audit {
     commission_wei: U256,
     withdrawn_wei: U256,
     ended_by: BTreeMap<Address, u64>,
-    /// Senders of draws since the operator was last changed.
-    drawn_by: HashSet<Address>,
+    /// Who did what the operator alone may since that was last changed: draws (true), and refunds.
+    operated_by: BTreeSet<(bool, Address)>,
+    /// Of all logs so far from the first round on, each with the digest before it; and up to the last end.
+    logs_digest: H256,
+    ended_digest: H256,
     /// The smallest bet since the least one allowed was last changed, and its round.
     smallest_bet: Option<(U256, u64)>,
     points: Vec<f64>,
@@ -150,7 +165,9 @@ impl Audit {
             commission_wei: U256::zero(),
             withdrawn_wei: U256::zero(),
             ended_by: BTreeMap::new(),
-            drawn_by: HashSet::new(),
+            operated_by: BTreeSet::new(),
+            logs_digest: H256::zero(),
+            ended_digest: H256::zero(),
             smallest_bet: None,
             points: Vec::new(),
             stakes: HashMap::new(),
@@ -205,7 +222,7 @@ impl Audit {
 
     /// Takes the next event in chain order; `sender` is who sent the transaction, for an event that ends a round. That
     /// round comes back.
-    pub fn take(&mut self, event: &LoggedEvent, sender: Option<Address>) -> Option<Row> {
+    pub fn take(&mut self, event: &LoggedEvent, sender: Option<Sender>) -> Option<Row> {
         let record = &event.record;
         let finished = self.running.absorb(event);
         self.account(record);
@@ -218,6 +235,17 @@ impl Audit {
             last.wei = wei;
         }
         row
+    }
+
+    /// Adds the next log, before its event is taken, to the digest of all. It begins with the first bet of the first round,
+    /// or what that round logs before, wherever the reading began.
+    pub fn chain(&mut self, event: &LotteryEvent, digest: H256) {
+        let is_first = event.round_id() >= Some(self.first_round)
+            && !matches!(event, LotteryEvent::RoundCreated { .. });
+        if is_first || !self.logs_digest.is_zero() {
+            let both = Keccak256::new().chain_update(self.logs_digest);
+            self.logs_digest = H256::from_slice(&both.chain_update(digest).finalize());
+        }
     }
 
     /// Compares what was in force last with the contract's configuration at the newest block.
@@ -252,6 +280,7 @@ impl Audit {
             longest_delay_blocks: self.fairness.longest_delay_blocks,
             randomness_known_ahead: self.fairness.known_ahead,
             ended_by: self.ended_by.clone(),
+            logs_digest: self.ended_digest,
             uniformity: kolmogorov_smirnov(&self.points),
             luckiest: self.luckiest(),
         }
@@ -320,7 +349,7 @@ impl Audit {
         }
     }
 
-    fn end(&mut self, round: &FinishedRound, sender: Option<Address>) -> Row {
+    fn end(&mut self, round: &FinishedRound, sender: Option<Sender>) -> Row {
         let expected = self.ended.map_or(self.first_round, |ended| ended + 1);
         if round.round_id != expected {
             let problem = format!("it ended where round {expected} had to end next");
@@ -338,9 +367,17 @@ impl Audit {
         }
         self.fairness.add(round);
         if let Some(sender) = sender {
-            *self.ended_by.entry(sender).or_default() += 1;
+            *self.ended_by.entry(sender.account).or_default() += 1;
         }
-        let mut row = Row::of(round, sender);
+        self.ended_digest = self.logs_digest;
+        let account = sender.map(|sender| sender.account);
+        let mut row = Row::of(round, account, self.ended_digest);
+        let is_draw = matches!(round.outcome, Outcome::Completed { .. });
+        if !is_public(&round.outcome) {
+            let caller = sender.filter(|sender| sender.is_caller);
+            let caller = caller.map(|caller| (is_draw, caller.account));
+            self.operated_by.extend(caller);
+        }
         match &round.outcome {
             Outcome::Completed {
                 winner,
@@ -353,7 +390,6 @@ impl Audit {
                 row.commission_wei = *publisher_commission_wei;
                 self.check_commission(round, *publisher_commission_wei);
                 self.check_window(round);
-                self.drawn_by.extend(sender);
                 self.delays_secs
                     .extend(round.draw_delay.map(|delay| delay.secs));
                 if round.proof.verdict == Verdict::Verified {
@@ -413,10 +449,15 @@ impl Audit {
     }
 
     fn check_operator(&mut self, in_force: Address) {
-        let mut others: Vec<Address> = self.drawn_by.drain().collect();
-        others.retain(|sender| *sender != in_force);
-        for sender in others {
-            let problem = format!("{sender:#x} sent a draw, while {in_force:#x} was the operator");
+        for (is_draw, sender) in std::mem::take(&mut self.operated_by) {
+            if sender == in_force {
+                continue;
+            }
+            let what = match is_draw {
+                true => "a draw",
+                false => "a refund that only the operator may send",
+            };
+            let problem = format!("{sender:#x} sent {what}, while {in_force:#x} was the operator");
             self.find(None, problem);
         }
     }
@@ -443,6 +484,11 @@ impl Audit {
                 .then_with(|| a.address.cmp(&b.address))
         })
     }
+}
+
+/// A refund that anybody may send, as its reason says.
+fn is_public(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refunded { reason } if reason == PUBLIC_REFUND)
 }
 
 /// `part` of `whole`, for statistics: to about 15 digits.

@@ -30,6 +30,16 @@ impl Calendar {
         }
     }
 
+    /// How long betting lasts in a round that begins now, where that is known.
+    pub(crate) fn betting_secs(&self) -> Option<u64> {
+        self.betting_secs
+    }
+
+    /// The times of the round that runs; None before it begins, and where nothing tells them.
+    pub(crate) fn running(&self) -> Option<RoundTimes> {
+        self.running
+    }
+
     /// Takes the next event; for one that ends a round, that round's times, where they are known.
     pub(crate) fn take(&mut self, record: &EventRecord) -> Option<RoundTimes> {
         match &record.event {

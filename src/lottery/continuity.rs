@@ -1,6 +1,9 @@
 //! Whether a run of the contract's events is whole. Each bet names the pot after it and each end the pot before it, so
 //! that an event which a node left out shows as a break. Pure.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::chain::types::U256;
@@ -9,7 +12,7 @@ use crate::lottery::history::LoggedEvent;
 use crate::lottery::round::{Round, RoundState};
 
 /// Where the game is: which round, whether it has begun, and what is in its pot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Tally {
     round_id: u64,
     is_begun: bool,
@@ -30,6 +33,25 @@ impl Tally {
             round_id: 1,
             is_begun: false,
             pot_wei: U256::zero(),
+        }
+    }
+
+    pub(crate) fn round_id(&self) -> u64 {
+        self.round_id
+    }
+
+    /// True while bets are taken, or a draw is waited for.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let (round_id, pot_wei) = (self.round_id, self.pot_wei);
+        match self.is_begun {
+            true => write!(formatter, "round {round_id} with {pot_wei} wei in its pot"),
+            false => write!(formatter, "round {round_id}, which has not begun"),
         }
     }
 }
@@ -71,7 +93,7 @@ pub(crate) fn tally_before(events: &[LoggedEvent]) -> Option<Tally> {
 }
 
 /// The tally before and after an event that moves it; a before of None can never be.
-fn around(event: &LotteryEvent) -> Option<(Option<Tally>, Tally)> {
+pub(crate) fn around(event: &LotteryEvent) -> Option<(Option<Tally>, Tally)> {
     let begun = |round_id, pot_wei| Tally {
         round_id,
         is_begun: true,

@@ -22,6 +22,7 @@ pub mod play;
 pub mod players;
 pub mod proof;
 pub mod round;
+pub(crate) mod rules;
 pub mod search;
 pub mod send_state;
 pub mod snapshot;

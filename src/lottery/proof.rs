@@ -21,6 +21,12 @@ mod tests;
 
 pub use block::{DrawBlock, HeaderValues};
 
+/// What the contract gives as the reason of a refund: a draw with too few players, the operator's command, and anybody's
+/// call once the window is over.
+pub(crate) const TOO_FEW_PLAYERS: &str = "Insufficient participants";
+pub(crate) const OPERATORS_REFUND: &str = "Operator-initiated refund";
+pub(crate) const PUBLIC_REFUND: &str = "Draw time expired - public refund";
+
 /// What a recomputation says of the contract's announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -340,8 +346,8 @@ pub(crate) fn verify_refund(
     }
     let window = times.map(|times| (times.min_draw_time, times.max_draw_time));
     let impossible = match (reason, window) {
-        ("Draw time expired - public refund", Some((_, max))) => timestamp <= max,
-        ("Insufficient participants", Some((min, max))) => !(min..=max).contains(&timestamp),
+        (PUBLIC_REFUND, Some((_, max))) => timestamp <= max,
+        (TOO_FEW_PLAYERS, Some((min, max))) => !(min..=max).contains(&timestamp),
         _ => false,
     };
     match impossible {

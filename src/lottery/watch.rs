@@ -9,7 +9,7 @@ use crate::chain::types::{to_checksum, Address};
 use crate::lottery::action::{ActionKind, InFlight};
 use crate::lottery::alert::{AlertCode, Condition, Subject};
 use crate::lottery::history::{FinishedRound, Outcome};
-use crate::lottery::proof::Verdict;
+use crate::lottery::proof::{Verdict, TOO_FEW_PLAYERS};
 use crate::lottery::round::{Phase, Round, RoundState};
 use crate::lottery::snapshot::Snapshot;
 use crate::lottery::words::time_of_day;
@@ -25,8 +25,6 @@ const EMPTY_BEFORE_SECS: f64 = 60.0;
 const EMPTY_BEFORE_BLOCKS: f64 = 10.0;
 /// A refund is listed for this long after it.
 const REFUND_TOLD_SECS: u64 = 3_600;
-/// The contract's own reason for a round that was drawn with too few players; nothing went wrong there.
-const TOO_FEW_PLAYERS: &str = "Insufficient participants";
 
 /// What is looked at.
 pub(crate) struct Sights<'a> {

@@ -32,6 +32,7 @@ mod rounds;
 mod signers;
 mod slow;
 mod small_print;
+mod tampered;
 mod threads;
 mod unknown;
 mod warnings;

@@ -58,8 +58,10 @@ impl States {
 /// # Errors
 /// When topics or data of a known event are not what they have to be.
 pub(crate) fn decoded(log: &Log) -> Result<Option<EventRecord>, RpcError> {
-    EventRecord::from_log(log)
-        .map_err(|error| RpcError::invalid_answer(format!("log of the contract: {error}")))
+    EventRecord::from_log(log).map_err(|error| {
+        let block = log.block_number;
+        RpcError::invalid_answer(format!("log of the contract in block {block}: {error}"))
+    })
 }
 
 impl Reader {

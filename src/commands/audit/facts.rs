@@ -13,10 +13,11 @@ use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
 use crate::chain::query;
 use crate::chain::types::{Address, BlockId, Header, Opcodes, Receipt, H256};
+use crate::lottery::audit::Sender;
 use crate::lottery::event::{EventRecord, LogPosition, LotteryEvent};
 use crate::lottery::history::{FinishFacts, LoggedEvent};
 use crate::lottery::proof::{header_tells, DrawBlock, HeaderValues};
-use crate::lottery::round::RoundTimes;
+use crate::lottery::rules::Ruled;
 
 /// So many ends are asked for at once: their answers are in memory together.
 const ENDS_AT_ONCE: usize = 16;
@@ -24,18 +25,20 @@ const ENDS_AT_ONCE: usize = 16;
 /// What is asked for each end.
 pub(super) const ENDS: &[Method] = &[Method::BlockByNumber, Method::TransactionReceipt];
 
-/// An event and, where it ends a round, that round's times as far as they are known.
+/// An event, the digest of its log, and what the contract's rules say of it.
 pub(super) struct Dated {
     pub record: EventRecord,
-    pub times: Option<RoundTimes>,
+    pub digest: H256,
+    pub ruled: Ruled,
 }
 
-/// An event with all that was asked beside it: who sent its transaction, and what is wrong with receipt or header; these
-/// two for ends of rounds alone.
+/// An event with all that was asked beside it: who sent its transaction, for ends of rounds alone, and what is wrong with
+/// it, its receipt or its header, and with which round that is.
 pub(super) struct Read {
     pub event: LoggedEvent,
-    pub sender: Option<Address>,
-    pub problems: Vec<String>,
+    pub digest: H256,
+    pub sender: Option<Sender>,
+    pub problems: Vec<(Option<u64>, String)>,
 }
 
 /// Adds what the ends of rounds need. The very first draw's block is asked what calls see in it, as is each block whose
@@ -44,7 +47,7 @@ pub(super) struct Read {
 /// # Errors
 /// When no endpoint gives the headers and the receipts.
 pub(super) fn add_facts(
-    endpoints: &Endpoints,
+    (endpoints, contract): (&Endpoints, Address),
     dated: &[Dated],
     is_first: bool,
     states: States,
@@ -53,23 +56,33 @@ pub(super) fn add_facts(
     let mut known = BTreeMap::new();
     for (index, some) in ends.chunks(ENDS_AT_ONCE).enumerate() {
         let facts = endpoints.with_endpoint(ENDS, |endpoint| {
-            facts_of(endpoint, some, is_first && index == 0, states)
+            let with_opcodes = is_first && index == 0;
+            facts_of((endpoint, contract), some, with_opcodes, states)
         })?;
         let orders = some.iter().map(|end| end.record.position.order());
         known.extend(orders.zip(facts));
     }
-    let read = dated.iter().map(|Dated { record, .. }| {
+    let read = dated.iter().map(|it| {
+        let Dated {
+            record,
+            digest,
+            ruled,
+        } = it;
         let facts = known.remove(&record.position.order());
-        let (finish, sender, problems) = match facts {
+        let (finish, sender, of_end) = match facts {
             Some(facts) => (Some(facts.finish), facts.sender, facts.problems),
             None => (None, None, Vec::new()),
         };
+        let round_id = record.event.ended_round();
+        let of_end = of_end.into_iter().map(|problem| (round_id, problem));
+        let problems = ruled.broken.iter().cloned().chain(of_end).collect();
         let event = LoggedEvent {
             record: Arc::new(record.clone()),
             finish,
         };
         Read {
             event,
+            digest: *digest,
             sender,
             problems,
         }
@@ -79,7 +92,7 @@ pub(super) fn add_facts(
 
 struct Facts {
     finish: FinishFacts,
-    sender: Option<Address>,
+    sender: Option<Sender>,
     problems: Vec<String>,
 }
 
@@ -92,7 +105,7 @@ fn is_draw(end: &Dated) -> bool {
 }
 
 fn facts_of(
-    endpoint: &Endpoint,
+    (endpoint, contract): (&Endpoint, Address),
     ends: &[&Dated],
     with_opcodes: bool,
     states: States,
@@ -103,8 +116,8 @@ fn facts_of(
     let facts = ends.iter().map(|end| {
         let position = &end.record.position;
         let header = header_of(&headers, position)?;
-        let (sender, mut problems) =
-            check_receipt(receipts.get(&position.transaction_hash), position);
+        let receipt = receipts.get(&position.transaction_hash);
+        let (sender, mut problems) = check_receipt(receipt, position, contract);
         problems.extend(lies.remove(&position.block_number));
         if header.timestamp != position.block_timestamp {
             problems.push(format!(
@@ -114,7 +127,7 @@ fn facts_of(
         }
         let below = position.block_number.checked_sub(1);
         let below = below.and_then(|number| headers.get(&number));
-        let draw_times = end.times.filter(|_| is_draw(end));
+        let draw_times = end.ruled.times.filter(|_| is_draw(end));
         let first_allowed = match draw_times.zip(below) {
             Some((times, below)) => {
                 states.unless_passing(earliest(endpoint, header, below, times.min_draw_time))?
@@ -127,7 +140,7 @@ fn facts_of(
                     opcodes: opcodes.get(&position.block_number).copied(),
                     header: Some(header.into()),
                 },
-                times: end.times,
+                times: end.ruled.times,
                 first_allowed,
                 held_up_by: None,
             },
@@ -154,7 +167,7 @@ fn headers_and_receipts(
             ..
         } = end.record.position;
         let below = block_number.checked_sub(1);
-        let below = below.filter(|_| is_draw(end) && end.times.is_some());
+        let below = below.filter(|_| is_draw(end) && end.ruled.times.is_some());
         for number in below.into_iter().chain([block_number]) {
             headers
                 .entry(number)
@@ -289,14 +302,21 @@ fn earliest(
 fn check_receipt(
     receipt: Option<&Receipt>,
     position: &LogPosition,
-) -> (Option<Address>, Vec<String>) {
+    contract: Address,
+) -> (Option<Sender>, Vec<String>) {
     let problem = match receipt {
         None => "the transaction that ended it has no receipt",
         Some(receipt) if !receipt.succeeded => "the receipt says that what ended it failed",
         Some(receipt) if receipt.block_hash != position.block_hash => {
             "the receipt names another block than the log"
         }
-        Some(receipt) => return (receipt.from, Vec::new()),
+        Some(receipt) => {
+            let sender = receipt.from.map(|account| Sender {
+                account,
+                is_caller: receipt.to.is_none_or(|to| to == contract),
+            });
+            return (sender, Vec::new());
+        }
     };
     (None, vec![problem.to_owned()])
 }

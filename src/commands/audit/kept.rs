@@ -13,7 +13,7 @@ use sha3::{Digest, Keccak256};
 use crate::base::text_file::read_bytes;
 use crate::chain::types::{Address, H256};
 use crate::lottery::audit::{Audit, Row};
-use crate::lottery::calendar::Calendar;
+use crate::lottery::rules::Rules;
 
 /// Some two million rounds.
 const FILE_BYTES_MAX: u64 = 256 << 20;
@@ -33,7 +33,7 @@ pub(super) struct Subject {
 
 /// The sums up to a block.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Kept<A, C> {
+pub(super) struct Kept<A, R> {
     pub subject: Subject,
     /// Number and hash of the newest block that was read.
     pub block: (u64, H256),
@@ -41,10 +41,10 @@ pub(super) struct Kept<A, C> {
     rows_bytes: u64,
     rows_digest: H256,
     pub audit: A,
-    pub calendar: C,
+    pub rules: R,
 }
 
-impl Kept<Audit, Calendar> {
+impl Kept<Audit, Rules> {
     /// What `path` keeps of this subject.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Kept<Audit, Calendar> {
 }
 
 /// An audit that goes on, or why it cannot.
-pub(super) type Resumed = Result<(Files, Kept<Audit, Calendar>), String>;
+pub(super) type Resumed = Result<(Files, Kept<Audit, Rules>), String>;
 
 /// The two files of an audit that goes on.
 pub(super) struct Files {
@@ -114,7 +114,7 @@ impl Files {
     ///
     /// # Errors
     /// Why the rounds that are kept beside it cannot be used.
-    pub fn resume(path: &Path, kept: Kept<Audit, Calendar>, mut take: impl FnMut(&Row)) -> Resumed {
+    pub fn resume(path: &Path, kept: Kept<Audit, Rules>, mut take: impl FnMut(&Row)) -> Resumed {
         let rows = rows_path(path);
         let told = |error: String| format!("{}: {error}", rows.display());
         let digest = each_row(&rows, kept.rows_bytes, |_| {}).map_err(told)?;
@@ -166,7 +166,7 @@ impl Files {
         subject: Subject,
         block: (u64, H256),
         audit: &Audit,
-        calendar: &Calendar,
+        rules: &Rules,
     ) -> io::Result<()> {
         self.rows.flush()?;
         let kept = Kept {
@@ -175,7 +175,7 @@ impl Files {
             rows_bytes: self.rows_bytes,
             rows_digest: H256::from_slice(&self.rows_digest.clone().finalize()),
             audit,
-            calendar,
+            rules,
         };
         let mut text = serde_json::to_vec(&kept)?;
         let digest = digest_line(&text);

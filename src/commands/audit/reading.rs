@@ -5,16 +5,17 @@
 use std::collections::BTreeMap;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
+use sha3::{Digest, Keccak256};
 
 use crate::actors::reader::decoded;
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
-use crate::chain::types::{Address, Header, H256};
+use crate::chain::types::{Address, Header, Log, H256};
 use crate::commands::audit::facts::{add_facts, Dated, Read, ENDS};
 use crate::commands::patience::{again_while, OldStates};
-use crate::lottery::calendar::Calendar;
 use crate::lottery::event::EventRecord;
+use crate::lottery::rules::Rules;
 
 /// How many threads read, and how many ranges are on their way.
 const READERS: usize = 4;
@@ -36,7 +37,7 @@ pub(super) struct Source<'a> {
 pub(super) struct Start {
     pub next: u64,
     pub parent: Option<H256>,
-    pub calendar: Calendar,
+    pub rules: Rules,
 }
 
 /// A range that was read, next after the one before it.
@@ -44,8 +45,8 @@ pub(super) struct Range {
     pub events: Vec<Read>,
     /// Number and hash of its last block.
     pub last: (u64, H256),
-    /// What the events up to its end tell of the running round's times.
-    pub calendar: Calendar,
+    /// What the events up to its end have led to.
+    pub rules: Rules,
 }
 
 enum Job {
@@ -58,9 +59,9 @@ enum Done {
     Facts(Vec<Read>),
 }
 
-/// The logs of a range, decoded, and the blocks at its ends.
+/// The logs of a range, decoded, each with its digest, and the blocks at its ends.
 struct Logs {
-    records: Vec<EventRecord>,
+    records: Vec<(EventRecord, H256)>,
     parent: H256,
     last: (u64, H256),
 }
@@ -105,7 +106,7 @@ pub(super) fn read(
             waiting: BTreeMap::new(),
             facts: BTreeMap::new(),
             parent: start.parent,
-            calendar: start.calendar,
+            rules: start.rules,
         };
         while let Some(range) = line.next_range()? {
             if !take(range) {
@@ -131,10 +132,10 @@ struct Line {
     taken: usize,
     /// By range: logs that wait for those below, ranges whose facts are being read, and facts that are there.
     logs: BTreeMap<usize, Logs>,
-    waiting: BTreeMap<usize, ((u64, H256), Calendar)>,
+    waiting: BTreeMap<usize, ((u64, H256), Rules)>,
     facts: BTreeMap<usize, Vec<Read>>,
     parent: Option<H256>,
-    calendar: Calendar,
+    rules: Rules,
 }
 
 impl Line {
@@ -146,14 +147,14 @@ impl Line {
                 return Ok(None);
             }
             if let Some(events) = self.facts.remove(&self.taken) {
-                let Some((last, calendar)) = self.waiting.remove(&self.taken) else {
+                let Some((last, rules)) = self.waiting.remove(&self.taken) else {
                     return Err(RpcError::behind("a range was read that nobody asked for"));
                 };
                 self.taken += 1;
                 return Ok(Some(Range {
                     events,
                     last,
-                    calendar,
+                    rules,
                 }));
             }
             match self.outcomes.recv() {
@@ -178,7 +179,8 @@ impl Line {
         }
     }
 
-    /// Gives the ends of rounds their times, range by range in order, and sends for what else they need.
+    /// Holds the events to the contract's rules, range by range in order: these tell the times of rounds too. Then sends for
+    /// what else ends need.
     fn date(&mut self) -> Result<(), RpcError> {
         while let Some(logs) = self.logs.remove(&self.dated) {
             if self.parent.is_some_and(|parent| parent != logs.parent) {
@@ -186,14 +188,18 @@ impl Line {
             }
             self.parent = Some(logs.last.1);
             self.resize(logs.records.len());
-            let dated = logs.records.into_iter().map(|record| {
-                let times = self.calendar.take(&record);
-                Dated { record, times }
+            let dated = logs.records.into_iter().map(|(record, digest)| {
+                let ruled = self.rules.take(&record);
+                Dated {
+                    record,
+                    digest,
+                    ruled,
+                }
             });
             let dated: Vec<Dated> = dated.collect();
             let is_first = self.dated == 0;
             let _ = self.give.send((self.dated, Job::Facts { dated, is_first }));
-            let after = (logs.last, self.calendar.clone());
+            let after = (logs.last, self.rules.clone());
             self.waiting.insert(self.dated, after);
             self.dated += 1;
         }
@@ -221,8 +227,10 @@ impl Source<'_> {
                 again_while(self.endpoints, &[Method::GetLogs], may_pass, logs)
             }
             Job::Facts { dated, is_first } => {
-                let facts =
-                    |states| add_facts(self.endpoints, dated, *is_first, states).map(Done::Facts);
+                let facts = |states| {
+                    add_facts((self.endpoints, self.contract), dated, *is_first, states)
+                        .map(Done::Facts)
+                };
                 self.states.with_or_without(ENDS, may_pass, facts)
             }
         }
@@ -244,7 +252,7 @@ impl Source<'_> {
             last = Some((chunk.last.number, chunk.last.hash));
             next = chunk.last.number + 1;
             for log in &chunk.logs {
-                records.extend(decoded(log)?);
+                records.extend(decoded(log)?.map(|record| (record, digest_of(log))));
             }
         }
         match (parent, last) {
@@ -256,4 +264,18 @@ impl Source<'_> {
             _ => Err(RpcError::invalid_answer("a range without a block")),
         }
     }
+}
+
+/// Of all that a log says, and where it stands.
+fn digest_of(log: &Log) -> H256 {
+    let mut hasher = Keccak256::new();
+    hasher.update(log.block_number.to_be_bytes());
+    hasher.update(log.block_hash);
+    hasher.update(log.transaction_hash);
+    hasher.update(log.topics.len().to_be_bytes());
+    for topic in &log.topics {
+        hasher.update(topic);
+    }
+    hasher.update(&log.data);
+    H256::from_slice(&hasher.finalize())
 }

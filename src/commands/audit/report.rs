@@ -21,7 +21,8 @@ pub(super) enum Format {
 
 const CSV_HEADER: &str =
     "round,end,block,transaction,finished_at,bets,players,pot_wei,winner,prize_wei,commission_wei,\
-     refund_reason,verdict,delay_blocks,delay_secs,sender\n";
+     refund_reason,verdict,delay_blocks,delay_secs,sender,\
+     logs_digest\n";
 
 /// Prints rounds as they come, and the account after them. Once its reader has gone away, or the disk is full, it is
 /// silent, and `is_cut_off` says so.
@@ -141,6 +142,7 @@ fn csv_line(row: &Row) -> String {
         number(row.delay_blocks).unwrap_or_default(),
         number(row.delay_secs).unwrap_or_default(),
         address(&row.sender).unwrap_or_default(),
+        format!("{:#x}", row.logs_digest),
     ];
     cells.join(",") + "\n"
 }
@@ -225,6 +227,13 @@ fn write_account(text: &mut String, audit: &Audit) -> std::fmt::Result {
         writeln!(
             text,
             "randomness: known ahead on this chain: whoever sends a draw can compute the winner before"
+        )?;
+    }
+    if let Some(last) = audit.ended() {
+        writeln!(
+            text,
+            "logs up to the end of round {last}: digest {:#x}, the same over every honest node",
+            account.logs_digest
         )?;
     }
     for finding in audit.findings() {

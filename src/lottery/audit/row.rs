@@ -49,10 +49,12 @@ pub struct Row {
     pub delay_secs: Option<u64>,
     /// Who sent the transaction that ended it.
     pub sender: Option<Address>,
+    /// Of all logs from the first round of the audit to this one's end; zero where nobody has taken it.
+    pub logs_digest: H256,
 }
 
 impl Row {
-    pub(super) fn of(round: &FinishedRound, sender: Option<Address>) -> Row {
+    pub(super) fn of(round: &FinishedRound, sender: Option<Address>, logs_digest: H256) -> Row {
         let end = match round.outcome {
             Outcome::Completed { .. } => "RoundCompleted",
             Outcome::Refunded { .. } => "RoundRefunded",
@@ -75,6 +77,7 @@ impl Row {
             delay_blocks: round.draw_delay.map(|delay| delay.blocks),
             delay_secs: round.draw_delay.map(|delay| delay.secs),
             sender,
+            logs_digest,
         }
     }
 }

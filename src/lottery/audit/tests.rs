@@ -163,14 +163,22 @@ impl Chain {
 
     fn audit_with_rows(&self) -> (Audit, Vec<Row>) {
         let mut audit = Audit::new(&config(), 1);
-        let rows = self.events.iter().filter_map(|event| {
-            let sender = event.record.event.ended_round().map(|_| operator());
-            audit.take(event, sender)
-        });
+        let rows = self
+            .events
+            .iter()
+            .filter_map(|event| audit.take(event, sender_of(event, operator())));
         let rows = rows.collect();
         audit.close(&config());
         (audit, rows)
     }
+}
+
+fn sender_of(event: &LoggedEvent, account: Address) -> Option<Sender> {
+    let is_end = event.record.event.ended_round().is_some();
+    is_end.then_some(Sender {
+        account,
+        is_caller: true,
+    })
 }
 
 fn three_rounds() -> Chain {
@@ -305,17 +313,65 @@ fn what_was_changed_in_bets_and_in_the_order_of_ends_is_named() {
 }
 
 #[test]
-fn a_draw_by_somebody_else_is_named() {
-    let mut audit = Audit::new(&config(), 1);
-    for event in &three_rounds().events {
-        audit.take(event, Some(Address::from_low_u64_be(0xbad)));
-    }
-    audit.close(&config());
-    assert!(
-        problems(&audit)[0].contains("sent a draw, while"),
-        "{:?}",
+fn what_only_the_operator_may_send_is_named_when_somebody_else_did() {
+    let stranger = Address::from_low_u64_be(0xbad);
+    let problems_of = |is_caller| {
+        let mut audit = Audit::new(&config(), 1);
+        for event in &three_rounds().events {
+            let sender = sender_of(event, stranger);
+            audit.take(
+                event,
+                sender.map(|sender| Sender {
+                    is_caller,
+                    ..sender
+                }),
+            );
+        }
+        audit.close(&config());
+        assert_eq!(audit.summary().ended_by, BTreeMap::from([(stranger, 3)]));
         problems(&audit)
-    );
+    };
+    let found = problems_of(true);
+    for named in [
+        "sent a draw, while",
+        "sent a refund that only the operator may send, while",
+    ] {
+        assert!(
+            found.iter().any(|problem| problem.contains(named)),
+            "{named}: {found:?}"
+        );
+    }
+    // Of a contract that operates, another account's transaction says nothing.
+    assert_eq!(problems_of(false), [""; 0]);
+}
+
+#[test]
+fn the_digest_of_all_logs_is_the_same_wherever_the_reading_began_and_tells_each_change() {
+    let chain = three_rounds();
+    let begun = chain.find(|event| matches!(event, LotteryEvent::BetPlaced { round_id: 2, .. }));
+    let digests = |from: usize, first_round: u64, changed: Option<usize>| {
+        let mut audit = Audit::new(&config(), first_round);
+        let read = chain.events.iter().enumerate().skip(from);
+        let rows = read.filter_map(|(index, event)| {
+            let bit = u64::from(changed == Some(index));
+            audit.chain(
+                &event.record.event,
+                H256::from_low_u64_be(2 * index as u64 + bit),
+            );
+            audit.take(event, None)
+        });
+        rows.map(|row| (row.round_id, row.logs_digest))
+            .collect::<Vec<_>>()
+    };
+    let honest = digests(0, 1, None);
+    assert_eq!(honest.len(), 3);
+    // Round 2 begins with a change of its state; what comes before is not of it.
+    let of_second = digests(0, 2, None);
+    assert_eq!(of_second, digests(begun - 1, 2, None));
+    assert_ne!(of_second[0], honest[1]);
+    let changed = digests(0, 1, Some(begun));
+    assert_eq!(changed[0], honest[0]);
+    assert!(changed[1] != honest[1] && changed[2] != honest[2]);
 }
 
 proptest! {
@@ -339,7 +395,7 @@ proptest! {
                 let text = serde_json::to_string(&audit).unwrap();
                 audit = serde_json::from_str(&text).unwrap();
             }
-            rows.extend(audit.take(event, event.record.event.ended_round().map(|_| operator())));
+            rows.extend(audit.take(event, sender_of(event, operator())));
         }
         audit.close(&config());
         prop_assert_eq!(problems(&audit), Vec::<String>::new());
