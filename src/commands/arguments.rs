@@ -36,7 +36,7 @@ const CONFIG: OptionSpec = OptionSpec {
     long: "config",
     short: Some('c'),
     value: Some("FILE"),
-    meaning: "the configuration (default: lottery.conf, if it is there)",
+    meaning: "the settings (default: lottery.conf here, else in /etc/lottery)",
 };
 const SET: OptionSpec = OptionSpec {
     long: "set",
@@ -95,6 +95,13 @@ const TOPICS: &[(&str, Topic)] = &[
     ("fish", Topic::Fish),
 ];
 
+/// What is wrong with the arguments, in words.
+pub(crate) struct Misuse {
+    pub problem: String,
+    /// The command that was meant, whose help says more.
+    pub command: Option<&'static CommandSpec>,
+}
+
 /// A command with everything that was given to it.
 pub(crate) struct Arguments {
     pub command: &'static CommandSpec,
@@ -140,42 +147,80 @@ pub(crate) fn whole_from_1(name: &str, text: &str) -> Result<u64, String> {
 /// What the arguments ask for; the first of the commands is what runs without a name.
 ///
 /// # Errors
-/// What is wrong, in words.
+/// What is wrong, and with which command.
 pub(crate) fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: Vec<(String, String)>,
     commands: &[&'static CommandSpec],
-) -> Result<Request, String> {
-    let mut parser = lexopt::Parser::from_args(args);
+) -> Result<Request, Misuse> {
     let (mut words, mut given): (Vec<String>, Vec<(OptionSpec, OsString)>) = Default::default();
-    let problem = |error: lexopt::Error| error.to_string();
-    while let Some(arg) = parser.next().map_err(problem)? {
-        let (shown, option) = match arg {
-            Arg::Value(word) => {
-                words.push(word.to_string_lossy().into_owned());
-                continue;
-            }
-            Arg::Long(long) => (
-                format!("--{long}"),
-                known(commands, |option| option.long == long),
-            ),
-            Arg::Short(short) => (
-                format!("-{short}"),
-                known(commands, |option| option.short == Some(short)),
-            ),
-        };
-        let option = option.ok_or_else(|| format!("{shown} is neither a command nor an option"))?;
-        let value = match option.value {
-            Some(_) => parser
-                .value()
-                .map_err(|_| format!("{shown} needs a value"))?,
-            None if parser.optional_value().is_some() => {
-                return Err(format!("{shown} takes no value"))
-            }
-            None => OsString::new(),
-        };
-        given.push((option, value));
+    // The command may stand behind the first mistake, which is the one to tell.
+    let mut first_problem = Ok(());
+    let mut parser = lexopt::Parser::from_args(args);
+    loop {
+        let taken = take_next(&mut parser, commands, &mut words, &mut given);
+        match taken {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(problem) => first_problem = first_problem.and(Err(problem)),
+        }
     }
+    let asked = first_problem.and_then(|()| request(&words, given, env, commands));
+    asked.map_err(|problem| {
+        let meant = |command: &&&'static CommandSpec| {
+            words.first().is_some_and(|word| word == command.name)
+        };
+        Misuse {
+            problem,
+            command: commands.iter().find(meant).copied(),
+        }
+    })
+}
+
+/// Takes the next word, or option with its value; false when there is none.
+fn take_next(
+    parser: &mut lexopt::Parser,
+    commands: &[&'static CommandSpec],
+    words: &mut Vec<String>,
+    given: &mut Vec<(OptionSpec, OsString)>,
+) -> Result<bool, String> {
+    let (shown, option) = match parser.next().map_err(|error| error.to_string())? {
+        None => return Ok(false),
+        Some(Arg::Value(word)) => {
+            words.push(word.to_string_lossy().into_owned());
+            return Ok(true);
+        }
+        Some(Arg::Long(long)) => (
+            format!("--{long}"),
+            known(commands, |option| option.long == long),
+        ),
+        Some(Arg::Short(short)) => (
+            format!("-{short}"),
+            known(commands, |option| option.short == Some(short)),
+        ),
+    };
+    let option = option.ok_or_else(|| {
+        // A value of its own is no word.
+        let _ = parser.optional_value();
+        format!("{shown} is neither a command nor an option")
+    })?;
+    let value = match option.value {
+        Some(_) => parser
+            .value()
+            .map_err(|_| format!("{shown} needs a value"))?,
+        None if parser.optional_value().is_some() => return Err(format!("{shown} takes no value")),
+        None => OsString::new(),
+    };
+    given.push((option, value));
+    Ok(true)
+}
+
+fn request(
+    words: &[String],
+    given: Vec<(OptionSpec, OsString)>,
+    env: Vec<(String, String)>,
+    commands: &[&'static CommandSpec],
+) -> Result<Request, String> {
     let has = |wanted: &OptionSpec| given.iter().any(|(option, _)| option == wanted);
     let asks_help = words.first().is_some_and(|word| word == "help");
     if asks_help || has(&HELP) {
@@ -184,7 +229,7 @@ pub(crate) fn parse(
     if has(&VERSION) {
         return Ok(Request::Version);
     }
-    let (command, operand) = command(&words, commands)?;
+    let (command, operand) = command(words, commands)?;
     if let Some((option, _)) = given
         .iter()
         .find(|(option, _)| !COMMON.contains(option) && !command.options.contains(option))

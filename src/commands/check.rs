@@ -45,10 +45,7 @@ is only tried with one that no pool may take, a signer elsewhere with one that n
 take. With --alert the receiver of alerts is tried too.
 ",
     options: &[ALERT, JSON],
-    examples: &[
-        "lottery check --config /etc/lottery/lottery.conf",
-        "lottery check --config /etc/lottery/lottery.conf --alert",
-    ],
+    examples: &["lottery check", "lottery check --config next.conf --alert"],
     run: |arguments| match load::whole(arguments) {
         Ok(config) => run(&config, arguments.has(&ALERT), arguments.has(&JSON)),
         Err(exit) => exit,

@@ -51,8 +51,12 @@ pub fn main(
         Ok(Request::Help(Some(command))) => print(&help::of_command(command), Exit::Done),
         Ok(Request::Topic(topic)) => print(&text_on(topic), Exit::Done),
         Ok(Request::Version) => print(&version(), Exit::Done),
-        Err(problem) => {
-            tell(&format!("{problem}\nlottery --help shows what is possible"));
+        Err(misuse) => {
+            let of_command = misuse.command.map(|command| format!("{} ", command.name));
+            let (problem, of_command) = (misuse.problem, of_command.unwrap_or_default());
+            tell(&format!(
+                "{problem}\nlottery {of_command}--help shows what is possible"
+            ));
             Exit::Usage
         }
     }

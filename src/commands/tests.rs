@@ -6,8 +6,14 @@ use super::*;
 use crate::commands::arguments::{Arguments, JSON};
 
 fn parsed(line: &str) -> Result<Request, String> {
+    parsed_for(line).map_err(|(problem, _)| problem)
+}
+
+/// What is wrong comes with the name of the command that was meant.
+fn parsed_for(line: &str) -> Result<Request, (String, Option<&'static str>)> {
     let words = line.split_whitespace().map(OsString::from);
-    arguments::parse(words, Vec::new(), COMMANDS)
+    let parsed = arguments::parse(words, Vec::new(), COMMANDS);
+    parsed.map_err(|misuse| (misuse.problem, misuse.command.map(|command| command.name)))
 }
 
 fn arguments(line: &str) -> Arguments {
@@ -126,6 +132,27 @@ fn what_is_wrong_is_named() {
         ),
     ] {
         let problem = parsed(line).err().unwrap_or_default();
+        assert!(problem.contains(named), "{line}: {problem}");
+    }
+}
+
+#[test]
+fn a_mistake_leads_to_the_help_of_the_command_that_was_meant() {
+    for (line, command, named) in [
+        ("check --offlin", Some("check"), "--offlin"),
+        ("--offlin check", Some("check"), "--offlin"),
+        ("--offlin=check audit", Some("audit"), "--offlin"),
+        ("verify", Some("verify"), "needs a value"),
+        ("draw --force --fly", Some("draw"), "--fly"),
+        ("draw --force=yes --fly", Some("draw"), "--force"),
+        ("status --config", Some("status"), "--config needs"),
+        ("run --direct", Some("run"), "--direct goes with"),
+        ("--fly", None, "--fly"),
+        ("fly --json", None, "fly"),
+        ("help me", None, "me"),
+    ] {
+        let (problem, meant) = parsed_for(line).err().unwrap();
+        assert_eq!(meant, command, "{line}: {problem}");
         assert!(problem.contains(named), "{line}: {problem}");
     }
 }

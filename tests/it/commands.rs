@@ -433,6 +433,40 @@ fn a_key_that_all_may_read_is_used_on_a_read_only_mount_alone() {
     );
 }
 
+/// The package's file, seen by commands that are run anywhere; left out where this process may not mount.
+#[test]
+fn every_command_finds_the_machines_configuration_unless_one_is_here_or_named() {
+    if !may_mount() {
+        eprintln!("left out: this process may not mount");
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let program = lottery_in(&dir).get_program().to_owned();
+    let told = |arguments: &str| {
+        let script = format!(
+            "mount -t tmpfs tmpfs /etc && mkdir /etc/lottery && echo '{{\"server\": {{\"port\": 70000}}}}' \
+             >/etc/lottery/lottery.conf && exec \"$0\" {arguments}"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &script]).arg(&program);
+        let output = command.current_dir(dir.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {output:?}");
+        stderr_of(&output)
+    };
+    let of_machine = "/etc/lottery/lottery.conf:1:21: server.port is 70000";
+    for command in [
+        "run", "check", "status", "verify 1", "audit", "draw", "refund",
+    ] {
+        let told = told(command);
+        assert!(told.contains(of_machine), "{command}: {told}");
+    }
+    let named = dir.path().join("named");
+    std::fs::write(&named, "[]").unwrap();
+    assert!(told("status -c named").starts_with("named:1:1: "));
+    std::fs::rename(named, dir.path().join("lottery.conf")).unwrap();
+    assert!(told("status").starts_with("lottery.conf:1:1: "));
+}
+
 /// A receiver of webhooks that answers one post, and tells its body.
 fn receiver(answer: &'static str) -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
