@@ -312,6 +312,86 @@ fn a_server_that_lies_is_caught_through_the_wallet() {
     }
 }
 
+/// Each figure of a round by its first place in the answer, as the text of its field and another.
+fn lies(told: &Value, lies: &mut Vec<(String, String)>) {
+    // What a daemon saw by itself, and no chain tells.
+    const ASIDES: [&str; 6] = [
+        "drawDelayReason",
+        "asOf",
+        "verdictWhy",
+        "source",
+        "knownAhead",
+        "finality",
+    ];
+    match told {
+        Value::Array(items) => items.iter().for_each(|item| self::lies(item, lies)),
+        Value::Object(fields) => {
+            for (name, value) in fields
+                .iter()
+                .filter(|(name, _)| !ASIDES.contains(&name.as_str()))
+            {
+                if value.is_array() || value.is_object() {
+                    self::lies(value, lies);
+                    continue;
+                }
+                let field = format!("\"{name}\":");
+                if !lies.iter().any(|(text, _)| text.starts_with(&field)) {
+                    lies.push((
+                        format!("{field}{value}"),
+                        format!("{field}{}", other(value)),
+                    ));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn other(value: &Value) -> Value {
+    match value {
+        Value::Null => json!("1"),
+        Value::Bool(is_so) => json!(!is_so),
+        Value::Number(number) => json!(number.as_u64().unwrap_or(0) + 1),
+        Value::String(text) if text == "verified" => json!("mismatch"),
+        Value::String(text) if text == "RoundCompleted" => json!("RoundRefunded"),
+        Value::String(text) => {
+            let (start, last) = text.split_at(text.len() - 1);
+            json!(format!("{start}{}", if last == "1" { "2" } else { "1" }))
+        }
+        value => panic!("{value} is no figure"),
+    }
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn each_forged_figure_of_a_round_is_caught_through_the_wallet() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    for player in [2, 3, 4, 2] {
+        lottery.bet(player, player as u64 * CENT);
+    }
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    browser.intercept("*/api/history/1");
+    let mut figures = Vec::new();
+    lies(&daemon.get("/api/history/1").1, &mut figures);
+    assert!(figures.len() > 20, "{figures:?}");
+    for (told, lie) in figures {
+        browser.forged = vec![("api/history".to_owned(), told.clone(), lie.clone())];
+        browser.click("#history-rows a", "1");
+        browser.click("#details button", "Check through my wallet");
+        let verdict = "document.querySelector('[data-verdict]')?.dataset.verdict ?? document.querySelector('.check-outcome .aside')?.innerText ?? ''";
+        browser.wait("an outcome of the check", |browser| {
+            browser.evaluate(verdict) != ""
+        });
+        assert_ne!(browser.evaluate(verdict), "holds", "{told}: {lie}");
+        browser.click("#details-close", "");
+    }
+}
+
 #[test]
 #[ignore = "needs chromium"]
 fn a_keyboard_goes_from_the_top_of_the_page_to_a_placed_bet() {
@@ -370,6 +450,25 @@ fn a_bet_in_whose_place_another_transaction_was_sent_is_told_as_replaced() {
     chain.dev().hold_transactions(false);
     browser.wait_text_in("#sent", "replaced");
     assert_eq!(lottery.round().total_pot_wei, 0.into());
+}
+
+#[test]
+#[ignore = "needs chromium"]
+fn a_bet_that_comes_too_late_is_told_as_reverted() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    let mut browser = visitor(&chain, &daemon);
+    connect(&mut browser, "Alpha");
+    lottery.bet(3, CENT);
+    chain.dev().hold_transactions(true);
+    type_amount(&mut browser, "0.02");
+    browser.click("#bet-button", "Bet 0.02");
+    browser.wait_text_in("#sent", "pending");
+    lottery.skip_to(lottery.round().end_time + 1);
+    chain.dev().hold_transactions(false);
+    browser.wait_text_in("#sent", "reverted");
+    assert_eq!(lottery.round().total_pot_wei, CENT.into());
 }
 
 #[test]
