@@ -318,7 +318,8 @@ impl Endpoints {
 
     /// By `Rank`, among equals as configured. Who asked to be left alone is asked only when nobody else is left or does
     /// well, after them, and only the one whose wait ends first: so a lone endpoint in trouble is still asked, and no wait
-    /// that one of them names, however long, makes a draw late that it could serve.
+    /// that one of them names, however long, makes a draw late that it could serve. Where all others fail,
+    /// one is all that is left, and insisted on.
     fn best_first(&self, methods: &[Method]) -> Vec<Endpoint> {
         let (now, fresh_from) = (self.clock.now(), self.oldest_fresh_timestamp());
         let mut open = Vec::new();
@@ -337,9 +338,16 @@ impl Endpoints {
         let last_resort = soonest.filter(|_| open.iter().all(|(rank, _)| rank.is_failing()));
         let mut order: Vec<usize> = open.into_iter().map(|(_, index)| index).collect();
         order.extend(last_resort.map(|(_, index)| index));
-        order
-            .into_iter()
-            .map(|index| self.list[index].clone())
+        let listed = order.into_iter().map(|index| &self.list[index]);
+        let insists = |endpoint: &Endpoint| {
+            let mut others = self.list.iter().filter(|other| *other != endpoint);
+            others.all(|other| self.fails(other, methods))
+        };
+        listed
+            .map(|endpoint| match insists(endpoint) {
+                true => endpoint.insisting(),
+                false => endpoint.clone(),
+            })
             .collect()
     }
 

@@ -34,7 +34,7 @@ pub struct RpcError {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No answer, or none that is whole: another endpoint at once; what was sent may have arrived.
+    /// No answer: another endpoint at once; what was sent may have arrived.
     Transport,
     /// Another endpoint at once; this one not before `retry_after`.
     RateLimited { retry_after: Option<Duration> },
@@ -42,8 +42,8 @@ pub enum ErrorKind {
     Parked,
     /// The endpoint does not have the block yet, or any more: another endpoint, or later. Never "does not exist".
     Behind,
-    /// A server or its proxy in trouble (HTTP 5xx, 408, 425, or a page in place of JSON): another endpoint. It says nothing
-    /// of the chain.
+    /// A server or its proxy in trouble (HTTP 5xx, 408, 425, a page in place of JSON, an answer broken off): another
+    /// endpoint. It says nothing of the chain, and what was sent may have arrived.
     Unavailable,
     /// The answer is not what the standard promises: another endpoint.
     InvalidAnswer,
@@ -164,6 +164,12 @@ impl RpcError {
     /// server refuses in other ways it most likely cannot do.
     pub(crate) fn is_passing(&self) -> bool {
         self.is_silent_or_limited() || self.kind == ErrorKind::Unavailable
+    }
+
+    /// True for an answer that tells nothing, and says nothing of the next: the same question, asked again at once, may well
+    /// be answered.
+    pub(crate) fn is_spoilt(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::InvalidAnswer)
     }
 
     /// True when asking the same endpoint something else at once would most likely end in the same way.

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use crate::chain::error::RpcError;
+use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::transport::{Answer, Body, Transport};
 use crate::chain::url;
 
@@ -85,14 +85,17 @@ impl Http {
         })
     }
 
-    fn exchange(&self, agent: &ureq::Agent, body: &str) -> Result<Answer, ureq::Error> {
+    fn exchange(&self, agent: &ureq::Agent, body: &str) -> Result<Answer, NoAnswer> {
         let mut request = agent
             .post(&self.url)
             .header("content-type", "application/json");
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        let mut response = request.send(body)?;
+        let mut response = request.send(body).map_err(|error| NoAnswer {
+            what: describe(&error),
+            had_begun: false,
+        })?;
         let header = |name: &str| response.headers().get(name)?.to_str().ok();
         let retry_after = header("retry-after").and_then(wait_named);
         let status = response.status().as_u16();
@@ -100,18 +103,30 @@ impl Http {
             .body_mut()
             .with_config()
             .limit(BODY_MAX_BYTES)
-            .read_to_vec()?;
+            .read_to_vec();
         // Headers say that a body is packed that is not, and the other way round.
-        let bytes = match bytes.starts_with(GZIP_MAGIC) {
-            true => unpacked(&bytes)?,
-            false => bytes,
-        };
+        let bytes = bytes.and_then(|bytes| match bytes.starts_with(GZIP_MAGIC) {
+            true => Ok(unpacked(&bytes)?),
+            false => Ok(bytes),
+        });
+        let bytes = bytes.map_err(|error| NoAnswer {
+            what: describe_body(&error),
+            had_begun: true,
+        })?;
         Ok(Answer {
             status,
             retry_after,
             body: body_of(&bytes),
         })
     }
+}
+
+/// Why no whole answer came.
+struct NoAnswer {
+    /// In words that follow who was asked.
+    what: &'static str,
+    /// The server had begun to answer.
+    had_begun: bool,
 }
 
 /// JSON, whatever stands behind it; anything else as text.
@@ -137,7 +152,10 @@ impl Transport for Http {
     fn post(&self, request: &Value) -> Result<Answer, RpcError> {
         let body = request.to_string();
         let first = self.trusted.load(Ordering::Relaxed);
-        let mut what = "cannot be asked";
+        let mut failure = NoAnswer {
+            what: "cannot be asked",
+            had_begun: false,
+        };
         for turn in 0..self.agents.len() {
             let index = (first + turn) % self.agents.len();
             match self.exchange(&self.agents[index], &body) {
@@ -145,15 +163,22 @@ impl Transport for Http {
                     self.trusted.store(index, Ordering::Relaxed);
                     return Ok(answer);
                 }
-                Err(error) => what = describe(&error),
+                Err(no_answer) => failure = no_answer,
             }
             // Nothing was sent to a server that was not trusted: the other authorities may vouch for it.
-            if what != UNKNOWN_ISSUER {
+            if failure.what != UNKNOWN_ISSUER {
                 break;
             }
         }
-        let way_out = way_out(what);
-        Err(RpcError::transport(format!("{} {what}{way_out}", self.host)).told_as(what))
+        let NoAnswer { what, had_begun } = failure;
+        // Unlike silence, that says nothing of the next answer.
+        let kind =
+            match had_begun && [CUT_OFF, BROKEN_OFF, BROKEN_HTTP, BROKEN_BODY].contains(&what) {
+                true => ErrorKind::Unavailable,
+                false => ErrorKind::Transport,
+            };
+        let text = format!("{} {what}{}", self.host, way_out(what));
+        Err(RpcError::new(kind, text).told_as(what))
     }
 
     fn without_secrets(&self, text: &str) -> String {
@@ -219,6 +244,11 @@ pub(crate) fn authorities(pem: &[u8]) -> Result<Vec<Certificate>, String> {
     }
 }
 
+const BROKEN_HTTP: &str = "speaks broken HTTP";
+const CUT_OFF: &str = "cut its answer off";
+const BROKEN_BODY: &str = "gave a broken answer";
+const BROKEN_OFF: &str = "broke the connection off";
+
 const UNKNOWN_NAME: &str = "has a host name that is not found";
 pub(crate) const UNKNOWN_ISSUER: &str = "has a certificate that no known authority signed";
 
@@ -241,18 +271,28 @@ pub(crate) fn describe(error: &ureq::Error) -> &'static str {
         ureq::Error::BodyExceedsLimit(_) => "gave an answer that is too large",
         ureq::Error::Tls(_) => "failed the TLS handshake",
         ureq::Error::Rustls(error) => describe_tls(&error.to_string()),
-        ureq::Error::Protocol(_) => "speaks broken HTTP",
+        ureq::Error::Protocol(_) => BROKEN_HTTP,
         _ => "cannot be asked",
+    }
+}
+
+/// The same of a body, of which nothing is wrong with a handshake any more.
+fn describe_body(error: &ureq::Error) -> &'static str {
+    match error {
+        ureq::Error::Io(error)
+            if matches!(error.kind(), IoKind::InvalidData | IoKind::InvalidInput) =>
+        {
+            BROKEN_BODY
+        }
+        error => describe(error),
     }
 }
 
 pub(crate) fn describe_io(error: &std::io::Error) -> &'static str {
     match error.kind() {
         IoKind::ConnectionRefused => "refused the connection",
-        IoKind::ConnectionReset | IoKind::ConnectionAborted | IoKind::BrokenPipe => {
-            "broke the connection off"
-        }
-        IoKind::UnexpectedEof => "cut its answer off",
+        IoKind::ConnectionReset | IoKind::ConnectionAborted | IoKind::BrokenPipe => BROKEN_OFF,
+        IoKind::UnexpectedEof => CUT_OFF,
         IoKind::OutOfMemory => "gave an answer that is too large",
         IoKind::TimedOut | IoKind::WouldBlock => "timed out",
         IoKind::HostUnreachable | IoKind::NetworkUnreachable => "is unreachable",

@@ -339,12 +339,17 @@ impl JsonRpc {
         };
         let by_status = match status {
             300..=399 | 401..=405 | 410 => ErrorKind::Parked,
-            429 => ErrorKind::RateLimited {
-                retry_after: retry_after
-                    .map(|wait| bounded_wait(wait.as_secs_f64()))
-                    .or_else(|| retry_hint(&body.text())),
+            429 => match retry_after {
+                Some(wait) => limited_for(wait),
+                None => ErrorKind::RateLimited {
+                    retry_after: retry_hint(&body.text()),
+                },
             },
-            408 | 425 | 500..=599 => ErrorKind::Unavailable,
+            408 | 425 | 500..=599 => match retry_after {
+                // It says how long it wants to be left alone, in whatever words.
+                Some(wait) => limited_for(wait),
+                None => ErrorKind::Unavailable,
+            },
             _ => ErrorKind::Refused,
         };
         let by_status = match (by_status, self.limit_in_words(&body.text())) {
@@ -361,6 +366,12 @@ impl JsonRpc {
             }
             None => RpcError::new(by_status, format!("{}: HTTP status {status}", self.host())),
         }
+    }
+}
+
+fn limited_for(wait: Duration) -> ErrorKind {
+    ErrorKind::RateLimited {
+        retry_after: Some(bounded_wait(wait.as_secs_f64())),
     }
 }
 

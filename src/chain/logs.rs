@@ -7,12 +7,13 @@ use std::sync::PoisonError;
 
 use serde_json::{json, Value};
 
+use crate::chain::block_hashes::may_mean_no_hashes;
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::jsonrpc::BATCH_MAX;
 use crate::chain::log_range::LogRange;
 use crate::chain::method::Method;
-use crate::chain::node::{may_mean_no_hashes, twice_if_behind, Endpoint};
+use crate::chain::node::{twice_if_behind, Endpoint};
 use crate::chain::parse;
 use crate::chain::query::{self, Query};
 use crate::chain::types::{Address, BlockId, CallRequest, Header, Log, H256};

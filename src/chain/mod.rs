@@ -1,6 +1,7 @@
 //! What any Ethereum contract's operator needs of a chain: JSON-RPC with failover, typed calls, fees, keys and signed
 //! transactions. Nothing here knows the lottery.
 
+mod block_hashes;
 pub mod cursor;
 pub mod demanded;
 pub mod encode;
@@ -9,6 +10,7 @@ pub mod error;
 pub mod fees;
 pub mod health;
 pub mod http;
+mod insistence;
 pub mod jsonrpc;
 pub mod key;
 pub mod keystore;

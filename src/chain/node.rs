@@ -2,6 +2,7 @@
 //! asked when is the business of `endpoints`.
 
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,6 @@ use serde_json::Value;
 
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
-use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::health::{Health, Learned};
 use crate::chain::jsonrpc::{JsonRpc, RpcCall};
@@ -35,32 +35,45 @@ const NO_OVERRIDES_FOR: Duration = Duration::from_secs(300);
 const SILENT_OVERRIDES_FOR: Duration = Duration::from_secs(30);
 /// How long an endpoint is not asked what it stayed silent on, where that can be done without.
 const LEFT_OUT_FOR: Duration = Duration::from_secs(300);
-/// How long it is believed that an endpoint takes no block hashes in calls on state.
-const NO_HASHES_FOR: Duration = Duration::from_secs(600);
 
 /// A cheap handle: clones share connection and health.
 #[derive(Clone)]
 pub struct Endpoint {
     pub(super) shared: Arc<Shared>,
+    /// What it spoils is asked for once more: nobody else is left that does well.
+    pub(super) insists: bool,
 }
 
 pub(super) struct Shared {
     rpc: JsonRpc,
-    clock: Clock,
+    pub(super) clock: Clock,
     metrics: Metrics,
     health: Mutex<Health>,
     abilities: Mutex<Abilities>,
     /// By purpose: threads of `Endpoints` that wait for an answer.
     asides: [Mutex<Asides>; 3],
     pub(super) log_range: Mutex<LogRange>,
+    pub(super) hashes: Mutex<Hashes>,
+    /// By method: so many answers in a row came spoilt.
+    pub(super) spoilt: [AtomicU32; Method::ALL.len()],
 }
+
+/// What is known of the endpoint's way with block hashes (EIP-1898) in calls on state.
+#[derive(Default)]
+pub(super) struct Hashes {
+    /// It takes none.
+    pub(super) refused: Learned<()>,
+    /// So often in a row it was in trouble when it was asked with one, and answered with the number.
+    pub(super) doubts: u32,
+}
+
+/// The answers to several calls, or why none of them was answered.
+pub(super) type Results = Result<Vec<Result<Value, RpcError>>, RpcError>;
 
 /// What was learned of an endpoint by trying.
 #[derive(Default)]
 struct Abilities {
     overrides: Learned<BlockOverrides>,
-    /// It takes no block hashes (EIP-1898) in calls on state.
-    hashes_refused: Learned<()>,
     /// By method: it lets questions that nobody needs an answer to wait for ever.
     left_out: [Learned<()>; Method::ALL.len()],
 }
@@ -125,7 +138,18 @@ impl Endpoint {
                 abilities: Mutex::default(),
                 asides: Default::default(),
                 log_range: Mutex::default(),
+                hashes: Mutex::default(),
+                spoilt: Default::default(),
             }),
+            insists: false,
+        }
+    }
+
+    /// The same endpoint, asked once more for what it spoils.
+    pub(super) fn insisting(&self) -> Endpoint {
+        Endpoint {
+            insists: true,
+            ..self.clone()
         }
     }
 
@@ -304,64 +328,30 @@ impl Endpoint {
     /// # Errors
     /// Any kind; the error names the method.
     pub fn ask<T>(&self, query: &Query<T>) -> Result<T, RpcError> {
-        let answer = match query.at {
+        let read = |answer: Value| {
+            let told = (query.read)(&answer).map_err(|error| error.of(query.method));
+            told.inspect(|_| self.note_whole(query.method))
+        };
+        let answer = self.answer_to(query)?;
+        match read(answer) {
+            Err(error) if self.asks_again(query.method, &error, Duration::ZERO) => {
+                read(self.answer_to(query)?)
+            }
+            told => told,
+        }
+    }
+
+    fn answer_to<T>(&self, query: &Query<T>) -> Result<Value, RpcError> {
+        match query.at {
             None => self.send(query.method, &(query.params)(Value::Null)),
             Some(block) => self.ask_state(query.method, block, &query.params),
-        };
-        (query.read)(&answer?).map_err(|error| error.of(query.method))
+        }
     }
 
     fn hint<T>(&self, query: &Query<T>) -> Option<T> {
         self.ask(query)
             .map_err(|error| log::debug!("{}: no hint: {error}", self.host()))
             .ok()
-    }
-
-    /// A call on a block's state. Where the endpoint takes no hashes its number is used, and the hash checked after.
-    fn ask_state(
-        &self,
-        method: Method,
-        block: BlockId,
-        params: &dyn Fn(Value) -> Value,
-    ) -> Result<Value, RpcError> {
-        let answer = self.send(method, &params(self.state_block(block)));
-        if !matches!(block, BlockId::Exactly { .. }) {
-            return answer;
-        }
-        if self.refuses_hashes() {
-            let answer = answer?;
-            self.check_still_there(block)?;
-            return Ok(answer);
-        }
-        match answer {
-            Err(error) if may_mean_no_hashes(&error) => self.by_number(error, || {
-                let answer = self.send(method, &params(self.state_block(block)))?;
-                self.check_still_there(block)?;
-                Ok(answer)
-            }),
-            answer => answer,
-        }
-    }
-
-    /// After `refusal` of a block's hash: asks with the number, and remembers when that is what was wrong.
-    pub(super) fn by_number<T>(
-        &self,
-        refusal: RpcError,
-        ask: impl FnOnce() -> Result<T, RpcError>,
-    ) -> Result<T, RpcError> {
-        let until = self.shared.clock.now() + NO_HASHES_FOR;
-        self.abilities().hashes_refused.learn((), until);
-        match ask() {
-            Err(error) if !error.is_final() => {
-                // The refusal had another reason.
-                self.abilities().hashes_refused.forget();
-                Err(refusal)
-            }
-            answer => {
-                log::info!("{} takes no block hashes: asking by number", self.host());
-                answer
-            }
-        }
     }
 
     /// It stayed silent on a question with this method that can be done without.
@@ -376,47 +366,27 @@ impl Endpoint {
         self.abilities().left_out[method as usize].at(now).is_some()
     }
 
-    pub(super) fn refuses_hashes(&self) -> bool {
-        let now = self.shared.clock.now();
-        self.abilities().hashes_refused.at(now).is_some()
-    }
-
-    /// How this endpoint is told of the block.
-    pub(super) fn state_block(&self, block: BlockId) -> Value {
-        match block {
-            BlockId::Exactly { number, .. } if self.refuses_hashes() => encode::number(number),
-            _ => encode::block(block),
-        }
-    }
-
-    /// After asking by number: the number must still mean the same block.
-    fn check_still_there(&self, block: BlockId) -> Result<(), RpcError> {
-        match block {
-            BlockId::Exactly { number, hash } if self.refuses_hashes() => {
-                match self.header(BlockId::Number(number))?.hash == hash {
-                    true => Ok(()),
-                    false => Err(RpcError::behind("the block was replaced while it was read")),
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn abilities(&self) -> MutexGuard<'_, Abilities> {
         locked(&self.shared.abilities)
     }
 
-    fn send(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
+    pub(super) fn send(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
+        self.insisted(method, || self.send_once(method, params))
+    }
+
+    fn send_once(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
         let started = self.shared.clock.now();
         let result = self.shared.rpc.call(method, params);
         self.record(method, started, result.as_ref().err());
         result
     }
 
-    pub(super) fn send_batch(
-        &self,
-        calls: &[RpcCall],
-    ) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+    pub(super) fn send_batch(&self, calls: &[RpcCall]) -> Results {
+        let alone = |call: &RpcCall| self.send_once(call.method, &call.params);
+        self.insisted_together(calls, |calls| self.send_batch_once(calls), alone)
+    }
+
+    fn send_batch_once(&self, calls: &[RpcCall]) -> Results {
         let started = self.shared.clock.now();
         let results = self.shared.rpc.batch(calls);
         for (index, call) in calls.iter().enumerate() {
@@ -465,12 +435,6 @@ pub(super) fn twice_if_behind<T>(ask: impl Fn() -> Result<T, RpcError>) -> Resul
     }
 }
 
-/// A refusal in words that mean nothing else may mean that the endpoint takes no hashes.
-pub(super) fn may_mean_no_hashes(error: &RpcError) -> bool {
-    let is_other = error.is_final() || error.is_silent_or_limited();
-    !is_other && error.kind != ErrorKind::Behind
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,10 +3,11 @@
 
 use serde_json::Value;
 
+use crate::chain::block_hashes::may_mean_no_hashes;
 use crate::chain::error::RpcError;
 use crate::chain::jsonrpc::RpcCall;
 use crate::chain::method::Method;
-use crate::chain::node::{may_mean_no_hashes, twice_if_behind, Endpoint};
+use crate::chain::node::{twice_if_behind, Endpoint};
 use crate::chain::query::{self, Params, Query, Read};
 use crate::chain::types::{BlockId, CallRequest, Header};
 
@@ -130,6 +131,9 @@ impl Together<'_> {
         let any_exact_answered = self.asked.iter().zip(&answers).any(|(asked, answer)| {
             asked.is_exact() && !matches!(answer, Err(error) if !error.is_final())
         });
+        if any_exact_answered {
+            self.endpoint.note_hash_answered();
+        }
         match refusal {
             Some(refusal) if !any_exact_answered => self
                 .endpoint

@@ -72,6 +72,10 @@ fn drawn_without_a_word(scene: &Scene) {
 type Row = (&'static str, fn() -> Vec<Odd>);
 
 fn said(say: fn(&str) -> Vec<u8>) -> Vec<Odd> {
+    said_by(say)
+}
+
+fn said_by(say: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Vec<Odd> {
     vec![(None, Fault::Reword(Rewording::new(say)))]
 }
 
@@ -223,24 +227,43 @@ fn understood() -> Vec<Row> {
         ("a balance as a power of ten", || {
             vec![distorted("eth_getBalance", |wei| *wei = json!(1e22))]
         }),
+        ("every third answer or so of the only one is a page", || {
+            every_third_spoilt("200 OK", b"<html>Bad gateway</html>")
+        }),
+        ("every third answer or so of the only one is a 502", || {
+            every_third_spoilt("502 Bad Gateway", b"")
+        }),
+        ("every third answer or so of the only one is cut", || {
+            let asked = AtomicU64::new(0);
+            said_by(move |json| {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                let whole = sized("200 OK", "", json.as_bytes());
+                match (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) % 3 {
+                    0 => whole[..whole.len() - json.len() / 2].to_vec(),
+                    _ => whole,
+                }
+            })
+        }),
     ]
+}
+
+/// Every third answer or so is none, but this.
+fn every_third_spoilt(head: &'static str, body: &'static [u8]) -> Vec<Odd> {
+    let asked = AtomicU64::new(0);
+    said_by(move |json| {
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        match (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) % 3 {
+            0 => sized(head, "", body),
+            _ => sized("200 OK", "", json.as_bytes()),
+        }
+    })
 }
 
 /// No answers, or none to every third question or so.
 fn failing() -> Vec<Row> {
     vec![
-        ("every third answer or so is a page", || {
-            let asked = AtomicU64::new(0);
-            vec![(
-                None,
-                Fault::Reword(Rewording::new(move |json| {
-                    let number = asked.fetch_add(1, Ordering::Relaxed);
-                    match (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) % 3 {
-                        0 => sized("200 OK", "", b"<html>Bad gateway</html>"),
-                        _ => sized("200 OK", "", json.as_bytes()),
-                    }
-                })),
-            )]
+        ("every third answer or so of the first is a page", || {
+            every_third_spoilt("200 OK", b"<html>Bad gateway</html>")
         }),
         ("deflated, though nobody asked for it", || {
             said(|json| sized("200 OK", "content-encoding: deflate\r\n", &deflated(json)))

@@ -390,7 +390,7 @@ fn a_method_that_failed_is_tried_by_a_harmless_question() {
 
 #[test]
 fn one_in_backoff_is_asked_when_all_others_fail() {
-    let refuse = || status(500, "");
+    let refuse = || status(400, "");
     let (scripts, endpoints, _) = over(vec![
         failing("a", "eth_getBalance", refuse),
         failing("b", "eth_getBalance", refuse),
@@ -415,7 +415,7 @@ fn one_that_asks_for_an_hour_is_asked_after_those_that_fail() {
     let broken = is_broken.clone();
     let fails = Script::of_requests("http://b", move |request| {
         match broken.load(Ordering::SeqCst) && request["method"] == "eth_getBalance" {
-            true => status(500, ""),
+            true => status(400, ""),
             false => Ok(Answer::json(answer_calls(request, sound))),
         }
     });

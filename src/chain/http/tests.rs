@@ -120,9 +120,12 @@ fn a_body_may_be_packed_unasked_or_begin_with_a_mark() {
         let answer = serve(move |_| sent).post(&json!({})).unwrap();
         assert_eq!(answer.body, Body::Json(value.clone()), "{coding}");
     }
-    // Cut off, or so large unpacked that nobody wants it: no answer.
+    // Cut off, spoilt, or so large unpacked that nobody wants it: no answer.
     let huge = packed(&vec![b' '; BODY_MAX_BYTES as usize + 1]);
+    let mut spoilt = whole.clone();
+    spoilt[10] ^= 0xff;
     for (body, told) in [
+        (&spoilt[..], "gave a broken answer"),
         (&whole[..whole.len() / 2], "cut its answer off"),
         (&huge[..], "gave an answer that is too large"),
     ] {
@@ -140,16 +143,18 @@ fn a_redirect_is_not_followed() {
 
 #[test]
 fn what_is_cut_off_or_without_end_is_no_answer() {
-    for answer in [
-        String::new(),
-        "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"id\"".to_owned(),
-        format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-            BODY_MAX_BYTES + 1
-        ),
+    let part = "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n{\"id\"";
+    let chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n17\r\n{\"id\"";
+    for (answer, kind) in [
+        ("", ErrorKind::Transport),
+        ("HTTP/1.1 200 OK\r\ncontent-le", ErrorKind::Transport),
+        ("no HTTP at all\r\n\r\n", ErrorKind::Transport),
+        // The server had something to say, and may say it when it is asked again.
+        (part, ErrorKind::Unavailable),
+        (chunk, ErrorKind::Unavailable),
     ] {
-        let error = serve(|_| answer).post(&json!({})).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Transport);
+        let error = serve(move |_| answer).post(&json!({})).unwrap_err();
+        assert_eq!(error.kind, kind, "{answer:?}: {error}");
     }
 }
 

@@ -137,6 +137,16 @@ fn a_rate_limit_is_one_in_whatever_dress() {
         Ok(header.clone())
     }));
     assert_eq!(kind(&rpc), limited(Some(7)));
+    // Who is in trouble may say for how long, too.
+    let header = Answer {
+        status: 503,
+        retry_after: Some(Duration::from_secs(7_200)),
+        body: text("<html>down for maintenance</html>"),
+    };
+    let (_, _, rpc) = over(Script::of_requests("http://node", move |_| {
+        Ok(header.clone())
+    }));
+    assert_eq!(kind(&rpc), limited(Some(3_600)));
     assert_eq!(kind(&fixed(429, text("try again in 4s"))), limited(Some(4)));
     let told = json!({"id": 1, "error": {
         "code": -32005, "message": "daily request count exceeded, request rate limited",
