@@ -12,12 +12,10 @@ use crate::actors::reader::blooms::{Blooms, Evidence};
 use crate::actors::reader::debt::linked_blocks_max;
 use crate::actors::reader::placement::check_blocks;
 use crate::chain::cursor::{Cursor, Relation};
-use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::error::RpcError;
 use crate::chain::logs::HASHES_MAX;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{
-    to_checksum, Address, BlockId, BlockRef, CallRequest, Header, Log, H256,
-};
+use crate::chain::types::{Address, BlockId, BlockRef, CallRequest, Header, Log, H256};
 use crate::lottery::abi::DecodeError;
 use crate::lottery::continuity::{follow, Tally};
 use crate::lottery::contract;
@@ -29,6 +27,7 @@ mod ancestry;
 mod blooms;
 mod debt;
 mod events;
+mod no_lottery;
 mod paying;
 mod placement;
 mod players;
@@ -251,30 +250,6 @@ impl Reader {
             config,
             ..self.nothing_new(endpoint, head)
         })))
-    }
-
-    /// What stands at the contract's address instead of the lottery, where that is why the round cannot be read.
-    fn why_no_lottery(
-        &self,
-        endpoint: &Endpoint,
-        block: BlockId,
-        error: &RpcError,
-    ) -> Option<String> {
-        let fault = match &error.kind {
-            ErrorKind::Reverted { .. } => "getRound() reverted",
-            ErrorKind::InvalidAnswer => "getRound() answers something else",
-            _ => return None,
-        };
-        let address = to_checksum(&self.contract);
-        match endpoint.code(self.contract, block).ok()?.is_empty() {
-            true => Some(format!(
-                "no contract at {address} on chain {}",
-                self.chain_id
-            )),
-            false => Some(format!(
-                "the contract at {address} is not the lottery: {fault}"
-            )),
-        }
     }
 
     /// Reads what lies above `span.base`, which is known to be on the endpoint's chain.

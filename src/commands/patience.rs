@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 use std::time::Duration;
 
 use crate::actors::reader::States;
@@ -15,6 +16,9 @@ use crate::commands::output::tell;
 
 /// So often it is asked again; the waits add up to half a minute.
 const TRIES: u32 = 8;
+
+/// A shorter wait needs no word.
+const TOLD_FROM: Duration = Duration::from_millis(500);
 
 /// What the best endpoint answers that can. As long as one of them fails for a reason that passes, a definite refusal by
 /// others counts for nothing, and all are asked again.
@@ -74,12 +78,25 @@ fn again<T>(
         match ask() {
             Err(error) if tried < tries && may_pass(&error) => {
                 let wait = Duration::from_millis(100 << tried).max(endpoints.ready_in(methods));
+                if wait >= TOLD_FROM {
+                    tell_once(&error);
+                }
                 clock.wait_any(&[], Some(clock.now() + wait));
                 tried += 1;
             }
             answer => return answer,
         }
     }
+}
+
+/// Whoever waits for the command hears why: in the first wait of it, whatever else is waited for afterwards.
+fn tell_once(error: &RpcError) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        tell(&format!(
+            "{error}: it is asked again, for half a minute or so"
+        ));
+    });
 }
 
 /// The states of old blocks. Not every endpoint tells them, and mostly a verdict needs none: so they are waited for in

@@ -194,6 +194,9 @@ fn old_states_that_never_come_are_waited_for_once_and_done_without() {
         for (code, _, said) in outcomes_under(&down) {
             assert_eq!(code, Some(1), "{said}");
             assert!(said.contains("the chain cannot be read"), "{said}");
+            // The person who waits knows why.
+            let again = said.matches("HTTP status 503: it is asked again, for half a minute");
+            assert_eq!(again.count(), 1, "{said}");
         }
         for (code, round, said) in without_old_states.join().unwrap() {
             let verdict = (code, &round["verdict"]);
