@@ -6,6 +6,7 @@ mod crowds;
 mod lateness;
 mod node;
 mod odd;
+mod refunds;
 mod restarts;
 mod signing;
 mod standby;

@@ -28,7 +28,7 @@ fn saying(
 }
 
 /// Waits until what is out has come to the node: once one endpoint has taken it nobody waits for the others.
-fn delivered(stage: &Stage) {
+pub(super) fn delivered(stage: &Stage) {
     let Some(newest) = stage
         .operator
         .flight
@@ -60,21 +60,31 @@ fn played(quirks: Vec<Option<Quirk>>) -> Result<u64, String> {
         delivered(&stage);
         stage.block();
     }
+    alone_and_unaccused(&stage, "a draw").map(|()| late)
+}
+
+/// That nothing else was mined, and nobody is accused.
+pub(super) fn alone_and_unaccused(stage: &Stage, what: &str) -> Result<(), String> {
     let mined = stage.mined();
     if mined.len() > 1 {
-        return Err(format!("more than a draw was mined: {mined:?}"));
+        return Err(format!("more than {what} was mined: {mined:?}"));
     }
     let codes = stage.alert_codes();
     let accuses = |code: &String| code.contains("unpayable") || code.contains("operator_changed");
     match codes.into_iter().find(accuses) {
         Some(code) => Err(format!("told: {code}")),
-        None => Ok(late),
+        None => Ok(()),
     }
 }
 
+/// A cell of a table: a name, and the endpoints.
+pub(super) type Odd = (String, Vec<Option<Quirk>>);
+/// How many blocks late it is played; what else is wrong in words.
+pub(super) type Play = fn(Vec<Option<Quirk>>) -> Result<u64, String>;
+
 /// The cells of a table that are later than allowed, in words.
-fn later_than(most: u64, cells: impl Iterator<Item = (String, Vec<Option<Quirk>>)>) -> Vec<String> {
-    let judged = cells.filter_map(|(cell, quirks)| match played(quirks) {
+pub(super) fn later_than(most: u64, play: Play, cells: impl Iterator<Item = Odd>) -> Vec<String> {
+    let judged = cells.filter_map(|(cell, quirks)| match play(quirks) {
         Ok(late) if late <= most => None,
         Ok(late) => Some(format!("{cell}: {late} blocks late")),
         Err(why) => Some(format!("{cell}: {why}")),
@@ -82,36 +92,56 @@ fn later_than(most: u64, cells: impl Iterator<Item = (String, Vec<Option<Quirk>>
     judged.collect()
 }
 
-#[test]
-fn each_method_failed_in_each_way_by_the_first_of_two_makes_no_draw_late() {
-    let cells = Method::ALL.into_iter().flat_map(|method| {
+/// Each of these methods failed in each way, by the first of so many endpoints.
+fn failing_each(
+    methods: impl Iterator<Item = Method>,
+    endpoints: usize,
+) -> impl Iterator<Item = Odd> {
+    methods.flat_map(move |method| {
         ways_to_fail().into_iter().map(move |(way, fail)| {
             let cell = format!("{} by {way}", method.name());
-            (cell, vec![Some(failing(method, fail)), None])
+            let mut quirks = vec![Some(failing(method, fail))];
+            quirks.resize_with(endpoints, || None);
+            (cell, quirks)
         })
-    });
-    assert_eq!(later_than(0, cells), [""; 0]);
+    })
 }
 
-/// What a draw cannot do without, where there is one endpoint.
+/// Each method failed in each way by the first of two.
+pub(super) fn failing_of_two() -> impl Iterator<Item = Odd> {
+    failing_each(Method::ALL.into_iter(), 2)
+}
+
+/// What an action cannot do without, where there is one endpoint.
 const NEEDED: [Method; 3] = [
     Method::Call,
     Method::TransactionCount,
     Method::SendRawTransaction,
 ];
 
+/// Each other method failed in each way by the only one.
+pub(super) fn failing_alone() -> impl Iterator<Item = Odd> {
+    let methods = Method::ALL.into_iter();
+    failing_each(methods.filter(|method| !NEEDED.contains(method)), 1)
+}
+
+/// What is told by the first of two and is not true, and costs more blocks than it may.
+pub(super) fn late_by_untruths(play: Play) -> Vec<String> {
+    let judged = untruths().into_iter().flat_map(|(what, most, say)| {
+        let cell = (what.to_owned(), vec![Some(saying(say)), None]);
+        later_than(most, play, std::iter::once(cell))
+    });
+    judged.collect()
+}
+
+#[test]
+fn each_method_failed_in_each_way_by_the_first_of_two_makes_no_draw_late() {
+    assert_eq!(later_than(0, played, failing_of_two()), [""; 0]);
+}
+
 #[test]
 fn what_a_draw_can_do_without_may_fail_in_each_way_on_the_only_endpoint() {
-    let methods = Method::ALL
-        .into_iter()
-        .filter(|method| !NEEDED.contains(method));
-    let cells = methods.flat_map(|method| {
-        ways_to_fail().into_iter().map(move |(way, fail)| {
-            let cell = format!("{} by {way}", method.name());
-            (cell, vec![Some(failing(method, fail))])
-        })
-    });
-    assert_eq!(later_than(1, cells), [""; 0]);
+    assert_eq!(later_than(1, played, failing_alone()), [""; 0]);
 }
 
 type Say = fn(&str, &Value, &node::Sound) -> Option<Result<Value, Value>>;
@@ -354,12 +384,7 @@ fn untruths() -> Vec<(&'static str, u64, Say)> {
 
 #[test]
 fn what_is_not_true_of_the_first_of_two_makes_no_draw_late() {
-    let mut wrong = Vec::new();
-    for (what, most, say) in untruths() {
-        let cell = || std::iter::once((what.to_owned(), vec![Some(saying(say)), None]));
-        wrong.extend(later_than(most, cell()));
-    }
-    assert_eq!(wrong, [""; 0]);
+    assert_eq!(late_by_untruths(played), [""; 0]);
 }
 
 #[test]
@@ -368,7 +393,7 @@ fn a_balance_that_is_not_true_of_the_only_endpoint_makes_no_draw_late() {
         .into_iter()
         .filter(|(what, _, _)| what.contains("balance"));
     let cells = about_balances.map(|(what, _, say)| (what.to_owned(), vec![Some(saying(say))]));
-    assert_eq!(later_than(0, cells), [""; 0]);
+    assert_eq!(later_than(0, played, cells), [""; 0]);
 }
 
 #[test]

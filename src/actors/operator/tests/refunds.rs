@@ -1,0 +1,75 @@
+//! Odd endpoints around a refund: what holds of a draw holds of the end of a round whose window has passed.
+
+use super::odd::{
+    alone_and_unaccused, delivered, failing_alone, failing_of_two, late_by_untruths, later_than,
+};
+use super::*;
+
+/// How many blocks after the first that allowed it the refund was mined; what else is wrong in words.
+fn refunded(change: impl FnOnce(&mut Node), quirks: Vec<Option<Quirk>>) -> Result<u64, String> {
+    let mut stage = Stage::before(settings(), change, quirks);
+    let secs = MAX - stage.node.with(|node| node.head().timestamp);
+    stage.clock.advance(Duration::from_secs(secs));
+    stage.node.with(|node| node.mine(secs));
+    stage.turn();
+    assert!(
+        stage.sent().is_empty(),
+        "the next block is too late for a draw"
+    );
+    // This head is the first that shows the window to be over; the next block can have the refund.
+    stage.block();
+    let mut late = 0;
+    loop {
+        delivered(&stage);
+        stage.block();
+        if stage.mined().last() == Some(&(ActionKind::RefundExpired, true)) {
+            break;
+        }
+        late += 1;
+        if late == 40 {
+            return Err(format!("not refunded: {}", stage.phase()));
+        }
+    }
+    alone_and_unaccused(&stage, "a refund").map(|()| late)
+}
+
+fn refunded_by(quirks: Vec<Option<Quirk>>) -> Result<u64, String> {
+    refunded(|_| {}, quirks)
+}
+
+#[test]
+fn each_method_failed_in_each_way_by_the_first_of_two_makes_no_refund_late() {
+    assert_eq!(later_than(0, refunded_by, failing_of_two()), [""; 0]);
+}
+
+#[test]
+fn what_a_refund_can_do_without_may_fail_in_each_way_on_the_only_endpoint() {
+    assert_eq!(later_than(1, refunded_by, failing_alone()), [""; 0]);
+}
+
+#[test]
+fn what_is_not_true_of_the_first_of_two_makes_no_refund_late() {
+    assert_eq!(late_by_untruths(refunded_by), [""; 0]);
+}
+
+#[test]
+fn without_overridden_times_and_a_pending_block_the_heads_own_time_allows_the_refund() {
+    for takes_times in [true, false] {
+        for knows_pending in [true, false] {
+            let late = refunded(
+                |node| {
+                    node.ignores_times = !takes_times;
+                    if !knows_pending {
+                        node.fail("pending", error(-32601, "pending is not supported"));
+                    }
+                },
+                vec![None],
+            );
+            assert_eq!(
+                late,
+                Ok(0),
+                "times: {takes_times}, pending: {knows_pending}"
+            );
+        }
+    }
+}
