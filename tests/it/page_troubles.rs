@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::page::{assert_accessible, assert_written_by_the_server, axe, set_width};
+use crate::port::handshake;
 use support::browser::Browser;
 use support::chain::{hex_address, Chain, Timing};
 use support::daemon::{Daemon, Options};
@@ -58,4 +59,37 @@ fn a_late_draw_is_told_with_what_held_it_up_while_it_is_due_and_after() {
     let html = html.as_str().unwrap().to_lowercase();
     assert!(html.contains(words), "{html}");
     assert_eq!(browser.foreign_complaints(), Vec::<&String>::new());
+}
+
+/// Neighbours behind one address may hold all the feeds that it may have.
+#[test]
+#[ignore = "needs chromium"]
+fn who_is_refused_the_feed_is_kept_up_to_date_all_the_same_until_there_is_room() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let config =
+        json!({"server": {"max_connections_per_ip": 3, "trusted_proxies": ["127.0.0.0/8"]}});
+    let options = Options {
+        config,
+        ..Options::default()
+    };
+    let daemon = Daemon::quiet(&lottery, options);
+    let neighbours = "192.0.2.1";
+    let held = [(); 3].map(|()| {
+        let (stream, status) = handshake(&daemon, Some(neighbours));
+        assert_eq!(status, "101");
+        stream
+    });
+    let mut browser = Browser::start();
+    let headers = json!({"headers": {"X-Forwarded-For": neighbours}});
+    browser.ask("Network.enable", json!({}));
+    browser.ask("Network.setExtraHTTPHeaders", headers);
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "asking every 5 s");
+    lottery.bet(3, BET_WEI);
+    browser.wait_text_in("#players-rows", "100.0 %");
+    drop(held);
+    browser.wait_text_in("#link", "live");
+    lottery.bet(4, BET_WEI);
+    browser.wait_text_in("#players-rows", "50.0 %");
 }

@@ -233,7 +233,7 @@ fn a_newcomer_is_served_where_others_only_hold_on() {
     }
 }
 
-fn handshake(daemon: &Daemon, forwarded: Option<&str>) -> (TcpStream, String) {
+pub(crate) fn handshake(daemon: &Daemon, forwarded: Option<&str>) -> (TcpStream, String) {
     let forwarded = forwarded.map_or(String::new(), |value| {
         format!("X-Forwarded-For: {value}\r\n")
     });
