@@ -194,6 +194,8 @@ struct Progress {
     /// None without a state file, and once it cannot be written.
     files: Option<Files>,
     is_shown: bool,
+    /// Rows on the same terminal show it, too.
+    is_among_rows: bool,
     shown_at: Instant,
     saved_at: Instant,
 }
@@ -279,7 +281,8 @@ impl Auditor<'_> {
             audit,
             rules: rules.clone(),
             files,
-            is_shown: std::io::stderr().is_terminal() && !std::io::stdout().is_terminal(),
+            is_shown: std::io::stderr().is_terminal(),
+            is_among_rows: std::io::stdout().is_terminal(),
             shown_at: now,
             saved_at: now,
         };
@@ -398,6 +401,9 @@ impl Auditor<'_> {
             progress.audit.chain(&read.event.record.event, read.digest);
             if let Some(row) = progress.audit.take(&read.event, read.sender) {
                 printer.row(&row);
+                if progress.is_among_rows {
+                    progress.shown_at = self.clock.now();
+                }
                 self.keep(&mut progress.files, |files| files.add(&row));
             }
         }

@@ -200,6 +200,11 @@ fn write_outcome(text: &mut String, round: &FinishedRound) -> std::fmt::Result {
 
 /// The draw, step by step: what went in, the seed, the point in the pot, and whose stretch of the pot it lies in.
 fn write_draw(text: &mut String, round: &FinishedRound, inputs: &Inputs) -> std::fmt::Result {
+    line(
+        text,
+        "inputs",
+        "five numbers, which the contract hashed to a seed:",
+    )?;
     line(text, "timestamp", inputs.timestamp)?;
     let (source, number_source) = (inputs.prevrandao_source, inputs.number_source);
     line(
@@ -229,14 +234,14 @@ fn write_draw(text: &mut String, round: &FinishedRound, inputs: &Inputs) -> std:
     line(
         text,
         "point",
-        format!("{point}: the seed modulo the pot, in wei"),
+        format!("{point}: the seed modulo the pot, a place in it in wei"),
     )?;
     let totals = totals(&round.bets);
     line(
         text,
         "players",
         format!(
-            "{}, each with a stretch of the pot as long as all bets",
+            "{}, by first bet: the pot is a line, on which each has as much as it has bet in all",
             totals.len()
         ),
     )?;

@@ -20,8 +20,8 @@ pub mod statistics;
 #[cfg(test)]
 mod tests;
 
-use row::decimal;
-pub use row::Row;
+use row::{checksummed, decimal};
+pub use row::{Row, Sender};
 
 use statistics::{kolmogorov_smirnov, poisson_tail, Uniformity};
 
@@ -67,6 +67,7 @@ pub struct Account {
     pub longest_delay_blocks: Option<u64>,
     pub randomness_known_ahead: Option<bool>,
     /// How many rounds each address ended.
+    #[serde(serialize_with = "checksummed::keys")]
     pub ended_by: BTreeMap<Address, u64>,
     /// Of all logs up to the end of the last round: the same over every honest node.
     pub logs_digest: H256,
@@ -79,6 +80,7 @@ pub struct Account {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Luck {
+    #[serde(serialize_with = "checksummed::serialize")]
     pub address: Address,
     pub wins: u64,
     /// The sum of its shares in the pots.
@@ -93,14 +95,6 @@ pub struct Luck {
 struct Stakes {
     wins: u64,
     expected_wins: f64,
-}
-
-/// Who sent the transaction that ended a round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sender {
-    pub account: Address,
-    /// False where it called the lottery through another contract: who that is for the lottery, nobody tells.
-    pub is_caller: bool,
 }
 
 /// What has been read so far. It can be written down and taken up again.

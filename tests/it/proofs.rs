@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 use devchain::{Config, Distortion, Family, Fault};
 use serde_json::{json, Value};
 
-use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID};
+use lottery::chain::types::to_checksum;
+use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID, OPERATOR};
 use support::daemon::{lottery_in, Daemon};
 use support::BET_WEI;
 
@@ -361,6 +362,10 @@ fn an_audit_accounts_for_every_wei() {
     let held = u128::from_str_radix(&held.as_str().unwrap()[2..], 16).unwrap();
     assert_eq!(held, bet - paid);
 
+    let operator = to_checksum(&chain.account(OPERATOR));
+    assert_eq!(account["endedBy"], json!({operator.as_str(): 3}));
+    assert_eq!(body["rounds"][0]["sender"], operator);
+
     let (_, some, _) = audit(&chain, &lottery, &["--from", "2", "--to", "2"]);
     assert_eq!(some["rounds"].as_array().unwrap().len(), 1, "{some}");
     assert_eq!(
@@ -370,6 +375,10 @@ fn an_audit_accounts_for_every_wei() {
     let words = run(&chain, &lottery, &["audit"]);
     let words = String::from_utf8(words.stdout).unwrap();
     assert!(words.ends_with("everything adds up\n"), "{words}");
+    assert!(words.contains(": 1 bet of 1 player, "), "{words}");
+    let none = run(&chain, &lottery, &["audit", "--from", "9"]);
+    let none = String::from_utf8(none.stdout).unwrap();
+    assert!(none.contains("no round of these has ended yet"), "{none}");
     let csv = run(&chain, &lottery, &["audit", "--csv"]);
     let csv = String::from_utf8(csv.stdout).unwrap();
     assert_eq!(csv.lines().count(), 4, "{csv}");
@@ -624,11 +633,36 @@ fn a_script_in_another_language_agrees() {
     }
 }
 
+#[test]
+#[ignore = "needs python with pycryptodome"]
+fn the_script_says_what_it_takes_and_what_it_misses() {
+    let chain = chain(Family::Ethereum);
+    let lottery = chain.deploy(Timing::default());
+    played(&lottery);
+    for (arguments, code, told) in [
+        (&["1", "0"][..], 0, "everything follows"),
+        (&["1", "0", "3"], 1, "ends 0 times in blocks 0 to 3"),
+        (&["9"], 1, "round 9 ends 0 times"),
+        (&["x"], 2, "python3 check_draw.py"),
+        (&["1", "-1"], 2, "python3 check_draw.py"),
+        (&["1", "2", "3", "4"], 2, "python3 check_draw.py"),
+        (&[], 2, "python3 check_draw.py"),
+    ] {
+        let (found, said) = run_script(&chain, &lottery, arguments);
+        assert_eq!(found, Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(told), "{arguments:?}: {said}");
+    }
+}
+
 fn check_with_script(chain: &Chain, lottery: &Lottery, round_id: u64) -> (Option<i32>, String) {
+    run_script(chain, lottery, &[&round_id.to_string()])
+}
+
+fn run_script(chain: &Chain, lottery: &Lottery, arguments: &[&str]) -> (Option<i32>, String) {
     let url = chain.dev().endpoints()[0].url();
     let output = python()
         .args([SCRIPT, &url, &hex_address(lottery.address)])
-        .arg(round_id.to_string())
+        .args(arguments)
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();

@@ -85,7 +85,7 @@ def check(url, contract, round_id, first, last):
     logs = round_logs(url, contract, round_id, first, last)
     ends = [log for log in logs if log["topics"][0] != BET]
     if len(ends) != 1:
-        print(f"{len(ends)} ends of round {round_id} in these blocks")
+        print(f"round {round_id} ends {len(ends)} times in blocks {first} to {last}, and must once")
         return 1
     end, totals, pot = ends[0], {}, 0
     for log in logs:
@@ -130,13 +130,15 @@ def check(url, contract, round_id, first, last):
 
 
 def main():
-    if len(sys.argv) < 4:
+    arguments = sys.argv[1:]
+    if not 3 <= len(arguments) <= 5 or not all(number.isdecimal() for number in arguments[2:]):
         print(__doc__)
         return 2
-    url, contract, round_id = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    first = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-    last = int(sys.argv[5]) if len(sys.argv) > 5 else int(rpc(url, "eth_blockNumber"), 16)
-    return check(url, contract, round_id, first, last)
+    url, contract, *numbers = arguments
+    numbers = [int(number) for number in numbers]
+    first = numbers[1] if len(numbers) > 1 else 0
+    last = numbers[2] if len(numbers) > 2 else int(rpc(url, "eth_blockNumber"), 16)
+    return check(url, contract, numbers[0], first, last)
 
 
 if __name__ == "__main__":

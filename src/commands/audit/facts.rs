@@ -262,11 +262,11 @@ fn opcodes(
             Ok(answers) => answers.take(ticket),
             Err(error) => Err(error.clone()),
         };
-        match answer {
-            Ok(opcodes) => drop(told.insert(number, opcodes)),
-            Err(error) if states.want(number, &error) => return Err(error),
-            Err(error) => log::debug!("block {number}: its state is out of reach: {error}"),
-        }
+        told.extend(
+            states
+                .unless_passing(answer)?
+                .map(|opcodes| (number, opcodes)),
+        );
     }
     Ok(told)
 }

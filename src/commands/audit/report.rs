@@ -11,6 +11,7 @@ use crate::commands::exit::Exit;
 use crate::commands::output::tell;
 use crate::lottery::audit::{Account, Audit, Row};
 use crate::lottery::words::ether;
+use crate::web::view::counted;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -169,15 +170,15 @@ fn row_in_words(row: &Row) -> String {
     };
     let delay = match row.delay_blocks {
         Some(0) => ", in the first block".to_owned(),
-        Some(blocks) => format!(", {blocks} blocks late"),
+        Some(blocks) => format!(", {} late", counted(blocks, "block")),
         None => String::new(),
     };
     format!(
-        "round {} block {}: {} bets of {} players, {} ETH: {end}{delay}: {}",
+        "round {} block {}: {} of {}, {} ETH: {end}{delay}: {}",
         row.round_id,
         row.block_number,
-        row.bets,
-        row.players,
+        counted(row.bets as u64, "bet"),
+        counted(row.players, "player"),
         ether(row.pot_wei),
         row.verdict
     )
@@ -203,26 +204,10 @@ fn write_account(text: &mut String, audit: &Audit) -> std::fmt::Result {
         )?;
     }
     for (address, rounds) in &account.ended_by {
-        writeln!(text, "ended by {}: {rounds} rounds", to_checksum(address))?;
+        let rounds = counted(*rounds, "round");
+        writeln!(text, "ended by {}: {rounds}", to_checksum(address))?;
     }
-    if let Some(uniformity) = account.uniformity {
-        writeln!(
-            text,
-            "points in the pot: Kolmogorov-Smirnov distance {:.4} from uniform, p = {:.3} ({} draws)",
-            uniformity.distance, uniformity.p_value, uniformity.samples
-        )?;
-    }
-    if let Some(luck) = &account.luckiest {
-        writeln!(
-            text,
-            "luckiest: {} won {} times, {:.2} expected, p = {:.4} (the least of {} addresses)",
-            to_checksum(&luck.address),
-            luck.wins,
-            luck.expected_wins,
-            luck.p_value,
-            luck.addresses
-        )?;
-    }
+    write_chance(text, &account)?;
     if account.randomness_known_ahead == Some(true) {
         writeln!(
             text,
@@ -246,8 +231,35 @@ fn write_account(text: &mut String, audit: &Audit) -> std::fmt::Result {
             None => writeln!(text, "DOES NOT ADD UP: {}", finding.problem)?,
         }
     }
-    if audit.findings().is_empty() {
-        writeln!(text, "everything adds up")?;
+    match (audit.findings(), account.rounds) {
+        ([], 0) => writeln!(
+            text,
+            "no round of these has ended yet; what there is adds up"
+        ),
+        ([], _) => writeln!(text, "everything adds up"),
+        _ => Ok(()),
+    }
+}
+
+/// How surprising the draws are under honest chance.
+fn write_chance(text: &mut String, account: &Account) -> std::fmt::Result {
+    if let Some(uniformity) = account.uniformity {
+        writeln!(
+            text,
+            "points in the pot: Kolmogorov-Smirnov distance {:.4} from uniform, p = {:.3} ({} draws)",
+            uniformity.distance, uniformity.p_value, uniformity.samples
+        )?;
+    }
+    if let Some(luck) = &account.luckiest {
+        writeln!(
+            text,
+            "luckiest: {} won {}, {:.2} expected, p = {:.4} (the least of {} addresses)",
+            to_checksum(&luck.address),
+            counted(luck.wins, "time"),
+            luck.expected_wins,
+            luck.p_value,
+            luck.addresses
+        )?;
     }
     Ok(())
 }
@@ -255,11 +267,15 @@ fn write_account(text: &mut String, audit: &Audit) -> std::fmt::Result {
 fn write_ether(text: &mut String, account: &Account) -> std::fmt::Result {
     writeln!(
         text,
-        "{} rounds: {} drawn, {} refunded; {} bets of {} players",
-        account.rounds, account.drawn, account.refunded, account.bets, account.players
+        "{}: {} drawn, {} refunded; {} of {}",
+        counted(account.rounds, "round"),
+        account.drawn,
+        account.refunded,
+        counted(account.bets, "bet"),
+        counted(account.players as u64, "player")
     )?;
     for (reason, rounds) in &account.refunds_by_reason {
-        writeln!(text, "refunded {rounds} times: {reason}")?;
+        writeln!(text, "refunded {}: {reason}", counted(*rounds, "time"))?;
     }
     writeln!(
         text,

@@ -22,6 +22,48 @@ pub(super) mod decimal {
     }
 }
 
+/// Addresses with their checksum, as everywhere in JSON.
+pub(super) mod checksummed {
+    use std::collections::BTreeMap;
+
+    use super::Address;
+    use crate::chain::types::to_checksum;
+    use serde::{Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        address: &Address,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&to_checksum(address))
+    }
+
+    pub(crate) fn option<S: Serializer>(
+        address: &Option<Address>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        address.as_ref().map(to_checksum).serialize(serializer)
+    }
+
+    pub(crate) fn keys<S: Serializer>(
+        counts: &BTreeMap<Address, u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(
+            counts
+                .iter()
+                .map(|(address, count)| (to_checksum(address), count)),
+        )
+    }
+}
+
+/// Who sent the transaction that ended a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    pub account: Address,
+    /// False where it called the lottery through another contract: who that is for the lottery, nobody tells.
+    pub is_caller: bool,
+}
+
 /// One finished round in a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +79,7 @@ pub struct Row {
     pub players: u64,
     #[serde(with = "decimal")]
     pub pot_wei: U256,
+    #[serde(serialize_with = "checksummed::option")]
     pub winner: Option<Address>,
     #[serde(with = "decimal")]
     pub prize_wei: U256,
@@ -48,6 +91,7 @@ pub struct Row {
     pub delay_blocks: Option<u64>,
     pub delay_secs: Option<u64>,
     /// Who sent the transaction that ended it.
+    #[serde(serialize_with = "checksummed::option")]
     pub sender: Option<Address>,
     /// Of all logs from the first round of the audit to this one's end; zero where nobody has taken it.
     pub logs_digest: H256,

@@ -37,7 +37,7 @@ pub(crate) use hero::{hero, Hero};
 pub(crate) use history::{fairness, finished_round, history, verified_round};
 pub(crate) use items::activities;
 pub(crate) use operator::{accepted, action, operator_status};
-pub(crate) use words::{escape, grouped};
+pub(crate) use words::{counted, escape, grouped};
 
 use history::{history_row, history_summary};
 use items::{event_args, feed_item};
