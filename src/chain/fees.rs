@@ -207,6 +207,31 @@ impl Fee {
         (lower < cap_wei).then(|| clamp(self, lower).fee)
     }
 
+    /// The higher of both offers, where they are of one kind; else this one.
+    pub(crate) fn no_less_than(self, other: &Fee) -> Fee {
+        match (self, *other) {
+            (
+                Fee::Dynamic { cap_wei, tip_wei },
+                Fee::Dynamic {
+                    cap_wei: other_cap_wei,
+                    tip_wei: other_tip_wei,
+                },
+            ) => Fee::Dynamic {
+                cap_wei: cap_wei.max(other_cap_wei),
+                tip_wei: tip_wei.max(other_tip_wei),
+            },
+            (
+                Fee::Legacy { gas_price_wei },
+                Fee::Legacy {
+                    gas_price_wei: other_wei,
+                },
+            ) => Fee::Legacy {
+                gas_price_wei: gas_price_wei.max(other_wei),
+            },
+            (own, _) => own,
+        }
+    }
+
     /// Whether every pool would let this take the place of `previous`.
     pub(crate) fn outbids(&self, previous: &Fee) -> bool {
         let is_tenth_more = |new: U256, old: U256| {

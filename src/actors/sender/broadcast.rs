@@ -7,7 +7,9 @@ use crate::actors::sender::reads::PATIENCE;
 use crate::actors::sender::{paying, NotSigned, Sender, SECOND_OPINION};
 use crate::chain::demanded::{fee_cap_wei, least_fee};
 use crate::chain::error::{NodeError, RpcError};
-use crate::chain::fees::{bump, ceiling_wei, offer_ceiling_wei, quote, Fee, Prices, Quote};
+use crate::chain::fees::{
+    bump, ceiling_wei, offer_ceiling_wei, quote, Fee, FeeLimits, Prices, Quote,
+};
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::types::{BlockId, BlockRef, U256};
@@ -113,7 +115,8 @@ impl Sender {
         if is_short && balance_wei.is_some() && paying.is_none() {
             return None;
         }
-        let fresh = |gas| quote(&prices, &limits, gas, paying);
+        let held = state.was_accepted().then_some(newest.fee);
+        let fresh = |gas| fresh_quote(&prices, &limits, (gas, paying), held);
         let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
         let offered = match class {
             _ if is_short => {
@@ -125,15 +128,15 @@ impl Sender {
             NodeError::GasTooLow | NodeError::GasAllowance => {
                 let doubled = gas.saturating_mul(2);
                 gas = doubled.max(wanted.ok()?).min(gas_max);
-                fresh(gas)
+                fresh(gas)?
             }
             NodeError::GasTooHigh => {
                 // Cut below what it needs it would only burn that much.
                 wanted.ok()?;
                 gas = gas.min(gas_max);
-                fresh(gas)
+                fresh(gas)?
             }
-            NodeError::TypeNotSupported if !state.was_accepted() => fresh(gas),
+            NodeError::TypeNotSupported if !state.was_accepted() => fresh(gas)?,
             _ => {
                 let raised = bump(newest.fee, &prices, &limits, gas, paying);
                 let fee = raised.fee.raised_to(least_fee(why), prices.least_wei());
@@ -305,6 +308,24 @@ impl Sender {
     }
 }
 
+/// What is offered anew for that much gas. A pool that holds one of ours lets nothing take its place that is less than what
+/// was to replace it: None where no more can be offered than that.
+fn fresh_quote(
+    prices: &Prices,
+    limits: &FeeLimits,
+    (gas, paying): (u64, Option<U256>),
+    held: Option<Fee>,
+) -> Option<Quote> {
+    let fresh = quote(prices, limits, gas, paying);
+    let Some(held) = held else {
+        return Some(fresh);
+    };
+    let fee = fresh.fee.no_less_than(&held);
+    let ceiling_wei = offer_ceiling_wei(prices, limits, gas, paying);
+    let offered = Quote { fee, ..fresh }.within(ceiling_wei);
+    (offered.fee == fee).then_some(offered)
+}
+
 fn note_outcome(state: &mut SendState, outcome: &Broadcast) {
     match outcome {
         Broadcast::Accepted => state.note_accepted(),
@@ -338,4 +359,88 @@ fn says_more(class: NodeError, than: &Broadcast) -> bool {
 
 fn is_legacy(fee: &Fee) -> bool {
     matches!(fee, Fee::Legacy { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::actors::sender::inquiry::tests::betting;
+    use crate::actors::sender::reads::tests::sender_over;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::endpoints::Endpoints;
+    use crate::chain::script::Script;
+    use crate::chain::types::H256;
+
+    const GWEI: u64 = 1_000_000_000;
+
+    fn dynamic(cap_gwei: u64, tip_gwei: u64) -> Fee {
+        Fee::Dynamic {
+            cap_wei: U256::from(cap_gwei * GWEI),
+            tip_wei: U256::from(tip_gwei * GWEI),
+        }
+    }
+
+    /// What is offered after a pool, in which base fee and tip are 1 gwei, has called the gas too little.
+    fn offered_after(first: Fee, is_accepted: bool) -> Vec<(Fee, u64)> {
+        let clock = Clock::manual(5_000_000);
+        let pool = Script::of_calls("http://a", |method, _| match method {
+            "eth_chainId" => Ok(json!("0x7a69")),
+            "eth_gasPrice" => Ok(json!(format!("{:#x}", 2 * GWEI))),
+            "eth_maxPriorityFeePerGas" => Ok(json!(format!("{GWEI:#x}"))),
+            "eth_getBalance" => Ok(json!(format!("{:#x}", u64::MAX))),
+            "eth_getBlockByNumber" => Ok(json!({
+                "number": "0xc", "hash": H256::repeat_byte(12), "parentHash": H256::repeat_byte(11),
+                "timestamp": "0x64", "baseFeePerGas": format!("{GWEI:#x}"),
+            })),
+            "eth_sendRawTransaction" => {
+                Err(json!({"code": -32000, "message": "intrinsic gas too low"}))
+            }
+            _ => Err(json!({"code": -32601, "message": "method not found"})),
+        });
+        let metrics = Metrics::default();
+        let endpoints = Endpoints::over(vec![Arc::new(pool)], 31_337, clock.clone(), &metrics);
+        let mut sender = sender_over(endpoints);
+        let head = BlockRef {
+            number: 12,
+            hash: H256::repeat_byte(12),
+            parent_hash: H256::repeat_byte(11),
+            timestamp: 100,
+        };
+        let round = betting();
+        let variant = Variant {
+            kind: ActionKind::Draw,
+            hash: H256::repeat_byte(0xd0),
+            raw: vec![1],
+            fee: first,
+            gas_limit: 300_000,
+        };
+        let now = clock.now();
+        let mut state = SendState::begin(7, 5, variant, head, now);
+        if is_accepted {
+            state.note_accepted();
+        }
+        sender.broadcast(&mut state, head, &round, now);
+        let cures = state.variants().iter().skip(1);
+        cures.map(|cure| (cure.fee, cure.gas_limit)).collect()
+    }
+
+    #[test]
+    fn more_gas_is_offered_for_no_less_than_was_to_replace_what_a_pool_holds() {
+        let first = dynamic(20, 4);
+        let held = offered_after(first, true);
+        assert_eq!(held.first(), Some(&(first, 600_000)));
+        assert!(held.iter().all(|(fee, _)| *fee == first), "{held:?}");
+        // Where no pool holds anything, a fresh quote is enough.
+        let fresh = offered_after(first, false);
+        assert_eq!(fresh.first(), Some(&(dynamic(3, 1), 600_000)));
+        // And it is what is offered where it is more.
+        let low = dynamic(2, 1);
+        let raised = offered_after(low, true);
+        assert_eq!(raised.first(), Some(&(dynamic(3, 1), 600_000)));
+    }
 }

@@ -320,14 +320,14 @@ fn found_by(answer: &Result<Vec<u8>, RpcError>) -> Found {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::lottery::contract::action_calldata;
     use crate::lottery::round::RoundState;
 
-    #[test]
-    fn a_blocks_time_alone_can_be_the_reason() {
-        let round = Round {
+    /// A round whose window lasts from 100 to 200.
+    pub(in crate::actors::sender) fn betting() -> Round {
+        Round {
             round_id: 7,
             state: RoundState::Betting,
             start_time: 0,
@@ -336,7 +336,12 @@ mod tests {
             max_draw_time: 200,
             total_pot_wei: U256::one(),
             participant_count: 2,
-        };
+        }
+    }
+
+    #[test]
+    fn a_blocks_time_alone_can_be_the_reason() {
+        let round = betting();
         let extend = ActionKind::Extend { new_end_time: 500 };
         for (kind, times, told) in [
             (ActionKind::Draw, [99, 201], true),

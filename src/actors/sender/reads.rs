@@ -222,7 +222,7 @@ fn included_at(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Instant;
 
     use serde_json::{json, Value};
@@ -304,14 +304,8 @@ mod tests {
         }
     }
 
-    fn look(servers: Vec<Says>) -> Seen {
-        let clock = Clock::manual(5_000_000);
-        let transports = servers.into_iter().enumerate().map(|(index, says)| {
-            let script = Script::of_calls(&format!("http://{index}.example"), says);
-            Arc::new(script) as Arc<dyn Transport>
-        });
-        let metrics = Metrics::default();
-        let endpoints = Endpoints::over(transports.collect(), 31_337, clock.clone(), &metrics);
+    /// A sender of the public test key.
+    pub(in crate::actors::sender) fn sender_over(endpoints: Endpoints) -> Sender {
         let key = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
         let settings = SenderSettings {
             contract: Address::repeat_byte(0xcc),
@@ -323,7 +317,18 @@ mod tests {
             gas_multiplier: 1.25,
         };
         let signer = Signer::Key(OperatorKey::from_hex(key).unwrap());
-        let mut sender = Sender::new(signer, endpoints, settings);
+        Sender::new(signer, endpoints, settings)
+    }
+
+    fn look(servers: Vec<Says>) -> Seen {
+        let clock = Clock::manual(5_000_000);
+        let transports = servers.into_iter().enumerate().map(|(index, says)| {
+            let script = Script::of_calls(&format!("http://{index}.example"), says);
+            Arc::new(script) as Arc<dyn Transport>
+        });
+        let metrics = Metrics::default();
+        let endpoints = Endpoints::over(transports.collect(), 31_337, clock.clone(), &metrics);
+        let mut sender = sender_over(endpoints);
         let variant = Variant {
             kind: ActionKind::Draw,
             hash: DRAW,

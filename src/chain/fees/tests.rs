@@ -285,3 +285,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_higher_of_two_offers_is_taken_in_both_of_its_parts() {
+    let dynamic = |cap: u64, tip: u64| Fee::Dynamic {
+        cap_wei: U256::from(cap),
+        tip_wei: U256::from(tip),
+    };
+    let legacy = |price: u64| Fee::Legacy {
+        gas_price_wei: U256::from(price),
+    };
+    for (own, other, higher) in [
+        (dynamic(9, 2), dynamic(7, 3), dynamic(9, 3)),
+        (dynamic(7, 3), dynamic(9, 2), dynamic(9, 3)),
+        (legacy(5), legacy(6), legacy(6)),
+        (legacy(6), legacy(5), legacy(6)),
+        (legacy(5), dynamic(9, 2), legacy(5)),
+    ] {
+        assert_eq!(own.no_less_than(&other), higher, "{own:?}, {other:?}");
+    }
+}
