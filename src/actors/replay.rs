@@ -15,8 +15,15 @@ use crate::lottery::history::LoggedEvent;
 pub struct Replay {
     /// The newest block whose logs have been taken.
     done: (u64, H256),
+    /// The newest block up to which they are proven whole: what came after it followed from there, or it is where the way
+    /// began. The blocks since then only seemed empty.
+    proven: (u64, H256),
     /// What the logs up to there lead to, where it is known.
     tally: Option<Tally>,
+    /// The newest block at which what had seemed empty before turned out not to have been.
+    doubted: Option<u64>,
+    /// The last step led back.
+    has_gone_back: bool,
     /// The newest block whose logs have to be.
     tip: Sound,
     /// The way up so far has turned out to lead along another branch than the head's.
@@ -27,7 +34,10 @@ impl Replay {
     pub fn new(base: &BlockRef, tally: Option<Tally>, tip: Sound) -> Replay {
         Replay {
             done: (base.number, base.hash),
+            proven: (base.number, base.hash),
             tally,
+            doubted: None,
+            has_gone_back: false,
             tip,
             is_lost: false,
         }
@@ -42,6 +52,9 @@ impl Replay {
     pub(crate) fn lower_to(&mut self, ancestor: u64, ancestor_hash: H256) {
         if ancestor < self.done.0 {
             self.done = (ancestor, ancestor_hash);
+        }
+        if ancestor < self.proven.0 {
+            self.proven = self.done;
             self.tally = None;
         }
     }
@@ -60,6 +73,16 @@ impl Replay {
         self.tally
     }
 
+    /// The last step found that blocks which had seemed empty cannot have been, and leads back to before them.
+    pub(crate) fn has_gone_back(&self) -> bool {
+        self.has_gone_back
+    }
+
+    /// The way leads through blocks that it has led through before.
+    pub(crate) fn is_on_known_ground(&self) -> bool {
+        self.doubted.is_some_and(|doubted| self.done.0 <= doubted)
+    }
+
     pub(crate) fn is_lost(&self) -> bool {
         self.is_lost
     }
@@ -75,7 +98,9 @@ impl Replay {
     /// Takes over how far a step led, keeping the newer tip.
     pub(crate) fn advance_to(&mut self, stepped: &Replay) {
         self.done = stepped.done;
+        self.proven = stepped.proven;
         self.tally = stepped.tally;
+        self.doubted = stepped.doubted;
     }
 
     /// Reads one chunk and answers with its events. `known` are the head's ancestors as far as they are remembered: an
@@ -90,6 +115,7 @@ impl Replay {
         known: &Cursor,
         strict: Strict,
     ) -> Result<Vec<LoggedEvent>, RpcError> {
+        self.has_gone_back = false;
         let tip = self.tip.block;
         let range = (self.done.0 + 1, tip.number);
         let chunk = endpoint.log_chunk_once(reader.contract(), range, true)?;
@@ -124,6 +150,12 @@ impl Replay {
             Ok(_) => true,
             Err(_) => false,
         };
+        if strict.logs && !is_whole && self.proven != self.done {
+            self.doubted = self.doubted.max(Some(done.0));
+            self.done = self.proven;
+            self.has_gone_back = true;
+            return Ok(Vec::new());
+        }
         if strict.logs && !is_whole {
             return Err(RpcError::behind(format!(
                 "{} left out logs of blocks {} to {}",
@@ -136,7 +168,143 @@ impl Replay {
         reader.learn_of_blooms(endpoint, &events);
         self.done = done;
         // What does not lead to the round says nothing of where the rest begins.
-        self.tally = end.ok().flatten().filter(|_| is_whole);
+        let after = end.ok().flatten().filter(|_| is_whole);
+        if after != self.tally || done.0 == tip.number {
+            self.proven = done;
+        }
+        self.tally = after;
         Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::Arc;
+
+    use serde_json::{json, Value};
+
+    use super::*;
+    use crate::actors::reader::States;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::encode::encode_hex;
+    use crate::chain::script::Script;
+    use crate::chain::types::{Address, U256};
+    use crate::lottery::abi::tests::{events, word, words};
+    use crate::lottery::round::{Round, RoundState};
+
+    const BASE: u64 = 2;
+    const TIP: u64 = 20;
+    /// The only bet between them raises the pot from 10 to 30.
+    const BET_AT: u64 = 5;
+    const STRICT: Strict = Strict {
+        logs: true,
+        states: States::Spared,
+    };
+
+    fn hash(number: u64) -> H256 {
+        H256(word(number))
+    }
+
+    fn block(number: u64) -> BlockRef {
+        BlockRef {
+            number,
+            hash: hash(number),
+            parent_hash: hash(number - 1),
+            timestamp: 10 * number,
+        }
+    }
+
+    fn tally(pot_wei: u64) -> Tally {
+        Tally::from(&Round {
+            round_id: 7,
+            state: RoundState::Betting,
+            start_time: 0,
+            end_time: 0,
+            min_draw_time: 0,
+            max_draw_time: 0,
+            total_pot_wei: U256::from(pot_wei),
+            participant_count: 2,
+        })
+    }
+
+    fn bet() -> Value {
+        let placed = events().find(|event| event.name == "BetPlaced").unwrap();
+        json!({
+            "address": format!("{:#x}", Address::zero()), "data": encode_hex(&words(&[20, 30, 10 * BET_AT])),
+            "topics": [placed.signature(), hash(7), hash(0xabc)], "blockNumber": format!("{BET_AT:#x}"),
+            "blockHash": hash(BET_AT), "transactionHash": hash(1), "transactionIndex": "0x0", "logIndex": "0x0",
+        })
+    }
+
+    fn number(value: &Value) -> u64 {
+        let digits = value.as_str().and_then(|text| text.strip_prefix("0x"));
+        u64::from_str_radix(digits.unwrap(), 16).unwrap()
+    }
+
+    /// A node that gives so many blocks' logs at once, or says that there are none.
+    fn node(blocks_max: u64, hides: Arc<AtomicBool>) -> Endpoint {
+        let respond = move |method: &str, params: &Value| match method {
+            "eth_getLogs" => {
+                let [from, to] = ["fromBlock", "toBlock"].map(|bound| number(&params[0][bound]));
+                if to - from >= blocks_max {
+                    let message = format!("eth_getLogs is limited to a {blocks_max} blocks range");
+                    return Err(json!({"code": -32005, "message": message}));
+                }
+                let is_shown = (from..=to).contains(&BET_AT) && !hides.load(Ordering::Relaxed);
+                Ok(json!(is_shown.then(bet).as_slice()))
+            }
+            _ => {
+                let number = number(&params[0]);
+                Ok(json!({
+                    "number": params[0], "hash": hash(number), "parentHash": hash(number - 1),
+                    "timestamp": format!("{:#x}", 10 * number),
+                }))
+            }
+        };
+        let script = Script::of_calls("http://a", respond);
+        Endpoint::over(Arc::new(script), Clock::manual(0), Metrics::default())
+    }
+
+    #[test]
+    fn where_logs_turn_out_to_be_missing_the_way_leads_back_to_before_what_seemed_empty() {
+        let hides = Arc::new(AtomicBool::new(true));
+        let endpoint = node(6, hides.clone());
+        let reader = Reader::new(Address::zero(), 31_337);
+        let tip = Sound {
+            block: block(TIP),
+            tally: tally(30),
+        };
+        let mut replay = Replay::new(&block(BASE), Some(tally(10)), tip);
+        let step = |replay: &mut Replay| {
+            let events = replay.step(&endpoint, &reader, &Cursor::default(), STRICT);
+            (events.unwrap().len(), replay.done().0)
+        };
+        assert_eq!(step(&mut replay), (0, 8));
+        assert_eq!(step(&mut replay), (0, 14));
+        assert!(!replay.is_on_known_ground());
+        assert_eq!(step(&mut replay), (0, BASE));
+        assert!(replay.has_gone_back() && replay.is_on_known_ground());
+        hides.store(false, Ordering::Relaxed);
+        assert_eq!(step(&mut replay), (1, 8));
+        assert!(!replay.has_gone_back() && replay.is_on_known_ground());
+        assert_eq!(step(&mut replay), (0, 14));
+        assert_eq!(step(&mut replay), (0, TIP));
+        assert_eq!(replay.tally(), Some(tally(30)));
+    }
+
+    #[test]
+    fn where_nothing_seemed_empty_before_another_answer_is_waited_for() {
+        let endpoint = node(100, Arc::new(AtomicBool::new(true)));
+        let reader = Reader::new(Address::zero(), 31_337);
+        let tip = Sound {
+            block: block(TIP),
+            tally: tally(30),
+        };
+        let mut replay = Replay::new(&block(BASE), Some(tally(10)), tip);
+        let step = replay.step(&endpoint, &reader, &Cursor::default(), STRICT);
+        assert!(step.is_err() && !replay.has_gone_back());
+        assert_eq!(replay.done().0, BASE);
     }
 }

@@ -89,7 +89,9 @@ impl EventManager {
                 return Ok(());
             }
         };
-        older.note_success(is_up);
+        if !matches!(&step.work, Work::Replay(stepped) if stepped.is_on_known_ground()) {
+            older.note_success(is_up);
+        }
         let is_current = older.replay.as_ref().map(Replay::done) == Some(at);
         if is_current && matches!(&step.work, Work::Replay(stepped) if stepped.is_lost()) {
             log::warn!("logs were read along a branch that is gone: reading everything anew");
@@ -102,6 +104,10 @@ impl EventManager {
                     return Ok(());
                 };
                 if replay.done() != at {
+                    return Ok(());
+                }
+                if stepped.has_gone_back() {
+                    older.note_step_back(&stepped, wait, now);
                     return Ok(());
                 }
                 let tip = replay.tip();

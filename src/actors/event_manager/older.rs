@@ -203,6 +203,17 @@ impl Older {
         }
     }
 
+    /// A step has found that logs were left out before it: the way leads back to where they are known to be whole. That is
+    /// a failure like any other, of which walking through the same blocks again is no end.
+    pub(super) fn note_step_back(&mut self, stepped: &Replay, wait: Duration, now: Instant) {
+        if let Some(replay) = &mut self.replay {
+            replay.advance_to(stepped);
+        }
+        let above = stepped.done().0;
+        let error = RpcError::behind(format!("logs were left out above block {above}"));
+        self.note_failure(true, &error, wait, now);
+    }
+
     pub(super) fn begin_backfill(&mut self, backfill: Backfill) {
         self.backfill = Some(backfill);
     }

@@ -61,6 +61,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (70_014_871, "a head's time was counted from when its logs had been read, and the draw came late by as long as that takes"),
     (70_014_934, "at the day's cap a refund that the base fee has left behind waits, and was missed all the same"),
     (70_015_381, "a block found at a start was taken to have just come, and a draw was sent when its window had closed"),
+    (80_000_618, "chunks of logs that were left out were walked through as empty, and the way never led back to them"),
+    (80_005_191, "a refusal for too little gas was cured by an offer below what the pool already held"),
 ];
 
 /// All of them, with what each found.
