@@ -348,6 +348,11 @@ impl Health {
         self.latency
     }
 
+    /// It has last left a question without any answer, and that was a moment ago.
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+        self.silence.is_doubted(now)
+    }
+
     fn is_set_back(&self, now: Instant) -> bool {
         self.set_back_until.is_some_and(|until| until > now)
     }

@@ -61,6 +61,11 @@ impl<T> Hedge<T> {
         news.is_none_or(|(has_news, _)| has_news(answer))
     }
 
+    /// How long the last of all is waited for where it is not waited for as long as it takes.
+    fn patience_with_last(&self) -> Duration {
+        self.patience.max(self.news_within())
+    }
+
     fn news_within(&self) -> Duration {
         let news = self.news.as_ref();
         news.map_or(Duration::ZERO, |(_, within)| *within)
@@ -112,7 +117,7 @@ impl Endpoints {
         let mut usable = self.best_first(hedge.methods);
         usable.retain(|endpoint| endpoint != first);
         let hedge = Hedge {
-            with_last: hedge.patience.max(hedge.news_within()),
+            with_last: hedge.patience_with_last(),
             news: hedge.news.clone(),
             ..*hedge
         };
@@ -150,8 +155,12 @@ impl Endpoints {
                 // Only the threads hold senders now, so that the wait below ends with the last of them.
                 _ => answers = None,
             }
+            let has_failed = last.is_some();
             let wait = match next.is_some() {
                 true => hedge.patience,
+                false if has_failed && self.may_wait_in_vain(hedge, &awaited) => {
+                    hedge.with_last.min(hedge.patience_with_last())
+                }
                 false => hedge.with_last,
             };
             match self.arrival_until(&mut awaited, self.clock.now() + wait) {
@@ -165,6 +174,14 @@ impl Endpoints {
                 None => {}
             }
         }
+    }
+
+    /// Only such are waited for as have last stayed silent. One more silence may take minutes, since a question is many calls:
+    /// where something is due, whoever has failed otherwise may well answer before that, when it is asked again.
+    fn may_wait_in_vain<T>(&self, hedge: &Hedge<T>, awaited: &Awaited<T>) -> bool {
+        let now = self.clock.now();
+        let is_silent = |endpoint: &Endpoint| endpoint.with_health(|health| health.is_silent(now));
+        hedge.purpose == Purpose::Prepare && awaited.unanswered.iter().all(is_silent)
     }
 
     /// The first answer, or one with news that was asked for beside it and comes soon; who lets it wait is set back.
@@ -202,5 +219,63 @@ impl Endpoints {
         let arrival = self.clock.recv_deadline(&awaited.arrivals, deadline).ok()?;
         awaited.unanswered.retain(|waiting| *waiting != arrival.0);
         Some(arrival)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::script::{answer_calls, Script};
+    use crate::chain::transport::{Answer, Transport};
+    use crate::chain::types::{Address, BlockId};
+
+    const BALANCE: &[Method] = &[Method::GetBalance];
+
+    #[test]
+    fn where_something_is_due_one_that_was_silent_is_not_waited_for_after_the_others_have_failed() {
+        let (let_go, held) = bounded::<()>(0);
+        // Whether the question ends before the silent one has answered.
+        let ends = |purpose, was_silent: bool, within: Duration| {
+            let held = held.clone();
+            let silent = Script::of_requests("http://a", move |_| {
+                // Until the test is over.
+                let _ = held.recv();
+                Err(RpcError::transport("timed out"))
+            });
+            let behind = Script::of_requests("http://b", |request| {
+                Ok(Answer::json(answer_calls(
+                    request,
+                    |method, _| match method {
+                        "eth_chainId" => Ok(json!("0x7a69")),
+                        _ => Err(json!({"code": -32000, "message": "header not found"})),
+                    },
+                )))
+            });
+            let scripts: Vec<Arc<dyn Transport>> = vec![Arc::new(silent), Arc::new(behind)];
+            let clock = Clock::system();
+            let endpoints = Endpoints::over(scripts, 31_337, clock, &Metrics::default());
+            if was_silent {
+                let error = RpcError::transport("timed out");
+                endpoints.note_failure(&endpoints.list()[0], BALANCE, &error);
+            }
+            let (told, heard) = bounded(1);
+            std::thread::spawn(move || {
+                let patience = Duration::from_millis(5);
+                let answer = endpoints.hedged(purpose, BALANCE, patience, |endpoint| {
+                    endpoint.balance(Address::zero(), BlockId::Latest)
+                });
+                let _ = told.send(answer.is_err());
+            });
+            heard.recv_timeout(within) == Ok(true)
+        };
+        let soon = Duration::from_millis(300);
+        assert!(!ends(Purpose::Prepare, false, soon));
+        assert!(!ends(Purpose::Follow, true, soon));
+        assert!(ends(Purpose::Prepare, true, Duration::from_secs(20)));
+        drop(let_go);
     }
 }
