@@ -85,6 +85,8 @@ pub struct Operator {
     recovery: Recovery,
     automatic_actions: u64,
     arrivals: Arrivals,
+    /// For a low balance to be told no longer than it is.
+    balance_looked_at: Option<Instant>,
 }
 
 impl Operator {
@@ -141,6 +143,7 @@ impl Operator {
             recovery: Recovery::default(),
             automatic_actions: 0,
             arrivals: Arrivals::default(),
+            balance_looked_at: None,
         }
     }
 
@@ -287,6 +290,7 @@ impl Operator {
             Ahead::Awaited => {}
             Ahead::Nothing => {
                 self.rehearse_when_due(moment);
+                self.watch_balance(moment);
                 self.probe_players(moment);
                 self.watch_crowd(moment);
             }

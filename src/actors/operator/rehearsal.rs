@@ -13,6 +13,9 @@ const BEFORE_SECS: u64 = 60;
 /// While something is missing it is held again so often.
 const AGAIN_AFTER: Duration = Duration::from_secs(15);
 
+/// While the balance is told to be low it is looked at again so often, if no draw is near that would do so.
+const BALANCE_EVERY: Duration = Duration::from_secs(60);
+
 impl Operator {
     pub(super) fn rehearse_when_due(&mut self, moment: &Moment) {
         let (round, chain_time) = (&moment.round, moment.carried_time());
@@ -52,5 +55,26 @@ impl Operator {
             problems,
         });
         self.time_check(moment);
+    }
+
+    /// A balance that was low may have been topped up: that is told before the next draw finds it out.
+    pub(super) fn watch_balance(&mut self, moment: &Moment) {
+        let (round, now) = (&moment.round, moment.now);
+        let is_far = round.state == RoundState::Waiting
+            || moment.carried_time().saturating_add(2 * BEFORE_SECS) < round.min_draw_time;
+        let rested = |at| now.saturating_duration_since(at) >= BALANCE_EVERY;
+        let is_told = self.reporter.alerts.is_raised(AlertCode::LowBalance);
+        if !(is_told && is_far && self.balance_looked_at.is_none_or(rested)) {
+            return;
+        }
+        self.balance_looked_at = Some(now);
+        let Some(sender) = &mut self.sender else {
+            return;
+        };
+        if let Some(note) = sender.look_at_balance(round) {
+            self.reporter.status.balance_wei = sender.balance_wei();
+            let alerts = &mut self.reporter.alerts;
+            alerts.set(note.code, Subject::None, Severity::Warning, note.message);
+        }
     }
 }

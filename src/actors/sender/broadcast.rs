@@ -51,8 +51,8 @@ impl Broadcast {
 }
 
 /// What a replacement rests on.
-struct Market {
-    prices: Prices,
+pub(super) struct Market {
+    pub(super) prices: Prices,
     balance_wei: Option<U256>,
     block_gas_limit: Option<u64>,
     estimate: Option<u64>,
@@ -232,7 +232,7 @@ impl Sender {
     }
 
     /// Prices, balance, limits and what the action would use, in one round trip.
-    fn market(&self, kind: ActionKind) -> Result<Market, RpcError> {
+    pub(super) fn market(&self, kind: ActionKind) -> Result<Market, RpcError> {
         let questions = ExtraQuestions {
             account: self.address(),
             request: self.request(kind),

@@ -200,6 +200,24 @@ impl Sender {
         })
     }
 
+    /// Whether the balance is still, or again, below what is due for this round; None where nobody tells.
+    pub(crate) fn look_at_balance(&mut self, round: &Round) -> Option<Note> {
+        let address = self.address();
+        let ask = |endpoint: &Endpoint| {
+            let told_wei = endpoint.balance(address, BlockId::Latest)?;
+            Ok((endpoint.clone(), told_wei))
+        };
+        let told = self.endpoints.with_endpoint(&[Method::GetBalance], ask);
+        let (first, told_wei) = told.ok()?;
+        let prices = self.market(ActionKind::Draw).ok()?.prices;
+        let balance_wei = self.agreed_balance(first, told_wei, least_balance_wei(&prices, round));
+        self.balance_wei = Some(balance_wei);
+        Some(Note {
+            code: AlertCode::LowBalance,
+            message: low_balance(balance_wei, &prices, round),
+        })
+    }
+
     /// What a look at everything for an action shows, whether it holds or not.
     pub(super) fn notes(&self, gathered: &Gathered, offered: Quote, round: &Round) -> Vec<Note> {
         let unknown = gathered.pending_nonce.saturating_sub(gathered.nonce);

@@ -57,8 +57,20 @@ fn where_a_share_can_be_paid_each_block_is_tried_and_the_cost_is_told() {
     let reverted = [(ActionKind::Draw, false); 4];
     assert_eq!(stage.mined()[..4], reverted);
     assert_eq!(stage.mined()[4..], [(ActionKind::Draw, true)]);
-    let accused = stage
-        .alerts()
+    assert_eq!(stage.operator.reporter.status.consecutive_draw_failures, 0);
+    // The player holds a third of the pot; each draw in vain takes 100,000 gas at 1 gwei.
+    let alerts = stage.alerts();
+    let costly = alerts.iter().rfind(|alert| {
+        alert.code == AlertCode::UnpayablePlayer && alert.message.contains("have reverted")
+    });
+    let told = costly.expect("what it costs is told").message.clone();
+    for part in [
+        "a draw passes in 66.7 % of the blocks",
+        "4 draws have reverted so far, for 0.0004 ETH of gas",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    let accused = alerts
         .into_iter()
         .filter(|alert| alert.code == AlertCode::UnpayablePlayer);
     let accused: Vec<_> = accused.map(|alert| alert.subject.clone()).collect();
@@ -252,4 +264,76 @@ fn that_fees_are_not_raised_ends_with_what_is_out_also_where_its_round_is_over()
     stage.block();
     assert_eq!(stage.mined(), [(ActionKind::Cancel, true)]);
     assert_eq!(listed(&stage), []);
+}
+
+#[test]
+fn where_all_can_be_paid_a_draw_that_reverts_without_a_reason_accuses_nobody() {
+    let mut stage = Stage::new(|node| node.draw_reverts = 3);
+    stage.until(MIN + 4);
+    assert_eq!(stage.mined(), [(ActionKind::Draw, false); 3]);
+    let failures = |stage: &Stage| stage.operator.reporter.status.consecutive_draw_failures;
+    assert_eq!(failures(&stage), 3, "they are counted");
+    stage.until(MIN + 10);
+    assert_eq!(stage.mined()[3..], [(ActionKind::Draw, true)]);
+    assert_eq!(stage.alert_codes(), [""; 0]);
+    assert_eq!(failures(&stage), 0);
+}
+
+#[test]
+fn a_low_balance_is_told_once_and_so_is_its_end() {
+    // It pays a draw and a half.
+    let mut stage = Stage::new(|node| node.balance_wei = U256::exp10(15));
+    stage.until(MIN + 10);
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+    let told = |stage: &Stage| {
+        let codes = stage.alert_codes().into_iter();
+        let told = codes.filter(|told| told.starts_with("low_balance"));
+        told.collect::<Vec<String>>()
+    };
+    stage.pass(200);
+    assert_eq!(told(&stage), ["low_balance firing"]);
+    // It is topped up while nobody bets: that is no later told than a minute after.
+    stage.node.with(|node| node.balance_wei = U256::exp10(18));
+    stage.pass(60);
+    assert_eq!(told(&stage), ["low_balance firing", "low_balance resolved"]);
+    let before = stage.node.round_trips();
+    stage.pass(200);
+    assert_eq!(
+        stage.node.round_trips(),
+        before,
+        "then nobody asks any more"
+    );
+}
+
+#[test]
+fn no_word_of_a_nodes_own_errors_is_told_in_public() {
+    const WORDS: &str = "sesame http://10.0.0.7/v3/k3y opens";
+    for method in [
+        "eth_call",
+        "eth_estimateGas",
+        "eth_getTransactionCount",
+        "eth_getBalance",
+        "eth_sendRawTransaction",
+        "eth_getTransactionReceipt",
+        "eth_getBlockByNumber",
+        "eth_gasPrice",
+    ] {
+        let mut stage = Stage::new(|node| {
+            node.fail(method, error(-32_000, WORDS));
+            node.refuse(|_| Some(format!("insufficient funds: {WORDS}")));
+        });
+        stage.until(MAX + 40);
+        let told = format!("{:?} {}", stage.told, stage.phase());
+        assert!(
+            !told.contains("sesame") && !told.contains("k3y"),
+            "{method}: {told}"
+        );
+    }
+    // Nor of a pool's.
+    for words in ["sesame", "invalid sender: sesame", "txpool is full: sesame"] {
+        let mut stage = Stage::new(|node| node.refuse(move |_| Some(words.to_owned())));
+        stage.until(MAX + 40);
+        let told = format!("{:?} {}", stage.told, stage.phase());
+        assert!(!told.contains("sesame"), "{words}: {told}");
+    }
 }
