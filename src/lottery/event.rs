@@ -11,6 +11,7 @@ use crate::lottery::words::{ether, short};
 /// Where in the chain an item was logged. Block hash, transaction hash and log index are its identity; its order is
 /// (block, transaction, log), since some chains count the logs anew in each transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(Default))]
 pub struct LogPosition {
     pub block_number: u64,
     pub block_hash: H256,

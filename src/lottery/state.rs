@@ -25,6 +25,21 @@ use crate::lottery::snapshot::{
     StoreEvent,
 };
 
+/// What is shown of a chain of which nothing has been read yet.
+#[cfg(test)]
+pub(crate) fn unread() -> Snapshot {
+    let limits = Limits {
+        live_feed_max_entries: 10,
+        round_history_max: 10,
+    };
+    let connection = ConnectionStatus {
+        reachable: true,
+        since_unix_ms: 0,
+        problem: None,
+    };
+    State::new(limits, connection).snapshot().clone()
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -260,26 +260,21 @@ fn refunded(sights: &Sights) -> Option<Condition> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::base::clock::ChainTime;
     use crate::chain::types::{BlockRef, H256, U256};
-    use crate::lottery::snapshot::{BlockSchedule, ConnectionStatus};
-    use crate::lottery::state::{Limits, State};
+    use crate::lottery::event::LogPosition;
+    use crate::lottery::proof::Proof;
+    use crate::lottery::snapshot::BlockSchedule;
+    use crate::lottery::state::unread;
 
     const MIN: u64 = 1_000;
     const MAX: u64 = 1_175;
 
     fn snapshot(head_timestamp: u64, seen_at: Instant) -> Snapshot {
-        let limits = Limits {
-            live_feed_max_entries: 10,
-            round_history_max: 10,
-        };
-        let connection = ConnectionStatus {
-            reachable: true,
-            since_unix_ms: 0,
-            problem: None,
-        };
-        let mut snapshot = State::new(limits, connection).snapshot().clone();
+        let mut snapshot = unread();
         snapshot.head = Some(BlockRef {
             number: 10,
             hash: H256::zero(),
@@ -425,5 +420,44 @@ mod tests {
             ..wrong
         };
         assert_eq!(wrong_chain(&right, 1), None);
+    }
+
+    #[test]
+    fn only_a_draw_that_does_not_follow_is_told_of_and_only_while_it_is_thought_so() {
+        let seen_at = Instant::now();
+        let judged = |verdict: Verdict| {
+            let mut snapshot = snapshot(MIN - 500, seen_at);
+            snapshot.history = Arc::new(vec![Arc::new(FinishedRound {
+                round_id: 6,
+                start_time: 0,
+                end_time: 0,
+                min_draw_time: 0,
+                max_draw_time: 0,
+                total_pot_wei: U256::one(),
+                participant_count: 2,
+                outcome: Outcome::Completed {
+                    winner: Address::zero(),
+                    winner_prize_wei: U256::one(),
+                    publisher_commission_wei: U256::zero(),
+                    random_seed: U256::zero(),
+                },
+                bets: Vec::new(),
+                winner_total_wei: None,
+                proof: Proof {
+                    verdict,
+                    ..Proof::of_refund(Verdict::Verified)
+                },
+                draw_delay: None,
+                position: LogPosition::default(),
+            })]);
+            holding(&snapshot, seen_at, 0, None)
+        };
+        let why = || "the winner is another".to_owned();
+        assert_eq!(
+            judged(Verdict::Mismatch { why: why() }),
+            [AlertCode::ProofMismatch]
+        );
+        assert_eq!(judged(Verdict::Verified), []);
+        assert_eq!(judged(Verdict::Unverifiable { why: why() }), []);
     }
 }

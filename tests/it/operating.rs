@@ -234,6 +234,36 @@ fn a_sound_round_takes_ten_lines_at_most_and_each_says_what_it_is_about() {
     assert!(others <= 5, "{lines:#?}");
 }
 
+/// A draw that no pool takes for a dozen blocks: told when that begins, and with its tries when it ends.
+#[test]
+fn what_is_refused_in_each_block_is_logged_when_that_begins_and_when_it_ends() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = Daemon::start(&lottery, Options::default());
+    daemon.wait_ready();
+    lottery.bet(2, BET_WEI);
+    lottery.bet(3, BET_WEI);
+    let holds = |wei: &str| {
+        let operator = hex_address(chain.account(OPERATOR));
+        chain.rpc("anvil_setBalance", json!([operator, wei]));
+    };
+    holds("0x0");
+    let opens = lottery.round().min_draw_time;
+    lottery.skip_to(opens - 4);
+    wait_for("a dozen blocks", || {
+        (chain.head().1 >= opens + 12).then_some(())
+    });
+    holds("0xde0b6b3a7640000");
+    let lines = daemon.log_until("waiting for the first bet round=2");
+    let about = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    let of_round = about("round=1");
+    assert!(of_round <= 12, "{lines:#?}");
+    assert_eq!(about("draw refused: "), 1, "{lines:#?}");
+    assert_eq!(about(" times: "), 1, "{lines:#?}");
+    assert_eq!(about("alert action_blocked:"), 1, "{lines:#?}");
+    assert_eq!(about("alert action_blocked has ended"), 1, "{lines:#?}");
+}
+
 /// A node, or a proxy before it, that answers every request with an error that repeats the request, head and body.
 fn echoing_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -336,21 +336,33 @@ fn logs_that_never_come_freeze_nothing() {
     drop(poller);
 }
 
+/// A bloom that lies, or is none, hides no round; neither do other fields of a header that following can do without.
 #[test]
-fn a_lying_bloom_hides_no_round() {
-    let quirk: Box<Quirk> = Box::new(|chain, method, params| {
-        let is_block = method.starts_with("eth_getBlockBy");
-        is_block.then(|| {
-            let mut block = chain.dev().rpc(method, params.clone()).unwrap_or_default();
-            if block.is_object() {
-                block["logsBloom"] = json!(format!("0x{}1", "0".repeat(511)));
-            }
-            Ok(block)
-        })
-    });
-    let (chain, _, poller) = plays_within(vec![quirk], Duration::from_secs(25));
-    poller.until_synced(&chain);
-    assert_eq!(poller.snapshot().live_feed.len(), 5);
+fn what_a_header_tells_besides_may_be_anything() {
+    let lying = format!("0x{}1", "0".repeat(511));
+    for fields in [
+        json!({"logsBloom": lying}),
+        json!({"logsBloom": null, "gasLimit": "0x0", "mixHash": null}),
+        json!({"logsBloom": "0x", "gasLimit": "0x10000000000000000", "mixHash": "0x0"}),
+        json!({"logsBloom": "absent", "gasLimit": "absent", "mixHash": "absent", "baseFeePerGas": "absent"}),
+        json!({"logsBloom": 7, "gasLimit": -1, "mixHash": {}, "baseFeePerGas": "much"}),
+    ] {
+        let odd = fields.clone();
+        let quirk: Box<Quirk> = Box::new(move |chain, method, params| {
+            let is_block = method.starts_with("eth_getBlockBy");
+            is_block.then(|| {
+                let mut block = chain.dev().rpc(method, params.clone()).unwrap_or_default();
+                if let Some(block) = block.as_object_mut() {
+                    block.extend(odd.as_object().unwrap().clone());
+                    block.retain(|_, value| value != "absent");
+                }
+                Ok(block)
+            })
+        });
+        let (chain, _, poller) = plays_within(vec![quirk], Duration::from_secs(25));
+        poller.until_synced(&chain);
+        assert_eq!(poller.snapshot().live_feed.len(), 5, "{fields}");
+    }
 }
 
 /// Of two nodes the first fails one method in one way; of a single one, a method that following can do without.

@@ -32,3 +32,39 @@ pub(super) fn is_of_last_day(record: &EventRecord, carried_time: u64) -> bool {
 pub(super) fn is_operators_work(event: &LotteryEvent) -> bool {
     event.ended_round().is_some() || matches!(event, LotteryEvent::EndTimeExtended { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::lottery::event::LogPosition;
+    use crate::lottery::state::unread;
+
+    #[test]
+    fn extensions_are_those_of_the_chain_whoever_was_started_since() {
+        let mut snapshot = unread();
+        const NOW: u64 = 1_000_000;
+        let feed = [
+            (7, NOW - DAY_SECS),
+            (6, NOW - 60_000),
+            (7, NOW - 50_000),
+            (7, NOW - 10),
+        ];
+        for (round_id, block_timestamp) in feed {
+            let event = LotteryEvent::EndTimeExtended {
+                round_id,
+                old_end_time: NOW,
+                new_end_time: NOW,
+            };
+            let position = LogPosition {
+                block_timestamp,
+                ..LogPosition::default()
+            };
+            let record = Arc::new(EventRecord { event, position });
+            snapshot.live_feed.push(LiveFeedItem::Event(record));
+        }
+        assert_eq!(extensions(&snapshot, 7, NOW), (3, 3));
+        assert_eq!(extensions(&snapshot, 8, NOW + 40_000), (0, 1));
+    }
+}

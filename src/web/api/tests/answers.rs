@@ -412,6 +412,13 @@ fn readiness_names_what_fails() {
         ["chain_fresh", "synced"]
     );
 
+    // Why nothing can be read at all is named as far as it is known.
+    let mut snapshot = fixture::empty_snapshot();
+    let hole = "no contract at 0x00000000000000000000000000000000000000AA on chain 31337";
+    snapshot.connection.problem = Some(hole.to_owned());
+    let told = body_of(&Fixture::new(snapshot).get("/readyz"));
+    assert_eq!(told["failing"]["chain_fresh"], hole);
+
     let mut snapshot = fixture::snapshot();
     other_operator(&mut snapshot);
     let mut without_key = Fixture::new(snapshot);
