@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
-use devchain::{Config, Fault, Mining};
+use devchain::{Character, Config, Fault, Mining};
 use serde_json::{json, Value};
 use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID, OPERATOR_KEY};
 use support::daemon::{lottery_in, Daemon, Options, TOKEN};
@@ -120,6 +120,43 @@ fn check_fails_on_what_would_stop_a_draw_and_warns_of_the_rest() {
     ] {
         let (code, report) = refused(method);
         assert_eq!(code, Some(0), "{method}: {report:#}");
+    }
+}
+
+#[test]
+fn check_warns_of_what_an_endpoint_lacks_and_says_what_that_costs() {
+    let chain = Chain::devchain_on(Config::default(), 1);
+    let lottery = chain.deploy(Timing::default());
+    for _ in 0..12 {
+        chain.dev().mine();
+    }
+    let endpoint = &chain.dev().endpoints()[0];
+    type Lacks = fn(&mut Character);
+    let cases: [(Lacks, Option<&str>); 4] = [
+        (|_| {}, None),
+        (|it| it.refuses_batches = true, Some("batch")),
+        (|it| it.loses_batch_items = true, Some("batch")),
+        (
+            |it| it.ignores_call_overrides = true,
+            Some("block overrides"),
+        ),
+    ];
+    for (lacks, warned) in cases {
+        endpoint.faults.clear();
+        endpoint.faults.set(lacks);
+        let (code, report) = check(&lottery, &endpoint.url(), &[]);
+        assert_eq!(code, Some(0), "{report:#}");
+        let rows = report["checks"].as_array().unwrap().iter();
+        let mut rows =
+            rows.filter(|row| row["check"] == "batch" || row["check"] == "block overrides");
+        let costly = rows.find(|row| row["level"] == "warning");
+        assert_eq!(
+            costly.map(|row| row["check"].as_str().unwrap()),
+            warned,
+            "{report:#}"
+        );
+        let is_explained = |row: &Value| row["advice"].as_str().is_some_and(|it| !it.is_empty());
+        assert!(costly.is_none_or(is_explained), "{report:#}");
     }
 }
 

@@ -7,6 +7,7 @@ use sha3::{Digest, Keccak256};
 
 use crate::chain::error::RpcError;
 use crate::chain::fees::Fee;
+use crate::chain::jsonrpc::BATCH_MAX;
 use crate::chain::key::OperatorKey;
 use crate::chain::node::{CallRequest, Endpoint};
 use crate::chain::tx::Transaction;
@@ -280,12 +281,7 @@ impl Examined<'_> {
     }
 
     fn following(&mut self, head: &Header) {
-        let numbers = [head.number.saturating_sub(1), head.number];
-        let batch = self.endpoint.headers(&numbers);
-        let cost = "each question goes alone: slower, and more calls";
-        if self.findings.wanted("batch", batch, cost).is_some() {
-            self.findings.good("batch", "taken, or asked one by one");
-        }
+        self.batches(head);
         let from = head
             .number
             .saturating_sub(self.config.event_manager.start_block_offset);
@@ -302,6 +298,29 @@ impl Examined<'_> {
                 chunk.logs.len()
             );
             self.findings.good("eth_getLogs", found);
+        }
+    }
+
+    /// As many calls at once as the daemon ever sends; those that fail so are asked again in smaller batches, or alone.
+    fn batches(&mut self, head: &Header) {
+        const CHECK: &str = "batch";
+        let lowest = (head.number + 1).saturating_sub(BATCH_MAX as u64);
+        let numbers: Vec<u64> = (lowest..=head.number).collect();
+        let batch = self.endpoint.headers(&numbers);
+        let cost = "what goes together elsewhere goes in more round trips: on slow answers, later";
+        if self.findings.wanted(CHECK, batch, cost).is_none() {
+            return;
+        }
+        match self.endpoint.batch_size() {
+            1 => self.findings.costs(CHECK, "refused", cost),
+            most if most < BATCH_MAX => {
+                let found = format!("at most {most} calls at once");
+                self.findings.costs(CHECK, found, cost);
+            }
+            _ => {
+                let found = format!("{} calls at once", numbers.len());
+                self.findings.good(CHECK, found);
+            }
         }
     }
 
