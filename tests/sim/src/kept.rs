@@ -63,6 +63,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (70_015_381, "a block found at a start was taken to have just come, and a draw was sent when its window had closed"),
     (80_000_618, "chunks of logs that were left out were walked through as empty, and the way never led back to them"),
     (80_005_191, "a refusal for too little gas was cured by an offer below what the pool already held"),
+    (80_007_387, "one by one, headers came more slowly than blocks, and the logs were held to be known up to the head"),
+    (80_009_290, "the same on an endpoint that takes no batches, beside a frozen one"),
 ];
 
 /// All of them, with what each found.

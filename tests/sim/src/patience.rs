@@ -218,6 +218,8 @@ impl Patience {
         };
         let round_trips = match self.has_batches(at) {
             true => STEP_ROUND_TRIPS,
+            // One by one, not even the headers of new blocks come as quickly as the blocks do.
+            false if self.latency >= spacing => return false,
             false => SINGLE_STEP_ROUND_TRIPS,
         };
         let step_secs = (self.latency * round_trips).as_secs_f64();
