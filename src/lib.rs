@@ -5,7 +5,7 @@
 //!
 //! * [`base`]: time, stopping, threads, metrics.
 //! * [`chain`]: any Ethereum chain over JSON-RPC: typed calls, failover, fees, keys, signed transactions.
-//! * [`lottery`]: this contract: model, bindings, and the pure cores (reducer, decision, send state, proof).
+//! * [`lottery`]: this contract: model, bindings, and the pure cores (reducer, decision, send state, proof, rules, audit).
 //! * [`actors`]: the poller, the store and the operator threads.
 //! * [`web`]: the public port: gate, API, feed, page.
 //! * [`app`]: the wiring of all these into one daemon.

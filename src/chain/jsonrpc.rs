@@ -102,7 +102,7 @@ impl JsonRpc {
         }
     }
 
-    /// scheme://host[:port], without path, query and user.
+    /// `scheme://host[:port]`, without path, query and user.
     pub fn host(&self) -> &str {
         self.transport.host()
     }

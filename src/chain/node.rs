@@ -153,7 +153,7 @@ impl Endpoint {
         }
     }
 
-    /// scheme://host[:port]: all that may be shown of it.
+    /// `scheme://host[:port]`: all that may be shown of it.
     pub fn host(&self) -> &str {
         self.shared.rpc.host()
     }

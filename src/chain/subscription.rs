@@ -98,7 +98,7 @@ impl Subscription {
         Ok(subscription)
     }
 
-    /// scheme://host[:port].
+    /// `scheme://host[:port]`.
     pub fn host(&self) -> &str {
         &self.host
     }

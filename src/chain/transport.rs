@@ -10,7 +10,7 @@ use crate::chain::error::RpcError;
 
 /// Carries JSON-RPC requests to one server.
 pub trait Transport: Send + Sync {
-    /// scheme://host[:port]: all that may be shown of the server's URL, whose path and query hold API keys.
+    /// `scheme://host[:port]`: all that may be shown of the server's URL, whose path and query hold API keys.
     fn host(&self) -> &str;
 
     /// Delivers a request, one object or a list of them (a batch), and waits for the answer.
