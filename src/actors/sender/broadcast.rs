@@ -19,6 +19,8 @@ use crate::lottery::send_state::{SendState, Variant};
 
 /// So often at most a refused transaction is signed anew at one head; against a pending one that is not ours, once.
 const SIGNED_ANEW_MAX: usize = 5;
+/// What was spoilt sooner is sent once more: later answers were time-outs somewhere behind the endpoint.
+const PROMPT: Duration = Duration::from_secs(2);
 /// Even the slowest endpoint has answered, or has run into its own time-out.
 const ANSWER_WITHIN: Duration = Duration::from_secs(35);
 
@@ -254,12 +256,28 @@ impl Sender {
         answer.map(|(_, market)| market)
     }
 
-    /// One acceptance is enough, and a refusal counts only when no endpoint accepts, silence least. But what was accepted
+    /// Hands it over, and once more at once where all that came back were spoilt answers: the page may have come in place of
+    /// the sending. It may have been mined meanwhile, so that it is known to be perhaps out before a pool calls its nonce used.
+    fn send_newest(&self, state: &mut SendState) -> Broadcast {
+        let clock = self.endpoints.clock();
+        let started = clock.now();
+        match self.send_once(state) {
+            (Broadcast::MaybeSent(why), true) if clock.now() - started <= PROMPT => {
+                log::debug!("{why}: sent once more");
+                state.note_maybe_sent();
+                self.send_once(state).0
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// What became of it, and whether an answer was spoilt. One acceptance is enough, and a refusal counts only when no endpoint accepts, silence least. But what was accepted
     /// and not mined for some blocks may have been swallowed: then who says that the chain takes no such transaction at all
     /// is heard as well.
-    fn send_newest(&self, state: &SendState) -> Broadcast {
+    fn send_once(&self, state: &SendState) -> (Broadcast, bool) {
         let Some(variant) = state.newest().filter(|newest| !newest.raw.is_empty()) else {
-            return Broadcast::MaybeSent("its bytes are not known here".to_owned());
+            let why = "its bytes are not known here".to_owned();
+            return (Broadcast::MaybeSent(why), false);
         };
         let (raw, sent_hash) = (variant.raw.clone(), variant.hash);
         let answers = self.endpoints.ask_each(
@@ -269,6 +287,7 @@ impl Sender {
         );
         let clock = self.endpoints.clock();
         let mut outcome = Broadcast::MaybeSent("no endpoint is fit to send".to_owned());
+        let mut is_spoilt = false;
         let mut deadline = clock.now() + ANSWER_WITHIN;
         while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             let refusal = match answer {
@@ -284,7 +303,7 @@ impl Sender {
             };
             let Some(error) = refusal else {
                 if !state.is_replaced() {
-                    return Broadcast::Accepted;
+                    return (Broadcast::Accepted, is_spoilt);
                 }
                 if !matches!(outcome, Broadcast::Rejected(class, _) if is_the_chains_own(class)) {
                     outcome = Broadcast::Accepted;
@@ -299,12 +318,13 @@ impl Sender {
                     deadline = deadline.min(clock.now() + SECOND_OPINION);
                 }
                 None if matches!(outcome, Broadcast::MaybeSent(_)) => {
+                    is_spoilt |= error.is_spoilt();
                     outcome = Broadcast::MaybeSent(error.public().to_owned());
                 }
                 None => {}
             }
         }
-        outcome
+        (outcome, is_spoilt)
     }
 }
 

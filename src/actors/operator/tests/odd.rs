@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::*;
 use crate::chain::method::Method;
 use crate::chain::script::answer_calls;
-use crate::chain::script::ways::{fail_if_asked, ways_to_fail, Fail};
+use crate::chain::script::ways::{fail_if_asked, status, ways_to_fail, Fail};
 use crate::chain::transport::Answer;
 use crate::lottery::action::ActionState;
 
@@ -623,4 +623,31 @@ fn no_receipt_makes_a_draw_cost_nothing_or_more_than_was_offered() {
         }
     }
     assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn a_page_in_place_of_the_first_sending_makes_no_draw_late_and_neither_does_one_after_it() {
+    for arrives in [false, true] {
+        for mined_at_once in [false, true] {
+            let first = AtomicBool::new(true);
+            let spoils: Quirk = Box::new(move |request, sound| {
+                let answer = || Ok(Answer::json(answer_calls(request, sound)));
+                let is_sending = request["method"] == "eth_sendRawTransaction";
+                if !(is_sending && first.swap(false, Ordering::Relaxed)) {
+                    return match is_sending && arrives && mined_at_once {
+                        true => Ok(Answer::json(answer_calls(request, |_, _| {
+                            Err(error(-32_000, "nonce too low"))
+                        }))),
+                        false => answer(),
+                    };
+                }
+                if arrives {
+                    let _ = answer();
+                }
+                status(200, "<html>Bad gateway</html>")
+            });
+            let case = format!("arrives {arrives}, mined at once {mined_at_once}");
+            assert_eq!(played(vec![Some(spoils)]), Ok(0), "{case}");
+        }
+    }
 }
