@@ -20,8 +20,8 @@ pub struct Replay {
     proven: (u64, H256),
     /// What the logs up to there lead to, where it is known.
     tally: Option<Tally>,
-    /// The newest block at which what had seemed empty before turned out not to have been.
-    doubted: Option<u64>,
+    /// What seemed empty above that block turned out not to have been, and nothing has come of it since.
+    is_in_doubt: bool,
     /// The last step led back.
     has_gone_back: bool,
     /// The newest block whose logs have to be.
@@ -36,7 +36,7 @@ impl Replay {
             done: (base.number, base.hash),
             proven: (base.number, base.hash),
             tally,
-            doubted: None,
+            is_in_doubt: false,
             has_gone_back: false,
             tip,
             is_lost: false,
@@ -78,9 +78,9 @@ impl Replay {
         self.has_gone_back
     }
 
-    /// The way leads through blocks that it has led through before.
-    pub(crate) fn is_on_known_ground(&self) -> bool {
-        self.doubted.is_some_and(|doubted| self.done.0 <= doubted)
+    /// The way has led back, and not yet beyond what was left out: until then, that blocks seem empty is no progress.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -100,7 +100,7 @@ impl Replay {
         self.done = stepped.done;
         self.proven = stepped.proven;
         self.tally = stepped.tally;
-        self.doubted = stepped.doubted;
+        self.is_in_doubt = stepped.is_in_doubt;
     }
 
     /// Reads one chunk and answers with its events. `known` are the head's ancestors as far as they are remembered: an
@@ -151,7 +151,7 @@ impl Replay {
             Err(_) => false,
         };
         if strict.logs && !is_whole && self.proven != self.done {
-            self.doubted = self.doubted.max(Some(done.0));
+            self.is_in_doubt = true;
             self.done = self.proven;
             self.has_gone_back = true;
             return Ok(Vec::new());
@@ -171,6 +171,7 @@ impl Replay {
         let after = end.ok().flatten().filter(|_| is_whole);
         if after != self.tally || done.0 == tip.number {
             self.proven = done;
+            self.is_in_doubt = false;
         }
         self.tally = after;
         Ok(events)
@@ -283,12 +284,15 @@ mod tests {
         };
         assert_eq!(step(&mut replay), (0, 8));
         assert_eq!(step(&mut replay), (0, 14));
-        assert!(!replay.is_on_known_ground());
+        assert!(!replay.is_in_doubt());
         assert_eq!(step(&mut replay), (0, BASE));
-        assert!(replay.has_gone_back() && replay.is_on_known_ground());
+        assert!(replay.has_gone_back() && replay.is_in_doubt());
+        assert_eq!(step(&mut replay), (0, 8));
+        assert!(!replay.has_gone_back() && replay.is_in_doubt());
+        replay.lower_to(BASE, hash(BASE));
         hides.store(false, Ordering::Relaxed);
         assert_eq!(step(&mut replay), (1, 8));
-        assert!(!replay.has_gone_back() && replay.is_on_known_ground());
+        assert!(!replay.is_in_doubt());
         assert_eq!(step(&mut replay), (0, 14));
         assert_eq!(step(&mut replay), (0, TIP));
         assert_eq!(replay.tally(), Some(tally(30)));

@@ -89,7 +89,7 @@ impl EventManager {
                 return Ok(());
             }
         };
-        if !matches!(&step.work, Work::Replay(stepped) if stepped.is_on_known_ground()) {
+        if !matches!(&step.work, Work::Replay(stepped) if stepped.is_in_doubt()) {
             older.note_success(is_up);
         }
         let is_current = older.replay.as_ref().map(Replay::done) == Some(at);
