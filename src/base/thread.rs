@@ -176,45 +176,55 @@ where
         name,
         clock: clock.clone(),
     };
-    let (health, shutdown) = (health.clone(), shutdown.clone());
+    let shutdown = shutdown.clone();
     let (end, ended) = bounded::<Never>(0);
     clock.spawn(name, move || {
         // Dropped with the rest when the thread ends, in whatever way.
         let _end = end;
         BEAT.set(Some(beat.clone()));
-        loop {
-            beat.turn();
-            let cause = match catch_unwind(AssertUnwindSafe(|| body(&beat))) {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => error,
-                Err(payload) => format!("panicked: {}", panic_text(payload.as_ref())),
-            };
-            log::error!("{name}: {cause}");
-            let now = beat.clock.now();
-            let Some(backoff) = note_failure(&health, name, &cause, now) else {
-                shutdown.trip(StopReason::Failed(format!(
-                    "{name} failed more than {RESTARTS_MAX} times: {cause}"
-                )));
-                break;
-            };
-            if on_failure == OnFailure::EndProcess {
-                shutdown.trip(StopReason::Failed(format!("{name}: {cause}")));
-                break;
-            }
-            let deadline = beat.clock.now() + backoff;
-            let stop = beat.clock.wait_any(&[shutdown.signal()], Some(deadline));
-            if stop.is_some() {
-                break;
-            }
-            log::info!("{name}: restarting");
-        }
-        health.with(name, |component| component.running = false);
+        supervise(&beat, &shutdown, on_failure, &mut body);
     })?;
     Ok(Running {
         name,
         clock: clock.clone(),
         ended,
     })
+}
+
+fn supervise(
+    beat: &Beat,
+    shutdown: &Shutdown,
+    on_failure: OnFailure,
+    body: &mut dyn FnMut(&Beat) -> Result<(), String>,
+) {
+    let (name, health) = (beat.name, &beat.health);
+    loop {
+        beat.turn();
+        let cause = match catch_unwind(AssertUnwindSafe(|| body(beat))) {
+            Ok(Ok(())) => break,
+            Ok(Err(error)) => error,
+            Err(payload) => format!("panicked: {}", panic_text(payload.as_ref())),
+        };
+        log::error!("{name}: {cause}");
+        let now = beat.clock.now();
+        let Some(backoff) = note_failure(health, name, &cause, now) else {
+            shutdown.trip(StopReason::Failed(format!(
+                "{name} failed more than {RESTARTS_MAX} times: {cause}"
+            )));
+            break;
+        };
+        if on_failure == OnFailure::EndProcess {
+            shutdown.trip(StopReason::Failed(format!("{name}: {cause}")));
+            break;
+        }
+        let deadline = beat.clock.now() + backoff;
+        let stop = beat.clock.wait_any(&[shutdown.signal()], Some(deadline));
+        if stop.is_some() {
+            break;
+        }
+        log::info!("{name}: restarting");
+    }
+    health.with(name, |component| component.running = false);
 }
 
 /// Ends the process when a supervised thread has not turned for a minute: a stuck thread is never duplicated.

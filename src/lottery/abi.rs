@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use ethabi::{Contract, Event, Function, RawLog, Token};
+use ethabi::param_type::Reader;
+use ethabi::{Event, EventParam, Function, Param, ParamType, RawLog, StateMutability, Token};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::chain::types::{Address, Log, H256, U256};
@@ -15,17 +17,76 @@ use crate::lottery::round::RoundState;
 /// The ABI as it is served to clients.
 pub const ABI_JSON: &str = include_str!("lottery.abi.json");
 
-static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
-    // Invariant: the ABI is part of the binary and a test loads it.
-    Contract::load(ABI_JSON.as_bytes()).expect("the embedded ABI is valid")
+/// By name.
+static FUNCTIONS: LazyLock<HashMap<String, Function>> = LazyLock::new(|| {
+    let functions = entries("function")
+        .into_iter()
+        .map(|entry| function_of(&entry));
+    functions.map(|it| (it.name.clone(), it)).collect()
 });
 
-static EVENTS: LazyLock<HashMap<H256, &'static Event>> = LazyLock::new(|| {
-    CONTRACT
-        .events()
-        .map(|event| (event.signature(), event))
-        .collect()
+/// By their first topic.
+static EVENTS: LazyLock<HashMap<H256, Event>> = LazyLock::new(|| {
+    let events = entries("event").into_iter().map(|entry| event_of(&entry));
+    events.map(|it| (it.signature(), it)).collect()
 });
+
+/// ethabi's own loader takes some 60 KB of the binary; a test holds this one to it.
+fn entries(kind: &str) -> Vec<Value> {
+    // Invariant, here and below: the ABI is part of the binary.
+    let mut entries: Vec<Value> = serde_json::from_str(ABI_JSON).expect("the embedded ABI is JSON");
+    entries.retain(|entry| entry["type"] == kind);
+    entries
+}
+
+fn function_of(entry: &Value) -> Function {
+    let params = |part: &str| {
+        let params = listed(&entry[part]);
+        let params = params.map(|param| Param {
+            name: text(&param["name"]),
+            kind: type_of(param),
+            internal_type: None,
+        });
+        params.collect()
+    };
+    #[allow(deprecated)] // ethabi wants the old field as well.
+    Function {
+        name: text(&entry["name"]),
+        inputs: params("inputs"),
+        outputs: params("outputs"),
+        constant: None,
+        // What ethabi does not read when it encodes and decodes.
+        state_mutability: StateMutability::NonPayable,
+    }
+}
+
+fn event_of(entry: &Value) -> Event {
+    let params = listed(&entry["inputs"]).map(|param| EventParam {
+        name: text(&param["name"]),
+        kind: type_of(param),
+        indexed: param["indexed"] == true,
+    });
+    Event {
+        name: text(&entry["name"]),
+        inputs: params.collect(),
+        anonymous: entry["anonymous"] == true,
+    }
+}
+
+fn type_of(param: &Value) -> ParamType {
+    match text(&param["type"]).as_str() {
+        "tuple" => ParamType::Tuple(listed(&param["components"]).map(type_of).collect()),
+        name => Reader::read(name).expect("the embedded ABI has known types"),
+    }
+}
+
+fn listed(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
 
 /// An answer or a log that is not what the contract's interface promises.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -51,9 +112,7 @@ pub(crate) fn encode(name: &str, tokens: &[Token]) -> Vec<u8> {
 
 fn function(name: &str) -> &'static Function {
     // Invariant: as above.
-    CONTRACT
-        .function(name)
-        .expect("a function of the embedded ABI")
+    FUNCTIONS.get(name).expect("a function of the embedded ABI")
 }
 
 /// What the function answered, value by value.
@@ -216,7 +275,29 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn events() -> impl Iterator<Item = &'static Event> {
-        CONTRACT.events()
+        EVENTS.values()
+    }
+
+    #[test]
+    fn the_abi_is_read_as_ethabi_reads_it() {
+        let contract = ethabi::Contract::load(ABI_JSON.as_bytes()).unwrap();
+        let kinds = |params: &[Param]| -> Vec<(String, ParamType)> {
+            let params = params.iter();
+            params
+                .map(|it| (it.name.clone(), it.kind.clone()))
+                .collect()
+        };
+        assert_eq!(FUNCTIONS.len(), contract.functions().count());
+        for theirs in contract.functions() {
+            let ours = function(&theirs.name);
+            assert_eq!(ours.short_signature(), theirs.short_signature());
+            assert_eq!(kinds(&ours.inputs), kinds(&theirs.inputs));
+            assert_eq!(kinds(&ours.outputs), kinds(&theirs.outputs));
+        }
+        assert_eq!(EVENTS.len(), contract.events().count());
+        for theirs in contract.events() {
+            assert_eq!(EVENTS.get(&theirs.signature()), Some(theirs));
+        }
     }
 
     #[test]
