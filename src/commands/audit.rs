@@ -11,7 +11,7 @@ use crate::base::metrics::Metrics;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{BlockId, CallRequest, Header, U256};
+use crate::chain::types::{BlockId, CallRequest, Header, H256, U256};
 use crate::commands::arguments::{Arguments, CommandSpec, OptionSpec, JSON};
 use crate::commands::exit::Exit;
 use crate::commands::load;
@@ -186,11 +186,21 @@ struct Funds {
     pending_wei: U256,
 }
 
+/// What the contract's state is at one block.
+struct Held {
+    config: ContractConfig,
+    round: Round,
+    /// None where no audit of all rounds is asked for.
+    funds: Option<Funds>,
+}
+
 /// How far an audit has come.
 struct Progress {
     audit: Audit,
     /// As they stand after the newest range.
     rules: Rules,
+    /// The newest block of that range; None before the first.
+    last: Option<(u64, H256)>,
     /// None without a state file, and once it cannot be written.
     files: Option<Files>,
     is_shown: bool,
@@ -204,32 +214,48 @@ impl Auditor<'_> {
     fn audit(&self, printer: &mut Printer) -> Result<Audit, RpcError> {
         let endpoints = self.source.endpoints;
         let head = patiently(endpoints, &[Method::BlockByNumber], Endpoint::head)?;
-        let config = patiently(endpoints, &[Method::Call], |endpoint| {
-            self.config_at(endpoint, BlockId::from(&head))
-        })?;
         // Read now: later the endpoint may not have that block's state any more.
-        let is_whole = self.request.from == 1 && self.request.to.is_none();
-        let funds = is_whole
-            .then(|| self.funds_at(&config, &head))
-            .transpose()?;
-        let round = patiently(endpoints, &[Method::Call], |endpoint| {
-            self.round_at(endpoint, BlockId::from(&head))
-        })?;
-        let (start, mut progress) = self.start(&config, &head, printer)?;
+        let mut held = self.held_at(BlockId::from(&head))?;
+        let (start, mut progress) = self.start(&held.config, &head, printer)?;
         read(self.source, start, &head, |range| {
             self.take(&mut progress, range, &head, printer)
         })?;
         let mut audit = progress.audit;
         if self.request.to.is_none() && !printer.is_cut_off() {
-            audit.close(&config);
-            for problem in progress.rules.close(&config, &round) {
+            // Another block has taken the head's place meanwhile: its logs are what was read.
+            if let Some((number, hash)) = progress.last.filter(|(_, hash)| *hash != head.hash) {
+                held = self.held_at(BlockId::Exactly { number, hash })?;
+            }
+            audit.close(&held.config);
+            for problem in progress.rules.close(&held.config, &held.round) {
                 audit.find(None, problem);
             }
-            if let Some(funds) = &funds {
+            if let Some(funds) = &held.funds {
                 self.check_funds(&mut audit, funds);
             }
         }
         Ok(audit)
+    }
+
+    fn held_at(&self, block: BlockId) -> Result<Held, RpcError> {
+        let endpoints = self.source.endpoints;
+        let config = patiently(endpoints, &[Method::Call], |endpoint| {
+            self.config_at(endpoint, block)
+        })?;
+        let round = patiently(endpoints, &[Method::Call], |endpoint| {
+            let answer = self.call(endpoint, contract::get_round_calldata(), block)?;
+            contract::decode_round(&answer)
+                .map_err(|error| RpcError::invalid_answer(error.to_string()))
+        })?;
+        let is_whole = self.request.from == 1 && self.request.to.is_none();
+        let funds = is_whole
+            .then(|| self.funds_at(&config, block))
+            .transpose()?;
+        Ok(Held {
+            config,
+            round,
+            funds,
+        })
     }
 
     fn config_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<ContractConfig, RpcError> {
@@ -238,28 +264,23 @@ impl Auditor<'_> {
             .map_err(|error| RpcError::invalid_answer(error.to_string()))
     }
 
-    fn round_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<Round, RpcError> {
-        let answer = self.call(endpoint, contract::get_round_calldata(), block)?;
-        contract::decode_round(&answer).map_err(|error| RpcError::invalid_answer(error.to_string()))
-    }
-
     fn call(&self, endpoint: &Endpoint, data: Vec<u8>, at: BlockId) -> Result<Vec<u8>, RpcError> {
         endpoint.call(&CallRequest::to(self.subject.contract, data), at, None)
     }
 
-    fn funds_at(&self, config: &ContractConfig, head: &Header) -> Result<Funds, RpcError> {
+    fn funds_at(&self, config: &ContractConfig, block: BlockId) -> Result<Funds, RpcError> {
         let Source {
             endpoints,
             contract: address,
             ..
         } = self.source;
         let balance_wei = patiently(endpoints, &[Method::GetBalance], |endpoint| {
-            endpoint.balance(address, BlockId::from(head))
+            endpoint.balance(address, block)
         })?;
         let data = contract::pending_withdrawals_calldata(config.publisher);
         let request = CallRequest::to(address, data);
         let pending_wei = patiently(endpoints, &[Method::Call], |endpoint| {
-            let answer = endpoint.call(&request, BlockId::from(head), None)?;
+            let answer = endpoint.call(&request, block, None)?;
             contract::decode_pending_withdrawals(&answer)
                 .map_err(|error| RpcError::invalid_answer(error.to_string()))
         })?;
@@ -280,6 +301,7 @@ impl Auditor<'_> {
         let progress = |audit, rules: &Rules, files| Progress {
             audit,
             rules: rules.clone(),
+            last: None,
             files,
             is_shown: std::io::stderr().is_terminal(),
             is_among_rows: std::io::stdout().is_terminal(),
@@ -423,6 +445,7 @@ impl Auditor<'_> {
             tell(&format!("block {last} of {}, {rounds} rounds", head.number));
         }
         progress.rules = range.rules;
+        progress.last = Some(range.last);
         !printer.is_cut_off()
     }
 

@@ -1,11 +1,14 @@
 //! Whole histories of random rounds on the real contract: every round verifies, every wei is accounted for.
 //! What single rounds and tampered chains must show is left to `proofs`, and to `many` what a long history must.
 
+use std::time::Duration;
+
 use devchain::{Config, Distortion, Family, Fault, Reorged};
 use serde_json::{json, Value};
 
-use support::chain::{Chain, Lottery, Timing};
+use support::chain::{wait_for, Chain, Lottery, Timing};
 use support::history::{Ending, History};
+use support::BET_WEI;
 
 use crate::proofs::run_at;
 
@@ -137,4 +140,33 @@ fn random_rounds_are_verified_on_every_family_of_chains() {
         leave_out_mix_hashes(&chain);
         all_are_verified(&url, &lottery, &format!("{of}, without mixHash"));
     }
+}
+
+/// The head is read first, and its logs last.
+#[test]
+fn a_head_that_is_taken_back_while_an_audit_reads_makes_nothing_up() {
+    let chain = Chain::devchain_on(Config::default(), 1);
+    let lottery = chain.deploy(Timing::default());
+    for player in 2..5 {
+        lottery.bet(player, BET_WEI);
+    }
+    let endpoint = &chain.dev().endpoints()[0];
+    let slow = Fault::Latency(Duration::from_secs(2));
+    endpoint.faults.add(slow, Some("eth_getLogs"), None);
+    let url = endpoint.url();
+    let output = std::thread::scope(|scope| {
+        let audit = scope.spawn(|| run_at(&url, &lottery, &["audit", "--json"]));
+        let asked = || endpoint.faults.struck() > 0;
+        wait_for("the reading of logs", || asked().then_some(()));
+        chain.dev().reorg(1, Reorged::Dropped);
+        while chain.head().0 < 4 {
+            chain.dev().mine();
+        }
+        audit.join().unwrap()
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    let body: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    assert_eq!(body["findings"], json!([]), "{said}");
+    assert_eq!(body["account"]["bets"], 2, "{said}");
+    assert_eq!(output.status.code(), Some(0), "{said}");
 }
