@@ -195,6 +195,37 @@ fn every_way_of_refusing_a_range_is_understood() {
     }
 }
 
+/// History that does not come, in words that are in no list: the log says so once, and when it is over.
+#[test]
+fn logs_that_nobody_gives_are_told_in_the_log_once() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let refused = Fault::Error {
+        code: -32_000,
+        message: "the archive is closed on Thursdays".to_owned(),
+    };
+    chain.dev().faults().add(refused, Some("eth_getLogs"), None);
+    let daemon = Daemon::start(&lottery, Options::default());
+    let told = |lines: &[String]| {
+        let told = lines.iter().filter(|line| line.contains("cannot be read"));
+        told.count()
+    };
+    let lines = daemon.log_until("the logs of older rounds cannot be read");
+    assert_eq!(told(&lines), 1, "{lines:#?}");
+    let line = lines.last().unwrap();
+    assert!(
+        line.contains(" WARN ") && line.contains("Thursdays"),
+        "{line}"
+    );
+    let head = chain.dev().head_number();
+    wait_for("more tries", || {
+        (chain.dev().head_number() >= head + 15).then_some(())
+    });
+    chain.dev().faults().clear();
+    let lines = daemon.log_until("logs can be read again");
+    assert_eq!(told(&lines), 0, "{lines:#?}");
+}
+
 /// A generator of plays: small, and the same for the same seed.
 struct Dice(u64);
 
