@@ -5,7 +5,8 @@
 
 Boots a Debian of its own (debootstrap makes it, or DEBIAN names a folder with one that has systemd and sudo; it is copied),
 with its own systemd, in systemd-nspawn. The commands come from the README, word for word; the only stand-in is that of
-the person at the editor. The chain is anvil's. Prints what the machine said, and fails if nothing was drawn.
+the person at the editor. The chain is anvil's. Prints what the machine said, and fails if nothing was drawn; where no
+such machine can be made or booted it ends with 75.
 """
 import os
 import pathlib
@@ -17,7 +18,8 @@ import time
 
 from practice import CHAIN_ID, OPERATOR_KEY, Chain, readme_commands
 
-BOOT_SECS, ROUND_SECS = 120, 90
+BOOT_SECS, ROUND_SECS = 180, 120
+NO_MACHINE = 75
 
 # What the README asks to be entered: where the chain is, which one, and the contract.
 EDITOR = r"""#!/bin/sh
@@ -100,17 +102,29 @@ def play(root, chain):
         machine.wait()
 
 
+def no_machine(why):
+    print(why)
+    sys.exit(NO_MACHINE)
+
+
 def main():
     deb = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder) / "debian"
-        debian(root)
+        try:
+            debian(root)
+        except (OSError, subprocess.CalledProcessError) as error:
+            no_machine(f"no Debian: {error}")
         chain = Chain(betting_secs=20)
         said = root / "root/said"
         try:
             prepare(root, deb, chain)
             play(root, chain)
             drawn_by = chain.drawn_by()
+        except (OSError, RuntimeError) as error:
+            if not said.exists():
+                no_machine(f"it does not boot: {error}")
+            raise
         finally:
             chain.end()
             print(said.read_text() if said.exists() else "the machine said nothing")
