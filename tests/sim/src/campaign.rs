@@ -387,7 +387,7 @@ impl<'a> Campaign<'a> {
         let closed = sky.world.head().ledger.lottery.max_draw_time + OTHERS_AFTER_SECS;
         let is_missed = sky.world.head().ledger.lottery.is_betting && time > closed;
         let is_idle = sky.world.wanted.is_empty()
-            && (sky.world.pool.is_empty() || !takes_ours)
+            && !(sky.world.has_next() && takes_ours)
             && !(is_missed && time > sky.world.head().timestamp + OTHERS_AFTER_SECS);
         if self.plan.blocks == Blocks::OnDemand && is_idle {
             sky.next_timestamp = time.max(sky.world.head().timestamp + 1);

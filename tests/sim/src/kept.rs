@@ -65,6 +65,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (80_005_191, "a refusal for too little gas was cured by an offer below what the pool already held"),
     (80_007_387, "one by one, headers came more slowly than blocks, and the logs were held to be known up to the head"),
     (80_009_290, "the same on an endpoint that takes no batches, beside a frozen one"),
+    (80_052_901, "what waited behind a missing nonce made a chain that mines on demand mine for ever, twenty blocks a second"),
 ];
 
 /// All of them, with what each found.

@@ -528,6 +528,12 @@ impl World {
         }
     }
 
+    /// The pool holds a transaction of the operator's next nonce. What waits behind a nonce that is missing makes no node mine.
+    pub fn has_next(&self) -> bool {
+        let next = self.head().ledger.operator_nonce;
+        self.pool.iter().any(|pooled| pooled.tx.nonce == next)
+    }
+
     /// The operator's next nonce behind what waits.
     pub fn pending_nonce(&self) -> u64 {
         let latest = self.head().ledger.operator_nonce;
