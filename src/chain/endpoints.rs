@@ -318,8 +318,8 @@ impl Endpoints {
 
     /// By `Rank`, among equals as configured. Who asked to be left alone is asked only when nobody else is left or does
     /// well, after them, and only the one whose wait ends first: so a lone endpoint in trouble is still asked, and no wait
-    /// that one of them names, however long, makes a draw late that it could serve. Where all others fail,
-    /// one is all that is left, and insisted on.
+    /// that one of them names, however long, makes a draw late that it could serve. Where all others fail, one is all that is
+    /// left, and insisted on.
     fn best_first(&self, methods: &[Method]) -> Vec<Endpoint> {
         let (now, fresh_from) = (self.clock.now(), self.oldest_fresh_timestamp());
         let mut open = Vec::new();

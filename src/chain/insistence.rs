@@ -16,7 +16,7 @@ use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Results};
 
 /// What took longer was spoilt by a time-out somewhere behind the endpoint, and would be so again.
-const PROMPT: Duration = Duration::from_secs(2);
+pub(crate) const PROMPT: Duration = Duration::from_secs(2);
 /// So many spoilt answers of a method in a row are no accident: until one comes whole it is asked once each time.
 const SPOILT_MAX: u32 = 4;
 

@@ -10,7 +10,7 @@ pub mod error;
 pub mod fees;
 pub mod health;
 pub mod http;
-mod insistence;
+pub(crate) mod insistence;
 pub mod jsonrpc;
 pub mod key;
 pub mod keystore;

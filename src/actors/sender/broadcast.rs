@@ -10,6 +10,7 @@ use crate::chain::error::{NodeError, RpcError};
 use crate::chain::fees::{
     bump, ceiling_wei, offer_ceiling_wei, quote, Fee, FeeLimits, Prices, Quote,
 };
+use crate::chain::insistence::PROMPT;
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::types::{BlockId, BlockRef, U256};
@@ -19,8 +20,6 @@ use crate::lottery::send_state::{SendState, Variant};
 
 /// So often at most a refused transaction is signed anew at one head; against a pending one that is not ours, once.
 const SIGNED_ANEW_MAX: usize = 5;
-/// What was spoilt sooner is sent once more: later answers were time-outs somewhere behind the endpoint.
-const PROMPT: Duration = Duration::from_secs(2);
 /// Even the slowest endpoint has answered, or has run into its own time-out.
 const ANSWER_WITHIN: Duration = Duration::from_secs(35);
 
@@ -271,9 +270,9 @@ impl Sender {
         }
     }
 
-    /// What became of it, and whether an answer was spoilt. One acceptance is enough, and a refusal counts only when no endpoint accepts, silence least. But what was accepted
-    /// and not mined for some blocks may have been swallowed: then who says that the chain takes no such transaction at all
-    /// is heard as well.
+    /// What became of it, and whether an answer was spoilt. One acceptance is enough, and a refusal counts only when no
+    /// endpoint accepts, silence least. But what was accepted and not mined for some blocks may have been swallowed: then who
+    /// says that the chain takes no such transaction at all is heard as well.
     fn send_once(&self, state: &SendState) -> (Broadcast, bool) {
         let Some(variant) = state.newest().filter(|newest| !newest.raw.is_empty()) else {
             let why = "its bytes are not known here".to_owned();
