@@ -24,14 +24,17 @@ pub(super) const AWAITED_AFTER: Duration = Duration::from_secs(15);
 
 /// The last so many blocks of a debt are left to a look.
 const ENDS_WITH_LOOK_BLOCKS: u64 = 16;
+/// So many looks may come without the rest before steps go on: the first was under way when the last step ended, and did not
+/// ask for it.
+const LOOKS_MAX: u32 = 2;
 
 #[derive(Default)]
 pub(super) struct Older {
     pub(super) replay: Option<Replay>,
     pub(super) replay_since: Option<Instant>,
-    /// Steps have come so near to the head that the next look brings the rest: where answers are slow against blocks, a
-    /// step never ends where the head is by then.
-    ends_with_look: bool,
+    /// Steps have come so near to the head that one of the next so many looks brings the rest: where answers are slow
+    /// against blocks, a step never ends where the head is by then. 0 where steps go on.
+    looks_left: u32,
     pub(super) backfill: Option<Backfill>,
     /// The step under way.
     pub(super) step: Option<Begun>,
@@ -169,7 +172,7 @@ impl Older {
     /// The block above which a look is to begin. A look links what it brings to a block that is remembered, which not
     /// every block that steps have led to is: above one that is not, they go on.
     fn look_begins_above(&self, cursor: &Cursor) -> Option<BlockRef> {
-        let replay = self.replay.as_ref().filter(|_| self.ends_with_look)?;
+        let replay = self.replay.as_ref().filter(|_| self.looks_left > 0)?;
         let (number, hash) = replay.done();
         cursor
             .at(number)
@@ -179,7 +182,7 @@ impl Older {
 
     /// A look has found nothing new: on a chain that stands the rest comes by steps after all.
     pub(super) fn note_still_head(&mut self) {
-        self.ends_with_look = false;
+        self.looks_left = 0;
     }
 
     /// True where the events of a reading begin where the steps have ended.
@@ -191,7 +194,7 @@ impl Older {
     pub(super) fn end_replay(&mut self) {
         self.replay = None;
         self.replay_since = None;
-        self.ends_with_look = false;
+        self.looks_left = 0;
         log::debug!("the logs are known up to the head");
     }
 
@@ -199,7 +202,8 @@ impl Older {
     pub(super) fn note_step_up(&mut self, stepped: &Replay) {
         if let Some(replay) = &mut self.replay {
             replay.advance_to(stepped);
-            self.ends_with_look = replay.blocks_left() <= ENDS_WITH_LOOK_BLOCKS;
+            let is_near = replay.blocks_left() <= ENDS_WITH_LOOK_BLOCKS;
+            self.looks_left = if is_near { LOOKS_MAX } else { 0 };
         }
     }
 
@@ -220,7 +224,11 @@ impl Older {
 
     /// The logs above a block up to `tip` are still to be read.
     pub(super) fn owe(&mut self, debt: &Debt, tip: Sound, now: Instant) {
-        self.ends_with_look = false;
+        let was_asked_for = self.is_paid(Some(debt.above));
+        self.looks_left = match was_asked_for {
+            true => 0,
+            false => self.looks_left.saturating_sub(1),
+        };
         match &mut self.replay {
             Some(replay) => replay.extend_to(tip),
             None => {
@@ -410,6 +418,20 @@ mod tests {
         refused.owe(&debt, sound(101), Instant::now());
         assert!(refused.logs_need_steps(&cursor(101)));
         assert_eq!(refused.replay.as_ref().map(Replay::blocks_left), Some(6));
+    }
+
+    #[test]
+    fn a_look_that_was_under_way_when_the_last_step_ended_does_not_decide() {
+        let mut older = stepped(100, 95);
+        let live_only = |above| Debt {
+            above: block(above),
+            tally: None,
+            why: String::new(),
+        };
+        older.owe(&live_only(100), sound(101), Instant::now());
+        assert_eq!(older.debt_for_look(&cursor(101)).unwrap().above, block(95));
+        older.owe(&live_only(101), sound(102), Instant::now());
+        assert!(older.logs_need_steps(&cursor(102)), "steps go on");
     }
 
     #[test]

@@ -66,6 +66,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (80_007_387, "one by one, headers came more slowly than blocks, and the logs were held to be known up to the head"),
     (80_009_290, "the same on an endpoint that takes no batches, beside a frozen one"),
     (80_052_901, "what waited behind a missing nonce made a chain that mines on demand mine for ever, twenty blocks a second"),
+    (80_075_284, "a look that had not been asked for the last logs sent steps on, whose end the head outran for minutes"),
 ];
 
 /// All of them, with what each found.
