@@ -470,6 +470,7 @@ fn lagging(head: &Header) -> Reading {
     }
 }
 
-fn invalid(error: DecodeError) -> RpcError {
+/// An answer of the contract's that is not what its interface promises.
+pub(crate) fn invalid(error: DecodeError) -> RpcError {
     RpcError::invalid_answer(error.to_string())
 }

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::actors::reader::invalid;
 use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
@@ -244,8 +245,7 @@ impl Auditor<'_> {
         })?;
         let round = patiently(endpoints, &[Method::Call], |endpoint| {
             let answer = self.call(endpoint, contract::get_round_calldata(), block)?;
-            contract::decode_round(&answer)
-                .map_err(|error| RpcError::invalid_answer(error.to_string()))
+            contract::decode_round(&answer).map_err(invalid)
         })?;
         let is_whole = self.request.from == 1 && self.request.to.is_none();
         let funds = is_whole
@@ -260,8 +260,7 @@ impl Auditor<'_> {
 
     fn config_at(&self, endpoint: &Endpoint, block: BlockId) -> Result<ContractConfig, RpcError> {
         let answer = self.call(endpoint, contract::get_config_calldata(), block)?;
-        contract::decode_config(&answer)
-            .map_err(|error| RpcError::invalid_answer(error.to_string()))
+        contract::decode_config(&answer).map_err(invalid)
     }
 
     fn call(&self, endpoint: &Endpoint, data: Vec<u8>, at: BlockId) -> Result<Vec<u8>, RpcError> {
@@ -278,11 +277,9 @@ impl Auditor<'_> {
             endpoint.balance(address, block)
         })?;
         let data = contract::pending_withdrawals_calldata(config.publisher);
-        let request = CallRequest::to(address, data);
         let pending_wei = patiently(endpoints, &[Method::Call], |endpoint| {
-            let answer = endpoint.call(&request, block, None)?;
-            contract::decode_pending_withdrawals(&answer)
-                .map_err(|error| RpcError::invalid_answer(error.to_string()))
+            let answer = self.call(endpoint, data.clone(), block)?;
+            contract::decode_pending_withdrawals(&answer).map_err(invalid)
         })?;
         Ok(Funds {
             balance_wei,
@@ -392,7 +389,7 @@ impl Auditor<'_> {
                 let config = answer
                     .map(|answer| contract::decode_config(&answer))
                     .transpose();
-                config.map_err(|error| RpcError::invalid_answer(error.to_string()))
+                config.map_err(invalid)
             });
             Some((number, config.ok()??))
         });

@@ -4,7 +4,7 @@
 //! start of a round are found by halving. Where none does, the events themselves show the way: each names its round, so a
 //! few looks at logs here and there tell about where the round ended, and from there the logs are read backwards.
 
-use crate::actors::reader::{decoded, Reader};
+use crate::actors::reader::{decoded, invalid, Reader};
 use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::logs::LogChunk;
@@ -106,9 +106,7 @@ pub(super) fn is_at(
             return Ok(false);
         }
         let round = decode_round(&answer);
-        round
-            .map(|round| is_so(&round))
-            .map_err(|error| RpcError::invalid_answer(error.to_string()))
+        round.map(|round| is_so(&round)).map_err(invalid)
     })
 }
 

@@ -34,6 +34,13 @@ fn visitor(chain: &Chain, daemon: &Daemon) -> Browser {
     browser
 }
 
+/// A visitor who has chosen the first wallet.
+fn connected(chain: &Chain, daemon: &Daemon) -> Browser {
+    let mut browser = visitor(chain, daemon);
+    connect(&mut browser, "Alpha");
+    browser
+}
+
 fn connect(browser: &mut Browser, wallet: &str) {
     browser.click("#bet-button", "Connect");
     browser.click("#wallet-list button", wallet);
@@ -117,8 +124,7 @@ fn refusals_are_told_in_words_and_send_nothing() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     type_amount(&mut browser, "0.0001");
     browser.click("#bet-button", "Bet");
     browser.wait_text_in("#bet-problem", "the smallest bet is 0.001 eth");
@@ -195,8 +201,7 @@ fn the_warning_of_a_late_bet_ends_with_its_round() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     lottery.bet(3, CENT);
     lottery.bet(4, CENT);
     type_amount(&mut browser, "0.02");
@@ -225,8 +230,7 @@ fn a_bet_that_the_chain_takes_back_waits_again_and_is_told_as_dropped() {
         chain.skip(1);
     }
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     type_amount(&mut browser, "0.02");
     browser.click("#bet-button", "Bet 0.02");
     browser.wait_text_in("#sent", "included");
@@ -330,8 +334,7 @@ fn a_server_that_lies_about_any_figure_is_caught_through_the_wallet() {
     lottery.skip_to(lottery.round().min_draw_time);
     lottery.operate("drawWinner", &[]);
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     browser.intercept("*/api/history/1");
     let mut figures = Vec::new();
     lies(&daemon.get("/api/history/1").1, &mut figures);
@@ -398,8 +401,7 @@ fn a_bet_in_whose_place_another_transaction_was_sent_is_told_as_replaced() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     chain.dev().hold_transactions(true);
     type_amount(&mut browser, "0.02");
     browser.click("#bet-button", "Bet 0.02");
@@ -427,8 +429,7 @@ fn a_bet_that_comes_too_late_is_told_as_reverted() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     lottery.bet(3, CENT);
     chain.dev().hold_transactions(true);
     type_amount(&mut browser, "0.02");
@@ -447,8 +448,7 @@ fn after_another_contract_was_deployed_the_open_page_bets_there() {
     let lottery = chain.deploy(Timing::default());
     let port = free_port();
     let first = daemon_on(&lottery, port, true);
-    let mut browser = visitor(&chain, &first);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &first);
     type_amount(&mut browser, "0.02");
     browser.click("#bet-button", "Bet 0.02");
     browser.wait_text_in("#sent", "included");
@@ -474,8 +474,7 @@ fn a_winner_is_told_so_and_the_result_stays_until_the_visitor_bets_again() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     lottery.bet(3, CENT / 10);
     type_amount(&mut browser, "1000");
     browser.click("#bet-button", "Bet 1,000 ETH");
@@ -612,8 +611,7 @@ fn a_wallet_that_died_is_told_of_and_makes_room_for_another() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     type_amount(&mut browser, "0.02");
     // It died before the contract was asked.
     browser.wallet.silent = vec!["eth_call"];
@@ -637,8 +635,7 @@ fn two_tabs_know_of_each_others_bets() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());
     let daemon = daemon(&lottery, true);
-    let mut browser = visitor(&chain, &daemon);
-    connect(&mut browser, "Alpha");
+    let mut browser = connected(&chain, &daemon);
     let first = browser.open_tab(&daemon.url);
     browser.wait_text_in("#link", "live");
     let second = browser.turn_to(first);

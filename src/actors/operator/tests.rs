@@ -32,7 +32,7 @@ use crate::lottery::command::CommandKind;
 use crate::lottery::participants::ParticipantsLedger;
 use crate::lottery::round::ContractConfig;
 use crate::lottery::snapshot::{BlockSchedule, ConnectionStatus, Publication};
-use crate::lottery::state::{Limits, State, Update};
+use crate::lottery::state::{unread, Update};
 
 /// The first public development key.
 const KEY: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -140,17 +140,7 @@ impl Stage {
         let node = SharedNode::new(key.address(), MIN - 60, change);
         let clock = Clock::manual(5_000_000);
         let endpoints = node.endpoints_of(&clock, quirks);
-        let limits = Limits {
-            live_feed_max_entries: 100,
-            round_history_max: 20,
-        };
-        let connection = ConnectionStatus {
-            reachable: true,
-            since_unix_ms: 0,
-            problem: None,
-        };
-        let empty = State::new(limits, connection).snapshot().clone();
-        let snapshot = SharedSnapshot::new(Arc::new(empty));
+        let snapshot = SharedSnapshot::new(Arc::new(unread()));
         let (operator, updates, commands, publish) =
             operator(settings, &endpoints, &snapshot, &clock);
         let amount = U256::exp10(15);

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::lottery::alert::Condition;
-use crate::lottery::snapshot::{ConnectionStatus, Publication};
-use crate::lottery::state::{Limits, State};
+use crate::lottery::snapshot::Publication;
+use crate::lottery::state::unread;
 
 struct Got {
     content_type: String,
@@ -108,16 +108,7 @@ fn alert(state: AlertState) -> Arc<Alert> {
 }
 
 fn publication(events: Vec<StoreEvent>, firing: Vec<Arc<Alert>>) -> Arc<Publication> {
-    let connection = ConnectionStatus {
-        reachable: true,
-        since_unix_ms: 0,
-        problem: None,
-    };
-    let limits = Limits {
-        live_feed_max_entries: 10,
-        round_history_max: 1,
-    };
-    let mut snapshot = State::new(limits, connection).snapshot().clone();
+    let mut snapshot = unread();
     let mut operator = (*snapshot.operator).clone();
     operator.alerts = firing;
     snapshot.operator = Arc::new(operator);
