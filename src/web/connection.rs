@@ -154,6 +154,20 @@ impl Connection {
         self.asked_at.is_none_or(is_long)
     }
 
+    /// True while what comes next begins a request, and nothing has come since the last.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.state == State::Idle && self.heard_bytes == 0
+    }
+
+    /// Takes a request that came whole and alone, of which it is known what its bytes ask for: as `receive` does, without
+    /// reading them.
+    pub(crate) fn take_known(&mut self, bytes: &[u8], now: Instant) {
+        debug_assert!(self.is_between_requests(), "{:?}", self.state);
+        self.heard_bytes = bytes.len();
+        self.enter(State::Working, now);
+        self.asked_at = Some(now);
+    }
+
     /// Takes bytes that were read, and answers with the event they complete, if any.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) -> Option<Event> {
         if let State::Lingering { bytes_left } = &mut self.state {

@@ -238,9 +238,7 @@ impl Gate {
         match client.stream.read(buffer) {
             Ok(0) => self.close(key),
             Ok(count) => {
-                let event = client.machine.receive(&buffer[..count], now);
-                self.clients.account(key);
-                self.take_event(key, event, now);
+                self.hear(key, &buffer[..count], now);
                 if self.clients.held_bytes() > HELD_BYTES_MAX {
                     let holders = self.clients.evictable_holders(DROPPED_AT_ONCE, now);
                     holders.iter().for_each(|key| self.close(*key));
@@ -252,13 +250,30 @@ impl Gate {
         }
     }
 
-    fn take_event(&mut self, key: usize, event: Option<Event>, now: Instant) {
+    fn hear(&mut self, key: usize, bytes: &[u8], now: Instant) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        let is_first = client.machine.is_between_requests();
+        if is_first && client.port == Port::Public {
+            if let Some(found) = self.ready.find_known(bytes, SystemTime::now()) {
+                client.machine.take_known(bytes, now);
+                return self.answer_at_once(key, found, now);
+            }
+        }
+        let event = client.machine.receive(bytes, now);
+        self.clients.account(key);
+        self.take_event(key, event, is_first.then_some(bytes), now);
+    }
+
+    /// `first` are all bytes since the last answer, when they came in one piece.
+    fn take_event(&mut self, key: usize, event: Option<Event>, first: Option<&[u8]>, now: Instant) {
         match event {
             None => {}
             Some(Event::Request {
                 request,
                 persistence,
-            }) => self.take_request(key, request, persistence, now),
+            }) => self.take_request(key, request, persistence, first, now),
             Some(Event::Refuse(refused)) => self.refuse(key, refused, now),
             Some(Event::Upgrade {
                 request,
@@ -273,6 +288,7 @@ impl Gate {
         key: usize,
         request: Request,
         persistence: Persistence,
+        first: Option<&[u8]>,
         now: Instant,
     ) {
         let Some((client, id)) = self.clients.get_with_id(key) else {
@@ -283,8 +299,10 @@ impl Gate {
         let answer_key = AnswerKey::of(&request, persistence).filter(|_| is_alone);
         let find = |key: &AnswerKey| self.ready.find(key, SystemTime::now());
         if let Some((bytes, status)) = answer_key.as_ref().and_then(find) {
-            self.ready_hits[usize::from(status != 200)] += 1;
-            return self.begin_output(key, Output::shared(bytes), persistence, now);
+            if let Some((first, answer_key)) = first.zip(answer_key) {
+                self.ready.note_known(first, answer_key, persistence);
+            }
+            return self.answer_at_once(key, (bytes, status, persistence), now);
         }
         let waits_as = self.waits_as(&request);
         self.clients.wait(id, waits_as, answer_key.as_ref());
@@ -309,6 +327,16 @@ impl Gate {
             shared,
         };
         self.let_wait(job, now);
+    }
+
+    fn answer_at_once(
+        &mut self,
+        key: usize,
+        (bytes, status, persistence): (Arc<[u8]>, u16, Persistence),
+        now: Instant,
+    ) {
+        self.ready_hits[usize::from(status != 200)] += 1;
+        self.begin_output(key, Output::shared(bytes), persistence, now);
     }
 
     fn refuse(&mut self, key: usize, refused: Refused, now: Instant) {
@@ -399,7 +427,7 @@ impl Gate {
             let _ = client.stream.shutdown(std::net::Shutdown::Write);
         }
         self.clients.account(key);
-        self.take_event(key, event, now);
+        self.take_event(key, event, None, now);
     }
 
     /// What is waited for stays so until it is said anew.
@@ -433,7 +461,7 @@ impl Gate {
             }
             match client.machine.expire(now) {
                 Some(event) => {
-                    self.take_event(key, Some(event), now);
+                    self.take_event(key, Some(event), None, now);
                     self.rearm(key);
                 }
                 None => self.close(key),

@@ -1,6 +1,7 @@
 //! Answers that are ready: requests that differ in nothing the answer depends on have the same answer until the snapshot
-//! or chain time moves on. Whoever asks again within that time is answered without a worker. Who waits for what is just
-//! being made is `making`'s business.
+//! or chain time moves on. Whoever asks again within that time is answered without a worker, and whoever asks in the very
+//! bytes that the parser has read already, without the parser. Who waits for what is just being made is `making`'s
+//! business.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -101,11 +102,24 @@ struct Kept {
     dated: u64,
 }
 
+impl Kept {
+    fn at(&mut self, time: SystemTime) -> (Arc<[u8]>, u16) {
+        let second = unix_secs(time);
+        if self.dated != second {
+            self.bytes = redated(&self.bytes, time);
+            self.dated = second;
+        }
+        (self.bytes.clone(), self.status)
+    }
+}
+
 /// The answers of one stamp, by their keys.
 pub struct ReadyAnswers {
     snapshot: SharedSnapshot,
     stamp: Stamp,
     answers: HashMap<AnswerKey, Kept>,
+    /// What the parser made of requests that came whole and alone, by their bytes.
+    known: HashMap<Box<[u8]>, (AnswerKey, Persistence)>,
     bytes: usize,
     /// Answers of earlier stamps that somebody may still be reading.
     outgoing: Vec<(Weak<[u8]>, usize)>,
@@ -117,6 +131,7 @@ impl ReadyAnswers {
             stamp: Stamp::of(&snapshot, now),
             snapshot,
             answers: HashMap::new(),
+            known: HashMap::new(),
             bytes: 0,
             outgoing: Vec::new(),
         }
@@ -131,6 +146,7 @@ impl ReadyAnswers {
         let stamp = Stamp::of(&self.snapshot, now);
         if stamp != self.stamp {
             self.stamp = stamp;
+            self.known.clear();
             self.outgoing.retain(|(bytes, _)| bytes.strong_count() > 0);
             for (_, kept) in self.answers.drain() {
                 if Arc::strong_count(&kept.bytes) > 1 {
@@ -152,13 +168,26 @@ impl ReadyAnswers {
 
     /// The answer and its status, with the date of now.
     pub fn find(&mut self, key: &AnswerKey, time: SystemTime) -> Option<(Arc<[u8]>, u16)> {
-        let kept = self.answers.get_mut(key)?;
-        let second = unix_secs(time);
-        if kept.dated != second {
-            kept.bytes = redated(&kept.bytes, time);
-            kept.dated = second;
+        self.answers.get_mut(key).map(|kept| kept.at(time))
+    }
+
+    /// The same for a request that came whole and alone on the public port, if the parser took exactly these bytes for one
+    /// before; with what becomes of its connection.
+    pub(crate) fn find_known(
+        &mut self,
+        request: &[u8],
+        time: SystemTime,
+    ) -> Option<(Arc<[u8]>, u16, Persistence)> {
+        let (key, persistence) = self.known.get(request)?;
+        let (bytes, status) = self.answers.get_mut(key)?.at(time);
+        Some((bytes, status, *persistence))
+    }
+
+    /// The parser took these bytes, as a whole, for the request with this key.
+    pub(crate) fn note_known(&mut self, request: &[u8], key: AnswerKey, persistence: Persistence) {
+        if self.known.len() < ANSWERS_MAX && request.len() <= KEY_BYTES_MAX {
+            self.known.insert(request.into(), (key, persistence));
         }
-        Some((kept.bytes.clone(), kept.status))
     }
 
     /// An answer is made: it is kept if it is of the current stamp and there is room.
@@ -327,6 +356,40 @@ mod tests {
         let mut private = fixture::request("GET", "/", &[], "");
         private.port = Port::Private;
         assert_eq!(AnswerKey::of(&private, Persistence::Keep), None);
+    }
+
+    #[test]
+    fn the_same_bytes_are_the_same_request_for_as_long_as_its_answer_is_ready() {
+        let shared = SharedSnapshot::new(Arc::new(fixture::snapshot()));
+        let mut ready = ReadyAnswers::new(shared.clone(), Instant::now());
+        let (stamp, time) = (ready.stamp().clone(), SystemTime::now());
+        let root = key("GET", "/", &[]).unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        ready.made(root.clone(), Some(&stamp), (304, &answer("x")), time);
+        assert!(ready.find_known(request, time).is_none(), "nobody read it");
+        ready.note_known(request, root.clone(), Persistence::Keep);
+        let later = time + Duration::from_secs(3_600);
+        let (bytes, status, persistence) = ready.find_known(request, later).unwrap();
+        assert_eq!((status, persistence), (304, Persistence::Keep));
+        assert_eq!(Some((bytes, status)), ready.find(&root, later));
+        for other in [
+            &request[1..],
+            &request[..request.len() - 1],
+            &request.repeat(2),
+            b"",
+        ] {
+            assert!(ready.find_known(other, time).is_none(), "{other:?}");
+        }
+        for number in 0..2 * ANSWERS_MAX {
+            let request = format!("GET /?{number} HTTP/1.1\r\nHost: x\r\n\r\n");
+            ready.note_known(request.as_bytes(), root.clone(), Persistence::Keep);
+        }
+        assert_eq!(ready.known.len(), ANSWERS_MAX);
+        shared.swap(Arc::new(fixture::snapshot()));
+        ready.refresh(Instant::now());
+        assert!(ready.known.is_empty());
+        ready.note_known(&[b'x'; KEY_BYTES_MAX + 1], root, Persistence::Keep);
+        assert!(ready.known.is_empty(), "it is long");
     }
 
     #[test]

@@ -410,6 +410,24 @@ fn traffic() -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
 }
 
+/// A whole request.
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    let ends = [
+        "",
+        "Connection: close\r\n",
+        "Transfer-Encoding: chunked\r\nx",
+    ];
+    let part = (prop::sample::select(ends.to_vec()), "[a-z/]{0,9}", 0..2u8);
+    part.prop_map(|(end, path, minor)| {
+        let (end, body) = match end.strip_suffix('x') {
+            Some(end) if minor == 1 => (end, "0\r\n\r\n"),
+            Some(_) => ("", ""),
+            None => (end, ""),
+        };
+        format!("GET /{path} HTTP/1.{minor}\r\n{HOST}{end}\r\n{body}").into_bytes()
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -428,6 +446,36 @@ proptest! {
     }
 
     /// Whatever comes, nothing panics, and what is kept stays within the limits and one read.
+    #[test]
+    fn what_is_known_is_taken_as_if_it_were_read(
+        before in prop::sample::select(vec!["", "GET /a HTTP/1.1\r\n", "\r\n\r\nGET /a HTTP/1.1\r\n"]),
+        request in request(),
+    ) {
+        let now = Instant::now();
+        let later = now + Duration::from_millis(500);
+        let before = match before {
+            "" => Vec::new(),
+            line => format!("{line}{HOST}\r\n").into_bytes(),
+        };
+        let [mut reads, mut knows] = [(), ()].map(|()| {
+            let mut connection = connection(Limits::default(), now);
+            let mut event = connection.receive(&before, now);
+            while let Some(Event::Request { persistence, .. }) = event {
+                connection.begin_writing(persistence, now);
+                event = connection.end_writing(now);
+            }
+            connection
+        });
+        prop_assert!(reads.is_between_requests());
+        let event = reads.receive(&request, later);
+        prop_assert!(matches!(event, Some(Event::Request { .. })), "{:?}", event);
+        knows.take_known(&request, later);
+        let all_of = |of: Connection| {
+            (of.state, of.input, of.lines_end, of.since, of.waiting_since, of.heard_bytes, of.asked_at)
+        };
+        prop_assert_eq!(all_of(reads), all_of(knows));
+    }
+
     #[test]
     fn buffers_are_bounded(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..5_000), 0..40)) {
         let now = Instant::now();

@@ -184,3 +184,42 @@ fn who_has_asked_its_last_is_answered() {
     let handled = serving.handled.lock().unwrap();
     assert_eq!(*handled, ["first", "own", "shared", "closed"]);
 }
+
+/// However the bytes come, each request has its answer; and what one port knows, another does not.
+#[test]
+fn what_was_read_before_is_answered_as_when_it_was_read() {
+    let serving = Serving::start();
+    let request = "GET /api/round/status HTTP/1.1\r\nHost: x\r\n\r\n";
+    let last = request.replace("Host: x", "Host: x\r\nConnection: close");
+    let twice = request.repeat(2);
+    let (begin, end) = request.split_at(20);
+    let mut stream = TcpStream::connect(serving.address).unwrap();
+    let mut ask = |pieces: &[&str], count: usize| {
+        for piece in pieces {
+            stream.write_all(piece.as_bytes()).unwrap();
+            serving.wait_read();
+        }
+        for _ in 0..count {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\nmade") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            let head = String::from_utf8(head).unwrap();
+            assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+            assert_eq!(head.contains("Connection: close"), pieces[0] == last);
+        }
+    };
+    for _ in 0..3 {
+        ask(&[request], 1);
+    }
+    ask(&[begin, end], 1);
+    ask(&["\r\n", request], 1);
+    ask(&[&twice], 2);
+    ask(&[request], 1);
+    let mut other = serving.ask("/api/round/status?x");
+    other.read_exact(&mut [0; 12]).unwrap();
+    ask(&[&last], 1);
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "it was the last");
+}
