@@ -8,6 +8,7 @@
 //!
 //! The live state waits for nothing that it can do without: where the logs do not come, a second look asks for head and
 //! round alone, and the logs are owed.
+#![doc = include_str!("event_manager.md")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,7 @@
 //! (`eth_signTransaction`) or clef (`account_signTransaction`). What a signer elsewhere answers is believed in nothing: it is
 //! the transaction that was asked for, to the last byte and signed by the right account, or it is refused. When to sign,
 //! and what to do while nobody signs, is decided above.
+#![doc = include_str!("signer.md")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! The command line: arguments to a request, a request to its command, each command to an exit code. Data goes to
 //! stdout, talk to stderr. Each command is one file with its options, its help and what it does.
+#![doc = include_str!("trouble.md")]
 
 mod act;
 mod arguments;

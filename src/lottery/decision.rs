@@ -4,6 +4,7 @@
 //! draw sent when that bound reaches minDrawTime lands in the first block that allows it. On a chain whose head does
 //! not move the node is asked instead (`PendingTime`), and where it knows no better, chain time carried forward counts:
 //! the preflight at that time decides.
+#![doc = include_str!("decision.md")]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! This one contract: its data, its calldata and logs, and the pure cores that decide. No IO, no threads, no clock.
+#![doc = include_str!("chains.md")]
 
 pub mod abi;
 pub mod action;

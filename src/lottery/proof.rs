@@ -5,6 +5,7 @@
 //! chain below in their place. So the values come from the chain itself (a call in that block), or are found among what
 //! the header offers: the seed is a hash of 256 bits, so values that reproduce it are the ones that the contract saw.
 //! An accusation needs more than values that do not: see `Verdict`.
+#![doc = include_str!("proof.md")]
 
 use std::collections::{HashMap, VecDeque};
 

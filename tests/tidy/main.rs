@@ -1,7 +1,8 @@
 //! The style of the house, as far as it can be checked by reading: which room may import from which, no circles, how long
 //! things are, that files say what they are for, that nothing is wider open than it has to be, no sleeps in tests, no
-//! twins, and that the simulator's faults follow the code. What is refused is printed with what to write instead.
+//! twins, that the simulator's faults follow the code, and that the README's links lead somewhere. What is refused is printed with what to write instead.
 
+mod chapters;
 mod imports;
 mod mutations;
 mod shape;
@@ -31,6 +32,7 @@ fn the_code_is_tidy() {
         visibility::wide,
         twins::twins,
         mutations::outdated,
+        chapters::astray,
     ];
     let refusals: Vec<Refusal> = rules.iter().flat_map(|rule| rule(&sources)).collect();
     let problems = after_exceptions(refusals, EXCEPTIONS);
