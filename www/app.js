@@ -79,6 +79,7 @@ function receive(message) {
   const before = state;
   const result = apply(state, message);
   state = result.state;
+  clock.set(message.payload.chainTime, nowMs);
   heard(before, nowMs);
   return result.whole;
 }
@@ -175,7 +176,7 @@ async function askChainTime() {
   chainTimeAskedMs = askedMs;
   try {
     const { chainTime, asOf } = await ask("api/round/status");
-    if (chainTime) clock.set(chainTime, askedMs, performance.now());
+    clock.set(chainTime, askedMs, performance.now());
     if (state.asOf && asOf.blockNumber >= state.asOf.blockNumber) state = { ...state, asOf };
   } catch {
     // The feed's times serve until the next occasion.
@@ -188,7 +189,7 @@ async function poll() {
   const askedMs = performance.now();
   isPolled = false;
   const status = await ask("api/status");
-  if (status.chain.chainTime) clock.set(status.chain.chainTime, askedMs, performance.now());
+  clock.set(status.chain.chainTime, askedMs, performance.now());
   const isNew = status.asOf.blockHash !== state.asOf?.blockHash;
   const [participants, activities, config] = await Promise.all([
     isNew ? ask(`api/round/participants?limit=${PLAYERS_PAGE_LEN}`) : null,

@@ -1,4 +1,4 @@
-// Short marks with words: how the check of a draw came out, and how settled a block is. Never colour alone.
+// Short marks with words: how the check of a draw came out. Never colour alone.
 
 import { make } from "./dom.js";
 
@@ -7,21 +7,12 @@ const VERDICTS = {
   mismatch: ["badge bad", "✕", "mismatch"],
   unverifiable: ["badge warn", "?", "unverifiable"],
 };
-const STANDINGS = {
-  latest: ["◔", "may still change", "The block is new; a reorganisation of the chain could still replace it."],
-  safe: ["◑", "safe", "The block is unlikely to be replaced."],
-  finalized: ["●", "final", "The block is finalized and cannot be replaced."],
-};
 
 /** The daemon's own verdict on a finished round. */
 export function verdictBadge({ type, verdict, verdictWhy }) {
   if (type === "RoundRefunded") return badge("badge", "↩", "refunded", "Every bet went back to its player");
   const [className, mark, words] = VERDICTS[verdict] ?? VERDICTS.unverifiable;
   return badge(className, mark, words, verdictWhy ?? "Recomputed by this server");
-}
-
-export function standingBadge(standing) {
-  return badge("badge", ...STANDINGS[standing]);
 }
 
 export function badge(className, mark, words, title = null) {

@@ -2,7 +2,7 @@
 // sent the contract is asked whether it would take it, so that a refusal is told in words and costs nothing.
 
 import { calldata, number, quantity, revertReason } from "./abi.js";
-import { button, byId, copyText, fill, foreign, keyed, make, moveFocus, setAttribute, setText, show } from "./dom.js";
+import { button, byId, copyBy, fill, foreign, keyed, make, moveFocus, setAttribute, setText, show } from "./dom.js";
 import { counted, countdown, ether, etherPlain, etherShort, grouped, odds, parseEther, percent } from "./format.js";
 import { address, amount, transaction } from "./links.js";
 import { chainName } from "./wallet.js";
@@ -34,6 +34,7 @@ export function refusalWords(error) {
  */
 export function betForm({ wallet, tracker, view, changed, placed }) {
   const input = byId("amount");
+  const noAccount = byId("account").firstChild;
   let problem = null;
   let busy = null;
   let balance = null;
@@ -43,11 +44,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
   // The round for which the visitor was told that a bet comes late, and may press again.
   let lateRound = null;
 
-  input.addEventListener("input", () => {
-    isTouched = true;
-    [problem, lateRound] = [null, null];
-    changed();
-  });
+  input.addEventListener("input", touched);
   byId("bet-form").addEventListener("submit", (event) => {
     event.preventDefault();
     if (busy === null) submit();
@@ -137,6 +134,10 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
 
   function setAmount(wei) {
     input.value = etherPlain(wei);
+    touched();
+  }
+
+  function touched() {
     isTouched = true;
     [problem, lateRound] = [null, null];
     changed();
@@ -198,7 +199,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
   }
 
   function accountLine({ deployment }) {
-    if (wallet.account === null) return make("p", { class: "account" }, "No wallet is connected. None is asked for anything before you press the button.");
+    if (wallet.account === null) return noAccount;
     const node = make("p", { class: "account" }, foreign(wallet.name), address(wallet.account));
     if (balance !== null) node.append(amount(balance));
     if (deployment && wallet.chainId !== deployment.chainId) {
@@ -355,10 +356,5 @@ export function setUpPhone(changed) {
   byId("phone").addEventListener("toggle", changed);
   const copy = byId("copy");
   const words = copy.textContent;
-  copy.addEventListener("click", async () => {
-    const said = (await copyText(byId("contract").textContent, byId("contract"))) ? "Copied" : "Select and copy it by hand";
-    setText(copy, said);
-    setText(byId("spoken"), said);
-    setTimeout(() => setText(copy, words), 2000);
-  });
+  copy.addEventListener("click", async () => setText(byId("spoken"), await copyBy(copy, words, byId("contract").textContent, byId("contract"))));
 }

@@ -12,9 +12,14 @@ export function chainClock() {
     /** Seconds of chain time, with fraction; null before anything is known. */
     at,
 
-    /** The daemon's own chain time, asked for and answered between the two moments. */
-    set(timestamp, askedMs, answeredMs) {
-      anchor = { timestamp, monotonicMs: askedMs + (answeredMs - askedMs) / 2 };
+    /**
+     * The daemon's own chain time, read between the two moments, as whole seconds: what agrees with it stays as it is, so
+     * that no second is shown twice. Nothing is told where it is not known.
+     */
+    set(timestamp, askedMs, answeredMs = askedMs) {
+      if (!timestamp) return;
+      const told = { timestamp: timestamp + 0.5, monotonicMs: (askedMs + answeredMs) / 2 };
+      if (anchor === null || Math.abs(at(told.monotonicMs) - told.timestamp) > 1) anchor = told;
     },
 
     /**

@@ -4,7 +4,7 @@
 import { ask, serverUrl } from "./api.js";
 import { badge, verdictBadge } from "./badges.js";
 import { examine } from "./check.js";
-import { button, byId, copyText, facts, foreign, keyed, make, pager, setAttribute, setText } from "./dom.js";
+import { button, byId, copyBy, facts, foreign, keyed, make, pager, setAttribute, setText } from "./dom.js";
 import { counted, grouped, percent } from "./format.js";
 import { address, amount, block, figure, setAmount, time, transaction } from "./links.js";
 import { delayWords, heldUpWords, reasonWords } from "./round.js";
@@ -74,10 +74,7 @@ function shareLine(roundId) {
   const url = serverUrl(`round/${roundId}`).href;
   const link = make("a", { href: url }, url);
   const words = "Copy link";
-  const copy = button(words, null, async () => {
-    setText(copy, (await copyText(url, link)) ? "Copied" : "Select and copy it by hand");
-    setTimeout(() => setText(copy, words), 2000);
-  });
+  const copy = button(words, null, () => copyBy(copy, words, url, link));
   return make("p", { class: "share-line" }, link, copy);
 }
 

@@ -120,6 +120,14 @@ export function foreign(text) {
   return make("bdi", null, String(text));
 }
 
+/** Copies, and says on the button, whose words are else `words`, what came of it; answers that. */
+export async function copyBy(copy, words, text, node) {
+  const said = (await copyText(text, node)) ? "Copied" : "Select and copy it by hand";
+  setText(copy, said);
+  setTimeout(() => setText(copy, words), 2000);
+  return said;
+}
+
 /** Writes to the clipboard; without one (no https) the text is at least selected where it stands. */
 export async function copyText(text, node) {
   try {

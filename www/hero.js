@@ -40,8 +40,8 @@ export function renderHero({ state, moment, now, known, actions }) {
   setIcon(moment.kind);
 }
 
-function actionRow({ words, primary, act, href }) {
-  const node = href ? make("a", { class: "button", href }, words) : button(words, { class: primary ? "primary" : null }, () => current());
+function actionRow({ words, primary, act }) {
+  const node = button(words, { class: primary ? "primary" : null }, () => current());
   let current = act;
   return { node, update: (action) => (current = action.act) };
 }

@@ -357,6 +357,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_module_exports_is_named_elsewhere() {
+        let modules = modules();
+        let is_word = |sign: char| sign.is_alphanumeric() || matches!(sign, '_' | '$');
+        for (name, source) in &modules {
+            let exports = source
+                .lines()
+                .filter_map(|line| line.strip_prefix("export "));
+            for export in exports.filter_map(declared_name) {
+                let words = modules
+                    .iter()
+                    .flat_map(|(_, text)| text.split(|it| !is_word(it)));
+                let count = words.filter(|word| *word == export).count();
+                assert!(count > 1, "nobody uses {export} of {name}");
+            }
+        }
+    }
+
+    #[test]
     fn texts_of_the_script_end_on_the_line_where_they_begin() {
         for (name, source) in modules() {
             for line in source.lines() {

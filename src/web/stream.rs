@@ -128,16 +128,21 @@ impl Stream {
         }
     }
 
+    /// For a client to whom nothing was said for a while: that it is still listened to, and what time it is on the chain.
+    /// Blocks without news are no message, and nothing else would set its countdown right.
     pub(crate) fn heartbeat(&self) -> Message {
-        self.notice("heartbeat")
+        self.notice(
+            "heartbeat",
+            view::heartbeat(&self.snapshot, self.clock.now()),
+        )
     }
 
     pub fn shutdown(&self) -> Message {
-        self.notice("shutdown")
+        self.notice("shutdown", json!({"asOf": view::as_of(&self.snapshot)}))
     }
 
-    fn notice(&self, kind: &str) -> Message {
-        let text = self.envelope(kind, json!({}));
+    fn notice(&self, kind: &str, payload: Value) -> Message {
+        let text = self.envelope(kind, payload);
         Message::uncompressed(frame(TEXT, text.as_bytes()).into())
     }
 

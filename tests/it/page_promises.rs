@@ -52,6 +52,48 @@ fn a_hidden_tab_keeps_up_and_draws_nothing_until_it_is_looked_at() {
     browser.wait_text_in("#pot", "0.005");
 }
 
+/// Blocks without news are no message: without a heartbeat's chain time a countdown would run on as it was, however far the
+/// chain's clock has turned away from it.
+#[test]
+#[ignore = "needs chromium"]
+fn a_heartbeat_sets_the_countdown_right() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing {
+        betting: 3_000,
+        ..Timing::default()
+    });
+    let daemon = following(&lottery, json!({}));
+    lottery.bet(3, BET_WEI);
+    let mut browser = Browser::start();
+    browser.inject(
+        "(() => { const Native = WebSocket; window.WebSocket = class extends Native { constructor(url) { super(url); \
+           this.addEventListener('message', ({ data }) => { window.seq = JSON.parse(data).seq; }); \
+           window.beat = (chainTime) => this.dispatchEvent(new MessageEvent('message', \
+             { data: JSON.stringify({ type: 'heartbeat', seq, timestamp: 0, payload: { chainTime, asOf: { blockNumber: 1, timestamp: chainTime, syncing: false } } }) })); } }; \
+         window.left = () => document.getElementById('countdown').innerText.split(':').reduce((all, part) => 60 * all + Number(part), 0); \
+         window.told = async () => { const { endTime, chainTime } = await (await fetch('/api/round/status')).json(); \
+           return endTime - chainTime; }; \
+         window.off = async () => Math.abs(left() - await told()) })()",
+    );
+    browser.go_to(&daemon.url);
+    browser.wait_text_in("#link", "live");
+    browser.wait_promise(
+        "the countdown",
+        "off().then((off) => off <= 2)",
+        &json!(true),
+    );
+    for seconds in [-600, 600] {
+        browser.evaluate_promise(&format!(
+            "fetch('/api/round/status').then((answer) => answer.json()).then(({{ chainTime }}) => beat(chainTime + {seconds}))"
+        ));
+        browser.wait_promise(
+            "the countdown to follow",
+            &format!("told().then((told) => Math.abs(left() + {seconds} - told) <= 2)"),
+            &json!(true),
+        );
+    }
+}
+
 #[test]
 #[ignore = "needs chromium"]
 fn the_focus_stays_where_it_was_or_goes_to_what_is_around() {

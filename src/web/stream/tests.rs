@@ -1,6 +1,8 @@
 //! The stream's promises by a follower that knows nothing else: after any messages it holds what a new snapshot would say,
 //! compressed or plain, replayed or begun anew. Sockets are tried in the hub's tests.
 
+use std::time::Duration;
+
 use flate2::{Decompress, FlushDecompress};
 use proptest::prelude::*;
 use support::held::Held;
@@ -312,6 +314,35 @@ fn heartbeat_and_shutdown_take_no_number() {
     }
     assert_eq!(stream.take(&publication(2, 1)).len(), 1);
     assert_eq!(stream.seq, 3);
+}
+
+#[test]
+fn a_heartbeat_brings_the_newest_block_and_chain_time() {
+    let clock = Clock::manual(1_000);
+    let mut newest = fixture::snapshot();
+    let mut stream = Stream::new(
+        Arc::new(newest.clone()),
+        Deployment::default(),
+        clock.clone(),
+    );
+    // A block without news is no message, but the next heartbeat tells of it; its time may be an earlier one than it seemed.
+    newest.head.as_mut().unwrap().timestamp -= 40;
+    fixture::seen_at(&mut newest, clock.now());
+    let head = newest.head.unwrap();
+    let quiet = Publication {
+        number: 1,
+        snapshot: Arc::new(newest),
+        events: Vec::new(),
+    };
+    assert_eq!(stream.take(&quiet).len(), 0);
+    clock.advance(Duration::from_secs(15));
+    let told = content(&stream.heartbeat());
+    assert_eq!(told["payload"]["chainTime"], head.timestamp + 15);
+    for message in [told, content(&stream.shutdown())] {
+        let as_of = &message["payload"]["asOf"];
+        assert_eq!(as_of["timestamp"], head.timestamp);
+        assert_eq!(as_of["blockNumber"], head.number);
+    }
 }
 
 #[test]

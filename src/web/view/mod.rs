@@ -134,6 +134,14 @@ pub fn snapshot(snapshot: &Snapshot, of: &Deployment) -> Value {
     body
 }
 
+/// What a message without news says: the block that the client's state is of, and chain time carried forward to `now`.
+pub(crate) fn heartbeat(snapshot: &Snapshot, now: Instant) -> Value {
+    json!({
+        "asOf": as_of(snapshot),
+        "chainTime": snapshot.chain_time.map(|time| time.at(now)),
+    })
+}
+
 /// What a reorg took away; history and live feed whole where it changed them, because older parts may have come back.
 fn reorg(notice: &ReorgNotice, snapshot: &Snapshot) -> Value {
     let history = notice.history.as_deref();
