@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
-use devchain::{Character, Config, Fault, Mining};
+use devchain::{Character, Config, Distortion, Fault, Mining};
 use serde_json::{json, Value};
-use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID, OPERATOR_KEY};
+use support::chain::{hex_address, Chain, Lottery, Timing, CHAIN_ID, OPERATOR, OPERATOR_KEY};
 use support::daemon::{lottery_in, Daemon, Options, TOKEN};
 use support::programs::may_mount;
 use support::BET_WEI;
@@ -157,6 +157,51 @@ fn check_warns_of_what_an_endpoint_lacks_and_says_what_that_costs() {
         );
         let is_explained = |row: &Value| row["advice"].as_str().is_some_and(|it| !it.is_empty());
         assert!(costly.is_none_or(is_explained), "{report:#}");
+    }
+}
+
+#[test]
+fn check_warns_of_what_is_pending_and_of_an_endpoint_that_does_not_tell() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let endpoint = &chain.dev().endpoints()[0];
+    let row = |name: &str| {
+        let (code, report) = check(&lottery, &endpoint.url(), &[]);
+        assert_eq!(code, Some(0), "{report:#}");
+        let mut rows = report["checks"].as_array().unwrap().iter();
+        let row = rows.find(|row| row["check"] == name);
+        row.unwrap_or_else(|| panic!("{name}: {report:#}")).clone()
+    };
+    let told = |row: &Value| (row["level"].clone(), row["found"].clone());
+    assert_eq!(told(&row("nonce")), (json!("ok"), json!("0")));
+    assert_eq!(row("pending block")["level"], "ok");
+
+    chain.dev().hold_transactions(true);
+    let transfer = json!({"from": hex_address(chain.account(OPERATOR)), "to": hex_address(chain.account(5)), "value": "0x1"});
+    chain.submit(&transfer);
+    let nonce = row("nonce");
+    let found = json!("0 latest, 1 with what is pending");
+    assert_eq!(told(&nonce), (json!("warning"), found));
+    let costs = nonce["advice"].as_str().unwrap();
+    assert!(costs.contains("outbid or waited for"), "{costs}");
+
+    // Tells neither a nonce with what is pending nor a time of a block to come, which is the one word that is asked for.
+    let says_nothing = Distortion::new(|result| {
+        let is_word = result.as_str().is_some_and(|text| text.len() == 66);
+        if *result == "0x1" || is_word {
+            *result = Value::Null;
+        }
+    });
+    for (method, name, cost) in [
+        ("eth_getTransactionCount", "pending nonce", "is not seen"),
+        ("eth_call", "pending block", "is guessed"),
+    ] {
+        endpoint.faults.clear();
+        let fault = Fault::Distort(says_nothing.clone());
+        endpoint.faults.add(fault, Some(method), None);
+        let row = row(name);
+        assert_eq!(row["level"], "warning", "{row}");
+        assert!(row["advice"].as_str().unwrap().contains(cost), "{row}");
     }
 }
 
