@@ -595,12 +595,12 @@ fn a_wallet_that_only_stands_in_the_window_bets_up_to_what_it_holds() {
     let address = format!("{:#x}", lottery.address);
     let copied = browser.evaluate("copied.toLowerCase()");
     assert_eq!(copied, address.as_str());
-    let link = browser.evaluate("document.getElementById('phone-link').href.toLowerCase()");
-    let link = link.as_str().unwrap();
-    assert!(
-        link.starts_with(&format!("ethereum:{address}@31337/placebet?value=")),
-        "{link}"
-    );
+    // What stands in an unfolded part comes with the next frame.
+    browser.wait("the link for a wallet here", |browser| {
+        let link = browser.evaluate("document.getElementById('phone-link').href.toLowerCase()");
+        let wanted = format!("ethereum:{address}@31337/placebet?value=");
+        link.as_str().is_some_and(|link| link.starts_with(&wanted))
+    });
     let apps = browser.evaluate("[...document.querySelectorAll('#phone-apps a')].every(({ href }) => decodeURIComponent(href).includes(location.host))");
     assert_eq!(apps, true);
 }
