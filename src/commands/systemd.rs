@@ -96,8 +96,8 @@ pub(super) fn status_line(snapshot: &Snapshot, now: Instant) -> String {
             ether(round.total_pot_wei)
         ));
     }
-    if !snapshot.operator.phase.is_empty() {
-        parts.push(snapshot.operator.phase.clone());
+    if !snapshot.operator.own.phase.is_empty() {
+        parts.push(snapshot.operator.own.phase.clone());
     }
     let line = parts.join("; ");
     line.chars()

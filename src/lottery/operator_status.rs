@@ -1,4 +1,4 @@
-//! What the operator shows of itself: its phase, its key, what is in flight, and what is wrong.
+//! What the operator says of itself (its phase, its key, what is in flight), and what is shown of it, with what is wrong.
 
 use std::sync::Arc;
 
@@ -39,6 +39,13 @@ pub struct OperatorStatus {
     pub rehearsal: Option<Rehearsal>,
     /// What has held up the running round's draw since it is due.
     pub held_up_by: Option<LateReason>,
-    /// Conditions that hold now, in the order of their codes. The store alone knows them: they are told beside the status.
+}
+
+/// What everybody is shown of the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShownOperator {
+    /// As it last said itself.
+    pub own: OperatorStatus,
+    /// Conditions that hold now, in the order of their codes: those of all threads, which the store alone knows.
     pub alerts: Vec<Arc<Alert>>,
 }

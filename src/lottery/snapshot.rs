@@ -10,7 +10,7 @@ use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::Alert;
 use crate::lottery::event::EventRecord;
 use crate::lottery::history::{FinishedRound, HistorySummary, Outcome};
-use crate::lottery::operator_status::OperatorStatus;
+use crate::lottery::operator_status::ShownOperator;
 use crate::lottery::participants::{Participants, ParticipantsUpdate};
 use crate::lottery::persistent::PersistentVec;
 use crate::lottery::round::{ContractConfig, Round};
@@ -139,7 +139,7 @@ pub struct Snapshot {
     pub schedule: BlockSchedule,
     pub finality: Finality,
     pub connection: ConnectionStatus,
-    pub operator: Arc<OperatorStatus>,
+    pub operator: Arc<ShownOperator>,
     /// Oldest first, at most 100.
     pub actions: Arc<Vec<Arc<ActionRecord>>>,
     pub reorgs_total: u64,
@@ -176,7 +176,7 @@ pub enum StoreEvent {
     LiveFeed(LiveFeedItem),
     BlockchainEvent(Arc<EventRecord>),
     ConfigUpdate(Arc<ContractConfig>),
-    OperatorStatus(Arc<OperatorStatus>),
+    OperatorStatus(Arc<ShownOperator>),
     OperatorAlert(Arc<Alert>),
     Reorg(ReorgNotice),
     Finality(Finality),

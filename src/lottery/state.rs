@@ -11,11 +11,11 @@ use crate::base::clock::ChainTime;
 use crate::chain::cursor::RING_LEN;
 use crate::chain::types::{BlockRef, H256};
 use crate::lottery::action::ActionRecord;
-use crate::lottery::alert::{Alert, AlertChange};
+use crate::lottery::alert::AlertChange;
 use crate::lottery::event::EventRecord;
 use crate::lottery::history::{FinishedRound, LoggedEvent, Running};
 use crate::lottery::lateness::LateReason;
-use crate::lottery::operator_status::OperatorStatus;
+use crate::lottery::operator_status::{OperatorStatus, ShownOperator};
 use crate::lottery::participants::{Participant, ParticipantsUpdate, PlayersRead};
 use crate::lottery::persistent::PersistentVec;
 use crate::lottery::players::Players;
@@ -88,7 +88,6 @@ pub enum Update {
     Owed(Owed),
     Finality(Finality),
     Connection(ConnectionStatus),
-    /// But for its alerts, which are told by themselves.
     Operator(Arc<OperatorStatus>),
     Alerts(AlertChange),
     Action(Arc<ActionRecord>),
@@ -175,16 +174,22 @@ impl State {
                 }
             }
             Update::Operator(status) => {
-                let alerts = self.snapshot.operator.alerts.clone();
-                self.show_operator(&status, alerts, &mut applied);
+                let shown = ShownOperator {
+                    own: (*status).clone(),
+                    alerts: self.snapshot.operator.alerts.clone(),
+                };
+                self.show_operator(shown, &mut applied);
             }
             Update::Alerts(AlertChange { news, firing }) => {
                 for alert in news {
                     self.feed(LiveFeedItem::Alert(alert.clone()), &mut applied);
                     applied.events.push(StoreEvent::OperatorAlert(alert));
                 }
-                let own = self.snapshot.operator.clone();
-                self.show_operator(&own, firing, &mut applied);
+                let shown = ShownOperator {
+                    own: self.snapshot.operator.own.clone(),
+                    alerts: firing,
+                };
+                self.show_operator(shown, &mut applied);
             }
             Update::Action(action) => self.note_action(action),
             Update::Genesis(genesis) => {
@@ -290,7 +295,7 @@ impl State {
 
     /// What the operator saw hold up the draw that this is, if it was at that round.
     fn held_up_by(&self, end: &EventRecord) -> Option<LateReason> {
-        let operator = &self.snapshot.operator;
+        let operator = &self.snapshot.operator.own;
         let drawn = end.event.ended_round();
         let seen = drawn.filter(|_| operator.current_round_id == drawn);
         let hash = &end.position.transaction_hash;
@@ -448,20 +453,11 @@ impl State {
         applied.events.push(StoreEvent::LiveFeed(item));
     }
 
-    fn show_operator(
-        &mut self,
-        own: &OperatorStatus,
-        alerts: Vec<Arc<Alert>>,
-        applied: &mut Applied,
-    ) {
-        let status = OperatorStatus {
-            alerts,
-            ..own.clone()
-        };
-        if *self.snapshot.operator != status {
-            let status = Arc::new(status);
-            self.snapshot.operator = status.clone();
-            applied.events.push(StoreEvent::OperatorStatus(status));
+    fn show_operator(&mut self, shown: ShownOperator, applied: &mut Applied) {
+        if *self.snapshot.operator != shown {
+            let shown = Arc::new(shown);
+            self.snapshot.operator = shown.clone();
+            applied.events.push(StoreEvent::OperatorStatus(shown));
         }
     }
 

@@ -309,8 +309,8 @@ mod tests {
             read.round.total_pot_wei,
             round.map(|round| round.total_pot_wei)
         );
-        assert_eq!(read.operator.balance_wei, snapshot.operator.balance_wei);
-        assert_eq!(read.operator.phase, snapshot.operator.phase);
+        assert_eq!(read.operator.balance_wei, snapshot.operator.own.balance_wei);
+        assert_eq!(read.operator.phase, snapshot.operator.own.phase);
         assert_eq!(read.operator.alerts.len(), snapshot.operator.alerts.len());
     }
 

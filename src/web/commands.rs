@@ -133,7 +133,7 @@ pub fn check(
     let grounds = Grounds {
         round,
         chain_time: snapshot.chain_time_at(now),
-        key_loaded: snapshot.operator.key_loaded,
+        key_loaded: snapshot.operator.own.key_loaded,
         // What is out may have ended when the command's turn comes.
         in_flight: None,
     };

@@ -374,8 +374,8 @@ pub fn alert() -> Alert {
     }
 }
 
-pub fn operator() -> OperatorStatus {
-    OperatorStatus {
+pub fn operator() -> ShownOperator {
+    let own = OperatorStatus {
         is_running: true,
         address: Some(address(0x0e)),
         key_loaded: true,
@@ -403,6 +403,9 @@ pub fn operator() -> OperatorStatus {
             problems: vec!["the balance is low".to_owned()],
         }),
         held_up_by: Some(LateReason::Unforeseen),
+    };
+    ShownOperator {
+        own,
         alerts: vec![Arc::new(alert())],
     }
 }

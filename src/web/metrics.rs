@@ -113,7 +113,7 @@ fn gauges(snapshot: &Snapshot, websocket_clients: usize) -> [Gauge; 14] {
         (
             "operator_balance_ether",
             "The operator's balance at its last look.",
-            snapshot.operator.balance_wei.map(ether),
+            snapshot.operator.own.balance_wei.map(ether),
         ),
         (
             "websocket_clients",

@@ -107,10 +107,9 @@ impl Reporter {
         let quiet = |status: &OperatorStatus| OperatorStatus {
             watchdog_last_check_unix_ms: None,
             last_event_unix_ms: None,
-            alerts: Vec::new(),
             ..status.clone()
         };
-        if quiet(&self.snapshot.load().operator) == quiet(&self.status) {
+        if quiet(&self.snapshot.load().operator.own) == quiet(&self.status) {
             return Ok(());
         }
         let update = Update::Operator(Arc::new(self.status.clone()));

@@ -29,6 +29,7 @@ use crate::chain::signer::Signer;
 use crate::lottery::action::ActionRecord;
 use crate::lottery::alert::{Alert, Subject};
 use crate::lottery::command::CommandKind;
+use crate::lottery::operator_status::ShownOperator;
 use crate::lottery::participants::ParticipantsLedger;
 use crate::lottery::round::ContractConfig;
 use crate::lottery::snapshot::{BlockSchedule, ConnectionStatus, Publication};
@@ -227,7 +228,11 @@ impl Stage {
             Update::Operator(status) => Some(status.clone()),
             _ => None,
         });
-        snapshot.operator = told.unwrap_or_default();
+        let own = told.map_or_else(Default::default, |status| (*status).clone());
+        snapshot.operator = Arc::new(ShownOperator {
+            own,
+            alerts: Vec::new(),
+        });
         self.snapshot.swap(Arc::new(snapshot));
     }
 

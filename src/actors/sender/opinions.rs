@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use log::Level;
+
 use crate::actors::sender::preflight::{Gathered, TO_PREPARE_WELL};
 use crate::actors::sender::reads::{PATIENCE, TO_LOOK};
 use crate::actors::sender::{NotSigned, Offer, Order, Sender, SECOND_OPINION};
@@ -150,8 +152,8 @@ impl Sender {
         self.agree_on_time(&times, at);
     }
 
-    /// Who gives a block another time than most do is asked for heads after the others, until it agrees again; where as many
-    /// say one thing as another, those count whose contracts see the time that they tell.
+    /// The time that most give a block is believed; where as many say one thing as another, those count whose contracts see the
+    /// time that they tell.
     fn agree_on_time(&self, times: &[(Endpoint, u64)], block: BlockId) {
         let all = || times.iter().map(|(_, time)| *time);
         let Some(mut believed) = all().next().filter(|_| times.len() > 1) else {
@@ -177,14 +179,11 @@ impl Sender {
                 return;
             }
         }
-        for (endpoint, time) in times {
-            let agrees = *time == believed;
-            if !agrees {
-                let host = endpoint.host();
-                log::warn!("{host} gives a block the time {time}, which is {believed}");
-            }
-            endpoint.with_health(|health| health.note_vote(Method::BlockByNumber, agrees));
-        }
+        let votes = times.iter().map(|(endpoint, time)| {
+            let dissent = format!("gives a block the time {time}, which is {believed}");
+            (endpoint, (*time != believed).then_some(dissent))
+        });
+        note_votes(Method::BlockByNumber, Level::Warn, votes);
     }
 
     /// The next nonce at this very head, while something is out at `held`. One endpoint's word counts where it is what was
@@ -278,38 +277,49 @@ impl Sender {
         move |endpoint| endpoint.transaction_count(address, BlockId::from(head))
     }
 
-    /// Agrees on the next nonce by what was heard. Who told another one is asked after the others, until it agrees again.
+    /// Agrees on the next nonce by what was heard.
     fn agree(&mut self, heard: &[(Endpoint, u64)]) {
         self.nonces.hear(&nonces_of(heard));
         let Some(agreed) = self.nonces.agreed() else {
             return;
         };
-        for (endpoint, nonce) in heard {
-            let agrees = *nonce == agreed;
-            if !agrees {
-                log::info!("{} tells nonce {nonce}, others do not", endpoint.host());
-            }
-            endpoint.with_health(|health| health.note_vote(Method::TransactionCount, agrees));
-        }
+        let votes = heard.iter().map(|(endpoint, nonce)| {
+            let dissent = format!("tells nonce {nonce}, others do not");
+            (endpoint, (*nonce != agreed).then_some(dissent))
+        });
+        note_votes(Method::TransactionCount, Level::Info, votes);
     }
 }
 
 /// Whether there is enough for what is to be paid, by what these endpoints tell: the pool has the last word, so that as many
-/// who say so as who do not are believed. Those who do not are then asked after the others, until they agree again.
+/// who say so as who do not are believed, and then there is a vote.
 fn vote_on_funds<'a>(votes: impl Iterator<Item = (&'a Endpoint, bool)>) -> bool {
     let votes: Vec<(&Endpoint, bool)> = votes.collect();
     let paying = votes.iter().filter(|(_, is_enough)| *is_enough).count();
     let is_enough = paying > 0 && 2 * paying >= votes.len();
-    for (endpoint, agrees) in votes.iter().filter(|_| is_enough) {
-        if !agrees {
-            log::info!(
-                "{} tells too little a balance, others do not",
-                endpoint.host()
-            );
-        }
-        endpoint.with_health(|health| health.note_vote(Method::GetBalance, *agrees));
+    if is_enough {
+        let votes = votes.into_iter().map(|(endpoint, agrees)| {
+            let dissent = "tells too little a balance, others do not".to_owned();
+            (endpoint, (!agrees).then_some(dissent))
+        });
+        note_votes(Method::GetBalance, Level::Info, votes);
     }
     is_enough
+}
+
+/// How each endpoint told what is now believed: None, or in words how it dissents. Whoever does is asked for it after the
+/// others, until it agrees again.
+fn note_votes<'a>(
+    method: Method,
+    level: Level,
+    votes: impl Iterator<Item = (&'a Endpoint, Option<String>)>,
+) {
+    for (endpoint, dissent) in votes {
+        if let Some(words) = &dissent {
+            log::log!(level, "{} {words}", endpoint.host());
+        }
+        endpoint.with_health(|health| health.note_vote(method, dissent.is_none()));
+    }
 }
 
 fn nonces_of(heard: &[(Endpoint, u64)]) -> Vec<u64> {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::chain::types::{Address, U256};
 use crate::lottery::action::ActionKind;
-use crate::lottery::alert::{AlertCode, AlertState, Severity, Subject};
+use crate::lottery::alert::{Alert, AlertCode, AlertState, Severity, Subject};
 use crate::lottery::participants::FIRST_PAGE_LEN;
 use crate::lottery::play::{advance, branch, play, Act, Block};
 use proptest::prelude::*;

@@ -72,7 +72,7 @@ pub fn health(snapshot: &Snapshot, now: Instant, vitals: &Vitals) -> Value {
         "owed": snapshot.owed.sentence(),
         "headAgeSeconds": time.map(|time| now.saturating_duration_since(time.seen_at).as_secs()),
         "drawOverdue": phase == Some(Phase::Overdue),
-        "balanceWei": snapshot.operator.balance_wei.map(wei),
+        "balanceWei": snapshot.operator.own.balance_wei.map(wei),
         "websocketClients": vitals.websocket_clients,
     })
 }

@@ -244,7 +244,7 @@ fn running(snapshot: &Snapshot, round: &Round, phase: Phase, chain_time: u64) ->
         big: is_stuck.then(|| "Do not bet".to_owned()),
         clock,
         line: line.to_owned(),
-        note: note(round, phase, config, snapshot.operator.held_up_by),
+        note: note(round, phase, config, snapshot.operator.own.held_up_by),
         actions: match phase {
             Phase::Overdue => vec!["Return all bets".to_owned()],
             _ => Vec::new(),
@@ -287,7 +287,7 @@ fn pot_line(
 }
 
 fn drawing(snapshot: &Snapshot, round: &Round, is_short: bool) -> &'static str {
-    let in_flight = snapshot.operator.in_flight.as_ref();
+    let in_flight = snapshot.operator.own.in_flight.as_ref();
     if is_short {
         "too few players, the draw returns every bet"
     } else if in_flight.is_some_and(|flight| flight.round_id == round.round_id) {

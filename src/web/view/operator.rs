@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 use crate::actors::webhook::format::alert_fields;
 use crate::lottery::action::{ActionRecord, InFlight};
 use crate::lottery::lateness::LateReason;
-use crate::lottery::operator_status::{OperatorStatus, Rehearsal};
+use crate::lottery::operator_status::{Rehearsal, ShownOperator};
 use crate::lottery::snapshot::Snapshot;
 use crate::web::view::{address, as_of, hash, wei};
 
@@ -16,7 +16,8 @@ pub(crate) fn operator_status(snapshot: &Snapshot) -> Value {
     body
 }
 
-pub fn operator(status: &OperatorStatus) -> Value {
+pub fn operator(shown: &ShownOperator) -> Value {
+    let status = &shown.own;
     json!({
         "isRunning": status.is_running,
         "address": status.address.map(address),
@@ -34,7 +35,7 @@ pub fn operator(status: &OperatorStatus) -> Value {
         "balanceWei": status.balance_wei.map(wei),
         "rehearsal": status.rehearsal.as_ref().map(rehearsal),
         "heldUpBy": status.held_up_by.map(LateReason::label),
-        "alerts": status.alerts.iter().map(|told| alert_fields(told)).collect::<Vec<_>>(),
+        "alerts": shown.alerts.iter().map(|told| alert_fields(told)).collect::<Vec<_>>(),
     })
 }
 

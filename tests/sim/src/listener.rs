@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lottery::chain::types::U256;
 use lottery::lottery::history::FinishedRound;
-use lottery::lottery::operator_status::OperatorStatus;
+use lottery::lottery::operator_status::ShownOperator;
 use lottery::lottery::participants::{Participant, ParticipantsUpdate};
 use lottery::lottery::round::{ContractConfig, Round};
 use lottery::lottery::snapshot::{
@@ -27,7 +27,7 @@ struct Heard {
     config: Option<Arc<ContractConfig>>,
     history: Vec<Arc<FinishedRound>>,
     feed: Vec<LiveFeedItem>,
-    operator: Arc<OperatorStatus>,
+    operator: Arc<ShownOperator>,
     connection: ConnectionStatus,
     finality: Finality,
 }

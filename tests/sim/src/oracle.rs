@@ -395,7 +395,7 @@ impl Oracle {
         }
         // Whose nonce another daemon has used learns of it at the next two blocks, which nobody makes here.
         let no_block_comes = self.blocks == Blocks::OnDemand && self.sights.len() > 1;
-        let flight = snapshot.operator.in_flight.as_ref();
+        let flight = snapshot.operator.own.in_flight.as_ref();
         if let Some(flight) = flight.filter(|_| !no_block_comes) {
             self.violate("every flight ends", format!("{flight:?}"));
         }
