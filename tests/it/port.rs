@@ -187,6 +187,39 @@ fn a_ready_answer_is_of_its_own_request_and_of_its_own_time() {
             "{answer}"
         );
     }
+    // What one request is known by is no other's, however much they are alike.
+    let alike = [
+        ("GET", "/api/contract/address", "", "\"chainId\":"),
+        ("GET", "/api/contract/addres", "", "\"not_found\""),
+        ("HEAD", "/api/contract/address", "", "Content-Length"),
+        ("GET", "/contracts/abi/Lottery.abi", "", "drawWinner"),
+        (
+            "GET",
+            "/api/contract/address",
+            "Accept-Encoding: gzip\r\n",
+            "\"chainId\":",
+        ),
+        (
+            "GET",
+            "/api/contract/address",
+            "If-None-Match: *\r\n",
+            "304 Not Modified",
+        ),
+    ];
+    let begun = SystemTime::now();
+    while begun.elapsed().unwrap() < Duration::from_millis(1_500) {
+        for (method, target, fields, holds) in alike {
+            let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{fields}");
+            let answer = exchange(
+                &daemon,
+                format!("{head}Connection: close\r\n\r\n").as_bytes(),
+            );
+            assert!(answer.contains(holds), "{head}: {answer}");
+            let has_body = method == "GET" && !fields.starts_with("If");
+            let body = answer.split_once("\r\n\r\n").unwrap().1;
+            assert_eq!(!body.is_empty(), has_body, "{head}: {answer}");
+        }
+    }
     // Asked for again and again over some seconds, with fields that say nothing, the date is always that of now.
     let begun = SystemTime::now();
     let mut dates = Vec::new();
@@ -231,6 +264,48 @@ fn a_newcomer_is_served_where_others_only_hold_on() {
         }
         drop(holders);
     }
+}
+
+/// Nobody is sent away whose request is only on its way, and who has sent more goes after who has sent less, however long
+/// either has been there.
+#[test]
+fn who_is_about_to_ask_stays_and_who_says_nothing_goes_first() {
+    let chain = Chain::devchain(1);
+    let daemon = with_config(&chain, json!({"server": {"max_connections": 16}}));
+    let ends = "Connection: close\r\n\r\n";
+    let head = "GET /healthz HTTP/1.1\r\nHost: x\r\n";
+    let ask = |stream: &mut TcpStream, bytes: &str| stream.write_all(bytes.as_bytes());
+    let is_answered = |stream: &mut TcpStream| {
+        let answer = rest(stream).unwrap_or_default();
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    // All come at once, one more than there is room for. Where this machine stops in between, they were not at once.
+    wait_for("seventeen that come at once", || {
+        let begun = Instant::now();
+        let mut all: Vec<TcpStream> = (0..17).map(|_| connect(&daemon)).collect();
+        for stream in &mut all[..16] {
+            let _ = ask(stream, &format!("{head}{ends}"));
+        }
+        let at_once = begun.elapsed() < Duration::from_millis(60);
+        let answered = all[..16].iter_mut().map(is_answered);
+        let answered = answered.filter(|is_answered| *is_answered).count();
+        assert!(!at_once || answered == 16, "{answered} of 16 were answered");
+        at_once.then_some(())
+    });
+    let mut talker = connect(&daemon);
+    ask(
+        &mut talker,
+        &format!("{head}Cookie: {}\r\n", "x".repeat(900)),
+    )
+    .unwrap();
+    let silent: Vec<TcpStream> = (0..15).map(|_| connect(&daemon)).collect();
+    std::thread::park_timeout(Duration::from_millis(150));
+    let mut newcomer = connect(&daemon);
+    ask(&mut newcomer, &format!("{head}{ends}")).unwrap();
+    assert!(is_answered(&mut newcomer));
+    ask(&mut talker, ends).unwrap();
+    assert!(is_answered(&mut talker), "it had sent the most");
+    drop(silent);
 }
 
 pub(crate) fn handshake(daemon: &Daemon, forwarded: Option<&str>) -> (TcpStream, String) {
