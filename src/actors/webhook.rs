@@ -228,6 +228,8 @@ impl Receiver {
             .max_redirects(0)
             .http_status_as_error(false)
             .proxy(None)
+            // Alerts are rare, and a connection that is kept is 256 KiB.
+            .max_idle_connections(0)
             .build()
             .new_agent();
         Receiver { url, format, agent }
