@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::TryRecvError;
+
 use crate::actors::sender::extras::ExtraQuestions;
 use crate::actors::sender::reads::PATIENCE;
 use crate::actors::sender::{paying, NotSigned, Sender, SECOND_OPINION};
@@ -59,6 +61,42 @@ pub(super) struct Market {
     estimate: Option<u64>,
 }
 
+/// What can be offered for some gas.
+struct Pricing {
+    prices: Prices,
+    limits: FeeLimits,
+    paying: Option<U256>,
+}
+
+impl Pricing {
+    fn fresh(&self, gas: u64) -> Quote {
+        quote(&self.prices, &self.limits, gas, self.paying)
+    }
+
+    fn raised(&self, fee: Fee, gas: u64) -> Quote {
+        bump(fee, &self.prices, &self.limits, gas, self.paying)
+    }
+
+    fn within(&self, offered: Quote, gas: u64) -> Quote {
+        let ceiling_wei = offer_ceiling_wei(&self.prices, &self.limits, gas, self.paying);
+        offered.within(ceiling_wei)
+    }
+
+    /// Another amount of gas for what was last offered. What a pool may hold makes place for a higher offer alone, and more
+    /// gas is not one.
+    fn with_gas(&self, newest: Fee, held: Option<Fee>, gas: u64) -> Quote {
+        let fresh = self.fresh(gas);
+        match held.map(|held| newest.outbids(&held)) {
+            None => fresh,
+            Some(true) => {
+                let fee = fresh.fee.no_less_than(&newest);
+                self.within(Quote { fee, ..fresh }, gas)
+            }
+            Some(false) => self.raised(newest, gas),
+        }
+    }
+}
+
 impl Sender {
     /// Hands the newest variant to every usable endpoint. A refusal that signing anew can cure is cured at once; what is
     /// pending at this nonce and is not ours is outbid by one step a block.
@@ -75,7 +113,7 @@ impl Sender {
             let Broadcast::Rejected(class, why) = &outcome else {
                 return outcome;
             };
-            if *class == NodeError::ReplacementUnderpriced && turn > 0 && !state.was_accepted() {
+            if *class == NodeError::ReplacementUnderpriced && turn > 0 {
                 return outcome;
             }
             match self.cure(*class, why, state, round) {
@@ -116,8 +154,12 @@ impl Sender {
         if is_short && balance_wei.is_some() && paying.is_none() {
             return None;
         }
-        let held = state.was_accepted().then_some(newest.fee);
-        let fresh = |gas| fresh_quote(&prices, &limits, (gas, paying), held);
+        let pricing = Pricing {
+            prices,
+            limits,
+            paying,
+        };
+        let with_gas = |gas| pricing.with_gas(newest.fee, state.held_fee(), gas);
         let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
         let offered = match class {
             _ if is_short => {
@@ -129,23 +171,22 @@ impl Sender {
             NodeError::GasTooLow | NodeError::GasAllowance => {
                 let doubled = gas.saturating_mul(2);
                 gas = doubled.max(wanted.ok()?).min(gas_max);
-                fresh(gas)?
+                with_gas(gas)
             }
             NodeError::GasTooHigh => {
                 // Cut below what it needs it would only burn that much.
                 wanted.ok()?;
                 gas = gas.min(gas_max);
-                fresh(gas)?
+                with_gas(gas)
             }
-            NodeError::TypeNotSupported if !state.was_accepted() => fresh(gas)?,
+            NodeError::TypeNotSupported if !state.was_accepted() => pricing.fresh(gas),
             _ => {
-                let raised = bump(newest.fee, &prices, &limits, gas, paying);
+                let raised = pricing.raised(newest.fee, gas);
                 let fee = raised.fee.raised_to(least_fee(why), prices.least_wei());
-                Quote { fee, ..raised }.within(offer_ceiling_wei(&prices, &limits, gas, paying))
+                pricing.within(Quote { fee, ..raised }, gas)
             }
         };
-        let same_kind_of_fee = is_legacy(&offered.fee) == is_legacy(&newest.fee);
-        if offered.fee == newest.fee && gas == newest.gas_limit && same_kind_of_fee {
+        if !cures(class, state, offered.fee, gas) {
             return None;
         }
         let variant = self.sign(kind, state.nonce, gas, offered).ok()?;
@@ -212,7 +253,11 @@ impl Sender {
             false => least_wei,
         };
         let paying = paying(market.balance_wei, proven_wei);
-        let raised = bump(previous.fee, &market.prices, &limits, gas, paying);
+        // An offer that was lowered for want of funds is below what a pool may hold: raised, it is to take the place of that.
+        let held = state.held_fee();
+        let is_lowered = |held: &Fee| held.cap_wei() > previous.fee.cap_wei();
+        let outbid = held.filter(is_lowered).unwrap_or(previous.fee);
+        let raised = bump(outbid, &market.prices, &limits, gas, paying);
         if raised.capped && self.capped_at_nonce != Some(state.nonce) {
             self.capped_at_nonce = Some(state.nonce);
             log::warn!(
@@ -260,23 +305,36 @@ impl Sender {
     fn send_newest(&self, state: &mut SendState) -> Broadcast {
         let clock = self.endpoints.clock();
         let started = clock.now();
-        match self.send_once(state) {
-            (Broadcast::MaybeSent(why), true) if clock.now() - started <= PROMPT => {
+        let mut sent = self.send_once(state);
+        let is_unanswered = matches!(sent.outcome, Broadcast::MaybeSent(_));
+        if is_unanswered && sent.is_spoilt && clock.now() - started <= PROMPT {
+            if let Broadcast::MaybeSent(why) = &sent.outcome {
                 log::debug!("{why}: sent once more");
-                state.note_maybe_sent();
-                self.send_once(state).0
             }
-            (outcome, _) => outcome,
+            state.note_maybe_sent();
+            sent = self.send_once(state);
         }
+        match sent.is_accepted {
+            true => state.note_accepted(),
+            false if sent.is_unheard => state.note_maybe_held(),
+            false => {}
+        }
+        sent.outcome
     }
 
-    /// What became of it, and whether an answer was spoilt. One acceptance is enough, and a refusal counts only when no
-    /// endpoint accepts, silence least. But what was accepted and not mined for some blocks may have been swallowed: then who
-    /// says that the chain takes no such transaction at all is heard as well.
-    fn send_once(&self, state: &SendState) -> (Broadcast, bool) {
+    /// One acceptance is enough, and a refusal counts only when no endpoint accepts, silence least. But what was accepted and
+    /// not mined for some blocks may have been swallowed: then who says that the chain takes no such transaction at all is
+    /// heard as well.
+    fn send_once(&self, state: &SendState) -> Sent {
+        let mut sent = Sent {
+            outcome: Broadcast::MaybeSent("no endpoint is fit to send".to_owned()),
+            is_accepted: false,
+            is_unheard: false,
+            is_spoilt: false,
+        };
         let Some(variant) = state.newest().filter(|newest| !newest.raw.is_empty()) else {
-            let why = "its bytes are not known here".to_owned();
-            return (Broadcast::MaybeSent(why), false);
+            sent.outcome = Broadcast::MaybeSent("its bytes are not known here".to_owned());
+            return sent;
         };
         let (raw, sent_hash) = (variant.raw.clone(), variant.hash);
         let answers = self.endpoints.ask_each(
@@ -285,8 +343,6 @@ impl Sender {
             move |endpoint| endpoint.send_raw_transaction(&raw),
         );
         let clock = self.endpoints.clock();
-        let mut outcome = Broadcast::MaybeSent("no endpoint is fit to send".to_owned());
-        let mut is_spoilt = false;
         let mut deadline = clock.now() + ANSWER_WITHIN;
         while let Some((endpoint, answer)) = self.endpoints.next_answer(&answers, Some(deadline)) {
             let refusal = match answer {
@@ -300,58 +356,79 @@ impl Sender {
                 Err(error) if error.node_error() == Some(NodeError::AlreadyKnown) => None,
                 Err(error) => Some(error),
             };
-            let Some(error) = refusal else {
-                if !state.is_replaced() {
-                    return (Broadcast::Accepted, is_spoilt);
-                }
-                if !matches!(outcome, Broadcast::Rejected(class, _) if is_the_chains_own(class)) {
-                    outcome = Broadcast::Accepted;
-                }
+            match refusal {
+                None => sent.take_acceptance(),
+                Some(error) => sent.take_refusal(endpoint.host(), &error),
+            }
+            if sent.is_accepted && !state.is_replaced() {
+                return sent;
+            }
+            if !matches!(sent.outcome, Broadcast::MaybeSent(_)) {
                 deadline = deadline.min(clock.now() + SECOND_OPINION);
-                continue;
-            };
-            match error.node_error() {
-                Some(class) if !says_more(class, &outcome) => {}
-                Some(class) => {
-                    outcome = Broadcast::Rejected(class, format!("{}: {error}", endpoint.host()));
-                    deadline = deadline.min(clock.now() + SECOND_OPINION);
-                }
-                None if matches!(outcome, Broadcast::MaybeSent(_)) => {
-                    is_spoilt |= error.is_spoilt();
-                    outcome = Broadcast::MaybeSent(error.public().to_owned());
-                }
-                None => {}
             }
         }
-        (outcome, is_spoilt)
+        // Who has not answered yet may take it yet.
+        sent.is_unheard |= !matches!(answers.try_recv(), Err(TryRecvError::Disconnected));
+        sent
     }
 }
 
-/// What is offered anew for that much gas. A pool that holds one of ours lets nothing take its place that is less than what
-/// was to replace it: None where no more can be offered than that.
-fn fresh_quote(
-    prices: &Prices,
-    limits: &FeeLimits,
-    (gas, paying): (u64, Option<U256>),
-    held: Option<Fee>,
-) -> Option<Quote> {
-    let fresh = quote(prices, limits, gas, paying);
-    let Some(held) = held else {
-        return Some(fresh);
+/// What came back of the sending of one variant.
+struct Sent {
+    outcome: Broadcast,
+    /// A node took it, whatever others say of it.
+    is_accepted: bool,
+    /// A node has neither taken nor refused it, as far as can be told.
+    is_unheard: bool,
+    /// An answer was none.
+    is_spoilt: bool,
+}
+
+impl Sent {
+    fn take_acceptance(&mut self) {
+        self.is_accepted = true;
+        if !matches!(self.outcome, Broadcast::Rejected(class, _) if is_the_chains_own(class)) {
+            self.outcome = Broadcast::Accepted;
+        }
+    }
+
+    fn take_refusal(&mut self, host: &str, error: &RpcError) {
+        match error.node_error() {
+            // Beside an acceptance nothing else counts, whichever came first.
+            Some(class) if self.is_accepted && !is_the_chains_own(class) => {}
+            Some(class) if !says_more(class, &self.outcome) => {}
+            Some(class) => self.outcome = Broadcast::Rejected(class, format!("{host}: {error}")),
+            None => {
+                self.is_unheard = true;
+                if matches!(self.outcome, Broadcast::MaybeSent(_)) {
+                    self.is_spoilt |= error.is_spoilt();
+                    self.outcome = Broadcast::MaybeSent(error.public().to_owned());
+                }
+            }
+        }
+    }
+}
+
+/// Whether a refusal of the newest variant may be cured by that offer: it is another, and more than what a pool has taken.
+fn cures(class: NodeError, state: &SendState, offered: Fee, gas: u64) -> bool {
+    let is_refused = |newest: &Variant| {
+        offered == newest.fee
+            && gas == newest.gas_limit
+            && is_legacy(&offered) == is_legacy(&newest.fee)
     };
-    let fee = fresh.fee.no_less_than(&held);
-    let ceiling_wei = offer_ceiling_wei(prices, limits, gas, paying);
-    let offered = Quote { fee, ..fresh }.within(ceiling_wei);
-    (offered.fee == fee).then_some(offered)
+    // A node's own cap, or a type that it does not take, says nothing of the pool that took what is out.
+    let is_of_one_node = matches!(class, NodeError::NodeFeeCap | NodeError::TypeNotSupported);
+    let held = state.held_fee().filter(|_| state.was_accepted());
+    let is_enough = is_of_one_node || held.is_none_or(|held| offered.outbids(&held));
+    is_enough && !state.newest().is_some_and(is_refused)
 }
 
 fn note_outcome(state: &mut SendState, outcome: &Broadcast) {
     match outcome {
-        Broadcast::Accepted => state.note_accepted(),
         Broadcast::MaybeSent(_) => state.note_maybe_sent(),
         Broadcast::Rejected(NodeError::ReplacementUnderpriced, _) => state.note_outbid(),
         Broadcast::Rejected(NodeError::NonceTooLow, _) => state.note_nonce_refused(),
-        Broadcast::Rejected(..) => {}
+        Broadcast::Accepted | Broadcast::Rejected(..) => {}
     }
 }
 
@@ -381,85 +458,4 @@ fn is_legacy(fee: &Fee) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::actors::sender::inquiry::tests::betting;
-    use crate::actors::sender::reads::tests::sender_over;
-    use crate::base::clock::Clock;
-    use crate::base::metrics::Metrics;
-    use crate::chain::endpoints::Endpoints;
-    use crate::chain::script::Script;
-    use crate::chain::types::H256;
-
-    const GWEI: u64 = 1_000_000_000;
-
-    fn dynamic(cap_gwei: u64, tip_gwei: u64) -> Fee {
-        Fee::Dynamic {
-            cap_wei: U256::from(cap_gwei * GWEI),
-            tip_wei: U256::from(tip_gwei * GWEI),
-        }
-    }
-
-    /// What is offered after a pool, in which base fee and tip are 1 gwei, has called the gas too little.
-    fn offered_after(first: Fee, is_accepted: bool) -> Vec<(Fee, u64)> {
-        let clock = Clock::manual(5_000_000);
-        let pool = Script::of_calls("http://a", |method, _| match method {
-            "eth_chainId" => Ok(json!("0x7a69")),
-            "eth_gasPrice" => Ok(json!(format!("{:#x}", 2 * GWEI))),
-            "eth_maxPriorityFeePerGas" => Ok(json!(format!("{GWEI:#x}"))),
-            "eth_getBalance" => Ok(json!(format!("{:#x}", u64::MAX))),
-            "eth_getBlockByNumber" => Ok(json!({
-                "number": "0xc", "hash": H256::repeat_byte(12), "parentHash": H256::repeat_byte(11),
-                "timestamp": "0x64", "baseFeePerGas": format!("{GWEI:#x}"),
-            })),
-            "eth_sendRawTransaction" => {
-                Err(json!({"code": -32000, "message": "intrinsic gas too low"}))
-            }
-            _ => Err(json!({"code": -32601, "message": "method not found"})),
-        });
-        let metrics = Metrics::default();
-        let endpoints = Endpoints::over(vec![Arc::new(pool)], 31_337, clock.clone(), &metrics);
-        let mut sender = sender_over(endpoints);
-        let head = BlockRef {
-            number: 12,
-            hash: H256::repeat_byte(12),
-            parent_hash: H256::repeat_byte(11),
-            timestamp: 100,
-        };
-        let round = betting();
-        let variant = Variant {
-            kind: ActionKind::Draw,
-            hash: H256::repeat_byte(0xd0),
-            raw: vec![1],
-            fee: first,
-            gas_limit: 300_000,
-        };
-        let now = clock.now();
-        let mut state = SendState::begin(7, 5, variant, head, now);
-        if is_accepted {
-            state.note_accepted();
-        }
-        sender.broadcast(&mut state, head, &round, now);
-        let cures = state.variants().iter().skip(1);
-        cures.map(|cure| (cure.fee, cure.gas_limit)).collect()
-    }
-
-    #[test]
-    fn more_gas_is_offered_for_no_less_than_was_to_replace_what_a_pool_holds() {
-        let first = dynamic(20, 4);
-        let held = offered_after(first, true);
-        assert_eq!(held.first(), Some(&(first, 600_000)));
-        assert!(held.iter().all(|(fee, _)| *fee == first), "{held:?}");
-        // Where no pool holds anything, a fresh quote is enough.
-        let fresh = offered_after(first, false);
-        assert_eq!(fresh.first(), Some(&(dynamic(3, 1), 600_000)));
-        // And it is what is offered where it is more.
-        let low = dynamic(2, 1);
-        let raised = offered_after(low, true);
-        assert_eq!(raised.first(), Some(&(dynamic(3, 1), 600_000)));
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::chain::types::U256;
 
 const SPACING_SECS: u64 = 2;
 const MIN_DRAW: u64 = 1_010;

@@ -1,6 +1,7 @@
 //! One action in flight, step by step.
 
 use super::*;
+use crate::chain::types::U256;
 
 const RULES: Rules = Rules {
     tx_timeout: Duration::from_secs(180),

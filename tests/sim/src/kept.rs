@@ -67,6 +67,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (80_009_290, "the same on an endpoint that takes no batches, beside a frozen one"),
     (80_052_901, "what waited behind a missing nonce made a chain that mines on demand mine for ever, twenty blocks a second"),
     (80_075_284, "a look that had not been asked for the last logs sent steps on, whose end the head outran for minutes"),
+    (90_006_148, "an offer that was lowered for want of funds was raised again, to less than outbids what a pool had taken unheard"),
+    (91_007_060, "one pool's refusal hid that another had taken it, and the offer was raised at each turn, up to the cap"),
 ];
 
 /// All of them, with what each found.

@@ -41,6 +41,8 @@ pub struct Attempt {
     pub gas_limit: u64,
     /// What the pool holds at this nonce.
     pub rival: Option<Rival>,
+    /// The run was told that the account cannot pay what was sent before at this nonce.
+    pub is_short: bool,
 }
 
 /// Another transaction of the same nonce.
@@ -49,6 +51,37 @@ pub struct Rival {
     pub hash: H256,
     /// A pool lets the new one take its place.
     pub is_outbid: bool,
+    /// The new one offers less.
+    pub is_dearer: bool,
+    /// The run was told that a node has it.
+    pub is_told: bool,
+}
+
+/// What runs were told of what they sent, as far as it reached them.
+#[derive(Default)]
+pub struct Told {
+    /// A node has it, or says so.
+    taken: HashSet<(Group, H256)>,
+    /// The account cannot pay it.
+    short: HashSet<(Group, u64)>,
+}
+
+impl Told {
+    pub fn taken(&mut self, run: Group, hash: H256) {
+        self.taken.insert((run, hash));
+    }
+
+    pub fn short(&mut self, run: Group, nonce: u64) {
+        self.short.insert((run, nonce));
+    }
+
+    pub fn is_taken(&self, run: Group, hash: H256) -> bool {
+        self.taken.contains(&(run, hash))
+    }
+
+    pub fn is_short(&self, run: Group, nonce: u64) -> bool {
+        self.short.contains(&(run, nonce))
+    }
 }
 
 /// What the daemon that sent something can have known then.
@@ -146,7 +179,9 @@ impl Sends {
         }
         let is_own = |rival: &Rival| self.sent.get(&rival.hash).is_some_and(|sent| sent.0 == run);
         let rival = attempt.rival.filter(is_own);
-        let is_outbid = rival.is_none_or(|rival| rival.is_outbid);
+        // Who was told that the account cannot pay it has to offer less, unless it knows that a node has what it sent before.
+        let may_lower = |rival: &Rival| attempt.is_short && rival.is_dearer && !rival.is_told;
+        let is_outbid = rival.is_none_or(|rival| rival.is_outbid || may_lower(&rival));
         if !is_outbid && is_first_sight && !known.is_branched {
             return Some(("what replaces offers a tenth more", format!("{attempt:?}")));
         }

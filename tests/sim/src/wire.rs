@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lottery::chain::error::RpcError;
 use lottery::chain::transport::{Answer, Body, Transport};
+use lottery::chain::types::H256;
 use serde_json::{json, Value};
 
 use crate::baton::{Baton, Group};
@@ -280,13 +281,17 @@ impl Sky {
     }
 }
 
-/// The hash of a transaction that goes nowhere.
-fn swallowed(raw: &str) -> Option<Value> {
+/// The transaction of these bytes.
+fn decoded(raw: &str) -> Option<devchain::Transaction> {
     let pairs = raw.strip_prefix("0x")?.as_bytes().chunks(2);
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let raw: Vec<u8> = pairs.map(byte).collect::<Option<_>>()?;
-    let decoded = devchain::Transaction::decode(&raw).ok()?;
-    Some(Value::from(format!("{:#x}", decoded.hash)))
+    devchain::Transaction::decode(&raw).ok()
+}
+
+/// The hash of a transaction that goes nowhere.
+fn swallowed(raw: &str) -> Option<Value> {
+    Some(Value::from(format!("{:#x}", decoded(raw)?.hash)))
 }
 
 /// The transport to one simulated node.
@@ -487,6 +492,7 @@ impl Transport for Wire {
             }
             Exchange::Answered(answer) => {
                 self.baton.pause(latency / 2);
+                self.note_told(request, &answer);
                 Ok(answer)
             }
             Exchange::TimedOut => {
@@ -499,6 +505,31 @@ impl Transport for Wire {
 }
 
 impl Wire {
+    /// What a sound answer tells the run of what it has sent.
+    fn note_told(&self, request: &Value, answer: &Answer) {
+        let Body::Json(body) = &answer.body else {
+            return;
+        };
+        let is_answer = answer.status == 200 && body["id"] == request["id"];
+        if !is_answer || request["method"] != "eth_sendRawTransaction" {
+            return;
+        }
+        let raw = request["params"][0].as_str().unwrap_or_default();
+        let Some(sent) = decoded(raw) else {
+            return;
+        };
+        let mut sky = self.sky();
+        let told = &mut sky.world.told;
+        match body["error"]["message"].as_str() {
+            Some(words) if words.contains("insufficient funds") => told.short(self.run, sent.nonce),
+            Some(words) if words.contains("already known") => {
+                told.taken(self.run, H256(sent.hash.0))
+            }
+            None if body["result"].is_string() => told.taken(self.run, H256(sent.hash.0)),
+            _ => {}
+        }
+    }
+
     fn lost(&self, why: &str) -> RpcError {
         RpcError::transport(format!("{}: {why}", self.host))
     }

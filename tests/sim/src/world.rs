@@ -10,7 +10,7 @@ use support::random::Random;
 
 use crate::baton::Group;
 use crate::contract::{function_of, Call, Env, Event, Halt, Lottery, Terms};
-use crate::sends::{Attempt, Rival};
+use crate::sends::{Attempt, Rival, Told};
 
 pub const GAS_LIMIT: u64 = 30_000_000;
 pub const TRANSFER_GAS: u64 = 21_000;
@@ -134,6 +134,8 @@ pub struct World {
     random: Random,
     /// What was handed to a node since the oracle last looked, taken or not.
     pub attempts: Vec<Attempt>,
+    /// What became of it, as runs were told.
+    pub told: Told,
     /// Simulated time, as of the last request, and which run of a daemon made it.
     pub now: Duration,
     pub asked_by: Group,
@@ -164,6 +166,7 @@ impl World {
             rules: Rules::default(),
             random,
             attempts: Vec::new(),
+            told: Told::default(),
             now: Duration::ZERO,
             asked_by: 0,
             chain_time: 0,
@@ -518,8 +521,11 @@ impl World {
             chain_time: self.chain_time,
             cap: tx.cap,
             gas_limit: tx.gas_limit,
+            is_short: self.told.is_short(self.asked_by, tx.nonce),
             rival: rival.next().map(|rival| Rival {
                 hash: rival.hash,
+                is_dearer: rival.cap > tx.cap,
+                is_told: self.told.is_taken(self.asked_by, rival.hash),
                 // At the cap another kind of action goes out all the same, for whoever takes it.
                 is_outbid: is_outbid(tx, rival)
                     || rival.is_legacy != tx.is_legacy
