@@ -15,7 +15,7 @@ use crate::chain::node::Endpoint;
 use crate::chain::types::Address;
 use crate::lottery::action::InFlight;
 use crate::lottery::alert::Condition;
-use crate::lottery::watch::{self, EndpointSight, Sights};
+use crate::lottery::watch::{self, EndpointSight, Sights, Sleep};
 
 /// So often at least the operator looks whether conditions have begun or ended.
 pub(crate) const EVERY: Duration = Duration::from_secs(2);
@@ -43,8 +43,8 @@ struct Shared {
     in_flight: Option<InFlight>,
     looked_at: Instant,
     looked_unix_ms: u64,
-    /// When nothing had run for a while.
-    woken_unix_ms: u64,
+    /// When last nothing ran.
+    slept: Option<Sleep>,
 }
 
 impl Watcher {
@@ -61,7 +61,7 @@ impl Watcher {
             in_flight: None,
             looked_at: clock.now(),
             looked_unix_ms: clock.unix_ms(),
-            woken_unix_ms: 0,
+            slept: None,
         };
         Watcher {
             shared: Arc::new(Mutex::new(shared)),
@@ -121,20 +121,25 @@ impl Watcher {
         };
         let endpoints: Vec<EndpointSight> = self.endpoints.list().iter().map(sight).collect();
         let unix_ms = self.clock.unix_ms();
+        let now = self.clock.now();
         if unix_ms.saturating_sub(shared.looked_unix_ms) > SLEPT_MS {
-            shared.woken_unix_ms = unix_ms;
+            shared.slept = Some(Sleep {
+                from: shared.looked_at,
+                until: now,
+                from_unix_ms: shared.looked_unix_ms,
+                until_unix_ms: unix_ms,
+            });
         }
-        shared.looked_unix_ms = unix_ms;
-        shared.looked_at = self.clock.now();
+        (shared.looked_at, shared.looked_unix_ms) = (now, unix_ms);
         let mut holding = watch::conditions(&Sights {
             snapshot: &self.snapshot.load(),
             in_flight: shared.in_flight.as_ref(),
             endpoints: &endpoints,
             operator: self.operator,
             chain_id: self.chain_id,
-            now: shared.looked_at,
+            now,
             unix_ms,
-            woken_unix_ms: shared.woken_unix_ms,
+            slept: shared.slept,
         });
         holding.extend(shared.raised.iter().cloned());
         shared.alerts.tell(holding);

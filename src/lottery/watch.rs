@@ -37,8 +37,29 @@ pub(crate) struct Sights<'a> {
     pub chain_id: u64,
     pub now: Instant,
     pub unix_ms: u64,
-    /// When nothing had run for a while: what was so meanwhile nobody has seen.
-    pub woken_unix_ms: u64,
+    /// When last nothing ran: what was so meanwhile nobody has seen.
+    pub slept: Option<Sleep>,
+}
+
+/// A time in which nothing ran, since the host slept: by the clock that measures, which may have slept too, and by the host's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sleep {
+    pub from: Instant,
+    pub until: Instant,
+    pub from_unix_ms: u64,
+    pub until_unix_ms: u64,
+}
+
+impl Sleep {
+    /// How much of what has passed since then it was.
+    fn since(&self, at: Instant) -> Duration {
+        self.until.saturating_duration_since(self.from.max(at))
+    }
+
+    fn ms_since(&self, unix_ms: u64) -> u64 {
+        self.until_unix_ms
+            .saturating_sub(self.from_unix_ms.max(unix_ms))
+    }
 }
 
 /// What is known of one endpoint.
@@ -77,7 +98,9 @@ pub(crate) fn conditions(sights: &Sights) -> Vec<Condition> {
 
 fn chain_unreachable(sights: &Sights) -> Option<Condition> {
     let connection = &sights.snapshot.connection;
-    let since_unix_ms = connection.since_unix_ms.max(sights.woken_unix_ms);
+    let since_unix_ms = connection.since_unix_ms;
+    let slept_ms = sights.slept.map_or(0, |it| it.ms_since(since_unix_ms));
+    let since_unix_ms = since_unix_ms.saturating_add(slept_ms);
     let for_ms = sights.unix_ms.saturating_sub(since_unix_ms);
     if connection.reachable || for_ms < UNREACHABLE_MS {
         return None;
@@ -98,7 +121,9 @@ fn chain_unreachable(sights: &Sights) -> Option<Condition> {
 fn head_stale(sights: &Sights) -> Option<Condition> {
     let snapshot = sights.snapshot;
     let (head, time) = (snapshot.head?, snapshot.chain_time?);
+    let slept = sights.slept.map(|it| it.since(time.seen_at));
     let stands = sights.now.saturating_duration_since(time.seen_at);
+    let stands = stands.saturating_sub(slept.unwrap_or_default());
     let usual_secs = snapshot.schedule.mean_spacing_secs?.clamp(0.0, 3_600.0);
     let limit = STALE.max(Duration::from_secs_f64(STALE_BLOCKS * usual_secs));
     if !snapshot.connection.reachable || stands < limit {
@@ -259,205 +284,4 @@ fn refunded(sights: &Sights) -> Option<Condition> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::base::clock::ChainTime;
-    use crate::chain::types::{BlockRef, H256, U256};
-    use crate::lottery::event::LogPosition;
-    use crate::lottery::proof::Proof;
-    use crate::lottery::snapshot::BlockSchedule;
-    use crate::lottery::state::unread;
-
-    const MIN: u64 = 1_000;
-    const MAX: u64 = 1_175;
-
-    fn snapshot(head_timestamp: u64, seen_at: Instant) -> Snapshot {
-        let mut snapshot = unread();
-        snapshot.head = Some(BlockRef {
-            number: 10,
-            hash: H256::zero(),
-            parent_hash: H256::zero(),
-            timestamp: head_timestamp,
-        });
-        snapshot.chain_time = Some(ChainTime {
-            head_timestamp,
-            seen_at,
-        });
-        snapshot.schedule = BlockSchedule {
-            mean_spacing_secs: Some(2.0),
-            least_to_next_secs: 2,
-        };
-        snapshot.round = Some(Round {
-            round_id: 7,
-            state: RoundState::Betting,
-            start_time: MIN - 185,
-            end_time: MIN - 5,
-            min_draw_time: MIN,
-            max_draw_time: MAX,
-            total_pot_wei: U256::one(),
-            participant_count: 2,
-        });
-        snapshot
-    }
-
-    /// The codes that hold `age_secs` after the head was seen.
-    fn holding(
-        snapshot: &Snapshot,
-        seen_at: Instant,
-        age_secs: u64,
-        in_flight: Option<&InFlight>,
-    ) -> Vec<AlertCode> {
-        let conditions = conditions(&Sights {
-            snapshot,
-            in_flight,
-            endpoints: &[],
-            operator: Some(Address::repeat_byte(1)),
-            chain_id: 1,
-            now: seen_at + Duration::from_secs(age_secs),
-            unix_ms: age_secs * 1_000,
-            woken_unix_ms: 0,
-        });
-        conditions.iter().map(|condition| condition.code).collect()
-    }
-
-    fn in_flight(action: ActionKind) -> InFlight {
-        InFlight {
-            action,
-            round_id: 7,
-            nonce: 1,
-            hashes: vec![H256::zero()],
-            attempts: 1,
-        }
-    }
-
-    #[test]
-    fn a_draw_is_overdue_when_a_third_of_its_window_is_gone_without_a_transaction() {
-        let seen_at = Instant::now();
-        let at = |head, age| holding(&snapshot(head, seen_at), seen_at, age, None);
-        assert_eq!(at(MIN - 10, 0), []);
-        assert_eq!(at(MIN + 58, 0), []);
-        assert_eq!(at(MIN + 59, 0), [AlertCode::DrawOverdue]);
-        // Time alone makes it so, when nobody tells of blocks.
-        assert_eq!(at(MIN - 10, 69), [AlertCode::DrawOverdue]);
-        assert_eq!(at(MAX, 0), [AlertCode::DrawOverdue]);
-        let out = in_flight(ActionKind::Draw);
-        let told = holding(&snapshot(MIN + 59, seen_at), seen_at, 0, Some(&out));
-        assert_eq!(told, []);
-        // Whether it was missed only a later block can say.
-        assert_eq!(at(MAX, 1), []);
-        assert_eq!(at(MAX + 1, 0), [AlertCode::DrawMissed]);
-        let refund = in_flight(ActionKind::RefundExpired);
-        let told = holding(&snapshot(MAX + 1, seen_at), seen_at, 0, Some(&refund));
-        assert_eq!(told, [AlertCode::DrawMissed, AlertCode::RefundSent]);
-    }
-
-    #[test]
-    fn silence_and_a_standing_head_are_told_after_a_while() {
-        let seen_at = Instant::now();
-        let mut silent = snapshot(MIN - 500, seen_at);
-        silent.connection.reachable = false;
-        assert_eq!(holding(&silent, seen_at, 14, None), []);
-        assert_eq!(
-            holding(&silent, seen_at, 15, None),
-            [AlertCode::ChainUnreachable]
-        );
-        silent.head = None;
-        silent.chain_time = None;
-        silent.round = None;
-        assert_eq!(
-            holding(&silent, seen_at, 15, None),
-            [AlertCode::ChainUnreachable]
-        );
-        let standing = snapshot(MIN - 500, seen_at);
-        assert_eq!(holding(&standing, seen_at, 119, None), []);
-        assert_eq!(
-            holding(&standing, seen_at, 120, None),
-            [AlertCode::HeadStale]
-        );
-    }
-
-    #[test]
-    fn an_empty_round_is_told_of_a_minute_or_ten_blocks_before_its_end() {
-        let seen_at = Instant::now();
-        let at = |head, age, spacing_secs| {
-            let mut empty = snapshot(head, seen_at);
-            empty.round.as_mut().unwrap().total_pot_wei = U256::zero();
-            empty.schedule.mean_spacing_secs = Some(spacing_secs);
-            holding(&empty, seen_at, age, None)
-        };
-        let end = MIN - 5;
-        assert_eq!(at(end - 61, 0, 2.0), []);
-        assert_eq!(at(end - 60, 0, 2.0), [AlertCode::EmptyRound]);
-        assert_eq!(at(end - 70, 10, 2.0), [AlertCode::EmptyRound]);
-        assert_eq!(at(end - 81, 0, 8.0), []);
-        assert_eq!(at(end - 80, 0, 8.0), [AlertCode::EmptyRound]);
-        // Not in the first half of its 180 s, however slow the blocks are.
-        assert_eq!(at(end - 91, 0, 30.0), []);
-        assert_eq!(at(end - 90, 0, 30.0), [AlertCode::EmptyRound]);
-        assert_eq!(at(end, 0, 2.0), [AlertCode::EmptyRound]);
-        assert_eq!(at(end + 1, 0, 2.0), [AlertCode::StuckRound]);
-        // With a bet it is as any other.
-        assert_eq!(holding(&snapshot(end, seen_at), seen_at, 0, None), []);
-    }
-
-    #[test]
-    fn a_round_that_ended_without_a_bet_is_stuck_and_another_chain_is_named() {
-        let seen_at = Instant::now();
-        let mut dead = snapshot(MIN - 4, seen_at);
-        dead.round.as_mut().unwrap().total_pot_wei = U256::zero();
-        assert_eq!(holding(&dead, seen_at, 0, None), [AlertCode::StuckRound]);
-        let wrong = EndpointSight {
-            host: "https://node.example".to_owned(),
-            wrong_chain: Some(5),
-        };
-        let told = wrong_chain(&wrong, 1).unwrap();
-        assert_eq!(told.subject, Subject::Endpoint(wrong.host.clone()));
-        assert!(told.message.contains("chain 5"), "{}", told.message);
-        let right = EndpointSight {
-            wrong_chain: None,
-            ..wrong
-        };
-        assert_eq!(wrong_chain(&right, 1), None);
-    }
-
-    #[test]
-    fn only_a_draw_that_does_not_follow_is_told_of_and_only_while_it_is_thought_so() {
-        let seen_at = Instant::now();
-        let judged = |verdict: Verdict| {
-            let mut snapshot = snapshot(MIN - 500, seen_at);
-            snapshot.history = Arc::new(vec![Arc::new(FinishedRound {
-                round_id: 6,
-                start_time: 0,
-                end_time: 0,
-                min_draw_time: 0,
-                max_draw_time: 0,
-                total_pot_wei: U256::one(),
-                participant_count: 2,
-                outcome: Outcome::Completed {
-                    winner: Address::zero(),
-                    winner_prize_wei: U256::one(),
-                    publisher_commission_wei: U256::zero(),
-                    random_seed: U256::zero(),
-                },
-                bets: Vec::new(),
-                winner_total_wei: None,
-                proof: Proof {
-                    verdict,
-                    ..Proof::of_refund(Verdict::Verified)
-                },
-                draw_delay: None,
-                position: LogPosition::default(),
-            })]);
-            holding(&snapshot, seen_at, 0, None)
-        };
-        let why = || "the winner is another".to_owned();
-        assert_eq!(
-            judged(Verdict::Mismatch { why: why() }),
-            [AlertCode::ProofMismatch]
-        );
-        assert_eq!(judged(Verdict::Verified), []);
-        assert_eq!(judged(Verdict::Unverifiable { why: why() }), []);
-    }
-}
+mod tests;

@@ -69,6 +69,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (80_075_284, "a look that had not been asked for the last logs sent steps on, whose end the head outran for minutes"),
     (90_006_148, "an offer that was lowered for want of funds was raised again, to less than outbids what a pool had taken unheard"),
     (91_007_060, "one pool's refusal hid that another had taken it, and the offer was raised at each turn, up to the cap"),
+    (90_000_506, "a head was told to have stood for two minutes, most of which the host had slept through"),
 ];
 
 /// All of them, with what each found.
