@@ -128,10 +128,29 @@ impl Endpoints {
         methods: &[Method],
         ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
     ) -> Option<T> {
-        let others = self.best_first(methods).into_iter();
-        let mut others =
-            others.filter(|endpoint| endpoint != first && !self.fails(endpoint, methods));
+        let mut others = self.others(first, methods);
         others.find_map(|endpoint| self.asked(&endpoint, methods, &ask).ok())
+    }
+
+    /// The same of what only somebody at the head can tell.
+    pub(crate) fn with_another_at_head<T>(
+        &self,
+        first: &Endpoint,
+        methods: &[Method],
+        ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
+    ) -> Option<T> {
+        let others = self.others(first, methods);
+        let mut at_head = others.filter(|endpoint| !self.is_behind(endpoint));
+        at_head.find_map(|endpoint| self.asked(&endpoint, methods, &ask).ok())
+    }
+
+    fn others<'a>(
+        &'a self,
+        first: &'a Endpoint,
+        methods: &'a [Method],
+    ) -> impl Iterator<Item = Endpoint> + 'a {
+        let listed = self.best_first(methods).into_iter();
+        listed.filter(move |endpoint| endpoint != first && !self.fails(endpoint, methods))
     }
 
     /// Asks every usable endpoint at once, each on a thread of its own, and hands over the answers as they come; the stream
@@ -373,8 +392,19 @@ impl Endpoints {
     }
 
     fn oldest_fresh_timestamp(&self) -> u64 {
-        let margin_secs = self.block_times_secs(3).max(STALE_SECS_MIN);
-        self.newest_timestamp().saturating_sub(margin_secs)
+        self.newest_timestamp()
+            .saturating_sub(self.stale_after_secs())
+    }
+
+    fn stale_after_secs(&self) -> u64 {
+        self.block_times_secs(3).max(STALE_SECS_MIN)
+    }
+
+    /// Whether its head, as far as can be told now, is stale.
+    fn is_behind(&self, endpoint: &Endpoint) -> bool {
+        let (newest, margin_secs) = (self.newest_timestamp(), self.stale_after_secs());
+        let now = self.clock.now();
+        endpoint.with_health(|health| health.is_behind(newest, margin_secs, now))
     }
 
     /// Before the first use, after any silence, and every ten minutes. An endpoint that will not say which chain it

@@ -216,6 +216,16 @@ impl Health {
         })
     }
 
+    /// True where its head, carried forward since it was read, is older than that by so much: it has nothing to tell of what
+    /// is newer.
+    pub(crate) fn is_behind(&self, timestamp: u64, margin_secs: u64, now: Instant) -> bool {
+        self.head.is_some_and(|head| {
+            let since = now.saturating_duration_since(head.read_at).as_secs();
+            let carried = head.timestamp.saturating_add(since);
+            carried.saturating_add(margin_secs) <= timestamp
+        })
+    }
+
     /// It answers, but late or with an old head: the others are asked before it for a while.
     pub(crate) fn set_back(&mut self, now: Instant) {
         if self.is_set_back(now) {

@@ -224,8 +224,8 @@ impl EventManager {
     }
 }
 
-/// One step; that there are no logs is believed when a second endpoint says so too, or, where there is none, the same one
-/// when it is asked again.
+/// One step; that there are no logs is believed when a second endpoint at the head says so too, or, where there is none, the
+/// same one when it is asked again.
 fn take_step(
     endpoints: &Endpoints,
     reader: &Arc<Reader>,
@@ -251,7 +251,7 @@ fn take_step(
     if !first.events.is_empty() {
         return Ok(first);
     }
-    match endpoints.with_another(&endpoint, LOGS, &step) {
+    match endpoints.with_another_at_head(&endpoint, LOGS, &step) {
         Some((_, second)) if !second.events.is_empty() => {
             endpoints.set_back(&endpoint);
             Ok(second)

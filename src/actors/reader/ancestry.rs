@@ -4,12 +4,15 @@
 //! Blocks are asked for by number in one batch. Where that fails (some chains have numbers without a block, some nodes
 //! give old blocks only by hash) the walk goes from parent to parent.
 
+use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
+
 use crate::actors::reader::debt::{linked_blocks_max, LINKED_BLOCKS_MAX};
 use crate::actors::reader::{lagging, Question, Reader, Reading, Span};
 use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{BlockId, BlockRef, Header};
+use crate::chain::types::{BlockId, BlockRef, Header, H256};
 use crate::lottery::state::Rollback;
 
 /// How many remembered blocks are compared in one batch when looking for a common ancestor.
@@ -69,14 +72,28 @@ impl Reader {
         let Some((number, hash)) = cursor.anchor_below(head.number) else {
             return Ok(lagging(&head));
         };
+        let host = endpoint.host();
+        let known = self.low_heads().get(host).copied();
+        if known == Some((head.hash, hash)) {
+            return Ok(lagging(&head));
+        }
         match endpoint.header(BlockId::Number(number)) {
             Ok(header) if header.hash != hash => {
                 self.read_first(endpoint, head, Some(Rollback::Everything))
             }
-            Ok(_) => Ok(lagging(&head)),
+            Ok(_) => {
+                self.low_heads().insert(host.to_owned(), (head.hash, hash));
+                Ok(lagging(&head))
+            }
             Err(error) if error.is_passing() => Err(error),
             Err(_) => Ok(lagging(&head)),
         }
+    }
+
+    fn low_heads(&self) -> MutexGuard<'_, HashMap<String, (H256, H256)>> {
+        self.low_heads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks for the newest remembered block that the endpoint's chain has too.
@@ -165,4 +182,63 @@ fn newest_shared(endpoint: &Endpoint, blocks: &[BlockRef]) -> Result<Option<Bloc
         }
     }
     Ok(blocks.get(from).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{json, Value};
+
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::script::Script;
+    use crate::chain::types::Address;
+
+    fn hash(number: u64) -> H256 {
+        H256::from_low_u64_be(number + 1)
+    }
+
+    /// A node that stands at block 5.
+    fn standing(_: &str, params: &Value) -> Result<Value, Value> {
+        let number = match params[0].as_str() {
+            Some("latest") => 5,
+            _ => 0,
+        };
+        let (parent, timestamp) = (number.max(1) - 1, 100 + number);
+        Ok(json!({
+            "number": format!("{number:#x}"), "hash": hash(number), "parentHash": hash(parent),
+            "timestamp": format!("{timestamp:#x}"),
+        }))
+    }
+
+    #[test]
+    fn a_low_head_is_asked_once_whether_it_is_of_our_chain() {
+        let mut cursor = Cursor::default();
+        cursor.push_anchor(0, hash(0));
+        for number in 20..30 {
+            cursor.push(BlockRef {
+                number,
+                hash: hash(number),
+                parent_hash: hash(number - 1),
+                timestamp: 100 + number,
+            });
+        }
+        let question = Question {
+            cursor: Arc::new(cursor),
+            ..Question::default()
+        };
+        let node = Arc::new(Script::of_calls("http://a", standing));
+        let clock = Clock::manual(5_000_000);
+        let endpoint = Endpoint::over(node.clone(), clock, Metrics::default());
+        let reader = Reader::new(Address::zero(), 31_337);
+        let look = || {
+            let before = node.asked().len();
+            let reading = reader.read(&endpoint, &question).unwrap();
+            assert!(matches!(reading, Reading::Lagging { number: 5, .. }));
+            node.asked().len() - before
+        };
+        assert_eq!((look(), look(), look()), (2, 1, 1));
+    }
 }

@@ -14,6 +14,10 @@ use crate::chain::node::{Endpoint, Purpose};
 /// A question ends with its calls' own time-outs; this is longer than all of them together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
+/// One that is behind has little to tell: it is asked beside another only after so many times the patience. Where that one
+/// fails it is asked at once, as any.
+const BEHIND_TIMES: u32 = 5;
+
 /// Which answers are worth having.
 type HasNews<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 
@@ -156,7 +160,12 @@ impl Endpoints {
                 _ => answers = None,
             }
             let has_failed = last.is_some();
+            let is_next_behind = || {
+                let mut listed = rest.as_slice().iter();
+                listed.next().is_some_and(|after| self.is_behind(after))
+            };
             let wait = match next.is_some() {
+                true if is_next_behind() => hedge.patience * BEHIND_TIMES,
                 true => hedge.patience,
                 false if has_failed && self.may_wait_in_vain(hedge, &awaited) => {
                     hedge.with_last.min(hedge.patience_with_last())
@@ -276,6 +285,44 @@ mod tests {
         assert!(!ends(Purpose::Prepare, false, soon));
         assert!(!ends(Purpose::Follow, true, soon));
         assert!(ends(Purpose::Prepare, true, Duration::from_secs(20)));
+        drop(let_go);
+    }
+
+    #[test]
+    fn one_that_is_behind_is_asked_late_beside_another_and_at_once_in_its_place() {
+        let (let_go, held) = bounded::<()>(0);
+        // How long it takes until the second has answered for the first, which hangs or fails.
+        let answered_after = |hangs: bool, is_behind: bool, patience: Duration| {
+            let held = held.clone();
+            let first = Script::of_requests("http://a", move |_| {
+                if hangs {
+                    // Until the test is over.
+                    let _ = held.recv();
+                }
+                Err(RpcError::transport("connection refused"))
+            });
+            let second = Script::of_calls("http://b", |method, _| match method {
+                "eth_chainId" => Ok(json!("0x7a69")),
+                _ => Ok(json!("0x5")),
+            });
+            let scripts: Vec<Arc<dyn Transport>> = vec![Arc::new(first), Arc::new(second)];
+            let endpoints = Endpoints::over(scripts, 31_337, Clock::system(), &Metrics::default());
+            let [ahead, other] = endpoints.list() else {
+                panic!("two");
+            };
+            endpoints.note_head(ahead, 100, 5_000);
+            endpoints.note_head(other, 90, if is_behind { 4_980 } else { 4_990 });
+            let begun = Instant::now();
+            let answer = endpoints.hedged(Purpose::Follow, BALANCE, patience, |endpoint| {
+                endpoint.balance(Address::zero(), BlockId::Latest)
+            });
+            assert_eq!(answer.unwrap().0.host(), "http://b");
+            begun.elapsed()
+        };
+        let (short, long) = (Duration::from_millis(40), Duration::from_secs(1));
+        assert!(answered_after(true, true, short) >= short * BEHIND_TIMES);
+        assert!(answered_after(true, false, long) < long * BEHIND_TIMES);
+        assert!(answered_after(false, true, long) < long);
         drop(let_go);
     }
 }

@@ -211,6 +211,25 @@ fn hedged_questions_and_second_opinions_fail_over_in_the_same_way() {
 }
 
 #[test]
+fn who_is_behind_has_no_second_opinion_of_what_is_at_the_head() {
+    let (scripts, endpoints, clock) = over(vec![node("a"), node("b")]);
+    let [first, other] = endpoints.list() else {
+        panic!("two");
+    };
+    let ask = || endpoints.with_another_at_head(first, BALANCE, balance_of);
+    assert!(ask().is_some(), "nothing is known of its head");
+    endpoints.note_head(other, 90, 4_985);
+    endpoints.note_head(first, 100, 5_000);
+    let before = scripts[1].asked().len();
+    assert!(ask().is_none());
+    assert_eq!(scripts[1].asked().len(), before);
+    assert!(endpoints.with_another(first, BALANCE, balance_of).is_some());
+    // One whose head was not read lately may have it by now.
+    clock.advance(Duration::from_secs(1));
+    assert!(ask().is_some());
+}
+
+#[test]
 fn a_revert_is_final_and_costs_nobody_anything() {
     let reverting = || error_answer(json!({"code": 3, "message": "execution reverted: No"}));
     let (scripts, endpoints, _) = over(vec![failing("a", "eth_call", reverting), node("b")]);

@@ -69,6 +69,9 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (80_075_284, "a look that had not been asked for the last logs sent steps on, whose end the head outran for minutes"),
     (90_006_148, "an offer that was lowered for want of funds was raised again, to less than outbids what a pool had taken unheard"),
     (91_007_060, "one pool's refusal hid that another had taken it, and the offer was raised at each turn, up to the cap"),
+    (91_007_241, "an endpoint that stood was asked beside a slow one at each look, and for logs of after its head"),
+    (90_007_193, "who answers slowly was asked beside one that stands, and that one for its first block, at each look"),
+    (90_002_800, "the same of one that is twenty blocks behind"),
     (90_000_506, "a head was told to have stood for two minutes, most of which the host had slept through"),
 ];
 
