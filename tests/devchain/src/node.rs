@@ -209,7 +209,7 @@ impl Node {
 
     fn view(&self, number: u64) -> View<'_> {
         let above = usize::try_from(number).map_or(usize::MAX, |number| number.saturating_add(1));
-        View::new(&self.state, self.undos.iter().skip(above).rev())
+        View::new(&self.state, self.undos.get(above..).unwrap_or_default())
     }
 
     // Time

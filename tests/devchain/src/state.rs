@@ -69,43 +69,43 @@ impl State {
     }
 }
 
-/// The state as it was before some of the newest blocks.
+/// The state as it was before some of the newest blocks. What is asked for is looked up in what they changed: whoever asks
+/// for old states reads little of each.
 pub struct View<'a> {
     state: &'a State,
-    accounts: HashMap<Address, Option<AccountInfo>>,
-    storage: HashMap<(Address, U256), U256>,
+    /// The blocks taken back, oldest first.
+    undone: &'a [Undo],
+    overridden: HashMap<Address, AccountInfo>,
 }
 
 impl<'a> View<'a> {
-    /// `undone` are the blocks to take back, newest first.
-    pub fn new<'b>(state: &'a State, undone: impl Iterator<Item = &'b Undo>) -> View<'a> {
-        let mut view = View {
+    /// `undone` are the blocks to take back, oldest first.
+    pub fn new(state: &'a State, undone: &'a [Undo]) -> View<'a> {
+        View {
             state,
-            accounts: HashMap::new(),
-            storage: HashMap::new(),
-        };
-        for undo in undone {
-            view.accounts.extend(
-                undo.accounts
-                    .iter()
-                    .map(|(address, info)| (*address, info.clone())),
-            );
-            view.storage
-                .extend(undo.storage.iter().map(|(key, value)| (*key, *value)));
+            undone,
+            overridden: HashMap::new(),
         }
-        view
     }
 
     pub fn account(&self, address: &Address) -> AccountInfo {
-        match self.accounts.get(address) {
-            Some(info) => info.clone().unwrap_or_default(),
-            None => self.state.account(address),
+        self.found(address).cloned().unwrap_or_default()
+    }
+
+    fn found(&self, address: &Address) -> Option<&AccountInfo> {
+        if let Some(info) = self.overridden.get(address) {
+            return Some(info);
+        }
+        let mut undone = self.undone.iter();
+        match undone.find_map(|it| it.accounts.get(address)) {
+            Some(before) => before.as_ref(),
+            None => self.state.accounts.get(address),
         }
     }
 
     /// Lays another account over the state, as state overrides do.
     pub fn override_account(&mut self, address: Address, info: AccountInfo) {
-        self.accounts.insert(address, Some(info));
+        self.overridden.insert(address, info);
     }
 }
 
@@ -113,10 +113,7 @@ impl DatabaseRef for View<'_> {
     type Error = Infallible;
 
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, Infallible> {
-        Ok(match self.accounts.get(&address) {
-            Some(info) => info.clone(),
-            None => self.state.accounts.get(&address).cloned(),
-        })
+        Ok(self.found(&address).cloned())
     }
 
     fn code_by_hash_ref(&self, _code_hash: B256) -> Result<Bytecode, Infallible> {
@@ -126,9 +123,9 @@ impl DatabaseRef for View<'_> {
 
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, Infallible> {
         let key = (address, slot);
-        let known = self
-            .storage
-            .get(&key)
+        let mut undone = self.undone.iter();
+        let known = undone
+            .find_map(|it| it.storage.get(&key))
             .or_else(|| self.state.storage.get(&key));
         Ok(known.copied().unwrap_or_default())
     }
