@@ -3,11 +3,12 @@
 //!
 //! ethabi checks no ranges (a uint8 of 2314 passes) and its `as_u64` panics, so every value goes through `Fields`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use ethabi::param_type::Reader;
-use ethabi::{Event, EventParam, Function, Param, ParamType, RawLog, StateMutability, Token};
+use ethabi::{Event, EventParam, Function, Param, ParamType, StateMutability, Token};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -26,10 +27,55 @@ static FUNCTIONS: LazyLock<HashMap<String, Function>> = LazyLock::new(|| {
 });
 
 /// By their first topic.
-static EVENTS: LazyLock<HashMap<H256, Event>> = LazyLock::new(|| {
+static EVENTS: LazyLock<HashMap<H256, Known>> = LazyLock::new(|| {
     let events = entries("event").into_iter().map(|entry| event_of(&entry));
-    events.map(|it| (it.signature(), it)).collect()
+    events.map(|it| (it.signature(), it.into())).collect()
 });
+
+/// An event, and how its arguments are laid out in a log.
+struct Known {
+    event: Event,
+    topics: Vec<ParamType>,
+    data: Vec<ParamType>,
+}
+
+impl From<Event> for Known {
+    fn from(event: Event) -> Known {
+        let kinds = |indexed: bool| {
+            let inputs = event.inputs.iter().filter(|it| it.indexed == indexed);
+            inputs.map(|it| it.kind.clone()).collect()
+        };
+        Known {
+            topics: kinds(true),
+            data: kinds(false),
+            event,
+        }
+    }
+}
+
+impl Known {
+    /// The arguments of a log with this event's signature, in the order of the ABI. As ethabi does it, which builds a table
+    /// of names for each log.
+    fn arguments(&self, log: &Log) -> ethabi::Result<Vec<Token>> {
+        let topics = log.topics.get(1..).unwrap_or_default();
+        let topics: Vec<u8> = topics.iter().flat_map(|topic| topic.0).collect();
+        let topics = ethabi::decode(&self.topics, &topics)?;
+        // One topic is one argument: those of the interface take a word each.
+        if 1 + topics.len() != log.topics.len() {
+            return Err(ethabi::Error::InvalidData);
+        }
+        let (mut topics, data) = (topics.into_iter(), ethabi::decode(&self.data, &log.data)?);
+        let mut data = data.into_iter();
+        let inputs = self.event.inputs.iter();
+        let arguments = inputs.map(|it| match it.indexed {
+            true => topics.next(),
+            false => data.next(),
+        });
+        arguments
+            .collect::<Option<_>>()
+            .ok_or(ethabi::Error::InvalidData)
+    }
+}
 
 /// ethabi's own loader takes some 60 KB of the binary; a test holds this one to it.
 fn entries(kind: &str) -> Vec<Value> {
@@ -117,33 +163,29 @@ fn function(name: &str) -> &'static Function {
 
 /// What the function answered, value by value.
 pub(crate) fn decode_output(name: &str, answer: &[u8]) -> Result<Fields, DecodeError> {
-    let what = format!("{name}()");
+    let what = || format!("{name}()");
     if answer.is_empty() {
         return Err(malformed(
-            &what,
+            &what(),
             "an empty answer: no such contract at this address and block",
         ));
     }
     match function(name).decode_output(answer) {
-        Ok(tokens) => Ok(Fields::new(what, tokens)),
-        Err(error) => Err(malformed(&what, &error.to_string())),
+        Ok(tokens) => Ok(Fields::new(what(), tokens)),
+        Err(error) => Err(malformed(&what(), &error.to_string())),
     }
 }
 
 /// The event's name and its arguments in the order of the ABI; None for a log that the interface does not name.
 pub(crate) fn decode_log(log: &Log) -> Result<Option<(&'static str, Fields)>, DecodeError> {
-    let Some(event) = log.topics.first().and_then(|topic| EVENTS.get(topic)) else {
+    let Some(known) = log.topics.first().and_then(|topic| EVENTS.get(topic)) else {
         return Ok(None);
     };
-    let raw = RawLog {
-        topics: log.topics.clone(),
-        data: log.data.clone(),
-    };
-    let parsed = event
-        .parse_log(raw)
-        .map_err(|error| malformed(&event.name, &error.to_string()))?;
-    let tokens = parsed.params.into_iter().map(|param| param.value).collect();
-    Ok(Some((&event.name, Fields::new(event.name.clone(), tokens))))
+    let name = known.event.name.as_str();
+    let tokens = known
+        .arguments(log)
+        .map_err(|error| malformed(name, &error.to_string()))?;
+    Ok(Some((name, Fields::new(name, tokens))))
 }
 
 pub(crate) fn malformed(what: &str, cause: &str) -> DecodeError {
@@ -156,14 +198,14 @@ pub(crate) fn malformed(what: &str, cause: &str) -> DecodeError {
 /// Decoded values, taken one by one in the order of the ABI.
 #[derive(Debug)]
 pub(crate) struct Fields {
-    what: String,
+    what: Cow<'static, str>,
     tokens: std::vec::IntoIter<Token>,
 }
 
 impl Fields {
-    fn new(what: String, tokens: Vec<Token>) -> Fields {
+    fn new(what: impl Into<Cow<'static, str>>, tokens: Vec<Token>) -> Fields {
         Fields {
-            what,
+            what: what.into(),
             tokens: tokens.into_iter(),
         }
     }
@@ -174,14 +216,13 @@ impl Fields {
             .tokens
             .next()
             .ok_or_else(|| malformed(&self.what, &format!("{field} is missing")))?;
-        let shown = token.to_string();
-        T::from_token(token).ok_or_else(|| DecodeError::NotAllowed {
-            what: self.what.clone(),
+        T::from_token(&token).ok_or_else(|| DecodeError::NotAllowed {
+            what: self.what.clone().into_owned(),
             field,
             // Integers as they are written; ethabi shows them in hex.
-            value: match U256::from_str_radix(&shown, 16) {
-                Ok(number) => number.to_string(),
-                Err(_) => shown.chars().take(80).collect(),
+            value: match token {
+                Token::Uint(number) | Token::Int(number) => number.to_string(),
+                other => other.to_string().chars().take(80).collect(),
             },
             allowed: T::ALLOWED,
         })
@@ -202,14 +243,17 @@ pub(crate) trait AbiValue: Sized {
     /// What is allowed, in words, for the error.
     const ALLOWED: &'static str;
 
-    fn from_token(token: Token) -> Option<Self>;
+    fn from_token(token: &Token) -> Option<Self>;
 }
 
 impl AbiValue for U256 {
     const ALLOWED: &'static str = "a whole number below 2^256";
 
-    fn from_token(token: Token) -> Option<U256> {
-        token.into_uint()
+    fn from_token(token: &Token) -> Option<U256> {
+        match token {
+            Token::Uint(number) => Some(*number),
+            _ => None,
+        }
     }
 }
 
@@ -217,17 +261,15 @@ impl AbiValue for U256 {
 impl AbiValue for u64 {
     const ALLOWED: &'static str = "0 to 2^64 - 1";
 
-    fn from_token(token: Token) -> Option<u64> {
-        token
-            .into_uint()
-            .and_then(|number| u64::try_from(number).ok())
+    fn from_token(token: &Token) -> Option<u64> {
+        U256::from_token(token).and_then(|number| u64::try_from(number).ok())
     }
 }
 
 impl AbiValue for RoundState {
     const ALLOWED: &'static str = "0 to 4";
 
-    fn from_token(token: Token) -> Option<RoundState> {
+    fn from_token(token: &Token) -> Option<RoundState> {
         u64::from_token(token).and_then(RoundState::from_number)
     }
 }
@@ -235,28 +277,33 @@ impl AbiValue for RoundState {
 impl AbiValue for Address {
     const ALLOWED: &'static str = "an address";
 
-    fn from_token(token: Token) -> Option<Address> {
-        token.into_address()
+    fn from_token(token: &Token) -> Option<Address> {
+        match token {
+            Token::Address(address) => Some(*address),
+            _ => None,
+        }
     }
 }
 
 impl AbiValue for String {
     const ALLOWED: &'static str = "a text";
 
-    fn from_token(token: Token) -> Option<String> {
-        token.into_string()
+    fn from_token(token: &Token) -> Option<String> {
+        match token {
+            Token::String(text) => Some(text.clone()),
+            _ => None,
+        }
     }
 }
 
 impl AbiValue for Vec<Address> {
     const ALLOWED: &'static str = "a list of addresses";
 
-    fn from_token(token: Token) -> Option<Vec<Address>> {
-        token
-            .into_array()?
-            .into_iter()
-            .map(Token::into_address)
-            .collect()
+    fn from_token(token: &Token) -> Option<Vec<Address>> {
+        match token {
+            Token::Array(items) => items.iter().map(Address::from_token).collect(),
+            _ => None,
+        }
     }
 }
 
@@ -275,7 +322,21 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn events() -> impl Iterator<Item = &'static Event> {
-        EVENTS.values()
+        EVENTS.values().map(|known| &known.event)
+    }
+
+    /// What ethabi makes of the log of an event, and what is made of it here.
+    pub(crate) fn both_ways(event: &Event, log: &Log) -> [Result<Vec<Token>, String>; 2] {
+        let raw = ethabi::RawLog {
+            topics: log.topics.clone(),
+            data: log.data.clone(),
+        };
+        let theirs = event.parse_log(raw).map(|parsed| {
+            let params = parsed.params.into_iter();
+            params.map(|param| param.value).collect()
+        });
+        let ours = EVENTS[&event.signature()].arguments(log);
+        [theirs, ours].map(|it| it.map_err(|error| error.to_string()))
     }
 
     #[test]
@@ -296,7 +357,8 @@ pub(crate) mod tests {
         }
         assert_eq!(EVENTS.len(), contract.events().count());
         for theirs in contract.events() {
-            assert_eq!(EVENTS.get(&theirs.signature()), Some(theirs));
+            let ours = EVENTS.get(&theirs.signature()).map(|known| &known.event);
+            assert_eq!(ours, Some(theirs));
         }
     }
 

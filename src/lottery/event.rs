@@ -291,7 +291,7 @@ impl AsArgument for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lottery::abi::tests::{events, word, words};
+    use crate::lottery::abi::tests::{both_ways, events, word, words};
     use proptest::prelude::*;
 
     fn log(topics: Vec<H256>, data: Vec<u8>) -> Log {
@@ -382,8 +382,12 @@ mod tests {
         ) {
             let mut topics: Vec<H256> = topics.into_iter().map(H256).collect();
             let _ = EventRecord::from_log(&log(topics.clone(), data.clone()));
-            topics.insert(0, events().nth(event).unwrap().signature());
-            let _ = EventRecord::from_log(&log(topics, data));
+            let event = events().nth(event).unwrap();
+            topics.insert(0, event.signature());
+            let log = log(topics, data);
+            let _ = EventRecord::from_log(&log);
+            let [theirs, ours] = both_ways(event, &log);
+            prop_assert_eq!(theirs, ours);
         }
     }
 }
