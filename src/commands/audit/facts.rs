@@ -27,7 +27,7 @@ pub(super) const ENDS: &[Method] = &[Method::BlockByNumber, Method::TransactionR
 
 /// An event, the digest of its log, and what the contract's rules say of it.
 pub(super) struct Dated {
-    pub record: EventRecord,
+    pub record: Arc<EventRecord>,
     pub digest: H256,
     pub ruled: Ruled,
 }
@@ -77,7 +77,7 @@ pub(super) fn add_facts(
         let of_end = of_end.into_iter().map(|problem| (round_id, problem));
         let problems = ruled.broken.iter().cloned().chain(of_end).collect();
         let event = LoggedEvent {
-            record: Arc::new(record.clone()),
+            record: record.clone(),
             finish,
         };
         Read {

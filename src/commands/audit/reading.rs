@@ -3,6 +3,7 @@
 //! (`facts`). No range is longer than what its neighbours promise to hold, so that few logs are in memory at a time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
 use sha3::{Digest, Keccak256};
@@ -61,7 +62,7 @@ enum Done {
 
 /// The logs of a range, decoded, each with its digest, and the blocks at its ends.
 struct Logs {
-    records: Vec<(EventRecord, H256)>,
+    records: Vec<(Arc<EventRecord>, H256)>,
     parent: H256,
     last: (u64, H256),
 }
@@ -252,7 +253,7 @@ impl Source<'_> {
             last = Some((chunk.last.number, chunk.last.hash));
             next = chunk.last.number + 1;
             for log in &chunk.logs {
-                records.extend(decoded(log)?.map(|record| (record, digest_of(log))));
+                records.extend(decoded(log)?.map(|record| (Arc::new(record), digest_of(log))));
             }
         }
         match (parent, last) {
