@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::json::Json;
 use crate::chain::method::Method;
 use crate::chain::node::{locked, Endpoint};
 use crate::chain::types::BlockId;
@@ -24,7 +25,7 @@ impl Endpoint {
         method: Method,
         block: BlockId,
         params: &dyn Fn(Value) -> Value,
-    ) -> Result<Value, RpcError> {
+    ) -> Result<Json, RpcError> {
         let answer = self.send(method, &params(self.state_block(block)));
         if !matches!(block, BlockId::Exactly { .. }) {
             return answer;

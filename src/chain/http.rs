@@ -2,14 +2,20 @@
 //! environment. No retries, no health: that is the business of `endpoints`.
 
 use std::io::{ErrorKind as IoKind, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
+use ureq::config::Config;
+use ureq::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use crate::chain::error::{ErrorKind, RpcError};
+use crate::chain::json::Json;
 use crate::chain::transport::{Answer, Body, Transport};
 use crate::chain::url;
 
@@ -116,7 +122,7 @@ impl Http {
         Ok(Answer {
             status,
             retry_after,
-            body: body_of(&bytes),
+            body: body_of(bytes),
         })
     }
 }
@@ -130,14 +136,13 @@ struct NoAnswer {
 }
 
 /// JSON, whatever stands behind it; anything else as text.
-fn body_of(bytes: &[u8]) -> Body {
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
-    match values.next() {
-        // An object or a list shows its own end; nothing else may be followed by anything.
-        Some(Ok(value @ (Value::Object(_) | Value::Array(_)))) => Body::Json(value),
-        Some(Ok(value)) if values.next().is_none() => Body::Json(value),
-        _ => {
+fn body_of(mut bytes: Vec<u8>) -> Body {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
+    match Json::begun_by(bytes) {
+        Ok(json) => Body::Json(json),
+        Err(bytes) => {
             let start = &bytes[..bytes.len().min(TEXT_MAX_BYTES)];
             Body::Text(String::from_utf8_lossy(start).into_owned())
         }
@@ -187,7 +192,7 @@ impl Transport for Http {
 }
 
 fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ureq::Agent {
-    ureq::Agent::config_builder()
+    let config = ureq::Agent::config_builder()
         .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
         .timeout_global(Some(timeout))
         .max_redirects(0)
@@ -199,8 +204,34 @@ fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ure
         .output_buffer_size(OUTPUT_BUFFER_BYTES)
         .max_response_header_size(INPUT_BUFFER_BYTES)
         .user_agent(concat!("lottery/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
+        .build();
+    let addresses = Addresses(DefaultResolver::default());
+    ureq::Agent::with_parts(config, DefaultConnector::default(), addresses)
+}
+
+/// Where a host is: ureq asks before each request, in a thread of its own. An address needs none.
+#[derive(Debug)]
+struct Addresses(DefaultResolver);
+
+impl Resolver for Addresses {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let is_tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        match host.parse::<IpAddr>() {
+            Ok(address) => {
+                let mut addresses = self.empty();
+                addresses.push(SocketAddr::new(address, port));
+                Ok(addresses)
+            }
+            Err(_) => self.0.resolve(uri, config, timeout),
+        }
+    }
 }
 
 /// Seconds, or a date of HTTP's.

@@ -8,9 +8,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::chain::error::RpcError;
+use crate::chain::json::Json;
 use crate::chain::jsonrpc::RpcCall;
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Results};
@@ -41,7 +40,7 @@ impl Endpoint {
         &self,
         calls: &[RpcCall],
         ask: impl Fn(&[RpcCall]) -> Results,
-        alone: impl Fn(&RpcCall) -> Result<Value, RpcError>,
+        alone: impl Fn(&RpcCall) -> Result<Json, RpcError>,
     ) -> Results {
         let Some(first) = calls.first() else {
             return ask(calls);

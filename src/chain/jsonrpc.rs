@@ -15,6 +15,7 @@ use crate::base::thread;
 use crate::chain::error::{
     bounded_wait, classify, retry_hint, says_rate_limit, ErrorKind, RpcError,
 };
+use crate::chain::json::{Json, Part};
 use crate::chain::method::Method;
 use crate::chain::transport::{Answer, Body, Transport};
 
@@ -125,25 +126,25 @@ impl JsonRpc {
     ///
     /// # Errors
     /// Any kind; the error names the method.
-    pub fn call(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
+    pub fn call(&self, method: Method, params: &Value) -> Result<Json, RpcError> {
         self.called(method, params)
             .map_err(|error| self.told(error).of(method))
     }
 
-    fn called(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
+    fn called(&self, method: Method, params: &Value) -> Result<Json, RpcError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let request =
             json!({"jsonrpc": "2.0", "id": id, "method": method.name(), "params": params});
         let mut answer = self.post(method, &request)?;
         // Some proxies make every request a batch.
-        if let Value::Array(items) = &mut answer {
-            let own = items.iter().position(|item| is_id(&item["id"], id));
-            if let Some(item) = own.or(items.len().checked_sub(1)) {
-                answer = items.swap_remove(item);
+        if let Some(items) = answer.items() {
+            let own = items.iter().find(|item| has_id(item, id));
+            if let Some(item) = own.or(items.last()) {
+                answer = item.clone();
             }
         }
-        let is_own = is_id(&answer["id"], id);
-        match self.result_of(method, answer) {
+        let is_own = has_id(&answer, id);
+        match self.result_of(method, &answer) {
             // Gateways put any id into their refusals; a result needs its own.
             Ok(_) if !is_own => Err(self.invalid(method, &format!("the answer's id is not {id}"))),
             result => result,
@@ -154,13 +155,13 @@ impl JsonRpc {
     ///
     /// # Errors
     /// When the server was silent, asked for fewer calls, or failed in the same way whatever it was asked.
-    pub fn batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+    pub fn batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Json, RpcError>>, RpcError> {
         let told = |error| self.told(error);
         let results = self.batched(calls).map_err(told)?;
         Ok(results.into_iter().map(|it| it.map_err(told)).collect())
     }
 
-    fn batched(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+    fn batched(&self, calls: &[RpcCall]) -> Result<Vec<Result<Json, RpcError>>, RpcError> {
         let mut results = Vec::with_capacity(calls.len());
         while results.len() < calls.len() {
             let rest = &calls[results.len()..];
@@ -200,14 +201,14 @@ impl JsonRpc {
     }
 
     /// A call that belongs to a batch; silence and rate limits end the batch, any other error is this call's own.
-    fn alone(&self, call: &RpcCall) -> Result<Result<Value, RpcError>, RpcError> {
+    fn alone(&self, call: &RpcCall) -> Result<Result<Json, RpcError>, RpcError> {
         match self.call(call.method, &call.params) {
             Err(error) if error.is_silent_or_limited() => Err(error),
             result => Ok(result),
         }
     }
 
-    fn batch_part(&self, calls: &[RpcCall]) -> Result<Vec<Result<Value, RpcError>>, RpcError> {
+    fn batch_part(&self, calls: &[RpcCall]) -> Result<Vec<Result<Json, RpcError>>, RpcError> {
         // calls.len() is at most BATCH_MAX.
         let count = calls.len() as u64;
         let first = self.next_id.fetch_add(count, Ordering::Relaxed);
@@ -219,8 +220,8 @@ impl JsonRpc {
         let request = Value::Array(request.collect());
         let answer = self.post(method, &request);
         let answer = answer.map_err(RpcError::of_no_method)?;
-        let Value::Array(mut answers) = answer else {
-            let refusal = self.result_of(method, answer).err();
+        let Some(answers) = answer.items() else {
+            let refusal = self.result_of(method, &answer).err();
             return Err(match refusal {
                 // A single object may be an error; as a result it is none.
                 Some(error) => error.of_no_method(),
@@ -231,11 +232,11 @@ impl JsonRpc {
         };
         let mut results = Vec::with_capacity(calls.len());
         for (call, id) in calls.iter().zip(first..) {
-            let Some(index) = answers.iter().position(|answer| is_id(&answer["id"], id)) else {
+            let Some(answer) = answers.iter().find(|answer| has_id(answer, id)) else {
                 let text = format!("the batch's answer lacks id {id}");
                 return Err(self.invalid(call.method, &text));
             };
-            results.push(self.result_of(call.method, answers.swap_remove(index)));
+            results.push(self.result_of(call.method, answer));
         }
         // A list of nothing but errors is how some servers refuse a batch.
         if results.iter().all(is_failure) {
@@ -266,17 +267,19 @@ impl JsonRpc {
         RpcError::invalid_answer(format!("{}: {}: {text}", self.host(), method.name()))
     }
 
-    fn result_of(&self, method: Method, mut answer: Value) -> Result<Value, RpcError> {
-        let says_error = match &answer["error"] {
-            Value::Null => false,
-            // Some servers have an error in each answer, and leave it empty beside a result.
-            error => !is_empty(error) || answer["result"].is_null(),
-        };
-        if says_error {
-            return Err(self.error_of(method, &answer["error"]));
+    fn result_of(&self, method: Method, answer: &Json) -> Result<Json, RpcError> {
+        let error = answer.part().at("error");
+        let result = answer.get("result");
+        // Some servers have an error in each answer, and leave it empty beside a result.
+        let has_result = result
+            .as_ref()
+            .is_some_and(|result| !result.part().is_null());
+        let is_none = error.is_null() || has_result && is_empty(&error.to_value());
+        if !is_none {
+            return Err(self.error_of(method, error));
         }
-        match answer.get_mut("result") {
-            Some(result) => Ok(result.take()),
+        match result {
+            Some(result) => Ok(result),
             None => Err(self
                 .limit_in_words(&answer.to_string())
                 .unwrap_or_else(|| self.invalid(method, "no result and no error"))
@@ -284,12 +287,12 @@ impl JsonRpc {
         }
     }
 
-    fn error_of(&self, method: Method, error: &Value) -> RpcError {
+    fn error_of(&self, method: Method, error: Part) -> RpcError {
         let client = self.client.get().map_or("", String::as_str);
-        classify(method, error, client)
+        classify(method, &error.to_value(), client)
     }
 
-    fn post(&self, method: Method, request: &Value) -> Result<Value, RpcError> {
+    fn post(&self, method: Method, request: &Value) -> Result<Json, RpcError> {
         let answer = self.transport.post(request);
         // Answered or not, it has taken its time-out at the longest; a turn may take many of them.
         thread::note_progress();
@@ -302,7 +305,7 @@ impl JsonRpc {
             return Err(self.refusal(method, status, retry_after, &body));
         }
         match body {
-            Body::Json(value) => Ok(value),
+            Body::Json(json) => Ok(json),
             Body::Text(text) => Err(self.limit_in_words(&text).unwrap_or_else(|| {
                 let start: String = text.chars().take(40).collect();
                 let text = format!("{}: the answer is not JSON: {start:?}", self.host());
@@ -332,10 +335,11 @@ impl JsonRpc {
         body: &Body,
     ) -> RpcError {
         let told = match body {
-            Body::Json(value) if !value["error"].is_null() => {
-                Some(self.error_of(method, &value["error"]))
+            Body::Json(json) => {
+                let error = json.part().at("error");
+                (!error.is_null()).then(|| self.error_of(method, error))
             }
-            _ => None,
+            Body::Text(_) => None,
         };
         let by_status = match status {
             300..=399 | 401..=405 | 410 => ErrorKind::Parked,
@@ -380,7 +384,7 @@ fn limited_for(wait: Duration) -> ErrorKind {
 /// may be served to the others.
 fn serves_nobody(
     calls: &[RpcCall],
-    results: &[Result<Value, RpcError>],
+    results: &[Result<Json, RpcError>],
     refusal: Option<&RpcError>,
 ) -> Option<RpcError> {
     let are_several = |calls: &[RpcCall]| calls.iter().any(|it| it.method != calls[0].method);
@@ -407,25 +411,23 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Ids compare by value: some servers give a number back as text, or as a fraction.
-fn is_id(found: &Value, id: u64) -> bool {
-    match found {
-        Value::Number(number) => number.as_u64() == Some(id) || number.as_f64() == Some(id as f64),
-        Value::String(text) => {
-            let text = text.trim();
-            let hex = text
-                .strip_prefix("0x")
-                .map(|digits| u64::from_str_radix(digits, 16));
-            match hex {
-                Some(number) => number == Ok(id),
-                None => text.parse() == Ok(id as f64),
-            }
-        }
-        _ => false,
+fn has_id(answer: &Json, id: u64) -> bool {
+    let found = answer.part().at("id");
+    let Some(text) = found.as_str() else {
+        return found.as_u64() == Some(id) || found.as_f64() == Some(id as f64);
+    };
+    let text = text.trim();
+    let hex = text
+        .strip_prefix("0x")
+        .map(|digits| u64::from_str_radix(digits, 16));
+    match hex {
+        Some(number) => number == Ok(id),
+        None => text.parse() == Ok(id as f64),
     }
 }
 
 /// True for what the server failed at, as opposed to what it answered in the negative.
-fn is_failure(result: &Result<Value, RpcError>) -> bool {
+fn is_failure(result: &Result<Json, RpcError>) -> bool {
     matches!(result, Err(error) if !error.is_final() && error.kind != ErrorKind::Behind)
 }
 

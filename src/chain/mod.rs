@@ -11,6 +11,7 @@ pub mod fees;
 pub mod health;
 pub mod http;
 pub(crate) mod insistence;
+pub mod json;
 pub mod jsonrpc;
 pub mod key;
 pub mod keystore;

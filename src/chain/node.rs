@@ -12,6 +12,7 @@ use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::health::{Health, Learned};
+use crate::chain::json::Json;
 use crate::chain::jsonrpc::{JsonRpc, RpcCall};
 use crate::chain::log_range::LogRange;
 use crate::chain::method::Method;
@@ -68,7 +69,7 @@ pub(super) struct Hashes {
 }
 
 /// The answers to several calls, or why none of them was answered.
-pub(super) type Results = Result<Vec<Result<Value, RpcError>>, RpcError>;
+pub(super) type Results = Result<Vec<Result<Json, RpcError>>, RpcError>;
 
 /// What was learned of an endpoint by trying.
 #[derive(Default)]
@@ -328,8 +329,8 @@ impl Endpoint {
     /// # Errors
     /// Any kind; the error names the method.
     pub fn ask<T>(&self, query: &Query<T>) -> Result<T, RpcError> {
-        let read = |answer: Value| {
-            let told = (query.read)(&answer).map_err(|error| error.of(query.method));
+        let read = |answer: Json| {
+            let told = (query.read)(answer.part()).map_err(|error| error.of(query.method));
             told.inspect(|_| self.note_whole(query.method))
         };
         let answer = self.answer_to(query)?;
@@ -341,7 +342,7 @@ impl Endpoint {
         }
     }
 
-    fn answer_to<T>(&self, query: &Query<T>) -> Result<Value, RpcError> {
+    fn answer_to<T>(&self, query: &Query<T>) -> Result<Json, RpcError> {
         match query.at {
             None => self.send(query.method, &(query.params)(Value::Null)),
             Some(block) => self.ask_state(query.method, block, &query.params),
@@ -370,11 +371,11 @@ impl Endpoint {
         locked(&self.shared.abilities)
     }
 
-    pub(super) fn send(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
+    pub(super) fn send(&self, method: Method, params: &Value) -> Result<Json, RpcError> {
         self.insisted(method, || self.send_once(method, params))
     }
 
-    fn send_once(&self, method: Method, params: &Value) -> Result<Value, RpcError> {
+    fn send_once(&self, method: Method, params: &Value) -> Result<Json, RpcError> {
         let started = self.shared.clock.now();
         let result = self.shared.rpc.call(method, params);
         self.record(method, started, result.as_ref().err());

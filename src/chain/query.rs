@@ -5,6 +5,7 @@ use serde_json::{json, Value};
 
 use crate::chain::encode;
 use crate::chain::error::RpcError;
+use crate::chain::json::Part;
 use crate::chain::method::Method;
 use crate::chain::parse;
 use crate::chain::tx::PendingTransaction;
@@ -24,7 +25,7 @@ pub(super) const PROBE_TIME: u64 = 0x0fff_ffff_ffff;
 const ESTIMATE_PROBE: &str = "0x42650fffffffffff14601057600080fd5b00";
 
 pub(super) type Params = dyn Fn(Value) -> Value + Send + Sync;
-pub(super) type Read<T> = dyn Fn(&Value) -> Result<T, RpcError> + Send + Sync;
+pub(super) type Read<T> = dyn Fn(Part) -> Result<T, RpcError> + Send + Sync;
 
 /// One question to a node.
 pub struct Query<T> {
@@ -44,7 +45,7 @@ impl<T> Query<T> {
     pub(super) fn new(
         method: Method,
         params: Value,
-        read: impl Fn(&Value) -> Result<T, RpcError> + Send + Sync + 'static,
+        read: impl Fn(Part) -> Result<T, RpcError> + Send + Sync + 'static,
     ) -> Query<T> {
         Query {
             method,
@@ -58,7 +59,7 @@ impl<T> Query<T> {
         method: Method,
         at: BlockId,
         params: impl Fn(Value) -> Value + Send + Sync + 'static,
-        read: impl Fn(&Value) -> Result<T, RpcError> + Send + Sync + 'static,
+        read: impl Fn(Part) -> Result<T, RpcError> + Send + Sync + 'static,
     ) -> Query<T> {
         Query {
             method,
@@ -123,7 +124,7 @@ pub(crate) fn header_by_number(block: BlockId) -> Query<Header> {
         other => return header(other),
     };
     let numbered = header(BlockId::Number(number));
-    let read = move |answer: &Value| {
+    let read = move |answer: Part| {
         let found = (numbered.read)(answer)?;
         match found.hash == hash {
             true => Ok(found),
@@ -179,7 +180,7 @@ fn of_account<T>(
     method: Method,
     address: Address,
     block: BlockId,
-    read: impl Fn(&Value) -> Result<T, RpcError> + Send + Sync + 'static,
+    read: impl Fn(Part) -> Result<T, RpcError> + Send + Sync + 'static,
 ) -> Query<T> {
     let params = move |at| json!([encode::address(address), at]);
     Query::on_state(method, block, params, read)
@@ -278,8 +279,8 @@ pub(crate) fn probe(method: Method) -> Option<Query<()>> {
             Method::BlockByNumber => answer.is_object(),
             // Of what does not exist there is nothing to tell.
             Method::BlockByHash | Method::TransactionReceipt => true,
-            Method::GetLogs => answer.is_array() || answer.is_null(),
-            _ => answer.is_string(),
+            Method::GetLogs => answer.items().is_some() || answer.is_null(),
+            _ => answer.as_str().is_some(),
         };
         match is_sound {
             true => Ok(()),

@@ -15,6 +15,7 @@ use crate::base::clock::Clock;
 use crate::chain::encode::{self, decode_hex, encode_hex};
 use crate::chain::error::RpcError;
 use crate::chain::fees::Fee;
+use crate::chain::json::Json;
 use crate::chain::jsonrpc::JsonRpc;
 use crate::chain::key::OperatorKey;
 use crate::chain::method::Method;
@@ -137,7 +138,8 @@ impl RemoteSigner {
         let params = json!([request(transaction, self.account)]);
         let answer = self.ask(&params).map_err(SignerError::Unanswered)?;
         // web3signer answers with the bytes, clef and geth with an object that has them beside their meaning.
-        let raw = answer.as_str().or(answer["raw"].as_str());
+        let answer = answer.part();
+        let raw = answer.as_str().or(answer.at("raw").as_str());
         let raw = raw.and_then(decode_hex).ok_or_else(|| {
             let text = format!("{}: the answer holds no signed transaction", self.host());
             SignerError::Unanswered(RpcError::invalid_answer(text))
@@ -148,7 +150,7 @@ impl RemoteSigner {
     }
 
     /// Asks under the name that worked last; where that is unknown, under the other.
-    fn ask(&self, params: &Value) -> Result<Value, RpcError> {
+    fn ask(&self, params: &Value) -> Result<Json, RpcError> {
         let speaks_clef = self.speaks_clef.load(Ordering::Relaxed);
         let error = match self.rpc.call(method(speaks_clef), params) {
             Ok(answer) => return Ok(answer),

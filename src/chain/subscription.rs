@@ -17,6 +17,7 @@ use tungstenite::{ClientRequestBuilder, Connector, HandshakeError, Message, WebS
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::http::{self, way_out, Certificate, UNKNOWN_ISSUER};
+use crate::chain::json::Json;
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
 use crate::chain::url::{shown_host, without_login};
@@ -80,7 +81,7 @@ impl Subscription {
             pinged_at: now,
         };
         let found = subscription.request(1, "eth_chainId", json!([]))?;
-        let found = parse::number(&found, "chain id")?;
+        let found = parse::number(found.part(), "chain id")?;
         if found != chain_id {
             return Err(RpcError::new(
                 ErrorKind::Parked,
@@ -112,21 +113,23 @@ impl Subscription {
                 return Ok(None);
             }
         };
-        let params = &message["params"];
-        if message["method"] != "eth_subscription" || !params["subscription"].is_string() {
+        let params = message.part().at("params");
+        let method = message.part().at("method").as_str();
+        let id = params.at("subscription").as_str();
+        let (Some("eth_subscription"), Some(id)) = (method, id) else {
             return Ok(None);
-        }
-        if params["subscription"].as_str() != Some(self.heads_id.as_str()) {
+        };
+        if id != self.heads_id {
             return Ok(Some(Notice::Changed));
         }
-        Ok(Some(match parse::header(&params["result"]) {
+        Ok(Some(match parse::header(params.at("result")) {
             Ok(header) => Notice::Head(Box::new(header)),
             // It names less of a block than is needed: the head is asked for.
             Err(_) => Notice::Changed,
         }))
     }
 
-    fn request(&mut self, id: u64, method: &str, params: Value) -> Result<Value, RpcError> {
+    fn request(&mut self, id: u64, method: &str, params: Value) -> Result<Json, RpcError> {
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
         self.send(Message::text(request.to_string()))?;
         let deadline = Instant::now() + ANSWER_TIMEOUT;
@@ -137,16 +140,17 @@ impl Subscription {
                     self.host
                 )));
             }
-            let Some(mut answer) = self.receive()? else {
+            let Some(answer) = self.receive()? else {
                 continue;
             };
-            if answer["id"].as_u64() != Some(id) {
+            if answer.part().at("id").as_u64() != Some(id) {
                 continue;
             }
-            if let Some(result) = answer.get_mut("result") {
-                return Ok(result.take());
+            if let Some(result) = answer.get("result") {
+                return Ok(result);
             }
-            let message = answer["error"]["message"].as_str().unwrap_or("no result");
+            let message = answer.part().at("error").at("message").as_str();
+            let message = message.unwrap_or("no result");
             let shown: String = message.chars().take(200).collect();
             return Err(RpcError::invalid_answer(format!(
                 "{}: {method}: {shown}",
@@ -156,7 +160,7 @@ impl Subscription {
     }
 
     /// A JSON message; None when none came within the socket's time-out.
-    fn receive(&mut self) -> Result<Option<Value>, RpcError> {
+    fn receive(&mut self) -> Result<Option<Json>, RpcError> {
         let message = match self.socket.read() {
             Ok(message) => message,
             Err(tungstenite::Error::Io(error))
@@ -168,9 +172,12 @@ impl Subscription {
         };
         self.heard_at = Instant::now();
         match message {
-            Message::Text(text) => serde_json::from_str(text.as_str()).map(Some).map_err(|_| {
-                RpcError::invalid_answer(format!("{}: a message is not JSON", self.host))
-            }),
+            Message::Text(text) => {
+                let json = Json::begun_by(text.as_str().as_bytes().to_vec());
+                json.map(Some).map_err(|_| {
+                    RpcError::invalid_answer(format!("{}: a message is not JSON", self.host))
+                })
+            }
             Message::Close(_) => Err(RpcError::transport(format!(
                 "{}: the server closed the socket",
                 self.host
@@ -295,8 +302,8 @@ fn set_read_timeout(socket: &Socket, timeout: Duration) {
     }
 }
 
-fn id_of(answer: &Value) -> Result<String, RpcError> {
-    match answer.as_str() {
+fn id_of(answer: &Json) -> Result<String, RpcError> {
+    match answer.part().as_str() {
         Some(id) => Ok(id.to_owned()),
         None => Err(RpcError::invalid_answer(
             "eth_subscribe: no subscription id",

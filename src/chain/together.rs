@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::chain::block_hashes::may_mean_no_hashes;
 use crate::chain::error::RpcError;
+use crate::chain::json::Json;
 use crate::chain::jsonrpc::RpcCall;
 use crate::chain::method::Method;
 use crate::chain::node::{twice_if_behind, Endpoint};
@@ -86,7 +87,7 @@ pub struct Ticket<T> {
 }
 
 /// The answers to questions that went out together.
-pub struct Answers(Vec<Result<Value, RpcError>>);
+pub struct Answers(Vec<Result<Json, RpcError>>);
 
 impl Together<'_> {
     pub fn add<T>(&mut self, query: Query<T>) -> Ticket<T> {
@@ -177,7 +178,7 @@ impl Together<'_> {
         // One answer for each call: that is what a batch promises.
         let shown = answers.split_off(first_check);
         for ((block, check), shown) in blocks.into_iter().zip(checks).zip(shown) {
-            let Err(doubt) = shown.and_then(|answer| (check.read)(&answer)) else {
+            let Err(doubt) = shown.and_then(|answer| (check.read)(answer.part())) else {
                 continue;
             };
             for (asked, answer) in self.asked.iter().zip(&mut answers) {
@@ -221,7 +222,7 @@ impl Answers {
         let missing = || Err(RpcError::invalid_answer("no such question was asked"));
         answer
             .unwrap_or_else(missing)
-            .and_then(|answer| (ticket.read)(&answer))
+            .and_then(|answer| (ticket.read)(answer.part()))
             .map_err(|error| error.of(ticket.method))
     }
 }

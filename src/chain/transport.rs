@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::chain::error::RpcError;
+use crate::chain::json::Json;
 
 /// Carries JSON-RPC requests to one server.
 pub trait Transport: Send + Sync {
@@ -36,7 +37,7 @@ pub struct Answer {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    Json(Value),
+    Json(Json),
     /// Anything else: a proxy's page, or nothing.
     Text(String),
 }
@@ -47,7 +48,7 @@ impl Answer {
         Answer {
             status: 200,
             retry_after: None,
-            body: Body::Json(value),
+            body: Body::Json(value.into()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::chain::error::ErrorKind;
-use serde_json::json;
+use serde_json::{json, Value};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
@@ -61,7 +61,10 @@ fn a_request_goes_out_whole_and_its_answer_comes_back_with_its_status() {
     let request = json!({"id": 5, "method": "eth_chainId"});
     let server = serve(|request| http("400 Bad Request", "", &request.to_string()));
     let answer = server.post(&request).unwrap();
-    assert_eq!((answer.status, answer.body), (400, Body::Json(request)));
+    assert_eq!(
+        (answer.status, answer.body),
+        (400, Body::Json(request.into()))
+    );
     let limited = http("429 Too Many Requests", "retry-after: 7\r\n", "slow down");
     let answer = serve(|_| limited).post(&json!({})).unwrap();
     assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
@@ -72,11 +75,11 @@ fn a_request_goes_out_whole_and_its_answer_comes_back_with_its_status() {
 fn bodies_may_be_larger_than_the_buffers_and_a_head_as_large_as_one_is_no_answer() {
     let large = json!({"id": 5, "params": "x".repeat(4 * INPUT_BUFFER_BYTES)});
     let echo = serve(|request| http("200 OK", "", &request.to_string()));
-    assert_eq!(echo.post(&large).unwrap().body, Body::Json(large));
+    assert_eq!(echo.post(&large).unwrap().body, Body::Json(large.into()));
     let cookies = |bytes| format!("set-cookie: {}\r\n", "c".repeat(bytes));
     let head = http("200 OK", &cookies(INPUT_BUFFER_BYTES / 2), "{}");
     let answer = serve(|_| head).post(&json!({})).unwrap();
-    assert_eq!(answer.body, Body::Json(json!({})));
+    assert_eq!(answer.body, Body::Json(json!({}).into()));
     let head = http("200 OK", &cookies(INPUT_BUFFER_BYTES), "{}");
     let error = serve(|_| head).post(&json!({})).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Transport);
@@ -100,7 +103,7 @@ fn a_body_may_be_packed_unasked_or_begin_with_a_mark() {
     let value = json!({"id": 1, "result": "0x1"});
     let marked = http("200 OK", "", &format!("\u{feff}{value}"));
     let answer = serve(|_| marked).post(&json!({})).unwrap();
-    assert_eq!(answer.body, Body::Json(value.clone()));
+    assert_eq!(answer.body, Body::Json(value.clone().into()));
     let packed = |text: &[u8]| {
         let level = flate2::Compression::fast();
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
@@ -118,7 +121,7 @@ fn a_body_may_be_packed_unasked_or_begin_with_a_mark() {
     for coding in ["gzip", "X-Gzip", "identity"] {
         let sent = sent(coding, &whole);
         let answer = serve(move |_| sent).post(&json!({})).unwrap();
-        assert_eq!(answer.body, Body::Json(value.clone()), "{coding}");
+        assert_eq!(answer.body, Body::Json(value.clone().into()), "{coding}");
     }
     // Cut off, spoilt, or so large unpacked that nobody wants it: no answer.
     let huge = packed(&vec![b' '; BODY_MAX_BYTES as usize + 1]);
@@ -388,7 +391,7 @@ fn however_a_server_speaks_there_is_an_answer_or_none() {
         let heard = serve(move |_| said)
             .post(&json!({}))
             .map(|answer| match answer.body {
-                Body::Json(value) => value,
+                Body::Json(json) => json.to_value(),
                 Body::Text(text) => Value::from(text),
             });
         if heard.as_ref().ok() != expected.as_ref() {
@@ -396,4 +399,23 @@ fn however_a_server_speaks_there_is_an_answer_or_none() {
         }
     }
     assert_eq!(odd, [""; 0]);
+}
+
+#[test]
+fn an_address_of_either_kind_needs_no_name() {
+    for listening in ["127.0.0.1:0", "[::1]:0"] {
+        // Not every machine has an address of the newer kind.
+        let Ok(listener) = TcpListener::bind(listening) else {
+            continue;
+        };
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let serving = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4_096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        });
+        let answer = Http::new(&url, &settings()).unwrap().post(&json!({}));
+        assert_eq!(answer.unwrap().body, Body::Json(json!({}).into()), "{url}");
+        serving.join().unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
+use crate::chain::json::Json;
 use crate::chain::script::ways::status;
 use crate::chain::script::{answer_calls, Script};
 use crate::chain::transport::Answer;
@@ -223,7 +224,7 @@ fn ancestors_are_found_by_parent_where_numbers_have_holes() {
             _ => Ok(Value::Null),
         },
     ));
-    let head = parse::header(&header_json(20, 18)).unwrap();
+    let head = parse::header(Json::from(header_json(20, 18)).part()).unwrap();
     let found = endpoint.ancestry(&head, 13).unwrap();
     let numbers: Vec<u64> = found.iter().map(|header| header.number).collect();
     assert_eq!(numbers, [13, 14, 17, 18, 20]);
@@ -260,7 +261,10 @@ fn ancestors_are_found_by_parent_where_numbers_have_holes() {
 
 #[test]
 fn logs_of_one_block_may_share_their_index() {
-    let read = |logs: Vec<Value>| in_chain_order(parse::logs(&Value::from(logs), us()).unwrap());
+    let read = |logs: Vec<Value>| {
+        let logs = Json::from(Value::from(logs));
+        in_chain_order(parse::logs(logs.part(), us()).unwrap())
+    };
     let shuffled = vec![
         log_json(5, 2, 0),
         log_json(5, 1, 1),

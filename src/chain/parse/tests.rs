@@ -3,8 +3,30 @@
 use super::*;
 use crate::chain::encode::encode_hex;
 use crate::chain::error::ErrorKind;
+use crate::chain::json::Json;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{json, Value};
+
+/// The same functions, of answers that are written down as values.
+macro_rules! of_values {
+    ($($name:ident($($more:ident: $kind:ty),*) -> $found:ty;)*) => {
+        $(fn $name(value: &Value $(, $more: $kind)*) -> $found {
+            super::$name(Json::from(value).part() $(, $more)*)
+        })*
+    };
+}
+
+of_values! {
+    header() -> Result<Header, RpcError>;
+    logs(address: Address) -> Result<Vec<Log>, RpcError>;
+    receipt() -> Result<Option<Receipt>, RpcError>;
+    opcodes() -> Result<Opcodes, RpcError>;
+    fee_history() -> FeeHistory;
+    pending_transaction(sender: Address, nonce: u64) -> Result<Option<PendingTransaction>, RpcError>;
+    quantity(field: &str) -> Result<U256, RpcError>;
+    number(field: &str) -> Result<u64, RpcError>;
+    bytes(field: &str) -> Result<Vec<u8>, RpcError>;
+}
 
 fn hash(number: u64) -> String {
     format!("0x{number:064x}")

@@ -421,7 +421,7 @@ fn answered(status: u16, body: Value) -> Exchange {
     Exchange::Answered(Answer {
         status,
         retry_after: None,
-        body: Body::Json(body),
+        body: Body::Json(body.into()),
     })
 }
 
@@ -513,6 +513,7 @@ impl Wire {
         let Body::Json(body) = &answer.body else {
             return;
         };
+        let body = body.to_value();
         let is_answer = answer.status == 200 && body["id"] == request["id"];
         if !is_answer || request["method"] != "eth_sendRawTransaction" {
             return;

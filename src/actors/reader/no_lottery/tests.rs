@@ -22,9 +22,11 @@ fn first_reading(
         if request["method"] == "eth_call" {
             let mut answer = called()?;
             // The right id, where it is not the id that is wrong.
-            if let Body::Json(body) = &mut answer.body {
+            if let Body::Json(json) = &answer.body {
+                let mut body = json.to_value();
                 if body["id"] == 1 {
                     body["id"] = request["id"].clone();
+                    answer.body = Body::Json(body.into());
                 }
             }
             return Ok(answer);
