@@ -189,13 +189,18 @@ impl<'a> OldStates<'a> {
 /// What is said once patience is over, and how the command ends: answers that contradict each other are answers. An
 /// endpoint that says itself that it lacks a block has not answered.
 pub(super) fn in_vain(error: &RpcError) -> (String, Exit) {
-    match (&error.kind, error.method) {
-        (ErrorKind::Behind, None) => (
+    match is_contradiction(error) {
+        true => (
             format!("what the chain tells does not hang together: {error}"),
             Exit::No,
         ),
-        _ => (format!("the chain cannot be read: {error}"), Exit::Failed),
+        false => (format!("the chain cannot be read: {error}"), Exit::Failed),
     }
+}
+
+/// Answers that contradict each other: the chain moved between them, or they are not all true.
+pub(super) fn is_contradiction(error: &RpcError) -> bool {
+    error.kind == ErrorKind::Behind && error.method.is_none()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Whole histories of random rounds on the real contract: every round verifies, every wei is accounted for.
 //! What single rounds and tampered chains must show is left to `proofs`, and to `many` what a long history must.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{mpsc, Arc, Mutex};
 use std::time::Duration;
 
 use devchain::{Config, Distortion, Family, Fault, Reorged};
@@ -169,4 +171,73 @@ fn a_head_that_is_taken_back_while_an_audit_reads_makes_nothing_up() {
     assert_eq!(body["findings"], json!([]), "{said}");
     assert_eq!(body["account"]["bets"], 2, "{said}");
     assert_eq!(output.status.code(), Some(0), "{said}");
+}
+
+/// The last block of the first range that an audit reads of a young chain.
+const FIRST_RANGE_ENDS: u64 = 64;
+
+/// Told of once the first range's last block has been shown, and the logs of the second are about to be: they wait for an
+/// answer.
+fn between_two_ranges(chain: &Chain) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let ((reached, is_reached), (go_on, may_go_on)) = (mpsc::channel(), mpsc::channel());
+    let number = |of: &Value| {
+        let text = of.as_str().unwrap_or("0x0");
+        u64::from_str_radix(&text[2..], 16).expect("a quantity")
+    };
+    let is_first_read = Arc::new(AtomicBool::new(false));
+    let read = is_first_read.clone();
+    let headers = Distortion::new(move |block| {
+        if number(&block["number"]) == FIRST_RANGE_ENDS {
+            read.store(true, Ordering::SeqCst);
+        }
+    });
+    let once = Mutex::new(Some((reached, may_go_on)));
+    let logs = Distortion::new(move |logs| {
+        if number(&logs[0]["blockNumber"]) <= FIRST_RANGE_ENDS {
+            return;
+        }
+        let once = once.lock().expect("nobody panics with it").take();
+        if let Some((reached, may_go_on)) = once {
+            let is_read = || is_first_read.load(Ordering::SeqCst).then_some(());
+            wait_for("the first range", is_read);
+            let _ = reached.send(());
+            let _ = may_go_on.recv();
+        }
+    });
+    let faults = &chain.dev().endpoints()[0].faults;
+    faults.add(Fault::Distort(headers), Some("eth_getBlockByNumber"), None);
+    faults.add(Fault::Distort(logs), Some("eth_getLogs"), None);
+    (is_reached, go_on)
+}
+
+#[test]
+fn what_is_taken_back_between_two_ranges_of_an_audit_is_read_again() {
+    let chain = Chain::devchain_on(Config::default(), 1);
+    let lottery = chain.deploy(Timing::default());
+    lottery.bet(2, BET_WEI);
+    for bet_at in [62, 67] {
+        while chain.head().0 + 1 < bet_at {
+            chain.dev().mine();
+        }
+        lottery.bet(3, BET_WEI);
+    }
+    let head = chain.head().0;
+    let (is_reached, go_on) = between_two_ranges(&chain);
+    let url = chain.dev().endpoints()[0].url();
+    let output = std::thread::scope(|scope| {
+        let audit = scope.spawn(|| run_at(&url, &lottery, &["audit", "--json"]));
+        is_reached.recv().expect("the second range is asked for");
+        // The first range ended on the branch that goes.
+        chain.dev().reorg(head - 60, Reorged::Dropped);
+        while chain.head().0 < head {
+            chain.dev().mine();
+        }
+        go_on.send(()).expect("the second range waits");
+        audit.join().unwrap()
+    });
+    let said = String::from_utf8_lossy(&output.stderr);
+    let body: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(body["findings"], json!([]), "{said}");
+    assert_eq!(body["account"]["bets"], 1, "{said}");
 }

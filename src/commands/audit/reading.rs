@@ -2,7 +2,8 @@
 //! and, once those of all ranges below tell when each round can be drawn, what the ends of rounds need beside them
 //! (`facts`). No range is longer than what its neighbours promise to hold, so that few logs are in memory at a time.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{bounded, Receiver, Sender};
@@ -14,7 +15,7 @@ use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::types::{Address, Header, Log, H256};
 use crate::commands::audit::facts::{add_facts, Dated, Read, ENDS};
-use crate::commands::patience::{again_while, OldStates};
+use crate::commands::patience::{again_while, is_contradiction, OldStates};
 use crate::lottery::event::EventRecord;
 use crate::lottery::rules::Rules;
 
@@ -25,6 +26,9 @@ const AHEAD: usize = 6;
 const RANGE_BLOCKS_START: u64 = 64;
 pub(super) const RANGE_BLOCKS_MAX: u64 = 2_000;
 const RANGE_LOGS: u64 = 1_000;
+/// So near the head a block may still be taken back. What was handed over stays so: no range with such a block is, before all
+/// above it has been read and follows from it.
+const UNSETTLED_BLOCKS: u64 = 256;
 
 /// Who is asked, and for which contract's logs.
 #[derive(Clone, Copy)]
@@ -69,15 +73,43 @@ struct Logs {
 
 type Outcome = (usize, Result<Done, RpcError>);
 
-/// Reads everything from `start` to `head`; `take` gets each range in order and says whether to go on.
+/// Reads everything from `start` to `head`; `take` gets each range in order and says whether to go on. Where the chain moves
+/// meanwhile, it is read once more from what stands: as often as that gets any further, and else with patience.
 ///
 /// # Errors
-/// When no endpoint answers for a range, or the chain moved between two ranges.
+/// When no endpoint answers for a range, or what they answer does not hang together.
 pub(super) fn read(
     source: Source,
     start: Start,
     head: &Header,
-    mut take: impl FnMut(Range) -> bool,
+    take: impl FnMut(Range) -> bool,
+) -> Result<(), RpcError> {
+    let reading = RefCell::new((start, take));
+    let next = || reading.borrow().0.next;
+    let from_what_stands = || {
+        let (stands, take) = &mut *reading.borrow_mut();
+        read_once(source, stands, head, take)
+    };
+    loop {
+        let (begun_at, methods) = (next(), &[Method::GetLogs]);
+        match again_while(
+            source.endpoints,
+            methods,
+            is_contradiction,
+            from_what_stands,
+        ) {
+            Err(error) if is_contradiction(&error) && next() > begun_at => {}
+            read => return read,
+        }
+    }
+}
+
+/// The same, as long as the chain stands still. `stands` is moved on behind each range that `take` has got.
+fn read_once(
+    source: Source,
+    stands: &mut Start,
+    head: &Header,
+    take: &mut impl FnMut(Range) -> bool,
 ) -> Result<(), RpcError> {
     let (give, jobs) = bounded::<(usize, Job)>(AHEAD);
     let (done, outcomes) = bounded::<Outcome>(AHEAD);
@@ -97,7 +129,7 @@ pub(super) fn read(
         let mut line = Line {
             give,
             outcomes,
-            next: start.next,
+            next: stands.next,
             head: head.number,
             blocks: RANGE_BLOCKS_START,
             begun: 0,
@@ -106,10 +138,16 @@ pub(super) fn read(
             logs: BTreeMap::new(),
             waiting: BTreeMap::new(),
             facts: BTreeMap::new(),
-            parent: start.parent,
-            rules: start.rules,
+            unsettled: VecDeque::new(),
+            parent: stands.parent,
+            rules: stands.rules.clone(),
         };
         while let Some(range) = line.next_range()? {
+            *stands = Start {
+                next: range.last.0 + 1,
+                parent: Some(range.last.1),
+                rules: range.rules.clone(),
+            };
             if !take(range) {
                 break;
             }
@@ -127,7 +165,7 @@ struct Line {
     head: u64,
     /// How long the next range is.
     blocks: u64,
-    /// How many ranges were begun, dated, and taken.
+    /// How many ranges were begun, dated, and read whole.
     begun: usize,
     dated: usize,
     taken: usize,
@@ -135,6 +173,8 @@ struct Line {
     logs: BTreeMap<usize, Logs>,
     waiting: BTreeMap<usize, ((u64, H256), Rules)>,
     facts: BTreeMap<usize, Vec<Read>>,
+    /// Read whole, and not handed over yet.
+    unsettled: VecDeque<Range>,
     parent: Option<H256>,
     rules: Rules,
 }
@@ -145,18 +185,23 @@ impl Line {
         loop {
             self.begin();
             if self.taken == self.begun {
-                return Ok(None);
+                return Ok(self.unsettled.pop_front());
             }
             if let Some(events) = self.facts.remove(&self.taken) {
                 let Some((last, rules)) = self.waiting.remove(&self.taken) else {
                     return Err(RpcError::behind("a range was read that nobody asked for"));
                 };
                 self.taken += 1;
-                return Ok(Some(Range {
+                let range = Range {
                     events,
                     last,
                     rules,
-                }));
+                };
+                if last.0.saturating_add(UNSETTLED_BLOCKS) <= self.head {
+                    return Ok(Some(range));
+                }
+                self.unsettled.push_back(range);
+                continue;
             }
             match self.outcomes.recv() {
                 Ok((index, Ok(Done::Logs(logs)))) => drop(self.logs.insert(index, logs)),
@@ -220,8 +265,8 @@ impl Line {
 
 impl Source<'_> {
     fn work(&self, job: &Job) -> Result<Done, RpcError> {
-        // A range of a chain that has moved is read anew as well.
-        let may_pass = |_: &RpcError| true;
+        // Once the chain has moved, what is below may have to be read anew as well.
+        let may_pass = |error: &RpcError| !is_contradiction(error);
         match job {
             Job::Logs { from, to } => {
                 let logs = || self.logs(*from, *to).map(Done::Logs);
