@@ -68,6 +68,8 @@ let pendingWei = 0n;
 let deployment = deploymentOf(byId("app").dataset);
 let form = null;
 let fairness = null;
+/** The finished rounds as they were when it was asked. */
+let fairnessOf = null;
 
 function deploymentOf({ chainId, contract, explorerUrl }) {
   if (!/^0x[0-9a-f]{40}$/i.test(contract ?? "") || !Number(chainId)) return null;
@@ -203,6 +205,7 @@ async function poll() {
 }
 
 async function askFairness() {
+  fairnessOf = state.history;
   fairness = await ask("api/fairness").catch(() => null);
   draw();
 }
@@ -299,6 +302,8 @@ function render() {
     renderParts(nowMs + FRAME_MS);
     askPlayers();
   }
+  // Asked anew after a round by those who look at it, not by every page.
+  if (fairnessOf !== state.history && byId("fairness-title").checkVisibility({ contentVisibilityAuto: true })) askFairness();
   // A new block alone is no message, so the end of syncing may have to be asked for.
   if (live && state.asOf?.syncing) askChainTime();
   schedule(now);
@@ -416,7 +421,7 @@ function noticeOf(kind) {
   const { connection, asOf } = state;
   if (kind === "syncing") return "The server is still reading the chain. What you see may be incomplete.";
   if (kind !== "unreachable") return null;
-  const problem = connection.problem ? ` (${connection.problem})` : "";
+  const problem = connection.problem ? ` (\u2068${connection.problem}\u2069)` : "";
   const known = asOf?.blockNumber ? ` What you see is as of block ${grouped(asOf.blockNumber)}.` : "";
   return `The server has had no contact with the chain since ${localTime(connection.since, new Date())}${problem}.${known} Bets sent now may still reach the contract; nothing is drawn from here meanwhile.`;
 }

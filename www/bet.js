@@ -25,7 +25,7 @@ const REFUSALS = {
 export function refusalWords(error) {
   const reason = revertReason(error.cause ?? error);
   if (reason === null) return error.message;
-  return REFUSALS[reason] ?? `The contract refuses: ${reason}.`;
+  return REFUSALS[reason] ?? `The contract refuses: \u2068${reason}\u2069.`;
 }
 
 /**

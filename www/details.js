@@ -59,7 +59,7 @@ function details(told, row, checkNow) {
     ["Pot", make("span", null, amount(told.totalPotWei), ` of ${counted(told.participantCount, "player")}`)],
     ["Betting", span(told.startTime, told.endTime)],
     ["Draw window", span(told.minDrawTime, told.maxDrawTime)],
-    ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " · block ", block(told.blockNumber), heldUpWords(told.drawDelayReason))],
+    ["Ended", make("span", null, time(told.finishedAt), delayWords(told), " · block\u00a0", block(told.blockNumber), heldUpWords(told.drawDelayReason))],
     ["Transaction", transaction(told.transactionHash)],
   ]);
   // Whoever asked for the check sees it first.

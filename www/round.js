@@ -179,9 +179,9 @@ const REASONS = {
   "Operator-initiated refund": "The operator called it off.",
 };
 
-/** Why a round was refunded, in words; the contract's own where they are not known. */
+/** Why a round was refunded, in words; the contract's own where they are not known, set apart. */
 export function reasonWords({ refundReason }) {
-  return REASONS[refundReason] ?? `The contract says: ${refundReason}.`;
+  return REASONS[refundReason] ?? `The contract says: \u2068${refundReason}\u2069.`;
 }
 
 /** How far the running span of time has come, from 0 to 1, for the bar under the strip. */

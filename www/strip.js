@@ -131,7 +131,13 @@ export function stripView(root) {
     labels = null;
     mine = findPlayer(next.parts, next.me);
     show(mark, mine !== null);
-    if (mine !== null) setText(mark, `you ${percent(mine.wei, next.totalWei)}`);
+    if (mine !== null) {
+      setText(mark, `you ${percent(mine.wei, next.totalWei)}`);
+      // As far along its own width as along the strip: it never leaves it, and nothing is measured.
+      const at = 50 * (mine.from + mine.to);
+      mark.style.left = `${at}%`;
+      mark.style.transform = `translateX(-${at}%)`;
+    }
     show(needle, next.needle !== null);
     setAttribute(needle, "data-runs", next.needle === "runs" ? "yes" : null);
     needle.style.transform = typeof next.needle === "number" ? `translateX(${100 * next.needle}%)` : "";
@@ -163,7 +169,7 @@ export function stripView(root) {
 
   function paint(now) {
     frame = 0;
-    ink ??= colours(root, mark);
+    ink ??= colours(root);
     const scale = Math.min(3, devicePixelRatio || 1);
     if (canvas.width !== Math.round(width * scale) || canvas.height !== Math.round(height * scale)) {
       canvas.width = Math.round(width * scale);
@@ -180,13 +186,8 @@ export function stripView(root) {
   }
 
   const labelSize = () => Math.max(13, Math.round(height * 0.085));
-  /** What is written on the parts that have room, with its widths: measured once a picture. Places my mark, too. */
+  /** What is written on the parts that have room, with its widths: measured once a picture. */
   function labelsOf() {
-    if (mine !== null) {
-      context.font = ink.markFont;
-      const at = Math.min(mine.from * width, width - context.measureText(mark.textContent).width);
-      mark.style.transform = `translateX(${Math.max(0, at)}px)`;
-    }
     // Set here alone: it costs a look at the sheet, and stays until the canvas changes its size.
     context.font = `600 ${labelSize()}px ${ink.family}`;
     const wide = picture.parts.filter((part) => (part.to - part.from) * width > LABELLED_PX && !part.ghost && !part.crowd);
@@ -309,7 +310,7 @@ function differs(before, after) {
 }
 
 /** The strip's colours as the sheet has them at this moment. */
-function colours(root, mark) {
+function colours(root) {
   const style = getComputedStyle(root);
   const value = (name) => style.getPropertyValue(name).trim();
   // All at once, so that the sheet is asked once.
@@ -326,7 +327,6 @@ function colours(root, mark) {
     hatch: hatched(accent),
     forced: matchMedia("(forced-colors: active)").matches,
     family: style.fontFamily,
-    markFont: getComputedStyle(mark).font,
   };
 }
 

@@ -131,34 +131,54 @@ pub(crate) fn declared_name(declaration: &str) -> Option<&str> {
 }
 
 const SIGNS: &[&str] = &[
-    ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ", " || ",
-    ") ", " < ", " > ", " >= ", " <= ", " * ", " % ", " + ", " - ", " += ", " -= ", " ?? ", "; ",
-    "if (", "for (", "while (", "async (", "} else", "else {", "let [", "return {", "return [",
-    "return (",
+    " / ", ", ", " = ", " => ", " === ", " !== ", " { ", " }", "{ ", " ? ", " : ", ": ", " && ",
+    " || ", ") ", " < ", " > ", " >= ", " <= ", " * ", " % ", " + ", " - ", " += ", " -= ", " ?? ",
+    "; ", "if (", "for (", "while (", "async (", "} else", "else {", "let [", "return {",
+    "return [", "return (",
 ];
 
 /// The line without the spaces around signs, which say nothing outside of texts; None where a slash may begin a pattern,
 /// or where texts may lie in each other.
 fn tightened_outside_texts(line: &str) -> Option<String> {
-    if line.matches('`').count() > 2 {
-        return None;
-    }
     let mut tight = String::with_capacity(line.len());
     let mut rest = line;
     loop {
         let at = rest.find(['"', '\'', '`']).unwrap_or(rest.len());
         let (code, text) = rest.split_at(at);
-        if code.contains('/') {
+        if !code.match_indices('/').all(|(at, _)| is_division(code, at)) {
             return None;
         }
         tight.push_str(&tightened(code, SIGNS).replace(";}", "}"));
         if text.is_empty() {
             return Some(tight);
         }
-        let end = text_len(text)?;
+        let end = text_len(text).filter(|end| is_whole(&text[..*end]))?;
         tight.push_str(&text[..end]);
         rest = &text[end..];
     }
+}
+
+/// Whether the slash there divides: it stands between spaces, and after a value.
+fn is_division(code: &str, at: usize) -> bool {
+    let is_end = |sign: char| sign.is_alphanumeric() || matches!(sign, ')' | ']');
+    let before = code[..at].strip_suffix(' ');
+    before.is_some_and(|before| before.ends_with(is_end) && !before.ends_with("return"))
+        && code[at + 1..].starts_with(' ')
+}
+
+/// Whether every `${` of a text is closed in it: else the quote that seemed to end it begins another inside.
+fn is_whole(text: &str) -> bool {
+    let mut depth = 0;
+    let mut before = ' ';
+    for letter in text.chars() {
+        match letter {
+            '{' if depth > 0 || before == '$' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            _ => {}
+        }
+        before = letter;
+    }
+    depth == 0
 }
 
 /// The length of the text that begins with its own quote; None where it does not end.
@@ -226,12 +246,19 @@ mod tests {
                 "say(`${a ? \"x, y\" : z}`,{b:\"it's, c\"});",
             ),
             ("f(\"\\\", \", a, b)", "f(\"\\\", \",a,b)"),
+            ("f(`${a}, `, (b) / 2 / c);", "f(`${a}, `,(b)/2/c);"),
+            (
+                "f(`${{ a }.a}, ${b}`, `, `);",
+                "f(`${{ a }.a}, ${b}`,`, `);",
+            ),
         ] {
             assert_eq!(tightened_outside_texts(line).as_deref(), Some(tight));
         }
         for line in [
             "const a = /, /;",
             "`a${b ? `, c` : \"\"}`;",
+            "`} ${b ? `, c` : \"\"}`;",
+            "return / , /.test(a);",
             "const a = \"b, c;",
         ] {
             assert_eq!(tightened_outside_texts(line), None, "{line}");

@@ -43,6 +43,9 @@ fn the_page_follows_a_round_to_its_winner_and_verifies_the_draw() {
     browser.wait_text_in("#big", &format!("{}…{}", &winner[..6], &winner[38..]));
     browser.wait_text("0.039 ETH");
     browser.wait_text_in("#spoken", "takes it");
+    // Asked anew when somebody comes to look.
+    browser.evaluate("document.getElementById('fairness-title').scrollIntoView()");
+    browser.wait_text_in("#fairness-figures", "1 was drawn and 0 refunded");
     browser.click("#hero-actions button", "Check this draw");
     browser.wait_text("everything holds");
     browser.wait_text("computed from what this server told");

@@ -548,6 +548,33 @@ fn assert_uncut(browser: &mut Browser, id: &str, width: u32) {
 
 #[test]
 #[ignore = "needs chromium"]
+fn ones_own_part_is_named_within_the_strip_however_wide_the_window_becomes() {
+    let chain = Chain::devchain(1);
+    let lottery = chain.deploy(Timing::default());
+    let daemon = daemon(&lottery, true);
+    for player in 2..6 {
+        lottery.bet(player, 8 * CENT);
+    }
+    lottery.bet(VISITOR, CENT);
+    // Once no bet can be added to it, it is the last part, and narrower than its name.
+    lottery.skip_to(lottery.round().end_time + 1);
+    let mut browser = connected(&chain, &daemon);
+    for width in [360, 2_560, 768, 1_280, 360] {
+        set_width(&mut browser, width);
+        browser.wait(&format!("my part's name at {width} px"), |browser| {
+            let edges = browser.evaluate(
+                "(() => { const of = (query) => document.querySelector(query).getBoundingClientRect(); \
+                   const [name, strip] = [of('.strip-you'), of('.strip')]; \
+                   return [innerWidth, name.width > 40, strip.right - name.right]; })()",
+            );
+            let room = edges[2].as_f64().unwrap();
+            edges[0] == width && edges[1] == true && (0.0..60.0).contains(&room)
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs chromium"]
 fn a_wallet_that_only_stands_in_the_window_bets_up_to_what_it_holds() {
     let chain = Chain::devchain(1);
     let lottery = chain.deploy(Timing::default());

@@ -444,7 +444,8 @@ fn reason_words(reason: &str) -> String {
         "Insufficient participants" => "Too few players took part for a draw.".to_owned(),
         "Draw time expired - public refund" => "Nobody drew it within its window.".to_owned(),
         "Operator-initiated refund" => "The operator called it off.".to_owned(),
-        other => format!("The contract says: {other}."),
+        // Its direction of writing stays its own.
+        other => format!("The contract says: \u{2068}{other}\u{2069}."),
     }
 }
 
@@ -459,5 +460,17 @@ mod tests {
             let entry = format!("\n  {}: \"{}\",\n", reason.label(), held_up(*reason));
             assert!(script.contains(&entry), "{entry}");
         }
+    }
+
+    #[test]
+    fn a_reason_of_the_contracts_own_is_set_apart_and_the_same_in_the_script() {
+        let script = include_str!("../../../www/round.js");
+        let words = "The contract says: \\u2068${refundReason}\\u2069.";
+        assert!(script.contains(words));
+        // First the sign that begins an isolate of either direction, at last the one that ends it.
+        assert_eq!(
+            reason_words("\u{5d0}"),
+            "The contract says: \u{2068}\u{5d0}\u{2069}."
+        );
     }
 }

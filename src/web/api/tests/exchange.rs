@@ -383,7 +383,8 @@ fn the_page_tells_the_state_without_javascript() {
         "{html}"
     );
     assert!(
-        html.contains("The contract says: &lt;script&gt;") && !html.contains("<script>alert"),
+        html.contains("The contract says: \u{2068}&lt;script&gt;")
+            && !html.contains("<script>alert"),
         "{html}"
     );
     for asset in ["style.css", "app.js"] {
