@@ -133,10 +133,8 @@ export function stripView(root) {
     show(mark, mine !== null);
     if (mine !== null) {
       setText(mark, `you ${percent(mine.wei, next.totalWei)}`);
-      // As far along its own width as along the strip: it never leaves it, and nothing is measured.
-      const at = 50 * (mine.from + mine.to);
-      mark.style.left = `${at}%`;
-      mark.style.transform = `translateX(-${at}%)`;
+      // Above the part, and never beyond the strip: no such words are wider, so that nothing is measured.
+      mark.style.left = `min(${100 * mine.from}%, 100% - 7em)`;
     }
     show(needle, next.needle !== null);
     setAttribute(needle, "data-runs", next.needle === "runs" ? "yes" : null);

@@ -171,7 +171,7 @@ function worded(error) {
   if (code === CANCELLED) return new WalletError("cancelled", "Cancelled in the wallet. Nothing was sent.", error);
   if (code === ALREADY_ASKED) return new WalletError("waiting", "Your wallet is waiting for you: open it.", error);
   const said = String(error?.message ?? error ?? "no reason").slice(0, 300);
-  return new WalletError("failed", /insufficient funds/i.test(said) ? "There is not enough ETH for the amount and the fee." : `The wallet says: ${said}`, error);
+  return new WalletError("failed", /insufficient funds/i.test(said) ? "There is not enough ETH for the amount and the fee." : `The wallet says: \u2068${said}\u2069`, error);
 }
 
 function firstAccount(accounts) {

@@ -190,6 +190,18 @@ fn assert_seen_in_other_media(browser: &mut Browser) {
         "['round', 'strip', 'history-rows', 'bet'].map((id) => document.getElementById(id).checkVisibility({ contentVisibilityAuto: true }))",
     );
     assert_eq!(shown, json!([true, true, true, false]), "on paper");
+    // As wide as a sheet.
+    set_width(browser, 760);
+    let edges = browser.evaluate(
+        "(() => { const of = (id) => document.getElementById(id).getBoundingClientRect(); \
+           const feed = document.getElementById('feed').parentElement; \
+           return [of('kicker').bottom <= of('big').top, feed.scrollHeight <= feed.clientHeight]; })()",
+    );
+    assert_eq!(
+        edges,
+        json!([true, true]),
+        "words below each other, and all of the feed"
+    );
     browser.ask("Emulation.setEmulatedMedia", json!({"media": ""}));
 }
 
