@@ -208,8 +208,7 @@ impl Node {
     }
 
     fn view(&self, number: u64) -> View<'_> {
-        let above = usize::try_from(number).map_or(usize::MAX, |number| number.saturating_add(1));
-        View::new(&self.state, self.undos.get(above..).unwrap_or_default())
+        View::new(&self.state, &self.undos, number.saturating_add(1))
     }
 
     // Time
@@ -428,6 +427,7 @@ impl Node {
         undo: Undo,
     ) {
         self.by_hash.insert(header.hash, header.number);
+        self.state.note_changes(&undo, header.number);
         for (index, transaction) in transactions.iter().enumerate() {
             self.places.insert(transaction.hash, (header.number, index));
         }

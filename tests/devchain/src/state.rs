@@ -13,6 +13,8 @@ use revm::DatabaseRef;
 pub struct State {
     accounts: HashMap<Address, AccountInfo>,
     storage: HashMap<(Address, U256), U256>,
+    /// No block after this one, by its number, has changed the slot.
+    changed: HashMap<(Address, U256), u64>,
 }
 
 /// What has to be put back to undo a block.
@@ -58,6 +60,12 @@ impl State {
         }
     }
 
+    /// A block with this number has changed what is in `undo`.
+    pub fn note_changes(&mut self, undo: &Undo, number: u64) {
+        let keys = undo.storage.keys();
+        self.changed.extend(keys.map(|key| (*key, number)));
+    }
+
     pub fn undo(&mut self, undo: Undo) {
         for (address, info) in undo.accounts {
             match info {
@@ -73,17 +81,22 @@ impl State {
 /// for old states reads little of each.
 pub struct View<'a> {
     state: &'a State,
-    /// The blocks taken back, oldest first.
+    /// The blocks taken back, oldest first, and the number of the first of them.
     undone: &'a [Undo],
+    from: u64,
     overridden: HashMap<Address, AccountInfo>,
 }
 
 impl<'a> View<'a> {
-    /// `undone` are the blocks to take back, oldest first.
-    pub fn new(state: &'a State, undone: &'a [Undo]) -> View<'a> {
+    /// Before block `from`; `undos` are those of all blocks, by their numbers.
+    pub fn new(state: &'a State, undos: &'a [Undo], from: u64) -> View<'a> {
+        let undone = usize::try_from(from)
+            .ok()
+            .and_then(|from| undos.get(from..));
         View {
             state,
-            undone,
+            undone: undone.unwrap_or_default(),
+            from,
             overridden: HashMap::new(),
         }
     }
@@ -123,10 +136,13 @@ impl DatabaseRef for View<'_> {
 
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, Infallible> {
         let key = (address, slot);
-        let mut undone = self.undone.iter();
-        let known = undone
-            .find_map(|it| it.storage.get(&key))
-            .or_else(|| self.state.storage.get(&key));
+        let changed = self.state.changed.get(&key);
+        let undone = match changed.is_some_and(|number| *number >= self.from) {
+            true => self.undone,
+            false => &[],
+        };
+        let before = undone.iter().find_map(|it| it.storage.get(&key));
+        let known = before.or_else(|| self.state.storage.get(&key));
         Ok(known.copied().unwrap_or_default())
     }
 

@@ -61,7 +61,7 @@ impl Node {
             .build()
             .map_err(|error| format!("{error:?}"))?;
         let chain_id = self.config.chain_id;
-        let view = View::new(&self.state, &[]);
+        let view = View::new(&self.state, &[], 0);
         let outcome = Context::mainnet()
             .with_db(WrapDatabaseRef(view))
             .with_cfg(configuration(chain_id))
