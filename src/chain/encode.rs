@@ -6,35 +6,12 @@ use crate::chain::types::{Address, BlockId, CallRequest, H256};
 
 /// Bytes of a 0x-prefixed hex string, in whatever case.
 pub fn decode_hex(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; without_prefix(text)?.len() / 2];
-    decode_hex_into(text, &mut bytes).then_some(bytes)
+    hex::decode(without_prefix(text)?).ok()
 }
-
-/// What each character is worth as a digit; no digit of hex has a high nibble.
-const NIBBLES: [u8; 256] = {
-    let mut nibbles = [0xff; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        let lower = b"0123456789abcdef"[digit];
-        nibbles[lower as usize] = digit as u8;
-        nibbles[lower.to_ascii_uppercase() as usize] = digit as u8;
-        digit += 1;
-    }
-    nibbles
-};
 
 /// The same, of as many bytes as `bytes` has room for; false for any other text.
 pub(crate) fn decode_hex_into(text: &str, bytes: &mut [u8]) -> bool {
-    let Some(digits) = without_prefix(text).filter(|it| it.len() == 2 * bytes.len()) else {
-        return false;
-    };
-    let mut all = 0;
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        let (high, low) = (NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]);
-        all |= high | low;
-        *byte = high << 4 | low & 0x0f;
-    }
-    all <= 0x0f
+    without_prefix(text).is_some_and(|digits| hex::decode_to_slice(digits, bytes).is_ok())
 }
 
 /// The digits behind 0x, or 0X.
