@@ -1,12 +1,11 @@
 //! Reads the chain for the poller: what one endpoint shows beyond the cursor, checked and bound to one block. It
-//! changes nothing; its only memory is what it has learned of the chain's blooms (`blooms`), and which low heads are of it.
+//! changes nothing; its only memory is what it has learned of the chain's blooms (`blooms`).
 //!
 //! The live state comes first: a reading that has head and round is a good one even when the logs, the configuration or
 //! older headers could not be had. What is missing is named (`Debt`), and left to the poller to have fetched later.
 //! How blocks are linked is in `ancestry`, logs become events in `events`, players are read in `players`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::actors::reader::blooms::{Blooms, Evidence};
@@ -127,9 +126,6 @@ pub struct Reader {
     contract: Address,
     chain_id: u64,
     blooms: Blooms,
-    /// Of each endpoint the last low head that was found to be of our chain, and by which block below it. A hash stands for
-    /// all that is below it, so that the same head is not asked about again.
-    low_heads: Mutex<HashMap<String, (H256, H256)>>,
 }
 
 impl Reader {
@@ -138,7 +134,6 @@ impl Reader {
             contract,
             chain_id,
             blooms: Blooms::new(contract),
-            low_heads: Mutex::default(),
         }
     }
 

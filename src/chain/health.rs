@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::method::Method;
+use crate::chain::types::H256;
 
 const BACKOFF_MIN_MS: u64 = 250;
 const BACKOFF_MAX_MS: u64 = 10_000;
@@ -30,6 +31,9 @@ const SET_BACK_DOUBLINGS_MAX: u32 = 4;
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     head: Option<Head>,
+    /// The last head below ours that was found to be of our chain, and the block below it by which it was. A hash stands for
+    /// all that is below it, so that this is asked once.
+    proven: Option<(H256, H256)>,
     chain: Chain,
     chain_checked_at: Option<Instant>,
     /// Checks of the chain id in a row that found silence.
@@ -202,6 +206,15 @@ impl Health {
             timestamp,
             read_at: now,
         });
+    }
+
+    pub(crate) fn is_proven(&self, head: H256, by: H256) -> bool {
+        self.proven == Some((head, by))
+    }
+
+    /// A head below ours is of our chain: it has this block of ours below it.
+    pub(crate) fn note_proven(&mut self, head: H256, by: H256) {
+        self.proven = Some((head, by));
     }
 
     pub(crate) fn note_latency(&mut self, latency: Duration) {

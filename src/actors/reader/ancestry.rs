@@ -4,15 +4,12 @@
 //! Blocks are asked for by number in one batch. Where that fails (some chains have numbers without a block, some nodes
 //! give old blocks only by hash) the walk goes from parent to parent.
 
-use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
-
 use crate::actors::reader::debt::{linked_blocks_max, LINKED_BLOCKS_MAX};
 use crate::actors::reader::{lagging, Question, Reader, Reading, Span};
 use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{BlockId, BlockRef, Header, H256};
+use crate::chain::types::{BlockId, BlockRef, Header};
 use crate::lottery::state::Rollback;
 
 /// How many remembered blocks are compared in one batch when looking for a common ancestor.
@@ -72,9 +69,7 @@ impl Reader {
         let Some((number, hash)) = cursor.anchor_below(head.number) else {
             return Ok(lagging(&head));
         };
-        let host = endpoint.host();
-        let known = self.low_heads().get(host).copied();
-        if known == Some((head.hash, hash)) {
+        if endpoint.with_health(|health| health.is_proven(head.hash, hash)) {
             return Ok(lagging(&head));
         }
         match endpoint.header(BlockId::Number(number)) {
@@ -82,18 +77,12 @@ impl Reader {
                 self.read_first(endpoint, head, Some(Rollback::Everything))
             }
             Ok(_) => {
-                self.low_heads().insert(host.to_owned(), (head.hash, hash));
+                endpoint.with_health(|health| health.note_proven(head.hash, hash));
                 Ok(lagging(&head))
             }
             Err(error) if error.is_passing() => Err(error),
             Err(_) => Ok(lagging(&head)),
         }
-    }
-
-    fn low_heads(&self) -> MutexGuard<'_, HashMap<String, (H256, H256)>> {
-        self.low_heads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks for the newest remembered block that the endpoint's chain has too.
@@ -194,7 +183,7 @@ mod tests {
     use crate::base::clock::Clock;
     use crate::base::metrics::Metrics;
     use crate::chain::script::Script;
-    use crate::chain::types::Address;
+    use crate::chain::types::{Address, H256};
 
     fn hash(number: u64) -> H256 {
         H256::from_low_u64_be(number + 1)
