@@ -2,7 +2,6 @@
 //! environment. No retries, no health: that is the business of `endpoints`.
 
 use std::io::{ErrorKind as IoKind, Read};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -220,16 +219,15 @@ impl Resolver for Addresses {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let is_tls = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-        match host.parse::<IpAddr>() {
-            Ok(address) => {
+        let named = uri.scheme().zip(uri.authority());
+        let named = named.and_then(|(scheme, host)| DefaultResolver::host_and_port(scheme, host));
+        match named.and_then(|named| named.parse().ok()) {
+            Some(address) => {
                 let mut addresses = self.empty();
-                addresses.push(SocketAddr::new(address, port));
+                addresses.push(address);
                 Ok(addresses)
             }
-            Err(_) => self.0.resolve(uri, config, timeout),
+            None => self.0.resolve(uri, config, timeout),
         }
     }
 }

@@ -200,32 +200,33 @@ impl<'a> Part<'a> {
 
     /// What an object has under this name, the last of it where there is more than one; null where it has none.
     pub(crate) fn at(self, name: &str) -> Part<'a> {
-        let mut found = None;
-        if let (Some(at), Node::Object(end)) = (self.at, self.node()) {
-            let mut next = at + 1;
-            while next < end as usize {
-                let node = self.document.node(next);
-                // Most names differ in how long they are.
-                if node.len() == name.len() && self.document.text_of(node) == Some(name) {
-                    found = Some(next + 1);
-                }
-                next = self.document.behind(next + 1);
-            }
+        // Most names differ in how long they are.
+        let is_it =
+            |node: Node| node.len() == name.len() && self.document.text_of(node) == Some(name);
+        let found = self.names().filter(|at| is_it(self.document.node(*at)));
+        Part {
+            at: found.last().map(|at| at + 1),
+            ..self
         }
-        Part { at: found, ..self }
     }
 
     /// Names and values of an object; none of anything else.
     fn fields(self) -> impl Iterator<Item = (&'a str, Part<'a>)> {
-        let (mut at, end) = match (self.at, self.node()) {
+        let name = move |at| self.document.text_of(self.document.node(at));
+        self.names()
+            .map(move |at| (name(at).unwrap_or_default(), self.with(at + 1)))
+    }
+
+    /// Where the names of an object stand, each before its value.
+    fn names(self) -> impl Iterator<Item = usize> + 'a {
+        let (mut next, end) = match (self.at, self.node()) {
             (Some(at), Node::Object(end)) => (at + 1, end as usize),
             _ => (0, 0),
         };
         std::iter::from_fn(move || {
-            let name = (at < end).then(|| self.document.node(at))?;
-            let value = self.with(at + 1);
-            at = self.document.behind(at + 1);
-            Some((self.document.text_of(name).unwrap_or_default(), value))
+            let name = (next < end).then_some(next)?;
+            next = self.document.behind(name + 1);
+            Some(name)
         })
     }
 
@@ -335,9 +336,9 @@ impl Taking<'_> {
         }
     }
 
-    fn add<E: Error>(&mut self, node: Node) -> Result<usize, E> {
+    fn add<E: Error>(self, node: Node) -> Result<(), E> {
         self.document.nodes.push(node);
-        Ok(self.document.nodes.len() - 1)
+        Ok(())
     }
 
     fn count<E: Error>(&self) -> Result<u32, E> {
@@ -371,51 +372,53 @@ impl<'de> Visitor<'de> for Taking<'_> {
         formatter.write_str("JSON")
     }
 
-    fn visit_unit<E: Error>(mut self) -> Result<(), E> {
-        self.add(Node::Null).map(drop)
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.add(Node::Null)
     }
 
-    fn visit_bool<E: Error>(mut self, known: bool) -> Result<(), E> {
-        self.add(Node::Bool(known)).map(drop)
+    fn visit_bool<E: Error>(self, known: bool) -> Result<(), E> {
+        self.add(Node::Bool(known))
     }
 
-    fn visit_u64<E: Error>(mut self, number: u64) -> Result<(), E> {
-        self.add(Node::Unsigned(number)).map(drop)
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.add(Node::Unsigned(number))
     }
 
-    fn visit_i64<E: Error>(mut self, number: i64) -> Result<(), E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
         let node = u64::try_from(number).map_or(Node::Signed(number), Node::Unsigned);
-        self.add(node).map(drop)
+        self.add(node)
     }
 
-    fn visit_f64<E: Error>(mut self, number: f64) -> Result<(), E> {
-        self.add(Node::Fraction(number)).map(drop)
+    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
+        self.add(Node::Fraction(number))
     }
 
-    fn visit_borrowed_str<E: Error>(mut self, text: &'de str) -> Result<(), E> {
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<(), E> {
         let (start, len) = self.place;
         let from = (text.as_ptr() as usize).wrapping_sub(start);
         match from.checked_add(text.len()) {
-            Some(to) if to <= len => self.add(Node::Text(span(from, text.len())?)).map(drop),
+            Some(to) if to <= len => self.add(Node::Text(span(from, text.len())?)),
             _ => self.visit_str(text),
         }
     }
 
-    fn visit_str<E: Error>(mut self, text: &str) -> Result<(), E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         let from = self.document.unescaped.len();
         self.document.unescaped.push_str(text);
-        self.add(Node::Unescaped(span(from, text.len())?)).map(drop)
+        self.add(Node::Unescaped(span(from, text.len())?))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
-        let list = self.add(Node::List(0))?;
+        let list = self.document.nodes.len();
+        self.below().add(Node::List(0))?;
         while items.next_element_seed(self.below())?.is_some() {}
         self.document.nodes[list] = Node::List(self.count()?);
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut fields: A) -> Result<(), A::Error> {
-        let object = self.add(Node::Object(0))?;
+        let object = self.document.nodes.len();
+        self.below().add(Node::Object(0))?;
         while fields.next_key_seed(self.below())?.is_some() {
             fields.next_value_seed(self.below())?;
         }
