@@ -6,7 +6,7 @@ import { betForm, setUpPhone } from "./bet.js";
 import { chainClock } from "./clock.js";
 import { calldata, words } from "./abi.js";
 import { openDetails, setUpDetails } from "./details.js";
-import { byId, copyText } from "./dom.js";
+import { byId, copyText, isSame } from "./dom.js";
 import { renderFairness } from "./fairness.js";
 import { connectFeed } from "./feed.js";
 import { duration, etherShort, grouped, localTime } from "./format.js";
@@ -322,7 +322,7 @@ function renderParts(untilMs) {
     [renderFeed, state.feed, state.finality],
   ];
   for (const [render, ...shown] of parts) {
-    if (drawnFor.get(render)?.every((known, index) => known === shown[index])) continue;
+    if (isSame(drawnFor.get(render), shown)) continue;
     render(...shown);
     drawnFor.set(render, shown);
     if (performance.now() > untilMs) return draw();

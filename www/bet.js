@@ -155,7 +155,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
     setText(byId("bet-title"), titleOf(shown));
     chips(state, least, wei);
     const told = oddsWords(shown, wei, wrong, least, isTouched);
-    fill(byId("odds"), told, () => {
+    fill(byId("odds"), [told], () => {
       // Spoken when it is the visitor's doing, or the round's; not at each bet of others.
       const about = `${input.value} ${takesBets}`;
       setAttribute(byId("odds"), "aria-live", about === oddsAbout ? "off" : null);
@@ -170,7 +170,7 @@ export function betForm({ wallet, tracker, view, changed, placed }) {
     const trouble = byId("bet-problem");
     setText(trouble, problem?.words ?? "");
     setAttribute(trouble, "data-kind", problem?.kind ?? null);
-    fill(byId("account"), `${wallet.account} ${wallet.chainId} ${balance} ${shown.deployment?.chainId}`, () => accountLine(shown));
+    fill(byId("account"), [wallet.name, wallet.account, wallet.chainId, balance, shown.deployment], () => accountLine(shown));
     keyed(byId("sent"), tracker.sent, ({ hash }) => hash, sentRow);
     renderPhone(shown, wei);
   }
@@ -347,7 +347,7 @@ function renderPhone({ deployment, state }, wei) {
   if (!byId("phone").open) return;
   setAttribute(byId("phone-code"), "src", serverUrl(`bet.svg?amountWei=${amountWei}`).href);
   setAttribute(byId("phone-link"), "href", paymentLink(deployment, amountWei));
-  fill(byId("phone-apps"), location.href, () => make("span", null, "Or open this page in ", ...APPS.flatMap(([name, link], index) =>
+  fill(byId("phone-apps"), [location.href], () => make("span", null, "Or open this page in ", ...APPS.flatMap(([name, link], index) =>
     [index > 0 ? (index === APPS.length - 1 ? " or " : ", ") : "", make("a", { href: link(location.href), rel: "noopener noreferrer" }, name)]), "."));
 }
 

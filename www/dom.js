@@ -32,15 +32,20 @@ export function show(node, visible) {
   if (node.hidden === visible) node.hidden = !visible;
 }
 
-/** Replaces a node's only child when `key` differs from the one it was last filled for. */
-export function fill(node, key, build) {
-  if (filledFor.get(node) === key) return;
-  filledFor.set(node, key);
+/** Replaces a node's only child when one of `sources`, which are all that `build` reads, is another than it was last filled from. */
+export function fill(node, sources, build) {
+  if (isSame(filledFrom.get(node), sources)) return;
+  filledFrom.set(node, sources);
   const content = build();
   keepingFocus(node, () => node.replaceChildren(...(content === null ? [] : [content])));
 }
 
-const filledFor = new WeakMap();
+const filledFrom = new WeakMap();
+
+/** Whether what was drawn from `known` would be drawn alike from `sources`. */
+export function isSame(known, sources) {
+  return known?.every((source, index) => source === sources[index]) ?? false;
+}
 
 /**
  * Makes the children of `parent` those of `items`, in order, by key: known rows are updated and moved only when out of

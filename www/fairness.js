@@ -5,7 +5,7 @@ import { counted, duration, grouped } from "./format.js";
 
 /** `figures` are those of GET /api/fairness; null where they are not known. */
 export function renderFairness(figures) {
-  fill(byId("fairness-figures"), figures, () => (figures ? make("p", null, sentences(figures)) : null));
+  fill(byId("fairness-figures"), [figures], () => (figures ? make("p", null, sentences(figures)) : null));
   show(byId("known-ahead"), figures?.randomnessKnownAhead === true);
 }
 

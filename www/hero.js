@@ -34,16 +34,23 @@ export function renderHero({ state, moment, now, known, actions }) {
   setAttribute(byId("pot"), "title", pot && `${ether(words.pot)} ETH`);
   setAttribute(byId("pot"), "data-long", pot.length > LONG_POT ? "1" : null);
   setText(byId("pot-line"), words.potLine);
-  fill(byId("note"), `${moment.kind} ${moment.roundId} ${state.round?.maxDrawTime} ${state.operator?.heldUpBy}`, () => note(moment, state));
+  const { round, config, operator } = state;
+  fill(byId("note"), [moment.kind, moment.finished, round?.endTime, round?.maxDrawTime, config?.minParticipants, operator?.heldUpBy], () => note(moment, state));
   keyed(byId("hero-actions"), actions, ({ key }) => key, actionRow);
   speak(moment, words, state, now);
   setIcon(moment.kind);
 }
 
-function actionRow({ words, primary, act }) {
-  const node = button(words, { class: primary ? "primary" : null }, () => current());
-  let current = act;
-  return { node, update: (action) => (current = action.act) };
+function actionRow({ primary }) {
+  let current = null;
+  const node = button("", { class: primary ? "primary" : null }, () => current());
+  return {
+    node,
+    update({ words, act }) {
+      current = act;
+      setText(node, words);
+    },
+  };
 }
 
 /** What happens next if nothing is done, with its time. */

@@ -89,12 +89,12 @@ function historyRow(open) {
       setAttribute(link, "href", serverUrl(`round/${round.roundId}`).href);
       setAttribute(link, "aria-label", `Details of round ${round.roundId}`);
       const won = round.type === "RoundCompleted";
-      fill(ended, round.finishedAt, () => time(round.finishedAt));
-      fill(result, round.transactionHash, () => (won ? address(round.winner) : make("span", { class: "muted clip", title: round.refundReason }, foreign(reasonWords(round)))));
+      fill(ended, [round.finishedAt], () => time(round.finishedAt));
+      fill(result, [round], () => (won ? address(round.winner) : make("span", { class: "muted clip", title: round.refundReason }, foreign(reasonWords(round)))));
       setAmount(pot, round.totalPotWei);
       setAmount(prize, won ? round.winnerPrizeWei : null);
       setText(players, grouped(round.participantCount));
-      fill(check, round.verdict ?? "refunded", () => verdictBadge(round));
+      fill(check, [round], () => verdictBadge(round));
     },
   };
 }

@@ -42,9 +42,9 @@ function feedRow({ item }) {
     update({ item, finality }) {
       setAttribute(node, "data-retracted", item.retracted ? "yes" : null);
       setTime(when, item.timestamp);
-      fill(message, `${item.retracted} ${item.message}`, () => make(item.retracted ? "s" : "span", null, foreign(item.message)));
+      fill(message, [item.retracted, item.message], () => make(item.retracted ? "s" : "span", null, foreign(item.message)));
       setText(standing, standingOf(item, finality));
-      fill(link, item.transactionHash, () => item.transactionHash ? transaction(item.transactionHash) : null);
+      fill(link, [item.transactionHash], () => item.transactionHash ? transaction(item.transactionHash) : null);
     },
   };
 }

@@ -23,11 +23,11 @@ function concerns({ code, severity, subject, roundId }, round) {
 
 export function renderOperator(operator, round) {
   if (!operator) return;
-  fill(byId("operator-state"), operator.isRunning, () =>
+  fill(byId("operator-state"), [operator.isRunning], () =>
     operator.isRunning ? badge("badge good", "✓", "running") : badge("badge warn", "!", "not drawing"));
   keyed(byId("operator-alerts"), operator.alerts, (alert) => alert.id, alertRow);
   keyed(byId("warnings"), operator.alerts.filter((alert) => concerns(alert, round)), (alert) => alert.id, alertRow);
-  fill(byId("operator-facts"), operator, () => facts(entries(operator)));
+  fill(byId("operator-facts"), [operator], () => facts(entries(operator)));
 }
 
 function alertRow() {

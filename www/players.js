@@ -52,7 +52,7 @@ function playerRow() {
     update(row) {
       setText(rank, String(row.rank));
       setAttribute(swatch, "class", `swatch p${colourOf(row.order)}`);
-      fill(who, row.address, () => address(row.address));
+      fill(who, [row.address], () => address(row.address));
       show(you, row.isMe);
       bar.style.transform = `scaleX(${millionths(row.wei, row.potWei) / 1e6})`;
       setText(share, percent(row.wei, row.potWei));

@@ -7,7 +7,7 @@ import { address, amount, block, time } from "./links.js";
 /** Null where they are not known yet. */
 export function renderTerms(config) {
   if (!config) return;
-  fill(byId("terms"), config, () => make("p", null,
+  fill(byId("terms"), [config], () => make("p", null,
     "Smallest bet ", amount(config.minBetWei), `. Betting stays open for ${duration(config.bettingDurationSeconds)}; the draw may come ${duration(config.minDrawDelaySeconds)} to ${duration(config.maxDrawDelaySeconds)} after it. `,
     `A draw needs ${grouped(config.minParticipants)} players. ${basisPoints(config.commissionBps)} of the pot go to the publisher `, address(config.publisher), "; the operator is ", address(config.operator), "."));
 }

@@ -444,4 +444,13 @@ fn a_round_has_a_page_of_its_own_that_leads_back() {
              && !document.body.innerText.includes('cannot be shown')",
         ) == true
     });
+
+    // A button that stays says what it does now.
+    early.wait_text_in("#hero-actions", "go to round 3");
+    for player in 2..6 {
+        lottery.bet(player, CENT);
+    }
+    lottery.skip_to(lottery.round().min_draw_time);
+    lottery.operate("drawWinner", &[]);
+    early.wait_text_in("#hero-actions", "go to round 4");
 }
