@@ -28,8 +28,8 @@ pub struct FinishFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedEvent {
     pub record: Arc<EventRecord>,
-    /// For RoundCompleted and RoundRefunded.
-    pub finish: Option<FinishFacts>,
+    /// For RoundCompleted and RoundRefunded; on its own, since of a thousand events few end a round.
+    pub finish: Option<Box<FinishFacts>>,
 }
 
 /// How a round ended.
@@ -139,7 +139,8 @@ impl Running {
             }
             end => {
                 self.enter(end.ended_round()?);
-                let finished = self.finish(end, event.finish.clone().unwrap_or_default(), position);
+                let facts = event.finish.as_deref().cloned().unwrap_or_default();
+                let finished = self.finish(end, facts, position);
                 self.enter(0);
                 finished
             }
@@ -170,7 +171,8 @@ impl Running {
         facts: FinishFacts,
         position: &LogPosition,
     ) -> Option<FinishedRound> {
-        let bets = std::mem::take(&mut self.bets);
+        let mut bets = std::mem::take(&mut self.bets);
+        bets.shrink_to_fit();
         let times = facts.times.filter(|times| times.round_id == self.round_id);
         let end = self
             .drawn(end, &bets, &facts, position)

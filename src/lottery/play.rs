@@ -60,9 +60,11 @@ pub fn play(blocks: &[Block]) -> Vec<(Vec<LoggedEvent>, Round)> {
                 };
                 events.push(LoggedEvent {
                     record: Arc::new(EventRecord { event, position }),
-                    finish: ends.then(|| FinishFacts {
-                        times: before.times(),
-                        ..FinishFacts::default()
+                    finish: ends.then(|| {
+                        Box::new(FinishFacts {
+                            times: before.times(),
+                            ..FinishFacts::default()
+                        })
                     }),
                 });
             }

@@ -86,7 +86,7 @@ impl Reader {
             };
             events.push(LoggedEvent {
                 record: Arc::new(record),
-                finish,
+                finish: finish.map(Box::new),
             });
         }
         Ok(events)

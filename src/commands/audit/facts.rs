@@ -78,7 +78,7 @@ pub(super) fn add_facts(
         let problems = ruled.broken.iter().cloned().chain(of_end).collect();
         let event = LoggedEvent {
             record: record.clone(),
-            finish,
+            finish: finish.map(Box::new),
         };
         Read {
             event,

@@ -71,7 +71,7 @@ impl Chain {
         };
         self.events.push(LoggedEvent {
             record: Arc::new(EventRecord { event, position }),
-            finish,
+            finish: finish.map(Box::new),
         });
     }
 

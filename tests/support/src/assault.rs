@@ -128,7 +128,6 @@ pub fn all(websockets: usize) -> Vec<Assault> {
         Assault {
             // Every answer to one of them is a few packed lists on its way.
             memory_max_mib: if crowd < 10_000 { 64 } else { 128 },
-            gives_all_back: false,
             bets: 1_500,
             ..usual("a herd of pages after a round of 1,500 bets", herd)
         },
