@@ -273,6 +273,11 @@ impl SendState {
         self.accepted
     }
 
+    /// Whether a pool took one of the variants, or may have taken it.
+    pub(crate) fn may_be_out(&self) -> bool {
+        self.maybe_out
+    }
+
     /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
     pub(crate) fn begin_again_after_reorg(&mut self, head: BlockRef, now: Instant) {
         self.first_sent_at = now;

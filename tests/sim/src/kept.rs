@@ -73,6 +73,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (90_007_193, "who answers slowly was asked beside one that stands, and that one for its first block, at each look"),
     (90_002_800, "the same of one that is twenty blocks behind"),
     (90_000_506, "a head was told to have stood for two minutes, most of which the host had slept through"),
+    (200_004_021, "a draw that a pool had taken was forgotten, as what was signed anew for another pool came too late, and cost nothing"),
+    (200_009_661, "the same, and the fees of the next were raised at the day's cap"),
 ];
 
 /// All of them, with what each found.

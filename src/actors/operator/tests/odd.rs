@@ -651,3 +651,31 @@ fn a_page_in_place_of_the_first_sending_makes_no_draw_late_and_neither_does_one_
         }
     }
 }
+
+#[test]
+fn a_draw_that_was_taken_is_known_and_paid_for_whatever_is_said_of_its_nonce_then() {
+    let first = AtomicBool::new(true);
+    // It is taken, and mined before it is sent once more.
+    let spoils: Quirk = Box::new(move |request, sound| {
+        if request["method"] != "eth_sendRawTransaction" {
+            return Ok(Answer::json(answer_calls(request, sound)));
+        }
+        if first.swap(false, Ordering::Relaxed) {
+            let _ = answer_calls(request, sound);
+            return status(200, "<html>Bad gateway</html>");
+        }
+        Ok(Answer::json(answer_calls(request, |_, _| {
+            Err(error(-32_000, "nonce too low"))
+        })))
+    });
+    let mut stage = Stage::before(settings(), |_| {}, vec![Some(spoils)]);
+    while stage.mined().is_empty() {
+        stage.block();
+    }
+    stage.block();
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+    assert!(stage.operator.flight.is_none());
+    let spent_wei = stage.operator.spending.spent_wei(stage.clock.now());
+    assert_eq!(spent_wei, U256::exp10(14), "100,000 gas at 1 gwei");
+    assert_eq!(stage.alert_codes(), [""; 0]);
+}
