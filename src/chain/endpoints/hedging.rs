@@ -14,9 +14,10 @@ use crate::chain::node::{Endpoint, Purpose};
 /// A question ends with its calls' own time-outs; this is longer than all of them together.
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 
-/// One that is behind has little to tell: it is asked beside another only after so many times the patience. Where that one
-/// fails it is asked at once, as any.
-const BEHIND_TIMES: u32 = 5;
+/// One that is behind has little to tell, and one that has just failed hardly more: beside another they are asked only after
+/// so many times the patience, or when the second has been left alone for as long as it should be. Where the other fails they
+/// are asked at once, as any.
+const NO_HASTE_TIMES: u32 = 5;
 
 /// Which answers are worth having.
 type HasNews<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
@@ -160,13 +161,8 @@ impl Endpoints {
                 _ => answers = None,
             }
             let has_failed = last.is_some();
-            let is_next_behind = || {
-                let mut listed = rest.as_slice().iter();
-                listed.next().is_some_and(|after| self.is_behind(after))
-            };
             let wait = match next.is_some() {
-                true if is_next_behind() => hedge.patience * BEHIND_TIMES,
-                true => hedge.patience,
+                true => self.patience_before(rest.as_slice().first(), hedge),
                 false if has_failed && self.may_wait_in_vain(hedge, &awaited) => {
                     hedge.with_last.min(hedge.patience_with_last())
                 }
@@ -182,6 +178,18 @@ impl Endpoints {
                 None if next.is_none() => return Err(last.unwrap_or_else(|| self.none_left())),
                 None => {}
             }
+        }
+    }
+
+    /// How long the others are waited for before that one is asked as well.
+    fn patience_before<T>(&self, next: Option<&Endpoint>, hedge: &Hedge<T>) -> Duration {
+        let longest = hedge.patience * NO_HASTE_TIMES;
+        match next {
+            Some(next) if self.is_behind(next) => longest,
+            Some(next) => self
+                .wait_of(next, hedge.methods)
+                .clamp(hedge.patience, longest),
+            None => hedge.patience,
         }
     }
 
@@ -289,10 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_behind_is_asked_late_beside_another_and_at_once_in_its_place() {
+    fn one_that_is_behind_or_has_just_failed_is_asked_late_beside_another_and_at_once_in_its_place()
+    {
         let (let_go, held) = bounded::<()>(0);
+        let left_alone_for =
+            |endpoints: &Endpoints| endpoints.wait_of(&endpoints.list()[1], BALANCE);
         // How long it takes until the second has answered for the first, which hangs or fails.
-        let answered_after = |hangs: bool, is_behind: bool, patience: Duration| {
+        let answered_after = |hangs: bool, is_behind: bool, waits: Duration, patience: Duration| {
             let held = held.clone();
             let first = Script::of_requests("http://a", move |_| {
                 if hangs {
@@ -312,6 +323,10 @@ mod tests {
             };
             endpoints.note_head(ahead, 100, 5_000);
             endpoints.note_head(other, 90, if is_behind { 4_980 } else { 4_990 });
+            // How long it is to be left alone is left to chance.
+            while left_alone_for(&endpoints) < waits {
+                endpoints.note_failure(other, BALANCE, &RpcError::behind("no such block"));
+            }
             let begun = Instant::now();
             let answer = endpoints.hedged(Purpose::Follow, BALANCE, patience, |endpoint| {
                 endpoint.balance(Address::zero(), BlockId::Latest)
@@ -320,9 +335,13 @@ mod tests {
             begun.elapsed()
         };
         let (short, long) = (Duration::from_millis(40), Duration::from_secs(1));
-        assert!(answered_after(true, true, short) >= short * BEHIND_TIMES);
-        assert!(answered_after(true, false, long) < long * BEHIND_TIMES);
-        assert!(answered_after(false, true, long) < long);
+        let (none, some) = (Duration::ZERO, Duration::from_millis(100));
+        let late = short * NO_HASTE_TIMES;
+        assert!(answered_after(true, true, none, short) >= late);
+        assert!(answered_after(true, false, none, long) < long * NO_HASTE_TIMES);
+        assert!(answered_after(false, true, none, long) < long);
+        assert!(answered_after(true, false, some, short) > short * 2);
+        assert!(answered_after(false, false, some, long) < long);
         drop(let_go);
     }
 }
