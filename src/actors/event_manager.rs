@@ -229,8 +229,8 @@ impl EventManager {
                 self.following.look_due = now;
             }
             Input::Look { id, result } => self.take_look(id, result, now)?,
-            Input::Older { result } => self.take_older(result, now)?,
-            Input::Players { result } => self.take_players(result, now)?,
+            Input::Older { begun, result } => self.take_older(begun, result, now)?,
+            Input::Players { at, result } => self.take_players(&at, result)?,
             Input::Marks { result } => self.take_marks(result, now)?,
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::chain::endpoints::Endpoints;
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
+use crate::chain::types::BlockRef;
 use crate::lottery::participants::PlayersRead;
 use crate::lottery::state::Update;
 
@@ -32,7 +33,7 @@ impl EventManager {
     /// Begins a step through older logs, where there is one to take: up to the head first, then down through history.
     pub(super) fn start_older(&mut self, now: Instant) {
         let Following { older, cursor, .. } = &self.following;
-        let work = older.work(cursor, now).filter(|_| older.step.is_none());
+        let work = older.work(cursor, now).filter(|_| !older.has_step());
         let Some(work) = work else { return };
         let begun = work.begun();
         let trials = match begun.is_up {
@@ -44,12 +45,12 @@ impl EventManager {
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
         let known = self.following.cursor.clone();
         let step = move || take_step(&endpoints, &reader, (&work, &known), strict);
-        let as_input = |result| Input::Older { result };
+        let as_input = move |result| Input::Older { begun, result };
         let jobs = &self.following.jobs;
         let is_started = jobs.start(&self.clock, "older-logs", step, as_input);
         let older = &mut self.following.older;
         match is_started {
-            true => older.step = Some(begun),
+            true => older.begin_step(begun),
             false => older.trials(begun.is_up).not_before = Some(now + PLAYERS_AGAIN),
         }
     }
@@ -67,20 +68,22 @@ impl EventManager {
         let down = older.backfill.as_ref().map(|_| &older.down);
         let next = up.into_iter().chain(down);
         let next = next
-            .filter(|_| older.step.is_none())
+            .filter(|_| !older.has_step())
             .map(|trials| trials.not_before.unwrap_or(now).max(now));
         next.chain(told).min()
     }
 
     pub(super) fn take_older(
         &mut self,
+        begun: Begun,
         result: Result<Step, RpcError>,
         now: Instant,
     ) -> Result<(), String> {
         let older = &mut self.following.older;
-        let Some(Begun { at, is_up }) = older.step.take() else {
+        if !older.end_step(begun) {
             return Ok(());
-        };
+        }
+        let Begun { at, is_up } = begun;
         let wait = backoff(older.trials(is_up).failures + 1, &self.clock);
         let step = match result {
             Ok(step) => step,
@@ -162,7 +165,7 @@ impl EventManager {
         let is_patient = searches && now < since + PLAYERS_AFTER;
         let asked_lately =
             players.of == Some(of) && players.asked_at.is_some_and(|at| now < at + PLAYERS_AGAIN);
-        if is_patient || asked_lately || players.is_asked {
+        if is_patient || asked_lately || players.asked_of.is_some() {
             return;
         }
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
@@ -172,8 +175,10 @@ impl EventManager {
                 players.map_err(RpcError::of_this_endpoint)
             })
         };
-        let as_input = |result| Input::Players { result };
-        players.is_asked = following.jobs.start(&self.clock, "players", work, as_input);
+        let as_input = move |result| Input::Players { at: tip, result };
+        if following.jobs.start(&self.clock, "players", work, as_input) {
+            players.asked_of = Some(tip);
+        }
         players.asked_at = Some(now);
         players.of = Some(of);
     }
@@ -185,15 +190,17 @@ impl EventManager {
         let at = (since + PLAYERS_AFTER).max(again);
         // What was due and did not begin waits for the store.
         let at = if at > now { at } else { now + STORE_AGAIN };
-        (!players.is_asked).then_some(at)
+        players.asked_of.is_none().then_some(at)
     }
 
     pub(super) fn take_players(
         &mut self,
+        at: &BlockRef,
         result: Result<PlayersRead, RpcError>,
-        _now: Instant,
     ) -> Result<(), String> {
-        self.following.older.players.is_asked = false;
+        if !self.following.older.players.end(at) {
+            return Ok(());
+        }
         match result {
             Ok(read) => {
                 log::info!(

@@ -2,9 +2,10 @@
 
 use crate::actors::event_manager::looks::Look;
 use crate::actors::event_manager::marks::MarksRead;
-use crate::actors::event_manager::older::Step;
+use crate::actors::event_manager::older::{Begun, Step};
 use crate::chain::error::RpcError;
 use crate::chain::subscription::Notice;
+use crate::chain::types::BlockRef;
 use crate::lottery::participants::PlayersRead;
 
 /// Everything that can wake the poller, but for the stop and the passing of time.
@@ -18,9 +19,12 @@ pub enum Input {
     },
     /// A step through older logs.
     Older {
+        begun: Begun,
         result: Result<Step, RpcError>,
     },
+    /// The players, as the contract tells them at that block.
     Players {
+        at: BlockRef,
         result: Result<PlayersRead, RpcError>,
     },
     Marks {

@@ -36,8 +36,8 @@ pub(super) struct Older {
     /// against blocks, a step never ends where the head is by then. 0 where steps go on.
     looks_left: u32,
     pub(super) backfill: Option<Backfill>,
-    /// The step under way.
-    pub(super) step: Option<Begun>,
+    /// The step under way. One that was forgotten with a branch may still answer.
+    step: Option<Begun>,
     pub(super) up: Trials,
     pub(super) down: Trials,
     pub(super) players: PlayersWanted,
@@ -56,8 +56,8 @@ pub(super) struct Trials {
 }
 
 /// From where a step began, and in which direction.
-#[derive(Clone, Copy)]
-pub(super) struct Begun {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
     pub(super) at: Position,
     pub(super) is_up: bool,
 }
@@ -65,7 +65,8 @@ pub(super) struct Begun {
 /// When the contract was last asked for the players, and of which pot.
 #[derive(Default)]
 pub(super) struct PlayersWanted {
-    pub(super) is_asked: bool,
+    /// At which block it is being asked.
+    pub(super) asked_of: Option<BlockRef>,
     pub(super) asked_at: Option<Instant>,
     /// (round, pot)
     pub(super) of: Option<(u64, U256)>,
@@ -85,6 +86,13 @@ pub(super) enum Work {
 pub struct Step {
     pub(super) work: Work,
     pub(super) events: Vec<LoggedEvent>,
+}
+
+impl PlayersWanted {
+    /// The answer of that block is there; false where it is not waited for any more, since the block may be gone.
+    pub(super) fn end(&mut self, at: &BlockRef) -> bool {
+        self.asked_of.take_if(|asked| asked == at).is_some()
+    }
 }
 
 impl Work {
@@ -216,6 +224,19 @@ impl Older {
         let above = stepped.done().0;
         let error = RpcError::behind(format!("logs were left out above block {above}"));
         self.note_failure(true, &error, wait, now);
+    }
+
+    pub(super) fn has_step(&self) -> bool {
+        self.step.is_some()
+    }
+
+    pub(super) fn begin_step(&mut self, begun: Begun) {
+        self.step = Some(begun);
+    }
+
+    /// That step has answered; false where it is not the one under way, so that nothing of it is to be taken over.
+    pub(super) fn end_step(&mut self, begun: Begun) -> bool {
+        self.step.take_if(|step| *step == begun).is_some()
     }
 
     pub(super) fn begin_backfill(&mut self, backfill: Backfill) {
@@ -391,6 +412,25 @@ mod tests {
         };
         older.owe(&debt, sound(910), now);
         assert_eq!(states(&older, 900), States::KeptFrom(800));
+    }
+
+    #[test]
+    fn what_was_asked_along_a_branch_that_is_gone_does_not_answer_what_was_asked_since() {
+        let mut older = stepped(100, 50);
+        let begun = |number, is_up| Begun {
+            at: (number, block(number).hash),
+            is_up,
+        };
+        older.begin_step(begun(40, false));
+        older.players.asked_of = Some(block(100));
+        older.forget();
+        assert!(!older.has_step() && older.players.asked_of.is_none());
+        older.begin_step(begun(90, false));
+        older.players.asked_of = Some(block(101));
+        assert!(!older.end_step(begun(40, false)) && !older.end_step(begun(90, true)));
+        assert!(!older.players.end(&block(100)));
+        assert!(older.end_step(begun(90, false)) && older.players.end(&block(101)));
+        assert!(!older.has_step() && older.players.asked_of.is_none());
     }
 
     #[test]

@@ -75,6 +75,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (90_000_506, "a head was told to have stood for two minutes, most of which the host had slept through"),
     (200_004_021, "a draw that a pool had taken was forgotten, as what was signed anew for another pool came too late, and cost nothing"),
     (200_009_661, "the same, and the fees of the next were raised at the day's cap"),
+    (200_007_521, "a step through history that was under way when a deep reorg was met was taken for the first of the way anew"),
+    (200_000_784, "who failed at all it was asked was asked beside a slow one at each look at a flight that no block took"),
 ];
 
 /// All of them, with what each found.

@@ -409,7 +409,7 @@ impl Oracle {
         self.check_alarms(daemon, snapshot, world);
         self.check_requests(sky, now);
         if is_readable || !snapshot.syncing {
-            self.check_history(snapshot, world);
+            self.check_history(daemon, snapshot, world);
         }
         let calls: u64 = sky.calls.values().sum();
         let minutes = now.as_secs_f64() / 60.0;
@@ -499,7 +499,7 @@ impl Oracle {
         }
     }
 
-    fn check_history(&mut self, snapshot: &Snapshot, world: &World) {
+    fn check_history(&mut self, daemon: usize, snapshot: &Snapshot, world: &World) {
         const RULE: &str = "the history is true";
         let mut ends = Vec::new();
         for index in &world.canonical {
@@ -514,7 +514,9 @@ impl Oracle {
         ends.reverse();
         let shown = snapshot.history.len();
         if shown < ends.len().min(6) {
-            return self.violate(RULE, format!("{shown} rounds of {}", ends.len()));
+            let told: Vec<u64> = snapshot.history.iter().map(|it| it.round_id).collect();
+            let what = format!("daemon {daemon} shows {told:?} of {} rounds", ends.len());
+            return self.violate(RULE, what);
         }
         for (finished, (hash, mined)) in snapshot.history.iter().zip(&ends) {
             let completed = matches!(finished.outcome, Outcome::Completed { .. });
