@@ -35,6 +35,8 @@ pub struct Client {
     pub waits: Option<Box<Waits>>,
     /// What the poller waits for: (readable, writable).
     pub armed: (bool, bool),
+    /// When it last had its turn, or came.
+    pub served_at: Instant,
     /// It was not let in, and only hears why.
     pub is_turned_away: bool,
     generation: u64,
@@ -128,6 +130,7 @@ impl Clients {
     ) {
         self.generations += 1;
         let client = Client {
+            served_at: machine.since(),
             stream,
             machine,
             admission,
@@ -213,10 +216,10 @@ impl Clients {
         self.pending_bytes
     }
 
-    /// Whether a connection has asked for nothing lately.
-    pub(crate) fn is_quiet(&self, key: usize, now: Instant) -> bool {
-        let client = self.slots.get(key).and_then(Option::as_ref);
-        client.is_none_or(|client| client.machine.is_quiet(now))
+    /// When a connection last had its turn that has asked for something lately; None for all others.
+    pub(crate) fn last_turn(&self, key: usize, now: Instant) -> Option<Instant> {
+        let client = self.slots.get(key).and_then(Option::as_ref)?;
+        (!client.machine.is_quiet(now)).then_some(client.served_at)
     }
 
     /// What clients have sent and no request was made of yet.

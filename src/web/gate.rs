@@ -109,8 +109,6 @@ pub struct Gate {
     memory: MemoryWatch,
     accept_again_at: Option<Instant>,
     expired_at: Instant,
-    /// The first key whose turn it is among those who have just asked.
-    resumed_at: usize,
     /// What a read fills.
     buffer: Vec<u8>,
 }
@@ -152,7 +150,6 @@ impl Gate {
             memory: MemoryWatch::default(),
             accept_again_at: None,
             expired_at: now,
-            resumed_at: 0,
             buffer: vec![0; READ_BYTES],
         };
         Ok((gate, workers))

@@ -27,15 +27,16 @@ impl Gate {
         for event in events.iter() {
             match event.key.checked_sub(LISTENER_KEY) {
                 Some(index) => self.accept(index, now)?,
-                None if self.clients.is_quiet(event.key, now) => self.serve(event, now),
-                None => others.push(event),
+                None => match self.clients.last_turn(event.key, now) {
+                    None => self.serve(event, now),
+                    Some(last_turn) => others.push((last_turn, event)),
+                },
             }
         }
-        put_in_turn(&mut others, self.resumed_at);
+        put_in_turn(&mut others);
         let begun = Instant::now();
-        for event in others {
+        for (_, event) in others {
             self.serve(event, now);
-            self.resumed_at = event.key + 1;
             if begun.elapsed() >= SLICE {
                 break;
             }
@@ -59,8 +60,11 @@ impl Gate {
 
     fn serve(&mut self, event: Readiness, now: Instant) {
         let key = event.key;
-        let client = self.clients.get_mut(key);
-        if client.is_some_and(|client| client.armed == (false, false)) {
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        client.served_at = now;
+        if client.armed == (false, false) {
             // Nothing was waited for: it can only be the end of a connection that was cut off, which is told of until the
             // connection is closed.
             return self.close(key);
@@ -79,9 +83,10 @@ impl Gate {
     }
 }
 
-/// By their keys, from this one on and round.
-fn put_in_turn(events: &mut [Readiness], first: usize) {
-    events.sort_unstable_by_key(|event| event.key.wrapping_sub(first));
+/// Whose last turn is longest ago comes first. Those with the same stay as the poller tells of them, which is the order in
+/// which they asked: to wake clients of the same machine in any other costs the system a sixth more of its time.
+fn put_in_turn(waiting: &mut [(Instant, Readiness)]) {
+    waiting.sort_by_key(|(last_turn, _)| *last_turn);
 }
 
 #[cfg(test)]
@@ -90,15 +95,19 @@ mod tests {
 
     #[test]
     fn nobody_is_passed_over_for_long() {
-        let waiting = [7, 1, 9, 3];
-        let (mut first, mut served) = (0, Vec::new());
-        // Two have a turn each time, and all of them always want one.
-        for _ in 0..4 {
-            let mut events = waiting.map(Readiness::readable);
-            put_in_turn(&mut events, first);
-            served.extend(events[..2].iter().map(|event| event.key));
-            first = events[1].key + 1;
+        let start = Instant::now();
+        let mut told = [7, 1, 9, 3].map(|key| (start, Readiness::readable(key)));
+        let mut served = Vec::new();
+        // Two have a turn each time, all of them always want one, and the poller tells of them in one order.
+        for turn in 1..=4 {
+            let mut waiting = told;
+            put_in_turn(&mut waiting);
+            for (_, event) in &waiting[..2] {
+                served.push(event.key);
+                let known = told.iter_mut().find(|(_, known)| known.key == event.key);
+                known.unwrap().0 = start + Duration::from_millis(turn);
+            }
         }
-        assert_eq!(served, [1, 3, 7, 9, 1, 3, 7, 9]);
+        assert_eq!(served, [7, 1, 9, 3, 7, 1, 9, 3]);
     }
 }
