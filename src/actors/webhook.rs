@@ -17,6 +17,7 @@ use crate::base::clock::{Clock, Wakeable};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::http::{describe, wait_named};
+use crate::chain::names::Names;
 use crate::config::AlertFormat;
 use crate::lottery::alert::{Alert, AlertCode, AlertState, Severity, Subject};
 use crate::lottery::snapshot::StoreEvent;
@@ -50,6 +51,7 @@ struct Receiver {
     url: String,
     format: AlertFormat,
     agent: ureq::Agent,
+    names: Names,
 }
 
 struct Delivery {
@@ -223,16 +225,21 @@ struct Answer {
 
 impl Receiver {
     fn new(url: String, format: AlertFormat) -> Receiver {
-        let agent = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
             .http_status_as_error(false)
             .proxy(None)
             // Alerts are rare, and a connection that is kept is 256 KiB.
             .max_idle_connections(0)
-            .build()
-            .new_agent();
-        Receiver { url, format, agent }
+            .build();
+        let names = Names::new();
+        Receiver {
+            url,
+            format,
+            agent: names.agent(config),
+            names,
+        }
     }
 
     fn try_once(&self, told: &Message) -> Outcome {
@@ -263,7 +270,10 @@ impl Receiver {
         for (name, value) in &told.headers {
             request = request.header(*name, value);
         }
-        let response = request.send(&told.body).map_err(|error| describe(&error))?;
+        let response = request.send(&told.body).map_err(|error| {
+            self.names.doubt();
+            describe(&error)
+        })?;
         let retry_after = response.headers().get("retry-after");
         Ok(Answer {
             status: response.status().as_u16(),

@@ -7,14 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use ureq::config::Config;
-use ureq::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::json::Json;
+use crate::chain::names::Names;
 use crate::chain::transport::{Answer, Body, Transport};
 use crate::chain::url;
 
@@ -56,6 +53,7 @@ pub struct Http {
     agents: Vec<ureq::Agent>,
     /// The agent that the server's certificate was good for last.
     trusted: AtomicUsize,
+    names: Names,
     url: String,
     authorization: Option<String>,
     host: String,
@@ -66,6 +64,10 @@ impl Http {
     /// # Errors
     /// When the URL, or the proxy's, is none of HTTP's.
     pub fn new(url: &str, settings: &HttpSettings) -> Result<Http, RpcError> {
+        Http::at(Names::new(), url, settings)
+    }
+
+    fn at(names: Names, url: &str, settings: &HttpSettings) -> Result<Http, RpcError> {
         let host = url::shown_host(url, &["http", "https"])?;
         let proxy = match &settings.proxy_url {
             Some(proxy_url) => Some(
@@ -78,11 +80,12 @@ impl Http {
         if !settings.authorities.is_empty() {
             roots.insert(0, RootCerts::new_with_certs(&settings.authorities));
         }
-        let agent = |roots| agent(proxy.clone(), settings.timeout, roots);
+        let agent = |roots| agent(&names, proxy.clone(), settings.timeout, roots);
         let (url, authorization) = url::without_login(url);
         Ok(Http {
             agents: roots.into_iter().map(agent).collect(),
             trusted: AtomicUsize::new(0),
+            names,
             url,
             authorization,
             host,
@@ -169,6 +172,7 @@ impl Transport for Http {
                 }
                 Err(no_answer) => failure = no_answer,
             }
+            self.names.doubt();
             // Nothing was sent to a server that was not trusted: the other authorities may vouch for it.
             if failure.what != UNKNOWN_ISSUER {
                 break;
@@ -190,7 +194,12 @@ impl Transport for Http {
     }
 }
 
-fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ureq::Agent {
+fn agent(
+    names: &Names,
+    proxy: Option<ureq::Proxy>,
+    timeout: Duration,
+    roots: RootCerts,
+) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
         .timeout_global(Some(timeout))
@@ -204,32 +213,7 @@ fn agent(proxy: Option<ureq::Proxy>, timeout: Duration, roots: RootCerts) -> ure
         .max_response_header_size(INPUT_BUFFER_BYTES)
         .user_agent(concat!("lottery/", env!("CARGO_PKG_VERSION")))
         .build();
-    let addresses = Addresses(DefaultResolver::default());
-    ureq::Agent::with_parts(config, DefaultConnector::default(), addresses)
-}
-
-/// Where a host is: ureq asks before each request, in a thread of its own. An address needs none.
-#[derive(Debug)]
-struct Addresses(DefaultResolver);
-
-impl Resolver for Addresses {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let named = uri.scheme().zip(uri.authority());
-        let named = named.and_then(|(scheme, host)| DefaultResolver::host_and_port(scheme, host));
-        match named.and_then(|named| named.parse().ok()) {
-            Some(address) => {
-                let mut addresses = self.empty();
-                addresses.push(address);
-                Ok(addresses)
-            }
-            None => self.0.resolve(uri, config, timeout),
-        }
-    }
+    names.agent(config)
 }
 
 /// Seconds, or a date of HTTP's.

@@ -18,6 +18,7 @@ pub mod keystore;
 pub mod log_range;
 pub mod logs;
 pub mod method;
+pub(crate) mod names;
 pub mod node;
 pub mod parse;
 pub mod query;

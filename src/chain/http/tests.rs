@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::chain::error::ErrorKind;
+use crate::chain::names::tests::Script;
 use serde_json::{json, Value};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -54,6 +55,45 @@ fn a_name_that_nobody_knows_is_told_as_that() {
     let name = format!("{}.example", "long".repeat(80));
     let error = std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), 80)).unwrap_err();
     assert_eq!(describe_io(&error), UNKNOWN_NAME, "{error:?}");
+}
+
+/// Answers `count` requests, each on a connection of its own, and tells its port.
+fn serve_each(count: usize) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(count) {
+            let mut stream = stream.unwrap();
+            let mut start = [0; 16];
+            stream.read_exact(&mut start).unwrap();
+            let answer = http("200 OK", "", "{}");
+            stream.write_all(answer.as_bytes()).unwrap();
+            // Not closed before all of the request was taken.
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    port
+}
+
+fn server_at(ports: &[u16]) -> Http {
+    let names = Names::told_by(Script::of(ports));
+    Http::at(names, "http://node.example/", &settings()).unwrap()
+}
+
+#[test]
+fn who_was_reached_is_reached_while_no_name_can_be_looked_up() {
+    let server = server_at(&[serve_each(2)]);
+    server.post(&json!({})).unwrap();
+    server.names.doubt();
+    server.post(&json!({})).unwrap();
+}
+
+#[test]
+fn who_is_no_longer_where_the_name_was_is_looked_for_at_once() {
+    let server = server_at(&[serve_each(1), serve_each(1)]);
+    server.post(&json!({})).unwrap();
+    server.post(&json!({})).unwrap_err();
+    server.post(&json!({})).unwrap();
 }
 
 #[test]

@@ -1,0 +1,205 @@
+//! Where hosts are. An answer of the name service is good for half a minute, and one that has grown old is better than none:
+//! while names cannot be looked up, whoever was reached before is reached still.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+/// So long an answer is taken without asking anew. The system does not tell how long the name's owner allows; who moves to
+/// other addresses keeps the old ones up for a minute and more.
+const GOOD_FOR: Duration = Duration::from_secs(30);
+/// So long a look-up may take where an older answer is known.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known of where hosts are; clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Names(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    known: Mutex<BTreeMap<String, Known>>,
+    service: Box<dyn Resolver>,
+}
+
+#[derive(Debug)]
+struct Known {
+    addresses: ResolvedSocketAddrs,
+    /// None once nothing was reached there.
+    good_until: Option<Instant>,
+}
+
+impl Names {
+    /// By the system's name service.
+    pub(crate) fn new() -> Names {
+        Names::told_by(DefaultResolver::default())
+    }
+
+    pub(crate) fn told_by(service: impl Resolver) -> Names {
+        Names(Arc::new(Shared {
+            known: Mutex::default(),
+            service: Box::new(service),
+        }))
+    }
+
+    /// Whose requests go where these names are.
+    pub(crate) fn agent(&self, config: Config) -> ureq::Agent {
+        ureq::Agent::with_parts(config, DefaultConnector::default(), self.clone())
+    }
+
+    /// Nothing was reached at an address that was told here: each name is looked up when it is needed next.
+    pub(crate) fn doubt(&self) {
+        for known in self.known().values_mut() {
+            known.good_until = None;
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The addresses of `name`; `look_up` asks for them, within so long.
+    fn addresses(
+        &self,
+        name: String,
+        now: Instant,
+        look_up: impl FnOnce(Option<Duration>) -> Result<ResolvedSocketAddrs, ureq::Error>,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let (old, good_until) = match self.known().get(&name) {
+            Some(known) => (Some(known.addresses.clone()), known.good_until),
+            None => (None, None),
+        };
+        // Nothing is locked while the service thinks.
+        let addresses = match (old, good_until.is_some_and(|until| now < until)) {
+            (Some(known), true) => return Ok(known),
+            (Some(old), false) => look_up(Some(PATIENCE)).unwrap_or(old),
+            (None, _) => look_up(None)?,
+        };
+        let known = Known {
+            addresses: addresses.clone(),
+            good_until: Some(now + GOOD_FOR),
+        };
+        self.known().insert(name, known);
+        Ok(addresses)
+    }
+}
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let named = uri.scheme().zip(uri.authority());
+        let named = named.and_then(|(scheme, host)| DefaultResolver::host_and_port(scheme, host));
+        let Some(name) = named else {
+            return self.0.service.resolve(uri, config, timeout);
+        };
+        // An address names itself: no thread has to ask for it.
+        if let Ok(address) = name.parse() {
+            let mut addresses = self.empty();
+            addresses.push(address);
+            return Ok(addresses);
+        }
+        self.addresses(name, Instant::now(), |within| {
+            let after = match within {
+                Some(within) => timeout.after.min(within.into()),
+                None => timeout.after,
+            };
+            self.0
+                .service
+                .resolve(uri, config, NextTimeout { after, ..timeout })
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A name service that answers each look-up with the next of these ports on this machine, and after the last with
+    /// nothing.
+    #[derive(Debug)]
+    pub(crate) struct Script(Mutex<VecDeque<u16>>);
+
+    impl Script {
+        pub(crate) fn of(ports: &[u16]) -> Script {
+            Script(Mutex::new(ports.iter().copied().collect()))
+        }
+    }
+
+    impl Resolver for Script {
+        fn resolve(
+            &self,
+            _: &Uri,
+            _: &Config,
+            _: NextTimeout,
+        ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+            let port = self.0.lock().unwrap().pop_front();
+            let port = port.ok_or(ureq::Error::HostNotFound)?;
+            Ok(one(port))
+        }
+    }
+
+    fn one(port: u16) -> ResolvedSocketAddrs {
+        let mut addresses = Names::new().empty();
+        addresses.push(([127, 0, 0, 1], port).into());
+        addresses
+    }
+
+    /// Each step: seconds since the start, whether there was doubt before it, what a look-up would find (0: nothing), and
+    /// what comes of it, with how long a look-up might take where there was one.
+    #[test]
+    fn an_old_answer_is_better_than_none() {
+        let limited = Some(Some(PATIENCE));
+        let start = Instant::now();
+        let names = Names::new();
+        for (secs, doubted, found, told, within) in [
+            (0, false, 0, None, Some(None)),
+            (1, false, 7, Some(7), Some(None)),
+            (30, false, 8, Some(7), None),
+            (31, false, 8, Some(8), limited),
+            // Nothing is found: what was known holds, and is not asked for each time.
+            (61, false, 0, Some(8), limited),
+            (90, false, 9, Some(8), None),
+            (91, false, 0, Some(8), limited),
+            // Nothing was reached there.
+            (92, true, 0, Some(8), limited),
+            (93, false, 9, Some(8), None),
+            (94, true, 9, Some(9), limited),
+            (95, false, 0, Some(9), None),
+        ] {
+            if doubted {
+                names.doubt();
+            }
+            let mut asked = None;
+            let now = start + Duration::from_secs(secs);
+            let addresses = names.addresses("name:1".to_owned(), now, |within| {
+                asked = Some(within);
+                match found {
+                    0 => Err(ureq::Error::HostNotFound),
+                    port => Ok(one(port)),
+                }
+            });
+            assert_eq!(addresses.ok(), told.map(one), "after {secs} s");
+            assert_eq!(asked, within, "after {secs} s");
+        }
+    }
+
+    #[test]
+    fn of_one_name_nothing_is_known_by_another() {
+        let names = Names::new();
+        let now = Instant::now();
+        for (name, port) in [("a:80", 1), ("b:80", 2), ("a:81", 3)] {
+            let addresses = names.addresses(name.to_owned(), now, |_| Ok(one(port)));
+            assert_eq!(addresses.unwrap(), one(port), "{name}");
+        }
+    }
+}
