@@ -1,7 +1,6 @@
 //! Where hosts are. An answer of the name service is good for half a minute, and one that has grown old is better than none:
 //! while names cannot be looked up, whoever was reached before is reached still.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,12 +21,14 @@ pub(crate) struct Names(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    known: Mutex<BTreeMap<String, Known>>,
+    /// A proxy may have a name beside the endpoint's: one or two.
+    known: Mutex<Vec<Known>>,
     service: Box<dyn Resolver>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
+    name: String,
     addresses: ResolvedSocketAddrs,
     /// None once nothing was reached there.
     good_until: Option<Instant>,
@@ -53,12 +54,12 @@ impl Names {
 
     /// Nothing was reached at an address that was told here: each name is looked up when it is needed next.
     pub(crate) fn doubt(&self) {
-        for known in self.known().values_mut() {
+        for known in self.known().iter_mut() {
             known.good_until = None;
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -69,21 +70,26 @@ impl Names {
         now: Instant,
         look_up: impl FnOnce(Option<Duration>) -> Result<ResolvedSocketAddrs, ureq::Error>,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let (old, good_until) = match self.known().get(&name) {
-            Some(known) => (Some(known.addresses.clone()), known.good_until),
-            None => (None, None),
-        };
+        let old = self
+            .known()
+            .iter()
+            .find(|known| known.name == name)
+            .cloned();
         // Nothing is locked while the service thinks.
-        let addresses = match (old, good_until.is_some_and(|until| now < until)) {
-            (Some(known), true) => return Ok(known),
-            (Some(old), false) => look_up(Some(PATIENCE)).unwrap_or(old),
-            (None, _) => look_up(None)?,
+        let addresses = match old {
+            Some(known) if known.good_until.is_some_and(|until| now < until) => {
+                return Ok(known.addresses)
+            }
+            Some(known) => look_up(Some(PATIENCE)).unwrap_or(known.addresses),
+            None => look_up(None)?,
         };
-        let known = Known {
+        let mut all = self.known();
+        all.retain(|known| known.name != name);
+        all.push(Known {
+            name,
             addresses: addresses.clone(),
             good_until: Some(now + GOOD_FOR),
-        };
-        self.known().insert(name, known);
+        });
         Ok(addresses)
     }
 }
