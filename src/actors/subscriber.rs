@@ -10,7 +10,7 @@ use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::error::RpcError;
 use crate::chain::http::Certificate;
-use crate::chain::subscription::{Notice, Subscription};
+use crate::chain::subscription::{Notice, Reach, Subscription};
 use crate::chain::types::Address;
 
 /// News that may wait for the poller; what finds no room is old by the time the poller looks.
@@ -23,8 +23,7 @@ const HANDOVER_MAX: Duration = Duration::from_secs(5);
 pub struct Subscriber {
     /// ws:// or wss://, taken in turn; their paths hold API keys.
     urls: Vec<String>,
-    /// Trusted beside those compiled in.
-    authorities: Vec<Certificate>,
+    reach: Reach,
     chain_id: u64,
     contract: Address,
     notices: Sender<Notice>,
@@ -41,7 +40,7 @@ impl Subscriber {
     ) -> Subscriber {
         Subscriber {
             urls,
-            authorities,
+            reach: Reach::new(authorities),
             chain_id,
             contract,
             notices,
@@ -57,12 +56,12 @@ impl Subscriber {
         for url in self.urls.iter().cycle() {
             beat.turn();
             let Subscriber {
-                authorities,
+                reach,
                 chain_id,
                 contract,
                 ..
             } = &*self;
-            let opened = Subscription::open(url, authorities, *chain_id, *contract, TICK);
+            let opened = Subscription::open(reach, url, *chain_id, *contract, TICK);
             let error = match opened {
                 Ok(mut subscription) => {
                     failures = 0;

@@ -8,6 +8,7 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::Timeout;
 
 /// So long an answer is taken without asking anew. The system does not tell how long the name's owner allows; who moves to
 /// other addresses keeps the old ones up for a minute and more.
@@ -50,6 +51,27 @@ impl Names {
     /// Whose requests go where these names are.
     pub(crate) fn agent(&self, config: Config) -> ureq::Agent {
         ureq::Agent::with_parts(config, DefaultConnector::default(), self.clone())
+    }
+
+    /// Where that port of a host is. The look-up ends within so long.
+    ///
+    /// # Errors
+    /// That the name is not found, or not in time.
+    pub(crate) fn find(
+        &self,
+        host: &str,
+        port: u16,
+        within: Duration,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        // Its port names the service, whatever that speaks.
+        let uri = format!("http://{host}:{port}/");
+        let uri = uri.parse().map_err(|_| ureq::Error::HostNotFound)?;
+        let timeout = NextTimeout {
+            after: within.into(),
+            reason: Timeout::Resolve,
+            ..NextTimeout::default()
+        };
+        self.resolve(&uri, &Config::default(), timeout)
     }
 
     /// Nothing was reached at an address that was told here: each name is looked up when it is needed next.
@@ -197,6 +219,30 @@ pub(crate) mod tests {
             assert_eq!(addresses.ok(), told.map(one), "after {secs} s");
             assert_eq!(asked, within, "after {secs} s");
         }
+    }
+
+    /// Answers as late as it may.
+    #[derive(Debug)]
+    struct Late;
+
+    impl Resolver for Late {
+        fn resolve(
+            &self,
+            _: &Uri,
+            _: &Config,
+            timeout: NextTimeout,
+        ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+            assert_eq!(timeout.after, Duration::from_secs(3).into());
+            Err(ureq::Error::Timeout(timeout.reason))
+        }
+    }
+
+    #[test]
+    fn a_look_up_ends_in_time() {
+        let names = Names::told_by(Late);
+        let found = names.find("name.example", 80, Duration::from_secs(3));
+        let is_late = matches!(found, Err(ureq::Error::Timeout(Timeout::Resolve)));
+        assert!(is_late, "{found:?}");
     }
 
     #[test]

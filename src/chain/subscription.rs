@@ -2,7 +2,7 @@
 //! of a block is read and checked elsewhere, and a log that is announced says no more than that there is one.
 
 use std::io::ErrorKind as IoKind;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,12 @@ use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::http::{self, way_out, Certificate, UNKNOWN_ISSUER};
 use crate::chain::json::Json;
+use crate::chain::names::Names;
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
 use crate::chain::url::{shown_host, without_login};
 
+/// For one address, and for the look-up of them all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the answer to a request may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +44,85 @@ pub enum Notice {
     Down,
 }
 
+/// What WebSockets are reached with.
+pub struct Reach {
+    /// Trusted beside those compiled in.
+    authorities: Vec<Certificate>,
+    names: Names,
+}
+
+impl Reach {
+    pub fn new(authorities: Vec<Certificate>) -> Reach {
+        Reach {
+            authorities,
+            names: Names::new(),
+        }
+    }
+
+    /// The open socket, or what went wrong, in words that follow who was asked.
+    fn open(&self, url: &str) -> Result<Socket, &'static str> {
+        let own = (!self.authorities.is_empty()).then(|| vouching(&self.authorities));
+        // A certificate is good when either vouches for it.
+        let opened = match own.map(|own| self.shake_hands(url, Some(own))) {
+            None | Some(Err(UNKNOWN_ISSUER)) => self.shake_hands(url, None),
+            Some(opened) => opened,
+        };
+        if opened.is_err() {
+            self.names.doubt();
+        }
+        opened
+    }
+
+    fn shake_hands(&self, url: &str, trusted: Option<Connector>) -> Result<Socket, &'static str> {
+        let stream = self.connect(url)?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_MAX_BYTES))
+            .max_frame_size(Some(MESSAGE_MAX_BYTES));
+        let request = request_to(url)?;
+        // The error of a handshake may hold the URL.
+        match tungstenite::client_tls_with_config(request, stream, Some(config), trusted) {
+            Ok((socket, _)) => Ok(socket),
+            Err(HandshakeError::Failure(error)) => Err(describe(&error)),
+            Err(HandshakeError::Interrupted(_)) => Err("timed out"),
+        }
+    }
+
+    fn connect(&self, url: &str) -> Result<TcpStream, &'static str> {
+        let uri: Uri = url.parse().map_err(|_| NO_URL)?;
+        let host = uri.host().ok_or(NO_URL)?;
+        let standard = if uri.scheme_str() == Some("wss") {
+            443
+        } else {
+            80
+        };
+        let port = uri.port_u16().unwrap_or(standard);
+        let addresses = self.names.find(host, port, CONNECT_TIMEOUT);
+        let addresses = addresses.map_err(|error| http::describe(&error))?;
+        let until = Instant::now() + ANSWER_TIMEOUT;
+        let mut connected = Err("timed out");
+        for address in addresses.iter() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            connected = connect(address, CONNECT_TIMEOUT.min(left))
+                .map_err(|error| http::describe_io(&error));
+            if connected.is_ok() {
+                break;
+            }
+        }
+        connected
+    }
+}
+
+fn connect(address: &SocketAddr, within: Duration) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(address, within)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    Ok(stream)
+}
+
 /// A live subscription to heads and to the logs of one address.
 pub struct Subscription {
     socket: Socket,
@@ -52,23 +133,16 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Connects, makes sure of the chain, and subscribes. Afterwards `news` waits `tick` at most. `authorities` are trusted
-    /// beside those compiled in.
+    /// Connects, makes sure of the chain, and subscribes. Afterwards `news` waits `tick` at most.
     pub fn open(
+        reach: &Reach,
         url: &str,
-        authorities: &[Certificate],
         chain_id: u64,
         address: Address,
         tick: Duration,
     ) -> Result<Subscription, RpcError> {
         let host = shown_host(url, &["ws", "wss"])?;
-        let own = (!authorities.is_empty()).then(|| vouching(authorities));
-        // A certificate is good when either vouches for it.
-        let opened = match own.map(|own| shake_hands(url, Some(own))) {
-            None | Some(Err(UNKNOWN_ISSUER)) => shake_hands(url, None),
-            Some(opened) => opened,
-        };
-        let socket = opened.map_err(|what| {
+        let socket = reach.open(url).map_err(|what| {
             let way_out = way_out(what);
             RpcError::transport(format!("{host} {what}{way_out}"))
         })?;
@@ -228,22 +302,9 @@ fn describe(error: &tungstenite::Error) -> &'static str {
     }
 }
 
-type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
+const NO_URL: &str = "has a URL that is none";
 
-/// The open socket, or what went wrong, in words that follow who was asked.
-fn shake_hands(url: &str, trusted: Option<Connector>) -> Result<Socket, &'static str> {
-    let stream = connect(url).map_err(|error| http::describe_io(&error))?;
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_MAX_BYTES))
-        .max_frame_size(Some(MESSAGE_MAX_BYTES));
-    let request = request_to(url)?;
-    // The error of a handshake may hold the URL.
-    match tungstenite::client_tls_with_config(request, stream, Some(config), trusted) {
-        Ok((socket, _)) => Ok(socket),
-        Err(HandshakeError::Failure(error)) => Err(describe(&error)),
-        Err(HandshakeError::Interrupted(_)) => Err("timed out"),
-    }
-}
+type Socket = WebSocket<MaybeTlsStream<TcpStream>>;
 
 /// Trusts these authorities alone.
 fn vouching(authorities: &[Certificate]) -> Connector {
@@ -257,37 +318,12 @@ fn vouching(authorities: &[Certificate]) -> Connector {
 /// The opening request; an account in the URL becomes a header, as it does over HTTP.
 fn request_to(url: &str) -> Result<ClientRequestBuilder, &'static str> {
     let (url, authorization) = without_login(url);
-    let uri: Uri = url.parse().map_err(|_| "has a URL that is none")?;
+    let uri: Uri = url.parse().map_err(|_| NO_URL)?;
     let request = ClientRequestBuilder::new(uri);
     Ok(match authorization {
         Some(authorization) => request.with_header("Authorization", authorization),
         None => request,
     })
-}
-
-fn connect(url: &str) -> std::io::Result<TcpStream> {
-    let invalid = || std::io::Error::from(IoKind::InvalidInput);
-    let uri: Uri = url.parse().map_err(|_| invalid())?;
-    let host = uri.host().ok_or_else(invalid)?.trim_matches(['[', ']']);
-    let standard = if uri.scheme_str() == Some("wss") {
-        443
-    } else {
-        80
-    };
-    let port = uri.port_u16().unwrap_or(standard);
-    let mut last = std::io::Error::from(IoKind::NotFound);
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 fn set_read_timeout(socket: &Socket, timeout: Duration) {
@@ -332,6 +368,7 @@ mod tests {
     #[test]
     fn why_a_subscription_does_not_open_is_said_without_its_path() {
         // A label too long for any name server to be asked.
+        let reach = Reach::new(Vec::new());
         let unknown = format!("ws://{}.example/s3cret", "long".repeat(17));
         for (url, words) in [
             (unknown, "has a host name that is not found"),
@@ -344,7 +381,7 @@ mod tests {
                 "refused the WebSocket handshake",
             ),
         ] {
-            let opened = Subscription::open(&url, &[], 1, Address::zero(), PING_EVERY);
+            let opened = Subscription::open(&reach, &url, 1, Address::zero(), PING_EVERY);
             let said = opened.err().unwrap().to_string();
             assert!(said.ends_with(words) && !said.contains("s3cret"), "{said}");
         }

@@ -13,7 +13,7 @@ use crate::app;
 use crate::base::clock::Clock;
 use crate::base::metrics::Metrics;
 use crate::chain::signer::{signing_proof, RemoteSigner, Signer};
-use crate::chain::subscription::Subscription;
+use crate::chain::subscription::{Reach, Subscription};
 use crate::chain::types::to_checksum;
 use crate::chain::url::shown_host;
 use crate::commands::arguments::{CommandSpec, OptionSpec, JSON};
@@ -137,7 +137,7 @@ fn subscription(url: &str, config: &Config) -> Finding {
     let authorities = app::authorities(config).map_err(|error| error.to_string());
     let opened = authorities.and_then(|authorities| {
         let timeout = blockchain.rpc_timeout;
-        Subscription::open(url, &authorities, chain_id, contract, timeout)
+        Subscription::open(&Reach::new(authorities), url, chain_id, contract, timeout)
             .map_err(|error| error.to_string())
     });
     let (verdict, found) = match opened {
