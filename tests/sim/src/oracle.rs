@@ -182,7 +182,7 @@ impl Oracle {
         self.judge_round(world, &blocks, now);
         self.judge_pool(world, now);
         let opens = self.window.map_or(now, |window| window.opens);
-        let due = |sent: Duration| self.patience.due(sent.max(opens));
+        let due = |sent: Duration| self.patience.due_sent(sent.max(opens));
         if let Some(what) = self.sends.forgotten(world, due, now) {
             self.violate("what is late is offered more", what);
         }

@@ -44,6 +44,8 @@ struct Bad {
     spoils_batches: bool,
     /// Of one daemon.
     daemon: Option<usize>,
+    /// What was sent is not mined, and nobody is kept from sending.
+    is_of_blocks: bool,
 }
 
 impl Bad {
@@ -118,6 +120,7 @@ impl Patience {
                 What::Killed(daemon) | What::Suspended(daemon) => Some(daemon),
                 _ => None,
             },
+            is_of_blocks: matches!(planned.what, What::Held | What::FeeSpike(_)),
         });
     }
 
@@ -129,6 +132,7 @@ impl Patience {
             recovery: BACKOFF,
             spoils_batches: false,
             daemon: Some(daemon),
+            is_of_blocks: false,
         });
     }
 
@@ -162,6 +166,7 @@ impl Patience {
             recovery: Duration::ZERO,
             spoils_batches: matches!(trouble, Trouble::Answers(..)),
             daemon: None,
+            is_of_blocks: false,
         });
         lasting.collect()
     }
@@ -248,13 +253,28 @@ impl Patience {
         self.due_by(mined, Some(daemon)) + self.latency * SINGLE_ROUND_TRIPS
     }
 
+    /// The same of what is sent, whatever blocks take.
+    pub fn due_sent(&self, from: Duration) -> Duration {
+        self.due_in_spite(from, None, |bad| bad.is_of_blocks)
+    }
+
     /// The same of what one daemon does by itself.
     pub fn due_by(&self, opens: Duration, who: Option<usize>) -> Duration {
+        self.due_in_spite(opens, who, |_| false)
+    }
+
+    /// The same, where some of what was wrong is no excuse.
+    fn due_in_spite(
+        &self,
+        opens: Duration,
+        who: Option<usize>,
+        is_none: impl Fn(&Bad) -> bool,
+    ) -> Duration {
         let mut from = opens.max(self.reorganized);
         let mut allowed = self.usual(from);
         loop {
             let until = from + allowed;
-            let meets = |bad: &&Bad| bad.begins < until && bad.over() > from;
+            let meets = |bad: &&Bad| bad.begins < until && bad.over() > from && !is_none(bad);
             let bad: Vec<&Bad> = self.bad.iter().filter(meets).collect();
             // Of the endpoints one has to be free again, what stands in the way of all has to end, and recovering takes its
             // time.
