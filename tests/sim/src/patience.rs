@@ -14,6 +14,8 @@ pub const BACKOFF: Duration = Duration::from_secs(16);
 const FOUND_OUT: Duration = Duration::from_secs(25);
 /// What the other daemon has left in the pool is left alone for six blocks, and then outbid.
 const OUTBIDS_WITHIN: Duration = Duration::from_secs(75);
+/// What a start finds in the pool is left alone for six blocks, of which a usual draw takes two.
+const FOUND_TIMES: u32 = 4;
 /// An endpoint is clearly behind the others by twice what the daemon lets pass.
 const TRAILING_BLOCKS: u64 = 4;
 const TRAILING: Duration = Duration::from_secs(6);
@@ -253,9 +255,13 @@ impl Patience {
         self.due_by(mined, Some(daemon)) + self.latency * SINGLE_ROUND_TRIPS
     }
 
-    /// The same of what is sent, whatever blocks take.
+    /// The same of what is sent, whatever blocks take. What a start finds pending is left alone at first.
     pub fn due_sent(&self, from: Duration) -> Duration {
-        self.due_in_spite(from, None, |bad| bad.is_of_blocks)
+        let started = self.bad.iter().filter(|bad| bad.daemon.is_some());
+        let started = started.map(Bad::over).filter(|at| *at > from);
+        let outbid = started.map(|at| at + self.usual(at) * FOUND_TIMES).max();
+        let due = self.due_in_spite(from, None, |bad| bad.is_of_blocks);
+        due.max(outbid.unwrap_or_default())
     }
 
     /// The same of what one daemon does by itself.
