@@ -24,10 +24,8 @@ pub struct Assault {
     files_max: Option<u64>,
     /// What it may keep resident.
     pub memory_max_mib: u64,
-    /// Within a minute after its end the daemon holds no more than before.
-    pub gives_all_back: bool,
-    /// Bets that its clients have to be told of meanwhile.
-    bets: u64,
+    /// Bets that its clients have to be told of meanwhile, and that the round and the live feed keep.
+    pub bets: u64,
     /// So many connections, where the attack leaves it open.
     crowd: usize,
     begin: fn(&Target, usize) -> Box<dyn Any>,
@@ -86,7 +84,6 @@ pub fn all(websockets: usize) -> Vec<Assault> {
         name,
         files_max: None,
         memory_max_mib: 64,
-        gives_all_back: true,
         bets: 0,
         crowd,
         begin,
@@ -104,8 +101,6 @@ pub fn all(websockets: usize) -> Vec<Assault> {
             ..usual("300 connections on 256 descriptors", crowded)
         },
         Assault {
-            // The live feed and the ring of messages are full afterwards.
-            gives_all_back: false,
             bets: 6_000,
             ..usual("50 WebSocket clients that never read", stalled)
         },
