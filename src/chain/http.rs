@@ -172,12 +172,12 @@ impl Transport for Http {
                 }
                 Err(no_answer) => failure = no_answer,
             }
-            self.names.doubt();
             // Nothing was sent to a server that was not trusted: the other authorities may vouch for it.
             if failure.what != UNKNOWN_ISSUER {
                 break;
             }
         }
+        self.names.doubt();
         let NoAnswer { what, had_begun } = failure;
         // Unlike silence, that says nothing of the next answer.
         let kind =
