@@ -12,7 +12,7 @@ use crate::actors::reader::blooms::{Blooms, Evidence};
 use crate::actors::reader::debt::linked_blocks_max;
 use crate::actors::reader::placement::check_blocks;
 use crate::chain::cursor::{Cursor, Relation};
-use crate::chain::error::RpcError;
+use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::logs::HASHES_MAX;
 use crate::chain::node::Endpoint;
 use crate::chain::types::{Address, BlockId, BlockRef, CallRequest, Header, Log, H256};
@@ -234,7 +234,12 @@ impl Reader {
         };
         let config = self.config_at(endpoint, at_head);
         let lowest = head.number.saturating_sub(HEADERS_AT_START);
-        let older = endpoint.ancestry(&head, lowest);
+        let older = match endpoint.ancestry(&head, lowest) {
+            Err(error) if error.kind == ErrorKind::Behind && Reader::has_left(endpoint, &head) => {
+                return Err(RpcError::behind("the chain moved while it was read"));
+            }
+            older => older,
+        };
         let genesis = match &older {
             // A node that shows no older headers will not show the oldest either.
             Ok(_) if lowest > 0 => endpoint.header(BlockId::Number(0)).ok(),
@@ -340,7 +345,8 @@ impl Reader {
                 headers,
                 States::kept_at(advanced.head.number),
             )?;
-            match follow(tally, &events) {
+            let before = self.tally_at(endpoint, BlockId::from(*base), tally)?;
+            match follow(before, &events) {
                 Ok(end) if end.is_none_or(|end| end == after) => Ok(events),
                 Ok(_) => Err(RpcError::behind("the logs do not lead to the round")),
                 Err(gap) => Err(RpcError::behind(gap.to_string())),

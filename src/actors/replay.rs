@@ -7,7 +7,7 @@ use crate::actors::reader::{Reader, Sound};
 use crate::chain::cursor::Cursor;
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{BlockRef, Header, H256};
+use crate::chain::types::{BlockId, BlockRef, Header, H256};
 use crate::lottery::continuity::{follow, Tally};
 use crate::lottery::history::LoggedEvent;
 
@@ -144,7 +144,8 @@ impl Replay {
         let done = (chunk.last.number, chunk.last.hash);
         let ends = [chunk.first, chunk.last];
         let events = reader.events(endpoint, chunk.logs, &ends, strict.states)?;
-        let end = follow(self.tally, &events);
+        let before = self.tally_before(endpoint, reader, strict)?;
+        let end = follow(before, &events);
         let is_whole = match &end {
             Ok(end) if done.0 == tip.number => end.is_none_or(|end| end == self.tip.tally),
             Ok(_) => true,
@@ -169,12 +170,26 @@ impl Replay {
         self.done = done;
         // What does not lead to the round says nothing of where the rest begins.
         let after = end.ok().flatten().filter(|_| is_whole);
-        if after != self.tally || done.0 == tip.number {
+        if after != before || done.0 == tip.number {
             self.proven = done;
             self.is_in_doubt = false;
         }
         self.tally = after;
         Ok(events)
+    }
+
+    /// What the next step's logs have to lead from, as far as that is known.
+    fn tally_before(
+        &self,
+        endpoint: &Endpoint,
+        reader: &Reader,
+        strict: Strict,
+    ) -> Result<Option<Tally>, RpcError> {
+        let (number, hash) = self.done;
+        match strict.logs {
+            true => reader.tally_at(endpoint, BlockId::Exactly { number, hash }, self.tally),
+            false => Ok(self.tally),
+        }
     }
 }
 
@@ -256,6 +271,12 @@ mod tests {
                 let is_shown = (from..=to).contains(&BET_AT) && !hides.load(Ordering::Relaxed);
                 Ok(json!(is_shown.then(bet).as_slice()))
             }
+            // The round as it stood where the way begins.
+            "eth_call" => {
+                assert_eq!(params[1]["blockHash"], json!(hash(BASE)));
+                let round = words(&[7, 0, 0, 0, 0, 10, 2, 0, 0, 0, 1]);
+                Ok(json!(encode_hex(&round)))
+            }
             _ => {
                 let number = number(&params[0]);
                 Ok(json!({
@@ -310,5 +331,24 @@ mod tests {
         let step = replay.step(&endpoint, &reader, &Cursor::default(), STRICT);
         assert!(step.is_err() && !replay.has_gone_back());
         assert_eq!(replay.done().0, BASE);
+    }
+
+    #[test]
+    fn where_nothing_tells_what_the_way_began_with_the_round_does_and_logs_left_out_are_missed() {
+        let hides = Arc::new(AtomicBool::new(true));
+        let endpoint = node(100, hides.clone());
+        let reader = Reader::new(Address::zero(), 31_337);
+        let tip = Sound {
+            block: block(TIP),
+            tally: tally(30),
+        };
+        let mut replay = Replay::new(&block(BASE), None, tip);
+        let mut step = || {
+            let step = replay.step(&endpoint, &reader, &Cursor::default(), STRICT);
+            (step.map(|events| events.len()).ok(), replay.done().0)
+        };
+        assert_eq!(step(), (None, BASE));
+        hides.store(false, Ordering::Relaxed);
+        assert_eq!(step(), (Some(1), TIP));
     }
 }

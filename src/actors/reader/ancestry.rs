@@ -85,6 +85,14 @@ impl Reader {
         }
     }
 
+    /// Whether the endpoint stands below that head by now, or beside it. Read alone, what it had shown before would be all that
+    /// is remembered, and on a chain that makes no block for long there would be nothing to tell the one from an endpoint
+    /// that trails.
+    pub(super) fn has_left(endpoint: &Endpoint, head: &Header) -> bool {
+        let now = endpoint.head();
+        now.is_ok_and(|now| now.hash != head.hash && now.number <= head.number)
+    }
+
     /// Looks for the newest remembered block that the endpoint's chain has too.
     pub(super) fn read_fork(
         &self,
@@ -175,6 +183,7 @@ fn newest_shared(endpoint: &Endpoint, blocks: &[BlockRef]) -> Result<Option<Bloc
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::Arc;
 
     use serde_json::{json, Value};
@@ -182,8 +191,11 @@ mod tests {
     use super::*;
     use crate::base::clock::Clock;
     use crate::base::metrics::Metrics;
+    use crate::chain::encode::encode_hex;
+    use crate::chain::error::ErrorKind;
     use crate::chain::script::Script;
     use crate::chain::types::{Address, H256};
+    use crate::lottery::abi::tests::words;
 
     fn hash(number: u64) -> H256 {
         H256::from_low_u64_be(number + 1)
@@ -229,5 +241,83 @@ mod tests {
             node.asked().len() - before
         };
         assert_eq!((look(), look(), look()), (2, 1, 1));
+    }
+
+    /// `getRound()` of round 7 with that in its pot.
+    fn round(pot_wei: u64) -> Value {
+        json!(encode_hex(&words(&[7, 0, 0, 0, 0, pot_wei, 2, 0, 0, 0, 1])))
+    }
+
+    fn read(
+        question: &Question,
+        respond: impl Fn(&str, &Value) -> Result<Value, Value> + Send + Sync + 'static,
+    ) -> Result<Reading, RpcError> {
+        let node = Arc::new(Script::of_calls("http://a", respond));
+        let endpoint = Endpoint::over(node, Clock::manual(5_000_000), Metrics::default());
+        Reader::new(Address::zero(), 31_337).read(&endpoint, question)
+    }
+
+    #[test]
+    fn a_first_head_that_a_lower_one_has_replaced_before_it_was_linked_is_none() {
+        let (was_shown, head) = (AtomicBool::new(false), 9);
+        let first = read(&Question::default(), move |method, params| {
+            match method {
+                "eth_call" => return Ok(round(10)),
+                // What a node kept of the branch that is gone, it does not show.
+                "eth_getBlockByHash" => return Ok(Value::Null),
+                _ => {}
+            }
+            let is_latest = params[0] == "latest";
+            if is_latest && !was_shown.swap(true, Ordering::Relaxed) {
+                return Ok(json!({
+                    "number": format!("{head:#x}"), "hash": hash(90 + head),
+                    "parentHash": hash(90 + head - 1), "timestamp": "0x6d",
+                }));
+            }
+            match params[0].as_str() {
+                Some("0x6" | "0x7" | "0x8") => Ok(Value::Null),
+                _ => standing(method, params),
+            }
+        });
+        assert_eq!(first.unwrap_err().kind, ErrorKind::Behind);
+    }
+
+    #[test]
+    fn after_a_reorg_logs_that_are_left_out_are_missed_since_the_round_stood_elsewhere() {
+        let mut cursor = Cursor::default();
+        for (number, of) in [(3, 3), (4, 4), (5, 95)] {
+            cursor.push(BlockRef {
+                number,
+                hash: hash(of),
+                parent_hash: hash(number - 1),
+                timestamp: 100 + number,
+            });
+        }
+        let question = Question {
+            cursor: Arc::new(cursor),
+            ..Question::default()
+        };
+        for (pot_before, is_owed) in [(10, true), (30, false)] {
+            let reading = read(&question, move |method, params| match method {
+                "eth_getLogs" => Ok(json!([])),
+                "eth_call" if params[1]["blockHash"] == json!(hash(4)) => Ok(round(pot_before)),
+                "eth_call" => Ok(round(30)),
+                _ => match params[0].as_str() {
+                    Some("0x3" | "0x4") => {
+                        let number = u64::from(params[0] == "0x4") + 3;
+                        Ok(json!({
+                            "number": params[0], "hash": hash(number), "parentHash": hash(number - 1),
+                            "timestamp": "0x67",
+                        }))
+                    }
+                    _ => standing(method, &json!(["latest"])),
+                },
+            });
+            let Reading::Advanced(advanced) = reading.unwrap() else {
+                panic!("a reorg is an advance");
+            };
+            assert_eq!(advanced.rollback, Some(Rollback::To(4)));
+            assert_eq!(advanced.owed.is_some(), is_owed, "{:?}", advanced.owed);
+        }
     }
 }

@@ -5,7 +5,8 @@ use crate::actors::reader::debt::Debt;
 use crate::actors::reader::{Advanced, Reader};
 use crate::chain::error::RpcError;
 use crate::chain::node::Endpoint;
-use crate::chain::types::{BlockRef, Header, Log};
+use crate::chain::types::{BlockId, BlockRef, Header, Log};
+use crate::lottery::continuity::Tally;
 
 impl Reader {
     /// Adds the events of all blocks above those whose logs are known, and the round that they lead to. Where the blocks
@@ -34,6 +35,27 @@ impl Reader {
         advanced.round = Some(self.round_at(endpoint, (&advanced.head).into())?);
         advanced.owed = Some(debt.clone());
         Ok(())
+    }
+
+    /// What the logs up to that block lead to. Where that is not known, as after a reorg, the round tells it as it stood
+    /// there: by what follows from nothing known, no log that was left out is found out.
+    ///
+    /// # Errors
+    /// Where the round cannot be read for a reason that passes. A state that nobody keeps stays unknown.
+    pub(crate) fn tally_at(
+        &self,
+        endpoint: &Endpoint,
+        block: BlockId,
+        known: Option<Tally>,
+    ) -> Result<Option<Tally>, RpcError> {
+        if known.is_some() {
+            return Ok(known);
+        }
+        match self.round_at(endpoint, block) {
+            Ok(round) => Ok(Some(Tally::from(&round))),
+            Err(error) if error.is_passing() => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Our contract's logs from `base` up to `head`, chunk linked to chunk.

@@ -77,6 +77,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (200_009_661, "the same, and the fees of the next were raised at the day's cap"),
     (200_007_521, "a step through history that was under way when a deep reorg was met was taken for the first of the way anew"),
     (200_000_784, "who failed at all it was asked was asked beside a slow one at each look at a flight that no block took"),
+    (300_101_112, "after a reorg, logs that were left out were taken as they came, since nothing told what they had to lead from"),
+    (300_004_123, "of a first head that a reorg to a lower one took away while it was read, the daemon never let go"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 
