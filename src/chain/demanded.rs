@@ -59,11 +59,19 @@ pub(crate) fn least_fee(refusal: &str) -> LeastFee {
     least
 }
 
-/// The most that a node lets a transaction cost, as geth writes it last: `... the configured cap (1.00 ether)`.
+/// The most that a node lets a transaction cost, which stands last: `... the configured cap (1.00 ether)` in geth's words, in
+/// wei in reth's.
 pub fn fee_cap_wei(refusal: &str) -> Option<U256> {
-    let (before, _) = refusal.rsplit_once(" ether)")?;
-    let (_, amount) = before.rsplit_once('(')?;
-    scaled(amount, 18).filter(|wei| !wei.is_zero())
+    let (_, within) = refusal.rsplit_once('(')?;
+    let (amount, _) = within.split_once(')')?;
+    let (number, unit) = amount.trim().split_once(' ')?;
+    let exponent = match unit {
+        "ether" => 18,
+        "gwei" => 9,
+        "wei" => 0,
+        _ => return None,
+    };
+    scaled(number, exponent).filter(|wei| !wei.is_zero())
 }
 
 /// The first amount shortly behind the phrase: decimal or hexadecimal wei, or a decimal fraction of gwei or ether.
@@ -144,6 +152,8 @@ mod tests {
     fn the_most_a_transaction_may_cost_is_what_stands_last() {
         let refusal = "tx fee (2.50 ether) exceeds the configured cap (1.00 ether)";
         assert_eq!(fee_cap_wei(refusal), Some(U256::exp10(18)));
+        let reths = "tx fee (2500 wei) exceeds the configured cap (1000 wei)";
+        assert_eq!(fee_cap_wei(reths), wei(1_000));
         let fine = "exceeds the configured cap (0.0000000000000000015 ether)";
         assert_eq!(fee_cap_wei(fine), wei(1));
         assert_eq!(fee_cap_wei("exceeds the configured cap (0.00 ether)"), None);

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::chain::method::Method;
 
+mod meaning;
 mod words;
 
 pub use words::classify;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::chain::encode::decode_hex;
-use crate::chain::error::{bounded_wait, ErrorKind, NodeError, RpcError};
+use crate::chain::error::{bounded_wait, meaning, ErrorKind, NodeError, RpcError};
 use crate::chain::method::Method;
 
 /// What stands under `error` in an answer to a call of `method`. `client` is web3_clientVersion, lower case, where it is
@@ -56,7 +56,11 @@ fn kind_of(method: Method, code: Option<i64>, words: &str, client: &str) -> Erro
     if says(RATE) {
         return limited;
     }
-    if says(BEHIND) && method != Method::SendRawTransaction {
+    if method == Method::SendRawTransaction {
+        if let Some(verdict) = meaning::verdict(words) {
+            return ErrorKind::Node(verdict);
+        }
+    } else if says(BEHIND) || !is_malformed(code) && meaning::lacks_block(words) {
         return ErrorKind::Behind;
     }
     let besu = client.contains("besu");
@@ -70,12 +74,18 @@ fn kind_of(method: Method, code: Option<i64>, words: &str, client: &str) -> Erro
         // A range that is too long is often told with the code of a rate limit.
         (Method::GetLogs, Some(-32005)) if says(RANGE) => ErrorKind::Refused,
         (_, Some(429 | -32005 | -32016 | -32097)) => limited,
-        // The server itself stumbled: no pool has judged.
+        // The server itself stumbled, or one behind it: no pool has judged.
         (Method::SendRawTransaction, None | Some(-32700..=-32600)) => ErrorKind::Refused,
+        (Method::SendRawTransaction, _) if meaning::is_of_the_way(words) => ErrorKind::Refused,
         (Method::SendRawTransaction, _) => ErrorKind::Node(NodeError::Other),
         (_, Some(-32001)) => ErrorKind::Behind,
         _ => ErrorKind::Refused,
     }
+}
+
+/// The codes of a question that the server does not understand, or a method that it does not have.
+fn is_malformed(code: Option<i64>) -> bool {
+    matches!(code, Some(-32700 | -32602..=-32600))
 }
 
 /// The code, where it is a number in any writing.
@@ -196,12 +206,21 @@ const RATE: &[&str] = &[
     "rate limit",
     "rate-limit",
     "ratelimit",
-    "too many requests",
+    "too many request",
+    "too many concurrent",
+    "request rate",
+    "call rate",
+    "rate exceeded",
+    "requests per second",
+    "requests per minute",
+    "requests per day",
+    "rps limit",
+    "slow down",
+    "usage limit",
     "request limit",
     "compute units per second",
     "capacity exceeded",
-    "exceeded the quota",
-    "quota exceeded",
+    "quota",
     "daily request count",
     "throttl",
 ];

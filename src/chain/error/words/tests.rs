@@ -82,6 +82,160 @@ fn messages_of_the_nodes_are_sorted_by_their_words() {
     }
 }
 
+/// What nodes say that nobody has listed.
+#[test]
+fn a_refusal_in_words_of_its_own_means_what_it_says() {
+    for (message, expected) in [
+        // erigon
+        ("underpriced", Underpriced),
+        ("IntrinsicGas", GasTooLow),
+        ("gas limit is too high", GasTooHigh),
+        ("mined", NonceTooLow),
+        ("replaced by transaction with higher tip", ReplacementUnderpriced),
+        // reth, and what else is built of revm
+        ("nonce 4 too low, expected 5", NonceTooLow),
+        ("nonce 6 too high, expected 5", NonceTooHigh),
+        ("gas price is less than basefee", Underpriced),
+        ("lack of funds (0) for max fee (21000)", InsufficientFunds),
+        ("transaction overdraws from account", InsufficientFunds),
+        ("call gas cost (21064) exceeds the gas limit (21000)", GasTooLow),
+        ("gas floor (21064) exceeds the gas limit (21000)", GasTooLow),
+        ("transaction gas limit (17000000) is greater than the cap (16777216)", GasTooHigh),
+        ("transaction's gas limit 40 exceeds block's gas limit 30", GasTooHigh),
+        ("insufficient gas price to replace existing transaction", ReplacementUnderpriced),
+        ("transaction feeCap 5 below chain minimum", Underpriced),
+        ("transaction priority fee below minimum required priority fee 1000000000", Underpriced),
+        ("transaction discarded outright due to pool size constraints", TransientPool),
+        ("[0xab]: already imported", AlreadyKnown),
+        // besu
+        ("Intrinsic gas exceeds gas limit", GasTooLow),
+        ("An invalid transaction with a lower nonce exists", TransientPool),
+        ("Transaction type EIP1559 is invalid, accepted transaction types are [FRONTIER]", TypeNotSupported),
+        ("Upfront cost exceeds balance", InsufficientFunds),
+        // nethermind
+        ("TxGasLimitCapExceeded: Gas limit 17000000 exceeds cap of 16777216", GasTooHigh),
+        ("GasLimitExceeded, Gas limit: 40, gas limit of rejected tx: 50", GasTooHigh),
+        // parity
+        ("Transaction gas is too low. There is not enough gas to cover minimal cost of the transaction (minimal: 21064, got: 21000).", GasTooLow),
+        ("Transaction cost exceeds current gas limit. Limit: 8000000, got: 9000000.", GasTooHigh),
+        ("Transaction gas price 1 is too low. There is another transaction with same nonce in the queue.", ReplacementUnderpriced),
+        ("Transaction gas price is too low. It does not satisfy your node's minimal gas price (minimal: 1000, got: 1)", Underpriced),
+        ("There are too many transactions in the queue. Your transaction was dropped due to limit.", TransientPool),
+        // hardhat, ganache
+        ("Transaction requires at least 21064 gas but got 21000", GasTooLow),
+        ("Transaction maxFeePerGas (1) is too low for the next block, which has a baseFeePerGas of 875000000", Underpriced),
+        ("Sender doesn't have enough funds to send tx. The max upfront cost is: 2 and the sender's balance is: 1.", InsufficientFunds),
+        ("the tx doesn't have the correct nonce. account has nonce of: 1 tx has nonce of: 0", NonceTooLow),
+        ("base fee exceeds gas limit", GasTooLow),
+        // those of other chains
+        ("submit transaction to pool failed: Pool(Stale)", NonceTooLow),
+        ("submit transaction to pool failed: Pool(AlreadyImported)", AlreadyKnown),
+        ("The transaction has too low priority to replace another transaction already in the pool.", ReplacementUnderpriced),
+        ("tx already exists in cache", AlreadyKnown),
+        ("tx already in mempool", AlreadyKnown),
+        ("transaction already finalized", NonceTooLow),
+        ("account sequence mismatch, expected 6, got 5: incorrect account sequence", NonceTooLow),
+        ("provided fee < minimum global fee (10 < 20). Please increase the gas price.: insufficient fee", Underpriced),
+        ("insufficient balance of the sender to pay for gas", InsufficientFunds),
+        ("rlp: expected input list for types.Transaction", TypeNotSupported),
+        ("failed to decode signed transaction", TypeNotSupported),
+        ("fee too high: 9, use less than 3 * 1.5", NodeFeeCap),
+        ("in-flight transaction limit reached for delegated accounts", TransientPool),
+        ("max priority fee per gas higher than max fee per gas", Other),
+        ("computer says no", Other),
+    ] {
+        for code in [-32_000, -32_003, -32_603, 7] {
+            let found = match verdict(code, message, "") {
+                // Nothing was made of it, and the code says that the server stumbled.
+                ErrorKind::Refused if code == -32_603 => Other,
+                ErrorKind::Node(found) => found,
+                other => panic!("{message}: {other:?}"),
+            };
+            assert_eq!(found, expected, "{message} ({code})");
+        }
+        assert_eq!(call_class(-32000, message, ""), ErrorKind::Refused, "{message}");
+    }
+}
+
+#[test]
+fn who_did_not_reach_a_pool_tells_no_verdict_of_one() {
+    for message in [
+        "request timed out",
+        "upstream connect error or disconnect/reset before headers",
+        "Initial sync is still in progress",
+        "Temporary internal error. Please retry",
+        "context deadline exceeded",
+        "the service is unavailable",
+    ] {
+        for code in [-32_000, -32_002, 12] {
+            let found = verdict(code, message, "");
+            assert_eq!(found, ErrorKind::Refused, "{message} ({code})");
+        }
+    }
+}
+
+#[test]
+fn a_rate_limit_is_one_in_any_words() {
+    let limited = ErrorKind::RateLimited { retry_after: None };
+    for message in [
+        "Too many request, try again later",
+        "project ID request rate exceeded",
+        "You've exceeded the RPS limit available on the current plan.",
+        "limited to 25 requests per second",
+        "monthly quota reached",
+        "please slow down",
+        "too many concurrent connections",
+    ] {
+        assert_eq!(call_class(15, message, ""), limited, "{message}");
+        assert_eq!(verdict(15, message, ""), limited, "{message}");
+    }
+    for message in [
+        "Batch of more than 3 requests are not allowed on free tier",
+        "Number of requests exceeds max batch size",
+        "Requested range exceeds maximum RPC range limit",
+    ] {
+        let found = call_class(31, message, "");
+        assert_eq!(found, ErrorKind::Refused, "{message}");
+    }
+}
+
+#[test]
+fn a_block_that_is_not_there_is_told_in_many_words() {
+    for message in [
+        "header for hash not found",
+        "hash is not currently canonical",
+        "block 0xabc not found",
+        "old data not available due to pruning: min block 5",
+        "Block 0xabc could not be found",
+        "could not find block",
+        "World state unavailable",
+        "cannot query unfinalized data",
+        "requested from block 9 after last accepted block 8",
+        "Block with such an ID doesn't exist yet",
+        "the block does not exist (block number: 9)",
+        "state histories haven't been fully indexed yet",
+        "height 9 is not available, lowest height is 10",
+        "requested block height is bigger than the latest height",
+    ] {
+        let found = call_class(-32_000, message, "");
+        assert_eq!(found, ErrorKind::Behind, "{message}");
+    }
+    for (code, message) in [
+        (
+            -32_601,
+            "the method eth_getBlockByHash does not exist/is not available",
+        ),
+        (-32_000, "method eth_getBlockByHash not found"),
+        (-32_000, "unknown field `blockHash`, expected one of"),
+        (-32_000, "block overrides are not supported"),
+        (-32_000, "missing value for required argument 1: block"),
+        (-32_000, "invalid block hash: unknown format"),
+    ] {
+        let found = call_class(code, message, "");
+        assert_eq!(found, ErrorKind::Refused, "{message}");
+    }
+}
+
 #[test]
 fn what_an_endpoint_lacks_is_behind() {
     for message in [
