@@ -32,7 +32,7 @@ use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_calldata, revert_meaning, RevertMeaning};
 use crate::lottery::decision::PendingTime;
 use crate::lottery::round::Round;
-use crate::lottery::send_state::{SendState, Variant};
+use crate::lottery::send_state::{Room, SendState, Variant};
 
 pub(crate) use broadcast::Broadcast;
 pub(crate) use gas::DRAW_GAS;
@@ -77,8 +77,7 @@ pub struct Sender {
 /// What can be signed, by what one endpoint told.
 struct Offer {
     gathered: Gathered,
-    gas: u64,
-    players_max: u64,
+    room: Room,
     quote: Quote,
     /// The balance that it told does not pay for it. What a draw is worth is not lost to one figure that may be wrong: the
     /// pool has the last word.
@@ -197,8 +196,6 @@ impl From<RpcError> for NotSigned {
 pub struct Prepared {
     pub state: SendState,
     pub notes: Vec<Note>,
-    /// With more players it needs more gas.
-    pub players_max: u64,
     /// Why no pool may take it, as far as the endpoints tell. One that refuses it too is to be believed.
     pub doubt: Option<NotSigned>,
 }
@@ -240,20 +237,18 @@ impl Sender {
         self.source = Some(source);
         let Offer {
             gathered,
-            gas,
-            players_max,
+            room,
             quote,
             doubt,
         } = offer;
         self.balance_wei = gathered.balance_wei.or(self.balance_wei);
         self.block_gas_limit = gathered.block_gas_limit.or(self.block_gas_limit);
-        let variant = self.sign(order.kind, gathered.nonce, gas, quote)?;
+        let variant = self.sign(order.kind, gathered.nonce, room, quote)?;
         let round = order.round;
         let state = SendState::begin(round.round_id, gathered.nonce, variant, gathered.head, now);
         Ok(Prepared {
             state,
             notes: self.notes(&gathered, quote, round),
-            players_max,
             doubt,
         })
     }
@@ -279,7 +274,7 @@ impl Sender {
             }
         }
         let room = self.room(order, &gathered)?;
-        let (gas, players_max) = (room.gas, room.players_max);
+        let gas = room.gas;
         let needed_wei = gathered.prices.least_cost_wei(gas);
         let paying = paying(gathered.balance_wei, needed_wei);
         let too_little = gathered.balance_wei.filter(|_| paying.is_none());
@@ -312,8 +307,7 @@ impl Sender {
         };
         Ok(Offer {
             gathered,
-            gas,
-            players_max,
+            room,
             quote,
             doubt,
         })
@@ -344,7 +338,7 @@ impl Sender {
         &mut self,
         kind: ActionKind,
         nonce: u64,
-        gas_limit: u64,
+        room: Room,
         offered: Quote,
     ) -> Result<Variant, SignerError> {
         let to = match kind {
@@ -357,7 +351,7 @@ impl Sender {
             to,
             value_wei: U256::zero(),
             data: action_calldata(kind),
-            gas_limit,
+            gas_limit: room.gas,
             fee: offered.fee,
         };
         let signed = self.signer.sign(&transaction);
@@ -368,7 +362,7 @@ impl Sender {
             hash: signed.hash,
             raw: signed.raw,
             fee: offered.fee,
-            gas_limit,
+            room,
         })
     }
 

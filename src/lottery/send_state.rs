@@ -12,7 +12,7 @@ use crate::lottery::round::{Round, RoundState};
 
 mod variant;
 
-pub use variant::{Cost, Included, Variant};
+pub use variant::{Cost, Included, Room, Variant};
 
 /// An unmined transaction is replaced after this many blocks, where time allows.
 const REPLACE_AFTER_BLOCKS: u64 = 2;
@@ -198,11 +198,7 @@ impl SendState {
         self.find(hash).map(|variant| variant.kind)
     }
 
-    pub(crate) fn gas_limit_of(&self, hash: &H256) -> Option<u64> {
-        self.find(hash).map(|variant| variant.gas_limit)
-    }
-
-    fn find(&self, hash: &H256) -> Option<&Variant> {
+    pub(crate) fn find(&self, hash: &H256) -> Option<&Variant> {
         self.variants.iter().find(|variant| variant.hash == *hash)
     }
 
@@ -341,6 +337,12 @@ impl SendState {
         round.round_id != self.round_id || round.state != RoundState::Betting
     }
 
+    /// Whether the newest variant has gas for so many players: a reorg may bring more of them into the round.
+    pub(crate) fn has_gas_for(&self, players: u64) -> bool {
+        self.newest()
+            .is_some_and(|newest| newest.room.players_max >= players)
+    }
+
     fn note_not_used_up(&mut self) {
         self.used_up_heads = 0;
         self.used_up_since = None;
@@ -411,10 +413,7 @@ impl SendState {
         if left_alone.is_some_and(|until| facts.head.number < until) {
             return Step::Wait;
         }
-        let patience = if self.outbid { 1 } else { REPLACE_AFTER_BLOCKS };
-        let is_due = facts.head.number >= self.signed_at_block.saturating_add(patience);
-        let rested = now.saturating_duration_since(self.signed_at);
-        if is_due && rested >= self.rest_between_bumps(kind) && !self.is_full() {
+        if !self.is_full() && self.is_replacement_due(kind, facts, now) {
             return Step::Replace(kind);
         }
         let again_after = if self.accepted {
@@ -427,6 +426,16 @@ impl SendState {
         } else {
             Step::Wait
         }
+    }
+
+    fn is_replacement_due(&self, kind: ActionKind, facts: &HeadFacts, now: Instant) -> bool {
+        if !self.has_gas_for(facts.round.participant_count) {
+            return facts.head.hash != self.sent_at_head;
+        }
+        let patience = if self.outbid { 1 } else { REPLACE_AFTER_BLOCKS };
+        let rested = now.saturating_duration_since(self.signed_at);
+        facts.head.number >= self.signed_at_block.saturating_add(patience)
+            && rested >= self.rest_between_bumps(kind)
     }
 
     /// How long after a signature the next one may come.

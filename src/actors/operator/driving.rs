@@ -270,8 +270,8 @@ impl Operator {
         }
     }
 
-    /// When a reorg has taken back the block of the last draw or refund, the action is in flight again, and its same
-    /// bytes are sent again. Some(when to look again) while that cannot be told yet.
+    /// When a reorg has taken back the block of the last draw or refund, the action is in flight again, with its same
+    /// bytes where they have gas for the round's players. Some(when to look again) while that cannot be told yet.
     pub(super) fn take_up_after_reorg(&mut self, moment: &Moment) -> Option<Instant> {
         let landed = self.landed.as_ref()?;
         let (head, round) = (moment.head, &moment.round);
@@ -304,10 +304,7 @@ impl Operator {
         }
         let Landed { flight, .. } = self.landed.take()?;
         let flight = self.flight.insert(flight);
-        log::warn!(
-            "taken back by a reorg: the same transaction is sent again {}",
-            flight.fields()
-        );
+        log::warn!("taken back by a reorg {}", flight.fields());
         flight.record.state = ActionState::Pending;
         flight.record.block_number = None;
         flight.record.gas_used = None;
@@ -316,8 +313,12 @@ impl Operator {
         let demanded = flight
             .state
             .at_window(round, head.timestamp, moment.next_block_time);
-        if demanded.is_none() {
-            self.broadcast(moment);
+        let kind = flight.record.kind;
+        let suffices = flight.state.has_gas_for(round.participant_count);
+        match demanded {
+            None if suffices => self.broadcast(moment),
+            None => self.replace(kind, moment),
+            Some(_) => {}
         }
         None
     }

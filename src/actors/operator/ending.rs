@@ -89,9 +89,9 @@ impl Operator {
         let round = &moment.round;
         let still_running =
             round.round_id == flight.record.round_id && round.state == RoundState::Betting;
-        let gas_limit = flight.state.gas_limit_of(&included.hash);
+        let variant = flight.state.find(&included.hash);
         let cause = match still_running {
-            true => sender.revert_cause(kind, &included, gas_limit, round),
+            true => sender.revert_cause(kind, &included, variant, round),
             false => RevertCause::RoundOver,
         };
         let text = format!(
@@ -114,6 +114,8 @@ impl Operator {
             });
         }
         match cause {
+            // The next one has gas for them all.
+            RevertCause::Outgrown { .. } => log::warn!("{text}"),
             RevertCause::RoundOver | RevertCause::Timing(_) => {
                 log::warn!("{text}");
                 self.round.rule_out(moment.head, kind, again_at);

@@ -88,6 +88,6 @@ impl Foreseen {
     pub(super) fn is_good(&self, round: &Round, snapshot: &Snapshot, now: Instant) -> bool {
         now.saturating_duration_since(self.signed_at) < KEPT_FOR
             && self.basis == Basis::of(round, snapshot)
-            && round.participant_count <= self.prepared.players_max
+            && self.prepared.state.has_gas_for(round.participant_count)
     }
 }

@@ -18,7 +18,7 @@ use crate::chain::node::{Endpoint, Purpose};
 use crate::chain::types::{BlockId, BlockRef, U256};
 use crate::lottery::action::ActionKind;
 use crate::lottery::round::Round;
-use crate::lottery::send_state::{SendState, Variant};
+use crate::lottery::send_state::{Room, SendState, Variant};
 
 /// So often at most a refused transaction is signed anew at one head; against a pending one that is not ours, once.
 const SIGNED_ANEW_MAX: usize = 5;
@@ -135,7 +135,8 @@ impl Sender {
         round: &Round,
     ) -> Option<Variant> {
         let newest = state.newest()?;
-        let (kind, mut gas) = (newest.kind, newest.gas_limit);
+        let kind = newest.kind;
+        let mut room = newest.room;
         if !self.learns_from(class, why, newest) {
             return None;
         }
@@ -149,7 +150,7 @@ impl Sender {
         let limits = self.limits(self.settings.limits.max_tx_fee_wei);
         let is_short = class == NodeError::InsufficientFunds
             || class == NodeError::GasAllowance && is_short_of_funds(newest, balance_wei);
-        let paying = paying(balance_wei, prices.least_cost_wei(gas));
+        let paying = paying(balance_wei, prices.least_cost_wei(room.gas));
         // The pool and the balance agree.
         if is_short && balance_wei.is_some() && paying.is_none() {
             return None;
@@ -166,30 +167,33 @@ impl Sender {
                 // What a pool holds cannot be replaced by a lower offer.
                 let lowered = newest.fee.lowered(prices.least_wei());
                 let fee = lowered.filter(|_| !state.was_accepted())?;
-                Quote { fee, capped: true }.within(ceiling_wei(&limits, gas, paying))
+                Quote { fee, capped: true }.within(ceiling_wei(&limits, room.gas, paying))
             }
             NodeError::GasTooLow | NodeError::GasAllowance => {
-                let doubled = gas.saturating_mul(2);
-                gas = doubled.max(wanted.ok()?).min(gas_max);
-                with_gas(gas)
+                let (doubled, wanted) = (room.gas.saturating_mul(2), wanted.ok()?);
+                room = Room {
+                    gas: doubled.max(wanted.gas).min(gas_max),
+                    players_max: wanted.players_max.max(room.players_max),
+                };
+                with_gas(room.gas)
             }
             NodeError::GasTooHigh => {
                 // Cut below what it needs it would only burn that much.
                 wanted.ok()?;
-                gas = gas.min(gas_max);
-                with_gas(gas)
+                room.gas = room.gas.min(gas_max);
+                with_gas(room.gas)
             }
-            NodeError::TypeNotSupported if !state.was_accepted() => pricing.fresh(gas),
+            NodeError::TypeNotSupported if !state.was_accepted() => pricing.fresh(room.gas),
             _ => {
-                let raised = pricing.raised(newest.fee, gas);
+                let raised = pricing.raised(newest.fee, room.gas);
                 let fee = raised.fee.raised_to(least_fee(why), prices.least_wei());
-                pricing.within(Quote { fee, ..raised }, gas)
+                pricing.within(Quote { fee, ..raised }, room.gas)
             }
         };
-        if !cures(class, state, offered.fee, gas) {
+        if !cures(class, state, offered.fee, room.gas) {
             return None;
         }
-        let variant = self.sign(kind, state.nonce, gas, offered).ok()?;
+        let variant = self.sign(kind, state.nonce, room, offered).ok()?;
         let is_new = state.kind_of(&variant.hash).is_none();
         is_new.then_some(variant)
     }
@@ -241,10 +245,12 @@ impl Sender {
         self.balance_wei = market.balance_wei.or(self.balance_wei);
         let gas_max = self.gas_max(market.block_gas_limit);
         let is_same = kind == previous.kind;
-        let gas = match is_same && previous.gas_limit <= gas_max {
-            true => previous.gas_limit,
-            false => self.gas(kind, market.estimate, round.participant_count, gas_max)?,
+        let participants = round.participant_count;
+        let room = match is_same {
+            true => self.gas_after(previous, market.estimate, participants, gas_max)?,
+            false => self.gas(kind, market.estimate, participants, gas_max)?,
         };
+        let gas = room.gas;
         let limits = self.limits(self.settings.limits.max_tx_fee_wei);
         let least_wei = market.prices.least_cost_wei(gas);
         // A pool that took the previous one has seen that the account can pay it.
@@ -267,12 +273,12 @@ impl Sender {
         }
         let takes_its_place = match state.was_accepted() {
             true => raised.fee.outbids(&previous.fee),
-            false => raised.fee != previous.fee || gas != previous.gas_limit,
+            false => raised.fee != previous.fee || gas != previous.room.gas,
         };
         if is_same && !takes_its_place || state.is_full() {
             return Ok(None);
         }
-        let variant = self.sign(kind, state.nonce, gas, raised)?;
+        let variant = self.sign(kind, state.nonce, room, raised)?;
         let is_new = state.kind_of(&variant.hash).is_none();
         Ok(is_new.then_some(variant))
     }
@@ -413,7 +419,7 @@ impl Sent {
 fn cures(class: NodeError, state: &SendState, offered: Fee, gas: u64) -> bool {
     let is_refused = |newest: &Variant| {
         offered == newest.fee
-            && gas == newest.gas_limit
+            && gas == newest.room.gas
             && is_legacy(&offered) == is_legacy(&newest.fee)
     };
     // A node's own cap, or a type that it does not take, says nothing of the pool that took what is out.

@@ -6,6 +6,7 @@ use crate::actors::sender::{Check, NotSigned, Order, Sender};
 use crate::chain::fees::{gas_limit, GasFormula, EIP_7825_GAS_MAX};
 use crate::chain::types::U256;
 use crate::lottery::action::ActionKind;
+use crate::lottery::send_state::{Room, Variant};
 
 /// Measured on the contract, with a margin.
 pub(crate) const DRAW_GAS: GasFormula = GasFormula {
@@ -26,22 +27,12 @@ const ESTIMATE_SHARE_MIN: u64 = 4;
 /// What is judged while bets are taken has gas for so many players more than are known, where the balance pays it.
 const PLAYERS_TO_COME: u64 = 16;
 
-/// The gas that an action is given, and for how many players that suffices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Room {
-    pub(super) gas: u64,
-    pub(super) players_max: u64,
-}
-
 impl Sender {
     /// What the order is given by what one endpoint told.
     pub(super) fn room(&self, order: &Order, told: &Gathered) -> Result<Room, NotSigned> {
         let Order { kind, round, .. } = *order;
         let gas_max = self.gas_max(told.block_gas_limit);
-        let known = Room {
-            gas: self.gas(kind, told.estimate, round.participant_count, gas_max)?,
-            players_max: round.participant_count,
-        };
+        let known = self.gas(kind, told.estimate, round.participant_count, gas_max)?;
         let most_wei = told
             .balance_wei
             .unwrap_or(U256::MAX)
@@ -53,31 +44,55 @@ impl Sender {
         })
     }
 
-    /// The gas limit of an action; what cannot fit into a transaction is not to be signed at all.
+    /// What an action is given with that many players; what cannot fit into a transaction is not to be signed at all.
     pub(super) fn gas(
         &self,
         kind: ActionKind,
         estimate: Option<u64>,
         participants: u64,
         gas_max: u64,
-    ) -> Result<u64, NotSigned> {
+    ) -> Result<Room, NotSigned> {
         let formula = gas_formula(kind);
+        let players_max = match formula.per_participant {
+            0 => u64::MAX,
+            _ => participants,
+        };
         if kind == ActionKind::Cancel {
             let wanted = estimate.filter(|gas| *gas > CANCEL_GAS);
             let wanted = wanted.map_or(CANCEL_GAS, |gas| gas.saturating_add(gas / 4));
-            return Ok(wanted.min(gas_max));
+            let gas = wanted.min(gas_max);
+            return Ok(Room { gas, players_max });
         }
         let multiplier = self.settings.gas_multiplier;
         let least = formula.gas(participants) / ESTIMATE_SHARE_MIN;
         let fits = |gas: &u64| *gas >= least && *gas <= gas_max;
         // No node can run the action with less, nor a block take in more than it has room for: that is no estimate.
         let estimate = estimate.filter(|gas| fits(gas) || formula.gas(participants) > gas_max);
-        gas_limit(estimate, multiplier, formula, participants, gas_max).map_err(|too_much| {
-            NotSigned::TooMuchGas {
+        match gas_limit(estimate, multiplier, formula, participants, gas_max) {
+            Ok(gas) => Ok(Room { gas, players_max }),
+            Err(too_much) => Err(NotSigned::TooMuchGas {
                 too_much,
                 participants_max: formula.participants_max(gas_max),
-            }
-        })
+            }),
+        }
+    }
+
+    /// What the next variant of an action is given: as much as the one before, where that still suffices.
+    pub(super) fn gas_after(
+        &self,
+        previous: &Variant,
+        estimate: Option<u64>,
+        participants: u64,
+        gas_max: u64,
+    ) -> Result<Room, NotSigned> {
+        let kind = previous.kind;
+        let known = previous.room;
+        if known.players_max >= participants && known.gas <= gas_max {
+            return Ok(known);
+        }
+        let anew = self.gas(kind, estimate, participants, gas_max)?;
+        let gas = anew.gas.max(grown(known, kind, participants).min(gas_max));
+        Ok(Room { gas, ..anew })
     }
 
     /// The most that a transaction may use.
@@ -111,6 +126,18 @@ fn with_newcomers(known: Room, gas_max: u64, is_paid: impl Fn(u64) -> bool) -> R
             },
         },
         false => known,
+    }
+}
+
+/// What sufficed for fewer players, and what each of those that a reorg has brought into the round may need at most: who
+/// tells an estimate may still be on the branch without them.
+fn grown(known: Room, kind: ActionKind, participants: u64) -> u64 {
+    match participants.saturating_sub(known.players_max) {
+        0 => 0,
+        newcomers => {
+            let theirs = gas_formula(kind).per_participant.saturating_mul(newcomers);
+            known.gas.saturating_add(theirs)
+        }
     }
 }
 
@@ -166,6 +193,24 @@ mod tests {
             };
             let grows = may_grow(&order, head_timestamp);
             assert_eq!(grows, expected, "{kind:?}, {check:?}, {head_timestamp}");
+        }
+    }
+
+    #[test]
+    fn players_whom_a_reorg_brings_have_gas_on_top_of_what_sufficed_without_them() {
+        let known = Room {
+            gas: 160_000,
+            players_max: 1,
+        };
+        for (kind, participants, expected) in [
+            (ActionKind::Draw, 1, 0),
+            (ActionKind::Draw, 0, 0),
+            (ActionKind::Draw, 2, 173_000),
+            (ActionKind::Draw, 10, 277_000),
+            (ActionKind::RefundExpired, 10, 394_000),
+        ] {
+            let gas = grown(known, kind, participants);
+            assert_eq!(gas, expected, "{kind:?} with {participants}");
         }
     }
 

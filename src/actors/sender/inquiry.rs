@@ -17,7 +17,7 @@ use crate::lottery::action::ActionKind;
 use crate::lottery::contract::{action_of_calldata, RevertMeaning};
 use crate::lottery::payable::Found;
 use crate::lottery::round::Round;
-use crate::lottery::send_state::{Included, SendState, Variant};
+use crate::lottery::send_state::{Included, Room, SendState, Variant};
 
 /// What the contract gives the receiver of prize and refunds, on top of what any transfer costs.
 const TRANSFER_GAS: u64 = 21_000 + 2_300;
@@ -31,6 +31,10 @@ pub(crate) enum RevertCause {
     Timing(&'static str),
     Named(String),
     OutOfGas,
+    /// A reorg has brought more players into the round than its gas was for.
+    Outgrown {
+        players_max: u64,
+    },
     /// Nothing names a reason; `is_empty` where the same call gave an empty revert.
     Unnamed {
         is_empty: bool,
@@ -44,6 +48,12 @@ impl fmt::Display for RevertCause {
             RevertCause::Timing(what) => f.write_str(what),
             RevertCause::Named(reason) => f.write_str(reason),
             RevertCause::OutOfGas => f.write_str("it ran out of gas"),
+            RevertCause::Outgrown { players_max } => {
+                write!(
+                    f,
+                    "it had gas for {players_max} players, and more came by a reorg"
+                )
+            }
             RevertCause::Unnamed { .. } => f.write_str("no reason was given"),
         }
     }
@@ -55,7 +65,7 @@ impl Sender {
         &self,
         kind: ActionKind,
         included: &Included,
-        gas_limit: Option<u64>,
+        variant: Option<&Variant>,
         round: &Round,
     ) -> RevertCause {
         let block = BlockId::Exactly {
@@ -101,8 +111,12 @@ impl Sender {
             Some(reason) => return RevertCause::Named(reason),
             None => {}
         }
-        if gas_limit.is_some_and(|limit| included.gas_used >= limit) {
-            return RevertCause::OutOfGas;
+        if let Some(variant) = variant.filter(|variant| included.gas_used >= variant.room.gas) {
+            let players_max = variant.room.players_max;
+            return match players_max < round.participant_count {
+                true => RevertCause::Outgrown { players_max },
+                false => RevertCause::OutOfGas,
+            };
         }
         let is_empty = meaning == Some(RevertMeaning::Unpayable);
         RevertCause::Unnamed { is_empty }
@@ -215,14 +229,20 @@ impl Sender {
         let Some(kind) = action_of_calldata(&held.data) else {
             return Ok(None);
         };
-        let variant = self.rebuilt(kind, nonce, &held);
+        let variant = self.rebuilt(kind, nonce, &held, round);
         let state = SendState::found(round.round_id, nonce, variant, head, now);
         Ok(Some((kind, state)))
     }
 
     /// The pending transaction as a variant. Signatures follow from what is signed, so that the same bytes come out anew;
     /// where they do not, another program made them or the signer is silent, and they cannot be sent again from here.
-    fn rebuilt(&self, kind: ActionKind, nonce: u64, held: &PendingTransaction) -> Variant {
+    fn rebuilt(
+        &self,
+        kind: ActionKind,
+        nonce: u64,
+        held: &PendingTransaction,
+        round: &Round,
+    ) -> Variant {
         let transaction = Transaction {
             chain_id: self.settings.chain_id,
             nonce,
@@ -240,7 +260,10 @@ impl Sender {
             hash: held.hash,
             raw,
             fee: held.fee,
-            gas_limit: held.gas_limit,
+            room: Room {
+                gas: held.gas_limit,
+                players_max: round.participant_count,
+            },
         }
     }
 

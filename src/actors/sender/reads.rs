@@ -238,6 +238,7 @@ pub(super) mod tests {
     use crate::chain::signer::Signer;
     use crate::chain::transport::Transport;
     use crate::chain::types::{Address, H256};
+    use crate::lottery::send_state::Room;
 
     /// The draw at nonce 5 was mined in this block.
     const HEAD: BlockRef = BlockRef {
@@ -336,7 +337,10 @@ pub(super) mod tests {
             fee: Fee::Legacy {
                 gas_price_wei: U256::from(7),
             },
-            gas_limit: 300_000,
+            room: Room {
+                gas: 300_000,
+                players_max: 2,
+            },
         };
         let now: Instant = clock.now();
         let before = BlockRef {

@@ -270,7 +270,10 @@ fn sign(world: &mut World, kind: ActionKind, fee: u64) -> Variant {
         fee: Fee::Legacy {
             gas_price_wei: U256::from(fee),
         },
-        gas_limit: 1,
+        room: Room {
+            gas: 1,
+            players_max: u64::MAX,
+        },
     }
 }
 

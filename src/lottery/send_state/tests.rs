@@ -16,7 +16,10 @@ fn variant(kind: ActionKind, number: u64) -> Variant {
         fee: Fee::Legacy {
             gas_price_wei: U256::one(),
         },
-        gas_limit: 300_000,
+        room: Room {
+            gas: 300_000,
+            players_max: 2,
+        },
     }
 }
 
@@ -99,6 +102,28 @@ fn an_unmined_draw_is_rebroadcast_at_each_head_and_replaced_after_two_blocks() {
         .add(variant(ActionKind::Draw, 2), head(12, 104), draw.start);
     assert_eq!(draw.at(13, 106, |_| {}), Step::Rebroadcast);
     assert_eq!(draw.state.hashes().len(), 2);
+}
+
+#[test]
+fn what_has_gas_for_fewer_players_than_a_reorg_brought_is_replaced_at_the_next_head() {
+    for kind in [ActionKind::Draw, ActionKind::RefundExpired] {
+        let mut action = pending(kind);
+        action.round.participant_count = 2;
+        assert_eq!(action.at(11, 102, |_| {}), Step::Rebroadcast, "{kind:?}");
+        action.round.participant_count = 3;
+        assert_eq!(action.at(10, 100, |_| {}), Step::Wait, "{kind:?}");
+        assert_eq!(action.at(11, 102, |_| {}), Step::Replace(kind));
+        let enough = Variant {
+            room: Room {
+                gas: 300_000,
+                players_max: 3,
+            },
+            ..variant(kind, 2)
+        };
+        action.state.add(enough, head(11, 102), action.start);
+        assert_eq!(action.at(11, 102, |_| {}), Step::Wait, "{kind:?}");
+        assert_eq!(action.at(12, 104, |_| {}), Step::Rebroadcast, "{kind:?}");
+    }
 }
 
 #[test]

@@ -11,15 +11,21 @@ pub struct Variant {
     pub hash: H256,
     pub raw: Vec<u8>,
     pub fee: Fee,
-    pub gas_limit: u64,
+    pub room: Room,
+}
+
+/// The gas that an action is given, and for how many players of its round that suffices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    pub gas: u64,
+    /// The largest number where the gas does not depend on them.
+    pub players_max: u64,
 }
 
 impl Variant {
     /// The most that it can cost.
     pub(crate) fn worst_wei(&self) -> U256 {
-        self.fee
-            .cap_wei()
-            .saturating_mul(U256::from(self.gas_limit))
+        self.fee.cap_wei().saturating_mul(U256::from(self.room.gas))
     }
 
     /// What it cost in a block with that base fee. Nobody's word for it is taken beyond what was offered, or, for publishing
@@ -31,7 +37,7 @@ impl Variant {
         l1_fee_max_wei: U256,
     ) -> Cost {
         // 0 where a pool did not tell the limit of what it held.
-        let is_within = |gas: &u64| self.gas_limit == 0 || *gas <= self.gas_limit;
+        let is_within = |gas: &u64| self.room.gas == 0 || *gas <= self.room.gas;
         let gas = Some(receipt.gas_used).filter(|gas| *gas > 0 && is_within(gas));
         let price_wei = self
             .fee
@@ -39,7 +45,7 @@ impl Variant {
         let l1_fee_wei = receipt.l1_fee_wei.filter(|wei| *wei <= l1_fee_max_wei);
         let gas_wei = price_wei
             .unwrap_or_else(|| self.fee.most_paid_wei(base_fee_wei))
-            .saturating_mul(U256::from(gas.unwrap_or(self.gas_limit)));
+            .saturating_mul(U256::from(gas.unwrap_or(self.room.gas)));
         Cost {
             // An unknown fee below is counted as what was offered for the gas: nothing else says how large it may be.
             wei: gas_wei.saturating_add(l1_fee_wei.unwrap_or_else(|| self.worst_wei())),

@@ -57,3 +57,47 @@ fn a_refund_that_no_transaction_may_be_is_not_cut_to_what_one_may() {
     );
     assert!(told_of_gas(&stage), "{:?}", stage.alerts());
 }
+
+/// The last draw that was sent; from now on the round has players, as a reorg brings them, for whom its gas is too little.
+fn outgrow(stage: &mut Stage) -> node::Sent {
+    let draw = stage.sent().last().unwrap().clone();
+    let player = |id| (Address::from_low_u64_be(id), U256::exp10(15));
+    stage.players = (1..=40).map(player).collect();
+    let needed = draw.gas_limit + 21 * 10_300;
+    stage.node.with(|node| node.draw_gas = needed);
+    draw
+}
+
+#[test]
+fn a_draw_that_a_reorg_took_back_has_gas_for_the_players_that_the_reorg_brought() {
+    let mut stage = Stage::new(|_| {});
+    stage.until(MIN);
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+    let drawn = outgrow(&mut stage);
+    stage.node.with(|node| node.reorg(1));
+    stage.turn();
+    let again = stage.sent().last().unwrap().clone();
+    assert_eq!((again.kind, again.nonce), (ActionKind::Draw, drawn.nonce));
+    assert!(again.fee.outbids(&drawn.fee), "{again:?} over {drawn:?}");
+    stage.block();
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+}
+
+#[test]
+fn where_the_other_branch_mines_it_before_that_it_is_drawn_anew_at_once_and_is_no_failure() {
+    let mut stage = Stage::new(|node| node.holds_back = true);
+    stage.until(MIN);
+    outgrow(&mut stage);
+    stage.node.with(|node| node.holds_back = false);
+    stage.block();
+    assert_eq!(stage.mined(), [(ActionKind::Draw, false)]);
+    stage.block();
+    let twice = [(ActionKind::Draw, false), (ActionKind::Draw, true)];
+    assert_eq!(stage.mined(), twice);
+    assert_eq!(stage.operator.reporter.status.consecutive_draw_failures, 0);
+    let codes = stage.alert_codes();
+    assert!(
+        !codes.contains(&"action_failed firing".to_owned()),
+        "{codes:?}"
+    );
+}

@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) unpayable: Vec<Address>,
     /// So many draws revert without a reason when they are mined.
     pub(super) draw_reverts: u32,
+    /// A draw with less runs out of gas when it is mined.
+    pub(super) draw_gas: u64,
     /// The contract refuses everything for this reason.
     pub(super) reason: Option<String>,
     /// What the chain below takes for each transaction.
@@ -116,6 +118,7 @@ impl SharedNode {
             failing: Vec::new(),
             unpayable: Vec::new(),
             draw_reverts: 0,
+            draw_gas: 0,
             reason: None,
             l1_fee_wei: 0,
         };
@@ -209,7 +212,8 @@ impl Node {
         };
         let fits = |sent: &Sent| sent.nonce == parent.nonce_after;
         if let Some(sent) = self.pool.take_if(|sent| !self.holds_back && fits(sent)) {
-            let mut succeeds = self.verdict(sent.kind, timestamp).is_ok();
+            let mut succeeds =
+                self.verdict(sent.kind, timestamp).is_ok() && !self.runs_out_of_gas(&sent);
             if sent.kind == ActionKind::Draw && succeeds && self.draw_reverts > 0 {
                 self.draw_reverts -= 1;
                 succeeds = false;
@@ -222,6 +226,10 @@ impl Node {
             block.mined = Some((sent, succeeds));
         }
         self.blocks.push(block);
+    }
+
+    fn runs_out_of_gas(&self, sent: &Sent) -> bool {
+        sent.kind == ActionKind::Draw && sent.gas_limit < self.draw_gas
     }
 
     /// The newest block gives way to an empty one; the pool has forgotten what was in it.
@@ -422,15 +430,20 @@ impl Node {
     fn receipt_json(&self, hash: &Value) -> Value {
         let found = self.blocks.iter().find_map(|block| {
             let (sent, succeeded) = block.mined.as_ref()?;
-            (format!("{:#x}", sent.hash) == hash.as_str().unwrap()).then_some((block, succeeded))
+            let is_it = format!("{:#x}", sent.hash) == hash.as_str().unwrap();
+            is_it.then_some((block, sent, succeeded))
         });
-        let Some((block, succeeded)) = found else {
+        let Some((block, sent, succeeded)) = found else {
             return Value::Null;
+        };
+        let gas_used = match self.runs_out_of_gas(sent) {
+            true => sent.gas_limit,
+            false => 100_000,
         };
         json!({
             "transactionHash": hash, "blockNumber": format!("0x{:x}", block.at.number),
             "blockHash": format!("{:#x}", block.at.hash), "status": if *succeeded { "0x1" } else { "0x0" },
-            "gasUsed": "0x186a0", "effectiveGasPrice": "0x3b9aca00", "from": format!("{:#x}", self.key_address),
+            "gasUsed": format!("0x{gas_used:x}"), "effectiveGasPrice": "0x3b9aca00", "from": format!("{:#x}", self.key_address),
             "l1Fee": format!("0x{:x}", self.l1_fee_wei),
         })
     }

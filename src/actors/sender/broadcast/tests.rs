@@ -67,7 +67,10 @@ fn sent_to(pools: &[Says], offers: &[Fee], is_first_held: bool) -> (Vec<(Fee, u6
         hash: H256::repeat_byte(0xd0 + index as u8),
         raw: vec![1],
         fee: offers[index],
-        gas_limit: 300_000,
+        room: Room {
+            gas: 300_000,
+            players_max: 2,
+        },
     };
     let now = clock.now();
     let mut state = SendState::begin(7, 5, variant(0), head, now);
@@ -77,7 +80,7 @@ fn sent_to(pools: &[Says], offers: &[Fee], is_first_held: bool) -> (Vec<(Fee, u6
     (1..offers.len()).for_each(|index| state.add(variant(index), head, now));
     sender.broadcast(&mut state, head, &round, now);
     let cures = state.variants().iter().skip(offers.len());
-    let cures = cures.map(|cure| (cure.fee, cure.gas_limit)).collect();
+    let cures = cures.map(|cure| (cure.fee, cure.room.gas)).collect();
     (cures, state)
 }
 
