@@ -329,7 +329,7 @@ impl Operator {
                 Some(now)
             }
             Decision::Act(kind) => {
-                self.begin(kind, Check::Called, moment);
+                self.begin_if_due(kind, moment);
                 Some(now)
             }
             Decision::DrawUnchecked => {

@@ -37,6 +37,7 @@ use crate::lottery::send_state::{Room, SendState, Variant};
 pub(crate) use broadcast::Broadcast;
 pub(crate) use gas::DRAW_GAS;
 pub(crate) use inquiry::RevertCause;
+pub(crate) use opinions::ToldTime;
 pub(crate) use warnings::Note;
 
 /// Once one endpoint objects to a transaction, how long another may take to see it otherwise.

@@ -454,6 +454,9 @@ fn untrue() -> Vec<Row> {
             vec![cached(COUNTS), cached("eth_getBalance")]
         }),
         ("times 5 s ahead", || headers(|header| later(header, 5))),
+        ("times past the window's end", || {
+            headers(|header| later(header, 21))
+        }),
         ("times an hour back", || {
             headers(|header| later(header, -3_600))
         }),

@@ -1,9 +1,13 @@
-//! Shortly before the window: everything that a draw will need is looked at, and again until nothing is missing.
+//! Shortly before the window: everything that a draw will need is looked at, and again until nothing is missing. What was
+//! not looked at then, the time by which an action is due, is when it begins.
 
 use std::time::Duration;
 
 use crate::actors::operator::moment::Moment;
+use crate::actors::operator::starting::NOT_YET_RETRY;
 use crate::actors::operator::Operator;
+use crate::actors::sender::{Check, ToldTime};
+use crate::lottery::action::ActionKind;
 use crate::lottery::alert::{AlertCode, Severity, Subject};
 use crate::lottery::operator_status::Rehearsal;
 use crate::lottery::round::RoundState;
@@ -55,6 +59,55 @@ impl Operator {
             problems,
         });
         self.time_check(moment);
+    }
+
+    /// Begins the action, where it is due not by one endpoint's word alone.
+    pub(super) fn begin_if_due(&mut self, kind: ActionKind, moment: &Moment) {
+        match self.is_due_by_others(kind, moment) {
+            true => self.begin(kind, Check::Called, moment),
+            false => {
+                let again_at = moment.now + NOT_YET_RETRY;
+                self.round.rule_out(moment.head, kind, again_at);
+            }
+        }
+    }
+
+    /// Whether others give the head a time, too, by which this action is due. On one endpoint's word for it a draw would be
+    /// mined too early, and a refund sent that the contract refuses, or a round given up that can be drawn.
+    fn is_due_by_others(&mut self, kind: ActionKind, moment: &Moment) -> bool {
+        let is_confirmed = self.round.time_confirmed || self.round.rehearsed.is_some();
+        let rests_on_it = match kind {
+            ActionKind::Draw => !is_confirmed,
+            ActionKind::RefundExpired => true,
+            _ => false,
+        };
+        let Some(sender) = self.sender.as_mut().filter(|_| rests_on_it) else {
+            return true;
+        };
+        let (head, round) = (moment.newest, &moment.round);
+        let told = match sender.confirm_time(head) {
+            ToldTime::Agreed(time) => time,
+            // The window must not pass while nobody can tell; for a refund there is time.
+            ToldTime::Disputed { earliest } if kind == ActionKind::RefundExpired => earliest,
+            ToldTime::Disputed { .. } | ToldTime::Unconfirmed => head.timestamp,
+        };
+        let sooner = head.timestamp.saturating_sub(told);
+        let is_due = sooner == 0
+            || match kind {
+                ActionKind::Draw => {
+                    moment.next_block_time.saturating_sub(sooner) >= round.min_draw_time
+                }
+                _ => told > round.max_draw_time,
+            };
+        self.round.time_confirmed |= is_due && kind == ActionKind::Draw;
+        if !is_due {
+            log::warn!(
+                "others give block {} the time {told}: round {} is not due by it",
+                head.number,
+                round.round_id
+            );
+        }
+        is_due
     }
 
     /// A balance that was low may have been topped up: that is told before the next draw finds it out.

@@ -53,6 +53,8 @@ struct Stage {
     players: Vec<(Address, U256)>,
     round_id: u64,
     told: Vec<Update>,
+    /// The store has its heads' times from an endpoint whose times are ahead of the node's.
+    ahead_secs: u64,
 }
 
 fn settings() -> Settings {
@@ -160,6 +162,7 @@ impl Stage {
                 .collect(),
             round_id: 7,
             told: Vec::new(),
+            ahead_secs: 0,
         };
         stage.turn();
         stage
@@ -196,7 +199,8 @@ impl Stage {
     /// The store has read the node's newest block.
     fn read(&self) {
         let mut snapshot = (*self.snapshot.load()).clone();
-        let head = self.node.with(|node| node.head());
+        let mut head = self.node.with(|node| node.head());
+        head.timestamp += self.ahead_secs;
         if snapshot.head.map(|known| known.hash) != Some(head.hash) {
             snapshot.chain_time = Some(ChainTime {
                 head_timestamp: head.timestamp,

@@ -23,6 +23,18 @@ pub(super) struct Counted {
     pub(super) believed: u64,
 }
 
+/// What several endpoints tell of a block's time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToldTime {
+    /// At most one of them has told it.
+    Unconfirmed,
+    Agreed(u64),
+    /// As many say one thing as another, and nobody can tell which is true.
+    Disputed {
+        earliest: u64,
+    },
+}
+
 /// What can be signed, and by whose word.
 type Opinion = (Endpoint, Offer);
 
@@ -131,9 +143,9 @@ impl Sender {
 
     /// While there is time: what all endpoints tell of the next nonce and of the head's time, at one block, as far as they do
     /// so within `patience`.
-    pub(super) fn agree_on_head(&mut self, head: BlockRef, patience: Duration) {
+    pub(super) fn agree_on_head(&mut self, head: BlockRef, patience: Duration) -> ToldTime {
         if self.endpoints.list().len() == 1 {
-            return;
+            return ToldTime::Unconfirmed;
         }
         let (address, at) = (self.address(), BlockId::from(head));
         let ask = move |endpoint: &Endpoint| {
@@ -149,15 +161,20 @@ impl Sender {
             nonces.push((endpoint, nonce));
         }
         self.agree(&nonces);
-        self.agree_on_time(&times, at);
+        self.agree_on_time(&times, at)
+    }
+
+    /// The same of an action that is about to begin, and rests on the head's time.
+    pub(crate) fn confirm_time(&mut self, head: BlockRef) -> ToldTime {
+        self.agree_on_head(head, SECOND_OPINION)
     }
 
     /// The time that most give a block is believed; where as many say one thing as another, those count whose contracts see the
     /// time that they tell.
-    fn agree_on_time(&self, times: &[(Endpoint, u64)], block: BlockId) {
+    fn agree_on_time(&self, times: &[(Endpoint, u64)], block: BlockId) -> ToldTime {
         let all = || times.iter().map(|(_, time)| *time);
         let Some(mut believed) = all().next().filter(|_| times.len() > 1) else {
-            return;
+            return ToldTime::Unconfirmed;
         };
         if all().any(|time| time != believed) {
             let ask = move |endpoint: &Endpoint| endpoint.block_opcodes(block);
@@ -176,7 +193,8 @@ impl Sender {
             believed = all().max_by_key(|time| worth(*time)).unwrap_or(believed);
             if all().any(|time| time != believed && worth(time) == worth(believed)) {
                 log::warn!("which of the times is a block's, nobody can tell: {times:?}");
-                return;
+                let earliest = all().min().unwrap_or(believed);
+                return ToldTime::Disputed { earliest };
             }
         }
         let votes = times.iter().map(|(endpoint, time)| {
@@ -184,6 +202,7 @@ impl Sender {
             (endpoint, (*time != believed).then_some(dissent))
         });
         note_votes(Method::BlockByNumber, Level::Warn, votes);
+        ToldTime::Agreed(believed)
     }
 
     /// The next nonce at this very head, while something is out at `held`. One endpoint's word counts where it is what was

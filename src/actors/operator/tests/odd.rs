@@ -16,6 +16,18 @@ fn failing(method: Method, fail: Fail) -> Quirk {
     Box::new(move |request, sound| fail_if_asked(request, method.name(), fail, sound))
 }
 
+/// Gives blocks times that are so far ahead.
+pub(super) fn ahead_by(secs: u64) -> Quirk {
+    saying(move |method, params, sound| {
+        let time = sound(method, params).ok()?["timestamp"]
+            .as_str()?
+            .to_owned();
+        let time = u64::from_str_radix(&time[2..], 16).ok()?;
+        let told = json!({"timestamp": format!("{:#x}", time + secs)});
+        block_with((method, params, sound), told)
+    })
+}
+
 /// Answers some calls in its own way; None leaves a call to the sound node.
 fn saying(
     say: impl Fn(&str, &Value, &node::Sound) -> Option<Result<Value, Value>> + Send + Sync + 'static,

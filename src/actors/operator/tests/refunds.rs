@@ -1,7 +1,8 @@
 //! Odd endpoints around a refund: what holds of a draw holds of the end of a round whose window has passed.
 
 use super::odd::{
-    alone_and_unaccused, delivered, failing_alone, failing_of_two, late_by_untruths, later_than,
+    ahead_by, alone_and_unaccused, delivered, failing_alone, failing_of_two, late_by_untruths,
+    later_than,
 };
 use super::*;
 
@@ -71,5 +72,23 @@ fn without_overridden_times_and_a_pending_block_the_heads_own_time_allows_the_re
                 "times: {takes_times}, pending: {knows_pending}"
             );
         }
+    }
+}
+
+/// The store follows an endpoint whose times are ahead; another tells them as they are.
+#[test]
+fn neither_a_draw_nor_a_refund_is_sent_on_one_endpoints_word_for_the_time() {
+    for (ahead_secs, end) in [(70, ActionKind::Draw), (400, ActionKind::RefundExpired)] {
+        let quirks = vec![Some(ahead_by(ahead_secs)), None];
+        let mut stage = Stage::before(settings(), |_| {}, quirks);
+        stage.ahead_secs = ahead_secs;
+        // No rehearsal was held: by those times there was none to hold.
+        stage.operator.round.rehearsed = None;
+        while stage.mined().is_empty() {
+            let head_time = stage.node.with(|node| node.head().timestamp);
+            assert!(head_time < MAX + 60, "{ahead_secs}: {}", stage.phase());
+            stage.block();
+        }
+        assert_eq!(stage.mined(), [(end, true)], "{ahead_secs} s ahead");
     }
 }
