@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::chain::error::RpcError;
 use crate::chain::json::Json;
-use crate::chain::jsonrpc::RpcCall;
+use crate::chain::jsonrpc::{Results, RpcCall};
 use crate::chain::method::Method;
-use crate::chain::node::{Endpoint, Results};
+use crate::chain::node::Endpoint;
 
 /// What took longer was spoilt by a time-out somewhere behind the endpoint, and would be so again.
 pub(crate) const PROMPT: Duration = Duration::from_secs(2);

@@ -6,9 +6,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{json, Value};
+
+use self::batching::Batching;
+pub(crate) use self::batching::BATCH_MAX;
 
 use crate::base::clock::Clock;
 use crate::base::thread;
@@ -19,14 +22,11 @@ use crate::chain::json::{Json, Part};
 use crate::chain::method::Method;
 use crate::chain::transport::{Answer, Body, Transport};
 
-/// Items in one batch; more is sent as several.
-pub(crate) const BATCH_MAX: usize = 10;
-/// How long a server is spared larger batches once it failed one.
-const SMALLER_FOR: Duration = Duration::from_secs(600);
-/// So many batches in a row without an answer, or told off as too many calls, are the batches' fault.
-const STRIKES_MAX: u32 = 3;
 /// So many calls that fail alone show that the server fails, not the batch.
 const ALONE_MAX: usize = 3;
+
+/// One result for each call, in their order.
+pub(super) type Results = Result<Vec<Result<Json, RpcError>>, RpcError>;
 
 /// One call of a batch.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,53 +43,6 @@ pub struct JsonRpc {
     batching: Mutex<Batching>,
     /// web3_clientVersion in lower case, once known: some codes mean something on one client only.
     client: OnceLock<String>,
-}
-
-/// How large the server's batches may be, as far as is known.
-#[derive(Clone, Copy, Debug)]
-struct Batching {
-    size: usize,
-    /// When full batches are tried again.
-    full_again_at: Option<Instant>,
-    /// Batches in a row that were not answered, or told off as too many calls.
-    strikes: u32,
-}
-
-impl Default for Batching {
-    fn default() -> Batching {
-        Batching {
-            size: BATCH_MAX,
-            full_again_at: None,
-            strikes: 0,
-        }
-    }
-}
-
-impl Batching {
-    fn size_at(&mut self, now: Instant) -> usize {
-        if self.full_again_at.is_some_and(|at| at <= now) {
-            *self = Batching::default();
-        }
-        self.size
-    }
-
-    /// A batch of `failed` calls was too much.
-    fn shrink(&mut self, failed: usize, now: Instant) {
-        self.size = (failed / 2).max(1);
-        self.strikes = 0;
-        self.full_again_at = Some(now + SMALLER_FOR);
-    }
-
-    /// A batch of `failed` calls met silence or a rate limit, which may have nothing to do with batches; true when it
-    /// shrank all the same.
-    fn strike(&mut self, failed: usize, now: Instant) -> bool {
-        self.strikes += 1;
-        let shrinks = self.strikes >= STRIKES_MAX;
-        if shrinks {
-            self.shrink(failed, now);
-        }
-        shrinks
-    }
 }
 
 impl JsonRpc {
@@ -155,13 +108,38 @@ impl JsonRpc {
     ///
     /// # Errors
     /// When the server was silent, asked for fewer calls, or failed in the same way whatever it was asked.
-    pub fn batch(&self, calls: &[RpcCall]) -> Result<Vec<Result<Json, RpcError>>, RpcError> {
+    pub fn batch(&self, calls: &[RpcCall]) -> Results {
         let told = |error| self.told(error);
-        let results = self.batched(calls).map_err(told)?;
+        let results = self.batched_but_apart(calls).map_err(told)?;
         Ok(results.into_iter().map(|it| it.map_err(told)).collect())
     }
 
-    fn batched(&self, calls: &[RpcCall]) -> Result<Vec<Result<Json, RpcError>>, RpcError> {
+    /// Asks for what has spoilt whole batches of late beside what has not.
+    fn batched_but_apart(&self, calls: &[RpcCall]) -> Results {
+        let apart = self.batching().apart_at(self.clock.now());
+        let is_apart = |call: &&RpcCall| apart[call.method as usize];
+        let together: Vec<RpcCall> = calls.iter().filter(|it| !is_apart(it)).cloned().collect();
+        if together.is_empty() || together.len() == calls.len() {
+            return self.batched(calls);
+        }
+        let mut answered = self.batched(&together)?.into_iter().peekable();
+        let mut results = Vec::with_capacity(calls.len());
+        for call in calls {
+            match answered.next_if(|_| !is_apart(&call)) {
+                Some(result) => results.push(result),
+                None => {
+                    let result = self.alone(call)?;
+                    if !is_failure(&result) {
+                        self.batching().take_back(call.method);
+                    }
+                    results.push(result);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    fn batched(&self, calls: &[RpcCall]) -> Results {
         let mut results = Vec::with_capacity(calls.len());
         while results.len() < calls.len() {
             let rest = &calls[results.len()..];
@@ -171,7 +149,7 @@ impl JsonRpc {
                 [_] => None,
                 _ => match self.batch_part(part) {
                     Ok(mut answers) => {
-                        self.batching().strikes = 0;
+                        self.batching().note_answered(part.len());
                         results.append(&mut answers);
                         continue;
                     }
@@ -191,11 +169,19 @@ impl JsonRpc {
                     return Err(error);
                 }
             }
-            // When any of its calls is answered alone, it was the batch's fault.
-            if refusal.is_some() && !results[before..].iter().all(is_failure) {
-                self.batching().shrink(part.len(), self.clock.now());
-                self.tell_smaller();
+            let answers = &results[before..];
+            if refusal.is_none() || answers.iter().all(is_failure) {
+                continue;
             }
+            let failing = always_failing(part, answers);
+            if !failing.is_empty() {
+                self.batching().set_apart(&failing, self.clock.now());
+                results.append(&mut self.batched_but_apart(&calls[results.len()..])?);
+                return Ok(results);
+            }
+            // When all of its methods are answered alone, it was the batch's fault.
+            self.batching().shrink(part.len(), self.clock.now());
+            self.tell_smaller();
         }
         Ok(results)
     }
@@ -208,7 +194,7 @@ impl JsonRpc {
         }
     }
 
-    fn batch_part(&self, calls: &[RpcCall]) -> Result<Vec<Result<Json, RpcError>>, RpcError> {
+    fn batch_part(&self, calls: &[RpcCall]) -> Results {
         // calls.len() is at most BATCH_MAX.
         let count = calls.len() as u64;
         let first = self.next_id.fetch_add(count, Ordering::Relaxed);
@@ -255,7 +241,7 @@ impl JsonRpc {
     }
 
     fn tell_smaller(&self) {
-        let size = self.batching().size;
+        let size = self.batch_size();
         log::info!("{}: batches of at most {size} for a while", self.host());
     }
 
@@ -397,6 +383,20 @@ fn serves_nobody(
     refusal.or_else(first).cloned().map(RpcError::of_no_method)
 }
 
+/// The methods of which every call failed.
+fn always_failing(calls: &[RpcCall], results: &[Result<Json, RpcError>]) -> Vec<Method> {
+    let fails = |method: &Method| {
+        let of_method = calls.iter().zip(results);
+        let mut of_method = of_method.filter(|(call, _)| call.method == *method);
+        of_method.all(|(_, result)| is_failure(result))
+    };
+    let mut methods: Vec<Method> = calls.iter().map(|call| call.method).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods.retain(fails);
+    methods
+}
+
 /// True for what is a value in form only.
 fn is_empty(value: &Value) -> bool {
     match value {
@@ -431,5 +431,6 @@ fn is_failure(result: &Result<Json, RpcError>) -> bool {
     matches!(result, Err(error) if !error.is_final() && error.kind != ErrorKind::Behind)
 }
 
+mod batching;
 #[cfg(test)]
 mod tests;

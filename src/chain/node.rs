@@ -13,7 +13,7 @@ use crate::base::metrics::Metrics;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::health::{Health, Learned};
 use crate::chain::json::Json;
-use crate::chain::jsonrpc::{JsonRpc, RpcCall};
+use crate::chain::jsonrpc::{JsonRpc, Results, RpcCall};
 use crate::chain::log_range::LogRange;
 use crate::chain::method::Method;
 use crate::chain::query::{self, Query};
@@ -67,9 +67,6 @@ pub(super) struct Hashes {
     /// So often in a row it was in trouble when it was asked with one, and answered with the number.
     pub(super) doubts: u32,
 }
-
-/// The answers to several calls, or why none of them was answered.
-pub(super) type Results = Result<Vec<Result<Json, RpcError>>, RpcError>;
 
 /// What was learned of an endpoint by trying.
 #[derive(Default)]

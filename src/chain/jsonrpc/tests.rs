@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use super::batching::{SMALLER_FOR_MAX, STRIKES_MAX};
 use super::*;
 use crate::chain::error::NodeError;
 use crate::chain::script::{answer_calls, Script};
@@ -401,7 +402,7 @@ fn a_batch_that_fails_in_whatever_way_is_made_smaller_then_single_and_tried_agai
             assert!(rpc.batch(&calls(10)).is_ok());
             let now: Vec<usize> = script.asked()[before..].iter().map(calls_in).collect();
             assert!(now.iter().all(|size| *size <= largest), "{way}: {now:?}");
-            clock.advance(SMALLER_FOR);
+            clock.advance(SMALLER_FOR_MAX);
             let before = script.asked().len();
             assert!(rpc.batch(&calls(10)).is_ok());
             assert_eq!(calls_in(&script.asked()[before]), BATCH_MAX, "{way}");
@@ -443,7 +444,7 @@ fn a_server_that_fails_whatever_it_is_asked_is_asked_no_more_however_large_its_b
         // What one method alone is refused may be served to the others.
         (1, &of_one, one, false, 10),
         (1, &of_two, one, false, 10),
-        (2, &of_two, one, false, 3 + 8),
+        (2, &of_two, one, false, 3 + 2 + 4),
         (2, &of_another_last, one, false, 5 * 3),
         (10, &of_another_last, one, false, 1 + 10),
     ] {
@@ -527,4 +528,59 @@ fn silence_is_told_at_once_and_often_enough_makes_batches_smaller() {
     }
     assert_eq!(script.asked().len(), STRIKES_MAX as usize);
     assert_eq!(echoed(&rpc.batch(&calls(2)).unwrap()), [0, 1]);
+}
+
+#[test]
+fn a_method_that_spoils_every_batch_that_it_is_part_of_is_asked_for_beside_it_until_it_is_answered()
+{
+    let mut calls = calls(12);
+    for (index, call) in calls.iter_mut().enumerate().skip(2) {
+        let methods = [Method::Call, Method::GetBalance, Method::GasPrice];
+        call.method = methods[index % 3];
+    }
+    let balances = calls.iter().filter(|it| it.method == Method::GetBalance);
+    let balances = balances.count();
+    for (way, fail) in batch_failures() {
+        let is_spoilt = Arc::new(AtomicBool::new(true));
+        let seen = is_spoilt.clone();
+        let (script, clock, rpc) = over(Script::of_requests("http://node", move |request| {
+            let is_spoilt = seen.load(Ordering::Relaxed);
+            Ok(
+                match is_spoilt && request.to_string().contains("eth_getBalance") {
+                    true => fail(&json!([])),
+                    false => Answer::json(answer_calls(request, echo)),
+                },
+            )
+        }));
+        let ask = || {
+            let before = script.asked().len();
+            let results = rpc.batch(&calls).unwrap();
+            let mut failed = 0;
+            for (index, (call, result)) in calls.iter().zip(&results).enumerate() {
+                match result {
+                    Ok(answer) => assert_eq!(answer.part().as_u64(), Some(index as u64), "{way}"),
+                    Err(_) => {
+                        failed += 1;
+                        assert_eq!(call.method, Method::GetBalance, "{way}");
+                    }
+                }
+            }
+            let asked = script.asked();
+            let sizes: Vec<usize> = asked[before..].iter().map(calls_in).collect();
+            (failed, sizes)
+        };
+        let (failed, _) = ask();
+        assert_eq!((failed, rpc.batch_size()), (balances, BATCH_MAX), "{way}");
+        let beside = [vec![12 - balances], vec![1; balances]].concat();
+        assert_eq!(ask(), (balances, beside.clone()), "{way}");
+        is_spoilt.store(false, Ordering::Relaxed);
+        assert_eq!(ask(), (0, beside), "{way}");
+        assert_eq!(ask(), (0, vec![10, 2]), "{way}");
+        // Nor is it left out of them for ever where it is never asked for.
+        is_spoilt.store(true, Ordering::Relaxed);
+        ask();
+        is_spoilt.store(false, Ordering::Relaxed);
+        clock.advance(SMALLER_FOR_MAX);
+        assert_eq!(ask(), (0, vec![10, 2]), "{way}");
+    }
 }
