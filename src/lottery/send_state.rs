@@ -274,6 +274,11 @@ impl SendState {
         self.maybe_out
     }
 
+    /// Whether a pool may hold the newest variant, or one before it, though all that were heard refuse it.
+    pub(crate) fn may_be_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// The block with the action's receipt was replaced: the same bytes are due again, and time starts anew.
     pub(crate) fn begin_again_after_reorg(&mut self, head: BlockRef, now: Instant) {
         self.first_sent_at = now;

@@ -8,6 +8,7 @@ mod node;
 mod odd;
 mod refunds;
 mod restarts;
+mod sending;
 mod signing;
 mod standby;
 mod telling;

@@ -29,7 +29,7 @@ pub(super) fn ahead_by(secs: u64) -> Quirk {
 }
 
 /// Answers some calls in its own way; None leaves a call to the sound node.
-fn saying(
+pub(super) fn saying(
     say: impl Fn(&str, &Value, &node::Sound) -> Option<Result<Value, Value>> + Send + Sync + 'static,
 ) -> Quirk {
     Box::new(move |request, sound| {
@@ -158,7 +158,7 @@ fn what_a_draw_can_do_without_may_fail_in_each_way_on_the_only_endpoint() {
 
 type Say = fn(&str, &Value, &node::Sound) -> Option<Result<Value, Value>>;
 
-fn refused(message: &str) -> Option<Result<Value, Value>> {
+pub(super) fn refused(message: &str) -> Option<Result<Value, Value>> {
     Some(Err(error(-32_000, message)))
 }
 
@@ -215,7 +215,10 @@ fn counting(
     Some(Ok(json!(format!("0x{:x}", count + by))))
 }
 
-fn sending(method: &str, answer: Option<Result<Value, Value>>) -> Option<Result<Value, Value>> {
+pub(super) fn sending(
+    method: &str,
+    answer: Option<Result<Value, Value>>,
+) -> Option<Result<Value, Value>> {
     answer.filter(|_| method == "eth_sendRawTransaction")
 }
 
