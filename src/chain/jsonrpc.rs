@@ -149,7 +149,10 @@ impl JsonRpc {
                 [_] => None,
                 _ => match self.batch_part(part) {
                     Ok(mut answers) => {
-                        self.batching().note_answered(part.len());
+                        match answers.iter().position(is_failure) {
+                            Some(index) => self.suspect_batch(&part[index], part.len()),
+                            None => self.batching().note_answered(part.len()),
+                        }
                         results.append(&mut answers);
                         continue;
                     }
@@ -184,6 +187,19 @@ impl JsonRpc {
             self.tell_smaller();
         }
         Ok(results)
+    }
+
+    /// A call failed in a batch whose other calls were answered: some servers serve only so many of a batch. Where that is
+    /// so again and again, and the call is answered alone, it was the batch's fault.
+    fn suspect_batch(&self, failed: &RpcCall, size: usize) {
+        if !self.batching().suspects(size, self.clock.now()) {
+            return;
+        }
+        if is_failure(&self.call(failed.method, &failed.params)) {
+            return self.batching().acquit(self.clock.now());
+        }
+        self.batching().shrink(size, self.clock.now());
+        self.tell_smaller();
     }
 
     /// A call that belongs to a batch; silence and rate limits end the batch, any other error is this call's own.
@@ -256,11 +272,12 @@ impl JsonRpc {
     fn result_of(&self, method: Method, answer: &Json) -> Result<Json, RpcError> {
         let error = answer.part().at("error");
         let result = answer.get("result");
-        // Some servers have an error in each answer, and leave it empty beside a result.
+        // Some servers have an error in each answer, which beside a result is empty, or says that all is well.
         let has_result = result
             .as_ref()
             .is_some_and(|result| !result.part().is_null());
-        let is_none = error.is_null() || has_result && is_empty(&error.to_value());
+        let is_success = error.at("code").as_f64() == Some(0.0) || is_empty(&error.to_value());
+        let is_none = error.is_null() || has_result && is_success;
         if !is_none {
             return Err(self.error_of(method, error));
         }
@@ -287,10 +304,11 @@ impl JsonRpc {
             retry_after,
             body,
         } = answer?;
-        if !(200..=299).contains(&status) {
-            return Err(self.refusal(method, status, retry_after, &body));
-        }
+        let is_well = (200..=299).contains(&status);
         match body {
+            // What the node has answered is its answer, whatever is made of it on the way.
+            Body::Json(json) if is_well || tells_results(&json) => Ok(json),
+            body if !is_well => Err(self.refusal(method, status, retry_after, &body)),
             Body::Json(json) => Ok(json),
             Body::Text(text) => Err(self.limit_in_words(&text).unwrap_or_else(|| {
                 let start: String = text.chars().take(40).collect();
@@ -395,6 +413,18 @@ fn always_failing(calls: &[RpcCall], results: &[Result<Json, RpcError>]) -> Vec<
     methods.dedup();
     methods.retain(fails);
     methods
+}
+
+/// True for an answer with a result, and for a batch's in which there is one.
+fn tells_results(answer: &Json) -> bool {
+    let has_result = |answer: Part| {
+        let is_refused = !is_empty(&answer.at("error").to_value());
+        !answer.at("id").is_null() && !answer.at("result").is_null() && !is_refused
+    };
+    match answer.part().items() {
+        Some(mut items) => items.any(has_result),
+        None => has_result(answer.part()),
+    }
 }
 
 /// True for what is a value in form only.

@@ -202,9 +202,14 @@ fn optional<T>(
     }
 }
 
-/// A quantity: 0x and hex digits, leading zeros or not, below 2^256; or a plain JSON number.
+/// A quantity: 0x and hex digits, leading zeros or not, below 2^256; or a plain JSON number, which may be written as a
+/// fraction as long as it is whole and exact.
 pub fn quantity(value: Part, field: &str) -> Result<U256, RpcError> {
-    if let Some(number) = value.as_u64() {
+    const EXACT_MAX: f64 = (1u64 << 53) as f64;
+    let is_whole = |number: &f64| (0.0..=EXACT_MAX).contains(number) && number.fract() == 0.0;
+    // The cast is exact.
+    let whole = || value.as_f64().filter(is_whole).map(|number| number as u64);
+    if let Some(number) = value.as_u64().or_else(whole) {
         return Ok(U256::from(number));
     }
     value

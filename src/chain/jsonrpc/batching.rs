@@ -22,8 +22,10 @@ pub(super) struct Batching {
     /// How often they were tried again in vain, and how many calls the largest had that failed.
     in_vain: u32,
     failed: usize,
-    /// Batches in a row that were not answered, or told off as too many calls.
+    /// Batches in a row that were not answered, or told off as too many calls, or in which a call failed beside others.
     strikes: u32,
+    /// Until then a call that fails in a batch is not suspected to fail for the batch: one failed alone, too.
+    acquitted_until: Option<Instant>,
     /// Methods that fail, and take with them every batch that they are part of: they are asked for beside it, until they are
     /// answered, or for so long.
     apart: [bool; Method::ALL.len()],
@@ -38,6 +40,7 @@ impl Default for Batching {
             in_vain: 0,
             failed: 0,
             strikes: 0,
+            acquitted_until: None,
             apart: [false; Method::ALL.len()],
             apart_until: None,
         }
@@ -67,6 +70,26 @@ impl Batching {
         if calls >= self.failed {
             (self.in_vain, self.failed) = (0, 0);
         }
+    }
+
+    /// A call failed in a batch of so many whose other calls were answered; true when it is time to find out whether that is
+    /// the batch's fault.
+    pub(super) fn suspects(&mut self, calls: usize, now: Instant) -> bool {
+        if self.acquitted_until.is_some_and(|until| now < until) {
+            self.note_answered(calls);
+            return false;
+        }
+        self.strikes += 1;
+        let is_time = self.strikes >= STRIKES_MAX;
+        if is_time {
+            self.strikes = 0;
+        }
+        is_time
+    }
+
+    /// It was not: the call fails alone as well.
+    pub(super) fn acquit(&mut self, now: Instant) {
+        self.acquitted_until = Some(now + SMALLER_FOR_MAX);
     }
 
     /// A batch of `failed` calls was too much.

@@ -226,6 +226,7 @@ fn an_error_that_is_empty_beside_a_result_is_none() {
         json!([]),
         json!({}),
         json!({"code": 0, "message": "", "data": null}),
+        json!({"code": 0, "message": "success"}),
     ] {
         let answer = json!({"id": 1, "result": "0x1", "error": empty});
         let rpc = fixed(200, Body::Json(answer.clone().into()));
@@ -407,6 +408,89 @@ fn a_batch_that_fails_in_whatever_way_is_made_smaller_then_single_and_tried_agai
             assert!(rpc.batch(&calls(10)).is_ok());
             assert_eq!(calls_in(&script.asked()[before]), BATCH_MAX, "{way}");
         }
+    }
+}
+
+/// A server that serves so many calls of a batch, and has this to say of the others.
+fn serving_some(most: usize, rest: Value) -> impl Fn(&Value) -> Result<Answer, RpcError> {
+    move |request| {
+        let mut answer = answer_calls(request, echo);
+        for item in answer.as_array_mut().into_iter().flatten().skip(most) {
+            item["result"] = Value::Null;
+            item["error"] = rest.clone();
+        }
+        Ok(Answer::json(answer))
+    }
+}
+
+#[test]
+fn a_server_that_serves_only_some_of_each_batch_gets_batches_that_it_serves() {
+    for rest in [
+        json!({"code": -32005, "message": "limit exceeded"}),
+        json!({"code": -32600, "message": "too many calls in a batch"}),
+        json!("no"),
+    ] {
+        for most in [1, 3, 9] {
+            let (_, clock, rpc) = over(Script::of_requests(
+                "http://node",
+                serving_some(most, rest.clone()),
+            ));
+            let whole = (0..20).find(|_| {
+                let results = rpc.batch(&calls(10));
+                results.is_ok_and(|results| results.iter().all(Result::is_ok))
+            });
+            assert!(whole.is_some(), "{most} {rest}");
+            assert!(rpc.batch_size() <= most);
+            clock.advance(SMALLER_FOR_MAX);
+            assert_eq!(rpc.batch_size(), BATCH_MAX, "tried again");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_never_served_makes_no_batches_smaller() {
+    let (script, _, rpc) = over(Script::of_calls("http://node", |_, params| {
+        match params[0] == 9 {
+            true => Err(json!({"code": -32005, "message": "no"})),
+            false => Ok(params[0].clone()),
+        }
+    }));
+    let before = script.asked().len();
+    for _ in 0..30 {
+        assert_eq!(
+            rpc.batch(&calls(10))
+                .unwrap()
+                .iter()
+                .filter(|it| it.is_err())
+                .count(),
+            1
+        );
+    }
+    assert_eq!(rpc.batch_size(), BATCH_MAX);
+    assert_eq!(script.asked().len() - before, 31, "it was asked alone once");
+}
+
+#[test]
+fn a_result_is_one_whatever_status_it_comes_with() {
+    for status in [202, 400, 404, 429, 500, 503] {
+        let server = fixed(status, Body::Json(json!({"id": 1, "result": "0x1"}).into()));
+        let answer = server.call(Method::ChainId, &json!([]));
+        assert_eq!(answer, Ok(json!("0x1").into()), "{status}");
+        let mixed = json!([{"id": 1, "result": "0x1"}, {"id": 2, "error": {"code": -32601, "message": "no"}}]);
+        let results = fixed(status, Body::Json(mixed.into()))
+            .batch(&calls(2))
+            .unwrap();
+        let told: Vec<bool> = results.iter().map(Result::is_ok).collect();
+        assert_eq!(told, [true, false], "{status}");
+    }
+    // It has to be a result, and of this question.
+    for other in [
+        json!({"id": 1, "result": null}),
+        json!({"result": "0x1"}),
+        json!({"id": 1, "result": "0x1", "error": "no"}),
+    ] {
+        let found = kind(&fixed(500, Body::Json(other.into())));
+        assert_eq!(found, ErrorKind::Unavailable);
     }
 }
 

@@ -268,7 +268,15 @@ fn numbers_may_have_leading_zeros_and_upper_case() {
     // Plain numbers say the same.
     assert_eq!(number(&json!(0), "x"), Ok(0));
     assert_eq!(number(&json!(u64::MAX), "x"), Ok(u64::MAX));
-    for bad in [json!(-1), json!(1.5), json!([1]), json!({"hex": "0x1"})] {
+    assert_eq!(number(&json!(1_700_000_000.0), "x"), Ok(1_700_000_000));
+    for bad in [
+        json!(-1),
+        json!(-1.0),
+        json!(1.5),
+        json!(1e22),
+        json!([1]),
+        json!({"hex": "0x1"}),
+    ] {
         assert!(quantity(&bad, "x").is_err(), "{bad}");
     }
     for bad in ["", "0x", "ff", "0x-1", "0x+1", "0x 1", "-0x1", "0xg"] {
