@@ -91,6 +91,8 @@ pub struct Advanced {
     pub blocks: Vec<BlockRef>,
     /// The logs that could not be read, or do not explain the round.
     pub owed: Option<Debt>,
+    /// The endpoint's own logs do not lead to its own round: one of them is not true.
+    pub is_contradictory: bool,
     /// Where owed logs came with this reading: the block above which its events begin.
     pub paid_above: Option<BlockRef>,
     pub events: Vec<LoggedEvent>,
@@ -346,11 +348,13 @@ impl Reader {
                 States::kept_at(advanced.head.number),
             )?;
             let before = self.tally_at(endpoint, BlockId::from(*base), tally)?;
-            match follow(before, &events) {
-                Ok(end) if end.is_none_or(|end| end == after) => Ok(events),
-                Ok(_) => Err(RpcError::behind("the logs do not lead to the round")),
-                Err(gap) => Err(RpcError::behind(gap.to_string())),
-            }
+            let why = match follow(before, &events) {
+                Ok(end) if end.is_none_or(|end| end == after) => return Ok(events),
+                Ok(_) => "the logs do not lead to the round".to_owned(),
+                Err(gap) => gap.to_string(),
+            };
+            advanced.is_contradictory = true;
+            Err(RpcError::behind(why))
         });
         match events {
             Ok(events) => {
@@ -400,6 +404,7 @@ impl Reader {
                 let unexplained = question
                     .sound
                     .filter(|sound| owes_nothing && sound.tally != Tally::from(&round));
+                advanced.is_contradictory = unexplained.is_some();
                 advanced.owed = unexplained.map(|sound| Debt {
                     above: sound.block,
                     tally: Some(sound.tally),
@@ -445,6 +450,7 @@ impl Reader {
             anchor: None,
             blocks: Vec::new(),
             owed: None,
+            is_contradictory: false,
             paid_above: None,
             events: Vec::new(),
             round: None,

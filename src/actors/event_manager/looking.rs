@@ -180,6 +180,9 @@ fn look(
         false => read(WITH_LOGS, question).or_else(|_| read(LIVE, live)),
     };
     let (endpoint, reading, read, hedge) = answer?;
+    if let Some(sound) = instead_of(endpoints, (&endpoint, &reading), &hedge, read.clone()) {
+        return Ok(sound);
+    }
     let asks_another = match &reading {
         Reading::Advanced(_) | Reading::Lagging { .. } => {
             !is_announced && !has_news(&reading, newest_timestamp)
@@ -215,6 +218,40 @@ fn look(
     })
 }
 
+/// Where an endpoint's logs and its round contradict each other, another one's look in which they agree.
+fn instead_of(
+    endpoints: &Endpoints,
+    (endpoint, reading): (&Endpoint, &Reading),
+    hedge: &Hedge<Reading>,
+    read: impl Fn(&Endpoint) -> Result<Reading, RpcError> + Clone + Send + 'static,
+) -> Option<Look> {
+    let doubted = match reading {
+        Reading::Advanced(advanced) if advanced.is_contradictory => advanced,
+        _ => return None,
+    };
+    let (other, reading) = endpoints.asked_without(endpoint, hedge, read)?.ok()?;
+    let is_sound = match &reading {
+        Reading::Advanced(advanced) => {
+            let is_as_new = !advanced.blocks.is_empty() || advanced.head.hash == doubted.head.hash;
+            is_as_new && advanced.round.is_some() && advanced.owed.is_none()
+        }
+        _ => false,
+    };
+    is_sound.then(|| {
+        log::info!(
+            "the logs of {} do not lead to its round, those of {} do",
+            endpoint.host(),
+            other.host()
+        );
+        endpoints.set_back(endpoint);
+        Look {
+            endpoint: other,
+            reading,
+            is_doubtful: Some(false),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -222,10 +259,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::actors::reader::Sound;
     use crate::base::clock::Clock;
     use crate::base::metrics::Metrics;
+    use crate::chain::cursor::Cursor;
     use crate::chain::script::Script;
-    use crate::chain::types::Address;
+    use crate::chain::transport::Transport;
+    use crate::chain::types::{Address, BlockRef, H256, U256};
+    use crate::lottery::continuity::Tally;
 
     #[test]
     fn the_heads_time_counts_from_when_it_was_told_whatever_takes_long_after_it() {
@@ -259,5 +300,64 @@ mod tests {
         assert!(advanced.head_asked_at >= asked_at);
         let since = clock.now() - advanced.head_told_at;
         assert!(since >= Duration::from_secs(3), "{since:?}");
+    }
+
+    /// A node at block 2 whose round has this pot; nothing was logged.
+    fn node_with_pot(host: &str, pot_wei: u64) -> Arc<Script> {
+        let hash = |number: u64| format!("0x{number:064x}");
+        Arc::new(Script::of_calls(host, move |method, _| match method {
+            "eth_chainId" => Ok(json!("0x7a69")),
+            "eth_getLogs" => Ok(json!([])),
+            "eth_call" => {
+                let state = u64::from(pot_wei > 0);
+                let words = [1, 0, 0, 0, 0, pot_wei, 1, 0, 0, 0, state];
+                let words = words.map(|word| format!("{word:064x}"));
+                Ok(json!(format!("0x{}", words.concat())))
+            }
+            "eth_getBlockByNumber" => Ok(json!({
+                "number": "0x2", "hash": hash(2), "timestamp": "0x64", "parentHash": hash(1),
+                "transactions": [hash(9)],
+            })),
+            _ => Err(json!({"code": -32601, "message": "method not found"})),
+        }))
+    }
+
+    #[test]
+    fn of_two_that_differ_about_the_round_the_one_is_believed_whose_logs_lead_to_it() {
+        let block = BlockRef {
+            number: 1,
+            hash: H256::from_low_u64_be(1),
+            parent_hash: H256::zero(),
+            timestamp: 98,
+        };
+        for (pots, believed_wei, is_contradictory) in [
+            ([0, 0], 0, false),
+            ([5, 0], 0, false),
+            ([0, 5], 0, false),
+            ([5, 7], 5, true),
+        ] {
+            let clock = Clock::manual(5_000_000);
+            let nodes = [("http://a", pots[0]), ("http://b", pots[1])];
+            let nodes =
+                nodes.map(|(host, pot_wei)| node_with_pot(host, pot_wei) as Arc<dyn Transport>);
+            let metrics = Metrics::default();
+            let endpoints = Endpoints::over(nodes.into(), 31_337, clock, &metrics);
+            let reader = Arc::new(Reader::new(Address::zero(), 31_337));
+            let mut cursor = Cursor::default();
+            cursor.push(block);
+            let tally = Tally::beginning();
+            let question = Question {
+                cursor: Arc::new(cursor),
+                sound: Some(Sound { block, tally }),
+                ..Question::default()
+            };
+            let look = look(&endpoints, &reader, question, (PATIENCE, PATIENCE), false).unwrap();
+            let Reading::Advanced(advanced) = look.reading else {
+                panic!("{:?}", look.reading);
+            };
+            let pot_wei = advanced.round.unwrap().total_pot_wei;
+            assert_eq!(pot_wei, U256::from(believed_wei), "{pots:?}");
+            assert_eq!(advanced.is_contradictory, is_contradictory, "{pots:?}");
+        }
     }
 }
