@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::TryRecvError;
+use ureq::http::Uri;
 
 use self::format::{alertmanager, message, Message};
 
@@ -34,6 +35,10 @@ const TRIES_REFUSED_MAX: u32 = 4;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// Alerts that may wait for a dead receiver; the oldest give way.
 const WAITING_MAX: usize = 200;
+/// So often the receiver's host is looked up while nothing is to be told, so that an alert finds it also while names cannot
+/// be looked up; sooner again where it was not found.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(3_600);
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(60);
 /// Alertmanager is told of what still holds this often.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
 
@@ -44,6 +49,7 @@ pub struct Webhook {
     waiting: VecDeque<Delivery>,
     firing: Vec<Arc<Alert>>,
     renewed_at: Option<Instant>,
+    look_up_at: Instant,
 }
 
 /// Where alerts go, and in which form.
@@ -113,6 +119,7 @@ impl Webhook {
         Webhook {
             receiver: Receiver::new(url, format),
             publications,
+            look_up_at: clock.now(),
             clock,
             waiting: VecDeque::new(),
             firing: Vec::new(),
@@ -151,6 +158,7 @@ impl Webhook {
             }
         }
         self.renew(now);
+        self.look_up(now);
         if self.waiting.front().is_some_and(|first| first.due <= now) {
             self.try_first(now);
         }
@@ -201,6 +209,17 @@ impl Webhook {
         first.due = now + usual.min(TRY_AGAIN_MAX).max(asked.min(RETRY_AFTER_MAX));
     }
 
+    /// Remembers where the receiver is before there is anything to tell.
+    fn look_up(&mut self, now: Instant) {
+        if now >= self.look_up_at && self.waiting.is_empty() {
+            self.look_up_at = now
+                + match self.receiver.is_found() {
+                    true => LOOK_UP_EVERY,
+                    false => LOOK_UP_AGAIN,
+                };
+        }
+    }
+
     /// Alertmanager takes what is not told again for ended.
     fn renew(&mut self, now: Instant) {
         let rested = |at| now.saturating_duration_since(at) >= RENEW_EVERY;
@@ -225,6 +244,10 @@ struct Answer {
 
 impl Receiver {
     fn new(url: String, format: AlertFormat) -> Receiver {
+        Receiver::at(Names::new(), url, format)
+    }
+
+    fn at(names: Names, url: String, format: AlertFormat) -> Receiver {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
@@ -233,13 +256,26 @@ impl Receiver {
             // Alerts are rare, and a connection that is kept is 256 KiB.
             .max_idle_connections(0)
             .build();
-        let names = Names::new();
         Receiver {
             url,
             format,
             agent: names.agent(config),
             names,
         }
+    }
+
+    /// Whether its host is known, or is found now.
+    fn is_found(&self) -> bool {
+        let Ok(uri) = self.url.parse::<Uri>() else {
+            return false;
+        };
+        let standard = match uri.scheme_str() {
+            Some("https") => 443,
+            _ => 80,
+        };
+        let port = uri.port_u16().unwrap_or(standard);
+        let found = uri.host().map(|host| self.names.find(host, port, TIMEOUT));
+        matches!(found, Some(Ok(_)))
     }
 
     fn try_once(&self, told: &Message) -> Outcome {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::*;
+use crate::chain::names::tests::Script;
 use crate::lottery::alert::Condition;
 use crate::lottery::snapshot::Publication;
 use crate::lottery::state::unread;
@@ -279,4 +280,24 @@ fn alertmanager_is_told_again_of_what_still_holds() {
         setting.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(got.try_iter().count(), 0);
+}
+
+#[test]
+fn the_first_alert_arrives_though_no_name_can_be_looked_up_by_then() {
+    let (url, got) = serve(|_, _| (200, vec![]));
+    let (_, port) = url
+        .trim_end_matches("/hook/s3cret")
+        .rsplit_once(':')
+        .unwrap();
+    let names = Names::told_by(Script::of(&[port.parse().unwrap()]));
+    let mut setting = setting(&url, AlertFormat::Generic);
+    let url = format!("http://hook.example:{port}/");
+    setting.webhook.receiver = Receiver::at(names.clone(), url, AlertFormat::Generic);
+    setting.webhook.turn(setting.clock.now());
+    // Whoever asks from now on finds nothing.
+    let _ = names.find("other.example", 80, TIMEOUT);
+    names.doubt();
+    setting.tell(AlertState::Firing);
+    assert_eq!(setting.deliver(), Duration::ZERO);
+    assert!(got.try_recv().is_ok(), "it was delivered");
 }
