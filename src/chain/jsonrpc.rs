@@ -441,7 +441,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Ids compare by value: some servers give a number back as text, or as a fraction.
-fn has_id(answer: &Json, id: u64) -> bool {
+pub(super) fn has_id(answer: &Json, id: u64) -> bool {
     let found = answer.part().at("id");
     let Some(text) = found.as_str() else {
         return found.as_u64() == Some(id) || found.as_f64() == Some(id as f64);

@@ -17,7 +17,8 @@ use tungstenite::{ClientRequestBuilder, Connector, HandshakeError, Message, WebS
 use crate::chain::encode;
 use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::http::{self, way_out, Certificate, UNKNOWN_ISSUER};
-use crate::chain::json::Json;
+use crate::chain::json::{Json, Part};
+use crate::chain::jsonrpc::has_id;
 use crate::chain::names::Names;
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
@@ -189,7 +190,7 @@ impl Subscription {
         };
         let params = message.part().at("params");
         let method = message.part().at("method").as_str();
-        let id = params.at("subscription").as_str();
+        let id = id_in(params.at("subscription"));
         let (Some("eth_subscription"), Some(id)) = (method, id) else {
             return Ok(None);
         };
@@ -217,10 +218,11 @@ impl Subscription {
             let Some(answer) = self.receive()? else {
                 continue;
             };
-            if answer.part().at("id").as_u64() != Some(id) {
+            if !has_id(&answer, id) {
                 continue;
             }
-            if let Some(result) = answer.get("result") {
+            let result = answer.get("result");
+            if let Some(result) = result.filter(|result| !result.part().is_null()) {
                 return Ok(result);
             }
             let message = answer.part().at("error").at("message").as_str();
@@ -246,12 +248,9 @@ impl Subscription {
         };
         self.heard_at = Instant::now();
         match message {
-            Message::Text(text) => {
-                let json = Json::begun_by(text.as_str().as_bytes().to_vec());
-                json.map(Some).map_err(|_| {
-                    RpcError::invalid_answer(format!("{}: a message is not JSON", self.host))
-                })
-            }
+            // What is no JSON, a greeting or a sign of life, is no news.
+            Message::Text(text) => Ok(Json::begun_by(text.as_str().as_bytes().to_vec()).ok()),
+            Message::Binary(bytes) => Ok(Json::begun_by(bytes.to_vec()).ok()),
             Message::Close(_) => Err(RpcError::transport(format!(
                 "{}: the server closed the socket",
                 self.host
@@ -339,62 +338,17 @@ fn set_read_timeout(socket: &Socket, timeout: Duration) {
 }
 
 fn id_of(answer: &Json) -> Result<String, RpcError> {
-    match answer.part().as_str() {
-        Some(id) => Ok(id.to_owned()),
-        None => Err(RpcError::invalid_answer(
-            "eth_subscribe: no subscription id",
-        )),
+    id_in(answer.part())
+        .ok_or_else(|| RpcError::invalid_answer("eth_subscribe: no subscription id"))
+}
+
+/// A subscription's id, which some servers count in numbers.
+fn id_in(told: Part) -> Option<String> {
+    match told.as_str() {
+        Some(id) => Some(id.to_owned()),
+        None => told.as_f64().map(|_| told.to_string()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Read, Write};
-    use tungstenite::client::IntoClientRequest;
-
-    /// A server that answers once with these bytes.
-    fn answering(bytes: &'static str) -> String {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("ws://{}/s3cret", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 4_096]);
-            let _ = stream.write_all(bytes.as_bytes());
-        });
-        url
-    }
-
-    #[test]
-    fn why_a_subscription_does_not_open_is_said_without_its_path() {
-        // A label too long for any name server to be asked.
-        let reach = Reach::new(Vec::new());
-        let unknown = format!("ws://{}.example/s3cret", "long".repeat(17));
-        for (url, words) in [
-            (unknown, "has a host name that is not found"),
-            (
-                "ws://127.0.0.1:9/s3cret".to_owned(),
-                "refused the connection",
-            ),
-            (
-                answering("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n"),
-                "refused the WebSocket handshake",
-            ),
-        ] {
-            let opened = Subscription::open(&reach, &url, 1, Address::zero(), PING_EVERY);
-            let said = opened.err().unwrap().to_string();
-            assert!(said.ends_with(words) && !said.contains("s3cret"), "{said}");
-        }
-    }
-
-    #[test]
-    fn an_account_in_the_url_becomes_a_header() {
-        let request = request_to("ws://user:p%40ss@node.example:8546/rpc").unwrap();
-        let request = request.into_client_request().unwrap();
-        assert_eq!(request.uri(), "ws://node.example:8546/rpc");
-        assert_eq!(request.headers()["Authorization"], "Basic dXNlcjpwQHNz");
-        let open = request_to("wss://node.example").unwrap();
-        let open = open.into_client_request().unwrap();
-        assert!(!open.headers().contains_key("Authorization"));
-    }
-}
+mod tests;
