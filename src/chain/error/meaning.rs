@@ -75,6 +75,29 @@ const RULES: &[Rule] = &[
         NodeError::ReplacementUnderpriced,
     ),
     (
+        &["nonce"],
+        &[
+            "toohigh",
+            "toolarge",
+            "toofar",
+            "toodistant",
+            "gap",
+            "future",
+            "ahead",
+        ],
+        NodeError::NonceTooHigh,
+    ),
+    (
+        &["nonce"],
+        &[
+            "alreadyin",
+            "alreadypending",
+            "alreadyexists",
+            "alreadyqueued",
+        ],
+        NodeError::ReplacementUnderpriced,
+    ),
+    (
         &["already"],
         &["mined", "finalized", "confirmed", "included", "executed"],
         NodeError::NonceTooLow,
@@ -97,19 +120,6 @@ const RULES: &[Rule] = &[
             "txalreadyexists",
         ],
         NodeError::AlreadyKnown,
-    ),
-    (
-        &["nonce"],
-        &[
-            "toohigh",
-            "toolarge",
-            "toofar",
-            "toodistant",
-            "gap",
-            "future",
-            "ahead",
-        ],
-        NodeError::NonceTooHigh,
     ),
     (
         &["nonce", "accountsequence"],
@@ -179,6 +189,12 @@ const RULES: &[Rule] = &[
         ANYTHING,
         NodeError::NodeFeeCap,
     ),
+    (&["underpriced"], ANYTHING, NodeError::Underpriced),
+    (
+        &["fee", "price", "gastip", "prioritytip"],
+        TOO_LOW,
+        NodeError::Underpriced,
+    ),
     (
         &[
             "intrinsicgas",
@@ -202,12 +218,6 @@ const RULES: &[Rule] = &[
         &["gaslimit", "suppliedgas", "blockgas"],
         TOO_HIGH,
         NodeError::GasTooHigh,
-    ),
-    (&["underpriced"], ANYTHING, NodeError::Underpriced),
-    (
-        &["fee", "price", "gastip", "prioritytip"],
-        TOO_LOW,
-        NodeError::Underpriced,
     ),
     (
         &[
