@@ -144,23 +144,36 @@ pub(crate) fn action_of_calldata(data: &[u8]) -> Option<ActionKind> {
 
 /// Sorts a revert of drawWinner, refundExpiredRound, refundRound or extendBettingTime.
 pub(crate) fn revert_meaning(reason: Option<&str>, data: &[u8]) -> RevertMeaning {
+    // Nodes wrap the contract's words in their own.
+    let says = |words: &[&str]| {
+        let within = |reason: &str| words.iter().any(|words| reason.contains(words));
+        reason.is_some_and(within)
+    };
     match reason {
-        Some("Min draw time not reached" | "Max draw time not expired") => RevertMeaning::NotYet,
-        Some("Draw time expired, refund required") => RevertMeaning::WindowOver,
-        Some(
-            "Round must be in betting state"
-            | "Round not in betting state"
-            | "Must be in betting state"
-            | "Betting period already ended",
-        ) => RevertMeaning::NotRunning,
-        Some(
-            "Operator not set"
-            | "Only operator can call this function"
-            | "No bets placed"
-            | "No funds to refund"
-            | "No participants in round",
-        ) => RevertMeaning::Hopeless,
         None if data.is_empty() => RevertMeaning::Unpayable,
+        _ if says(&["Min draw time not reached", "Max draw time not expired"]) => {
+            RevertMeaning::NotYet
+        }
+        _ if says(&["Draw time expired, refund required"]) => RevertMeaning::WindowOver,
+        _ if says(&[
+            "Round must be in betting state",
+            "Round not in betting state",
+            "Must be in betting state",
+            "Betting period already ended",
+        ]) =>
+        {
+            RevertMeaning::NotRunning
+        }
+        _ if says(&[
+            "Operator not set",
+            "Only operator can call this function",
+            "No bets placed",
+            "No funds to refund",
+            "No participants in round",
+        ]) =>
+        {
+            RevertMeaning::Hopeless
+        }
         _ => RevertMeaning::Other,
     }
 }
@@ -304,6 +317,11 @@ mod tests {
             (None, b"", RevertMeaning::Unpayable),
             (None, b"x", RevertMeaning::Other),
             (Some("something new"), b"x", RevertMeaning::Other),
+            (
+                Some("reason: [Error(Min draw time not reached)], vm error"),
+                b"",
+                RevertMeaning::NotYet,
+            ),
         ] {
             assert_eq!(revert_meaning(reason, data), meaning, "{reason:?}");
         }

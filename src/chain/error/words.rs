@@ -15,10 +15,7 @@ use crate::chain::method::Method;
 pub fn classify(method: Method, error: &Value, client: &str) -> RpcError {
     let (code, message) = (code_of(error), message_of(error));
     // Nodes hide the reason behind "Internal error" and put it under `data`, in words.
-    let hidden = match &error["data"] {
-        Value::String(text) if !text.starts_with("0x") => text.as_str(),
-        data => data["message"].as_str().unwrap_or_default(),
-    };
+    let hidden = hidden_words(&error["data"], 0).unwrap_or_default();
     let words = format!("{message} {hidden}").to_lowercase();
     let shown = match (hidden, code) {
         ("", None) => message.clone(),
@@ -27,7 +24,7 @@ pub fn classify(method: Method, error: &Value, client: &str) -> RpcError {
         (_, Some(code)) => format!("{message}: {hidden} (code {code})"),
     };
     if method.runs_code() {
-        if let Some((reason, data)) = revert(code, &message, &words, &error["data"]) {
+        if let Some((reason, data)) = revert(code, &[&message, hidden], &words, &error["data"]) {
             let text = match &reason {
                 Some(reason) => format!("reverted: {reason}"),
                 None => format!("reverted without a reason ({shown})"),
@@ -119,6 +116,18 @@ fn message_of(error: &Value) -> String {
     match error {
         Value::Object(fields) if fields.is_empty() => "an error without a message".to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// The words under `data`, at the first depth that has any.
+fn hidden_words(data: &Value, depth: u8) -> Option<&str> {
+    match data {
+        Value::String(text) => (!text.starts_with("0x")).then_some(text),
+        Value::Object(fields) if depth < 4 => ["message", "originalError", "cause", "error"]
+            .iter()
+            .filter_map(|key| fields.get(*key))
+            .find_map(|inner| hidden_words(inner, depth + 1)),
+        _ => None,
     }
 }
 
@@ -294,7 +303,7 @@ fn bracketed_range(text: &str) -> Option<u64> {
 /// The reason and the data of a revert; None where the error is none.
 fn revert(
     code: Option<i64>,
-    message: &str,
+    texts: &[&str],
     words: &str,
     data: &Value,
 ) -> Option<(Option<String>, Vec<u8>)> {
@@ -306,12 +315,25 @@ fn revert(
             return None;
         }
     }
+    let named = reason_named(data, 0);
     let data = revert_data(data, 0).unwrap_or_default();
+    let in_words = || texts.iter().find_map(|text| reason_in_words(text));
     let reason = reason_in(&data).or_else(|| match data.is_empty() {
-        true => reason_in_words(message),
+        true => named.or_else(in_words),
         false => None,
     });
     Some((reason, data))
+}
+
+/// The reason where it has a name of its own, as Ganache gives it one under the transaction's hash.
+fn reason_named(data: &Value, depth: u8) -> Option<String> {
+    let fields = data.as_object().filter(|_| depth < 4)?;
+    let named = fields.get("reason").and_then(Value::as_str);
+    let named = named.filter(|reason| !reason.is_empty()).map(str::to_owned);
+    named.or_else(|| {
+        let mut inner = fields.values();
+        inner.find_map(|inner| reason_named(inner, depth + 1))
+    })
 }
 
 /// Most nodes put the data at `error.data`, some behind a word, some levels deeper.
@@ -346,14 +368,25 @@ fn revert_data(data: &Value, depth: u8) -> Option<Vec<u8>> {
 }
 
 /// The reason behind the known phrases: `execution reverted: No bets placed`, `revert No bets placed`, `reverted with
-/// reason string 'No bets placed'`.
+/// reason string 'No bets placed'`, `execution reverted (No bets placed)`.
 fn reason_in_words(message: &str) -> Option<String> {
-    const PHRASES: [&str; 4] = ["reason string ", "reverted: ", "revert: ", "revert "];
+    const PHRASES: [&str; 6] = [
+        "reason string ",
+        "reverted: ",
+        "revert: ",
+        "reverted (",
+        "reverted with reason",
+        "revert ",
+    ];
     let rest = PHRASES
         .iter()
         .find_map(|phrase| message.split_once(phrase))
         .map(|(_, rest)| rest)?;
-    let rest = rest.trim().trim_matches(|c| c == '\'' || c == '"');
+    let rest = rest.trim().trim_matches(['\'', '"', ':', ' ']);
+    let rest = rest
+        .strip_suffix(')')
+        .filter(|rest| !rest.contains('('))
+        .unwrap_or(rest);
     (!rest.is_empty() && !rest.starts_with("0x")).then(|| rest.to_owned())
 }
 

@@ -381,6 +381,15 @@ fn a_revert_is_a_revert_in_every_dress() {
         (-32000, "VM Exception while processing transaction: revert", json!({"0xab": {"error": "revert", "return": NO_BETS}}), Some("No bets placed")),
         (-32603, "Error: VM Exception while processing transaction: reverted with reason string 'No bets placed'", json!(null), Some("No bets placed")),
         (3, "", json!(NO_BETS), Some("No bets placed")),
+        // Where nobody gives the data, the reason is in words somewhere.
+        (-32603, "Internal error", json!({"message": "execution reverted: No bets placed"}), Some("No bets placed")),
+        (-32603, "Internal error", json!("execution reverted: No bets placed"), Some("No bets placed")),
+        (-32603, "Internal JSON-RPC error.", json!({"originalError": {"message": "execution reverted: No bets placed"}}), Some("No bets placed")),
+        (-32000, "VM Exception while processing transaction: revert", json!({"0xab": {"error": "revert", "reason": "No bets placed"}}), Some("No bets placed")),
+        (-32000, "execution reverted (No bets placed)", json!(null), Some("No bets placed")),
+        (-32000, "call reverted with reason: No bets placed", json!(null), Some("No bets placed")),
+        (-32000, "Transaction reverted without a reason string", json!(null), None),
+        (-32000, "execution reverted", json!({"message": "revert"}), None),
         (3, "execution reverted: rate limit", json!(null), Some("rate limit")),
     ] {
         let error = called(code, message, data.clone());
