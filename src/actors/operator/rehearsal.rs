@@ -46,6 +46,7 @@ impl Operator {
         let problems = sender.rehearse(&moment.snapshot, round);
         let balance_wei = sender.balance_wei();
         self.round.rehearsed = Some((moment.now, !problems.is_empty()));
+        self.round.time_confirmed = Some((moment.head.timestamp, moment.now));
         let told = (!problems.is_empty()).then(|| problems.join("; "));
         let subject = Subject::Round(round.round_id);
         let alerts = &mut self.reporter.alerts;
@@ -75,9 +76,8 @@ impl Operator {
     /// Whether others give the head a time, too, by which this action is due. On one endpoint's word for it a draw would be
     /// mined too early, and a refund sent that the contract refuses, or a round given up that can be drawn.
     fn is_due_by_others(&mut self, kind: ActionKind, moment: &Moment) -> bool {
-        let is_confirmed = self.round.time_confirmed || self.round.rehearsed.is_some();
         let rests_on_it = match kind {
-            ActionKind::Draw => !is_confirmed,
+            ActionKind::Draw => !self.is_time_expected(moment),
             ActionKind::RefundExpired => true,
             _ => false,
         };
@@ -99,8 +99,9 @@ impl Operator {
                 }
                 _ => told > round.max_draw_time,
             };
-        self.round.time_confirmed |= is_due && kind == ActionKind::Draw;
-        if !is_due {
+        if is_due {
+            self.round.time_confirmed = Some((head.timestamp, moment.now));
+        } else {
             log::warn!(
                 "others give block {} the time {told}: round {} is not due by it",
                 head.number,
@@ -108,6 +109,15 @@ impl Operator {
             );
         }
         is_due
+    }
+
+    /// Whether the head's time follows from one that others told, and from what has passed since.
+    fn is_time_expected(&self, moment: &Moment) -> bool {
+        let spacing = moment.schedule.least_to_next_secs.max(1);
+        self.round.time_confirmed.is_some_and(|(time, at)| {
+            let passed = moment.now.saturating_duration_since(at).as_secs();
+            moment.newest.timestamp <= time.saturating_add(passed).saturating_add(2 * spacing)
+        })
     }
 
     /// A balance that was low may have been topped up: that is told before the next draw finds it out.

@@ -16,18 +16,6 @@ fn failing(method: Method, fail: Fail) -> Quirk {
     Box::new(move |request, sound| fail_if_asked(request, method.name(), fail, sound))
 }
 
-/// Gives blocks times that are so far ahead.
-pub(super) fn ahead_by(secs: u64) -> Quirk {
-    saying(move |method, params, sound| {
-        let time = sound(method, params).ok()?["timestamp"]
-            .as_str()?
-            .to_owned();
-        let time = u64::from_str_radix(&time[2..], 16).ok()?;
-        let told = json!({"timestamp": format!("{:#x}", time + secs)});
-        block_with((method, params, sound), told)
-    })
-}
-
 /// Answers some calls in its own way; None leaves a call to the sound node.
 pub(super) fn saying(
     say: impl Fn(&str, &Value, &node::Sound) -> Option<Result<Value, Value>> + Send + Sync + 'static,
@@ -173,7 +161,7 @@ fn is_action(method: &str, params: &Value) -> bool {
 }
 
 /// The sound node's block with fields of its own.
-fn block_with(
+pub(super) fn block_with(
     (method, params, sound): (&str, &Value, &node::Sound),
     fields: Value,
 ) -> Option<Result<Value, Value>> {

@@ -1,8 +1,10 @@
 //! Odd endpoints around a refund: what holds of a draw holds of the end of a round whose window has passed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::odd::{
-    ahead_by, alone_and_unaccused, delivered, failing_alone, failing_of_two, late_by_untruths,
-    later_than,
+    alone_and_unaccused, block_with, delivered, failing_alone, failing_of_two, late_by_untruths,
+    later_than, saying,
 };
 use super::*;
 
@@ -75,6 +77,24 @@ fn without_overridden_times_and_a_pending_block_the_heads_own_time_allows_the_re
     }
 }
 
+/// Gives blocks times that are so far ahead.
+fn ahead_by(secs: u64) -> Quirk {
+    ahead_once(Arc::new(AtomicBool::new(true)), secs)
+}
+
+/// The same, once that is so.
+fn ahead_once(is_so: Arc<AtomicBool>, secs: u64) -> Quirk {
+    saying(move |method, params, sound| {
+        is_so.load(Ordering::Relaxed).then_some(())?;
+        let time = sound(method, params).ok()?["timestamp"]
+            .as_str()?
+            .to_owned();
+        let time = u64::from_str_radix(&time[2..], 16).ok()?;
+        let told = json!({"timestamp": format!("{:#x}", time + secs)});
+        block_with((method, params, sound), told)
+    })
+}
+
 /// The store follows an endpoint whose times are ahead; another tells them as they are.
 #[test]
 fn neither_a_draw_nor_a_refund_is_sent_on_one_endpoints_word_for_the_time() {
@@ -91,4 +111,20 @@ fn neither_a_draw_nor_a_refund_is_sent_on_one_endpoints_word_for_the_time() {
         }
         assert_eq!(stage.mined(), [(end, true)], "{ahead_secs} s ahead");
     }
+}
+
+/// As above, from shortly before the window on.
+#[test]
+fn a_head_that_jumps_ahead_after_the_rehearsal_opens_no_window() {
+    let jumps = Arc::new(AtomicBool::new(false));
+    let quirks = vec![Some(ahead_once(jumps.clone(), 9)), None];
+    let mut stage = Stage::before(settings(), |_| {}, quirks);
+    stage.until(MIN - 8);
+    jumps.store(true, Ordering::Relaxed);
+    stage.ahead_secs = 9;
+    while stage.mined().is_empty() {
+        assert!(stage.node.with(|node| node.head().timestamp) < MAX);
+        stage.block();
+    }
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
 }
