@@ -165,6 +165,7 @@ impl<'a> Campaign<'a> {
             next_timestamp: GENESIS,
             calls: Default::default(),
             requests: Default::default(),
+            heads_asked: Default::default(),
             in_vain: Vec::new(),
             story: Vec::new(),
         };

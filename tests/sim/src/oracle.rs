@@ -16,7 +16,7 @@ use crate::patience::{Patience, BACKOFF};
 use crate::plan::{Blocks, Plan, Planned, What};
 use crate::sends::{Known, Sends};
 use crate::sight::{Sight, Truth, Window};
-use crate::wire::Sky;
+use crate::wire::{Sky, Trouble};
 use crate::world::{Mined, World};
 
 /// So often at least all logs are known, when nothing is wrong.
@@ -25,6 +25,10 @@ const SYNCED_WITHIN: Duration = Duration::from_secs(45);
 const REFUND_WITHIN: Duration = Duration::from_secs(75);
 /// An endpoint that does badly all the time is asked so often a minute at most by each daemon.
 const REQUESTS_IN_VAIN_MAX: f64 = 60.0;
+/// One that trails on a regular chain is asked for its head so often a minute by each daemon, besides what each start takes:
+/// it was set back, ever longer.
+const HEADS_OF_TRAILING_MAX: f64 = 8.0;
+const HEADS_OF_TRAILING_PER_START: f64 = 10.0;
 /// And within so short a time, by all that a daemon does.
 const IN_VAIN_WITHIN: Duration = Duration::from_secs(10);
 const IN_VAIN_MAX: usize = 400;
@@ -61,6 +65,8 @@ pub struct Oracle {
     has_public_refund: bool,
     /// The endpoint that answers nothing as it should, or trails, while the others do well.
     failing: Option<usize>,
+    /// The same, where it trails all the time.
+    trailing: Option<usize>,
     /// The running round's window, and when it opened.
     window: Option<Window>,
     turns: (u64, Duration),
@@ -95,6 +101,7 @@ impl Oracle {
             starts: 0,
             has_public_refund: plan.troubles.iter().any(|it| it.what == What::PublicRefund),
             failing: Patience::fails_alone(plan),
+            trailing: Patience::fails_alone(plan).filter(|endpoint| trails(plan, *endpoint)),
             window: None,
             turns: (0, Duration::ZERO),
             judged: None,
@@ -497,6 +504,17 @@ impl Oracle {
                 self.violate("who does badly is left alone", what);
             }
         }
+        let is_regular = matches!(self.blocks, Blocks::Every(_));
+        if let Some(endpoint) = self.trailing.filter(|_| is_regular) {
+            let heads = sky.heads_asked.get(&endpoint).copied().unwrap_or(0) as f64;
+            let daemons = self.sights.len() as f64;
+            let most = HEADS_OF_TRAILING_MAX * daemons * minutes
+                + HEADS_OF_TRAILING_PER_START * f64::from(self.starts);
+            if heads > most {
+                let what = format!("endpoint {endpoint}: {heads} times in {minutes:.1} minutes");
+                self.violate("who trails is asked after the others", what);
+            }
+        }
     }
 
     fn check_history(&mut self, daemon: usize, snapshot: &Snapshot, world: &World) {
@@ -527,6 +545,11 @@ impl Oracle {
             }
         }
     }
+}
+
+fn trails(plan: &Plan, endpoint: usize) -> bool {
+    let mut lasting = plan.lasting.iter();
+    lasting.any(|(own, trouble)| *own == endpoint && matches!(trouble, Trouble::Behind(_)))
 }
 
 #[cfg(test)]

@@ -157,6 +157,8 @@ pub struct Sky {
     /// How often each endpoint was asked, whole batches counting once. What is sent is not counted: duty has it go to everybody
     /// at every new head.
     pub requests: BTreeMap<usize, u64>,
+    /// How often each was asked for its head.
+    pub heads_asked: BTreeMap<usize, u64>,
     /// When an endpoint that answers nothing as it should was asked and by which run, since the oracle last looked.
     pub in_vain: Vec<(Duration, usize, Group)>,
     pub story: Vec<(Duration, String)>,
@@ -319,6 +321,9 @@ impl Wire {
         let own = self.endpoint;
         if request["method"] != "eth_sendRawTransaction" {
             *sky.requests.entry(own).or_insert(0) += 1;
+        }
+        if request["method"] == "eth_getBlockByNumber" && request["params"][0] == "latest" {
+            *sky.heads_asked.entry(own).or_insert(0) += 1;
         }
         if sky.answers_nothing(own) {
             let now = sky.world.now;
