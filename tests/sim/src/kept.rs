@@ -81,6 +81,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (300_004_123, "of a first head that a reorg to a lower one took away while it was read, the daemon never let go"),
     (300_002_306, "a draw that a reorg took back was sent again with gas for one player, where the new branch had ten"),
     (300_002_410, "one method that failed for seconds had headers asked for by threes for minutes, which blocks outran"),
+    (330_000_448, "a block that an outage kept from being shown was held to be late, where that began after what a draw takes"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 

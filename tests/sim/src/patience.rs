@@ -250,9 +250,11 @@ impl Patience {
         self.due_by(opens, None)
     }
 
-    /// When a block of that time is shown: after a draw, its block is looked for in between.
+    /// When a block of that time is shown: after a draw, its block is looked for in between. What goes wrong while that is
+    /// under way stands in its way as well.
     pub fn shown_by(&self, mined: Duration, daemon: usize) -> Duration {
-        self.due_by(mined, Some(daemon)) + self.latency * SINGLE_ROUND_TRIPS
+        let besides = self.latency * SINGLE_ROUND_TRIPS;
+        self.due_in_spite(mined, (Some(daemon), besides), |_| false)
     }
 
     /// The same of what is sent, whatever blocks take. What a start finds pending is left alone at first.
@@ -260,24 +262,24 @@ impl Patience {
         let started = self.bad.iter().filter(|bad| bad.daemon.is_some());
         let started = started.map(Bad::over).filter(|at| *at > from);
         let outbid = started.map(|at| at + self.usual(at) * FOUND_TIMES).max();
-        let due = self.due_in_spite(from, None, |bad| bad.is_of_blocks);
+        let due = self.due_in_spite(from, (None, Duration::ZERO), |bad| bad.is_of_blocks);
         due.max(outbid.unwrap_or_default())
     }
 
     /// The same of what one daemon does by itself.
     pub fn due_by(&self, opens: Duration, who: Option<usize>) -> Duration {
-        self.due_in_spite(opens, who, |_| false)
+        self.due_in_spite(opens, (who, Duration::ZERO), |_| false)
     }
 
-    /// The same, where some of what was wrong is no excuse.
+    /// The same of what takes so much longer, where some of what was wrong is no excuse.
     fn due_in_spite(
         &self,
         opens: Duration,
-        who: Option<usize>,
+        (who, besides): (Option<usize>, Duration),
         is_none: impl Fn(&Bad) -> bool,
     ) -> Duration {
         let mut from = opens.max(self.reorganized);
-        let mut allowed = self.usual(from);
+        let mut allowed = self.usual(from) + besides;
         loop {
             let until = from + allowed;
             let meets = |bad: &&Bad| bad.begins < until && bad.over() > from && !is_none(bad);
@@ -304,20 +306,48 @@ impl Patience {
             let free = one_free.max(all_over).max(one_runs);
             if free > from {
                 from = free;
-                allowed = allowed.max(self.usual(from));
+                allowed = allowed.max(self.usual(from) + besides);
                 continue;
             }
-            let taken_over = self.usual(from).max(FOUND_OUT) + self.takes_over;
+            let taken_over = self.usual(from).max(FOUND_OUT) + self.takes_over + besides;
             if bad.iter().any(|bad| bad.daemon == Some(0)) && allowed < taken_over {
                 allowed = taken_over;
                 continue;
             }
             // One endpoint in trouble costs the time to find that out.
-            let found_out = self.usual(from).max(FOUND_OUT);
+            let found_out = self.usual(from).max(FOUND_OUT) + besides;
             if bad.is_empty() || allowed >= found_out {
                 return until;
             }
             allowed = found_out;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_before_a_block_has_to_be_shown_excuses_that_it_is_late_however_late_it_begins(
+    ) {
+        let mut plan = Plan::plain(1, 1);
+        plan.endpoints[0].1 = Duration::from_millis(315);
+        let mut patience = Patience::new(&plan);
+        let (mined, second) = (Duration::from_secs(30), Duration::from_secs(1));
+        let due = patience.shown_by(mined, 0);
+        let outage = Planned {
+            round: 0,
+            begins_ms: 0,
+            lasts: Duration::ZERO,
+            what: What::Of(0, Trouble::Frozen),
+        };
+        let ends = due + 20 * second;
+        patience.trouble(due, ends, &outage);
+        assert_eq!(patience.shown_by(mined, 0), due, "it began too late");
+        patience.trouble(due - second, ends, &outage);
+        assert!(patience.shown_by(mined, 0) > ends);
+        // What a draw takes is less, and was over before.
+        assert!(patience.due(mined) < due - second);
     }
 }
