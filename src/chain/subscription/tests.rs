@@ -51,6 +51,7 @@ fn an_account_in_the_url_becomes_a_header() {
     let open = open.into_client_request().unwrap();
     assert!(!open.headers().contains_key("Authorization"));
 }
+
 /// What a server makes of a message before it sends it.
 type Dress = fn(Value) -> Vec<Message>;
 
