@@ -160,15 +160,14 @@ impl Endpoints {
                 // Only the threads hold senders now, so that the wait below ends with the last of them.
                 _ => answers = None,
             }
-            let has_failed = last.is_some();
-            let wait = match next.is_some() {
-                true => self.patience_before(rest.as_slice().first(), hedge),
-                false if has_failed && self.may_wait_in_vain(hedge, &awaited) => {
-                    hedge.with_last.min(hedge.patience_with_last())
+            let arrival = match next.is_some() {
+                true => {
+                    let patience = self.patience_before(rest.as_slice().first(), hedge);
+                    self.arrival_until(&mut awaited, self.clock.now() + patience)
                 }
-                false => hedge.with_last,
+                false => self.arrival_of_last(&mut awaited, hedge, last.is_some()),
             };
-            match self.arrival_until(&mut awaited, self.clock.now() + wait) {
+            match arrival {
                 Some((endpoint, Ok(answer))) => {
                     let first = (endpoint, answer);
                     return Ok(self.with_news(first, &mut awaited, hedge));
@@ -190,6 +189,29 @@ impl Endpoints {
                 .wait_of(next, hedge.methods)
                 .clamp(hedge.patience, longest),
             None => hedge.patience,
+        }
+    }
+
+    /// The next answer while there is nobody else to ask. Where others have failed, whoever turns out to be silent meanwhile
+    /// is not waited for any longer.
+    fn arrival_of_last<T: Send + 'static>(
+        &self,
+        awaited: &mut Awaited<T>,
+        hedge: &Hedge<T>,
+        has_failed: bool,
+    ) -> Option<Arrival<T>> {
+        let deadline = self.clock.now() + hedge.with_last;
+        loop {
+            let look_at = match has_failed {
+                true => deadline.min(self.clock.now() + hedge.patience_with_last()),
+                false => deadline,
+            };
+            let arrival = self.arrival_until(awaited, look_at);
+            // Sooner, nobody is left who could answer.
+            let is_over = look_at == deadline || self.clock.now() < look_at;
+            if arrival.is_some() || is_over || self.may_wait_in_vain(hedge, awaited) {
+                return arrival;
+            }
         }
     }
 
@@ -255,8 +277,8 @@ mod tests {
     #[test]
     fn where_something_is_due_one_that_was_silent_is_not_waited_for_after_the_others_have_failed() {
         let (let_go, held) = bounded::<()>(0);
-        // Whether the question ends before the silent one has answered.
-        let ends = |purpose, was_silent: bool, within: Duration| {
+        // Whether the question ends before the silent one has answered: that it is silent was known, or turns out meanwhile.
+        let ends = |purpose, (was_silent, turns_silent): (bool, bool), within: Duration| {
             let held = held.clone();
             let silent = Script::of_requests("http://a", move |_| {
                 // Until the test is over.
@@ -275,24 +297,37 @@ mod tests {
             let scripts: Vec<Arc<dyn Transport>> = vec![Arc::new(silent), Arc::new(behind)];
             let clock = Clock::system();
             let endpoints = Endpoints::over(scripts, 31_337, clock, &Metrics::default());
-            if was_silent {
+            let note_silence = |endpoints: &Endpoints| {
                 let error = RpcError::transport("timed out");
                 endpoints.note_failure(&endpoints.list()[0], BALANCE, &error);
+            };
+            if was_silent {
+                note_silence(&endpoints);
             }
+            let asked = endpoints.clone();
             let (told, heard) = bounded(1);
             std::thread::spawn(move || {
                 let patience = Duration::from_millis(5);
-                let answer = endpoints.hedged(purpose, BALANCE, patience, |endpoint| {
+                let answer = asked.hedged(purpose, BALANCE, patience, |endpoint| {
                     endpoint.balance(Address::zero(), BlockId::Latest)
                 });
                 let _ = told.send(answer.is_err());
             });
+            if turns_silent {
+                let other = &endpoints.list()[1];
+                while endpoints.wait_of(other, BALANCE).is_zero() {
+                    std::thread::yield_now();
+                }
+                note_silence(&endpoints);
+            }
             heard.recv_timeout(within) == Ok(true)
         };
         let soon = Duration::from_millis(300);
-        assert!(!ends(Purpose::Prepare, false, soon));
-        assert!(!ends(Purpose::Follow, true, soon));
-        assert!(ends(Purpose::Prepare, true, Duration::from_secs(20)));
+        let in_time = Duration::from_secs(20);
+        assert!(!ends(Purpose::Prepare, (false, false), soon));
+        assert!(!ends(Purpose::Follow, (true, false), soon));
+        assert!(ends(Purpose::Prepare, (true, false), in_time));
+        assert!(ends(Purpose::Prepare, (false, true), in_time));
         drop(let_go);
     }
 

@@ -9,6 +9,7 @@ use lottery::lottery::alert::{Alert, AlertCode, AlertState, Subject};
 use lottery::lottery::round::RoundState;
 use lottery::lottery::snapshot::{Publication, Snapshot, StoreEvent};
 
+use crate::campaign::GENESIS;
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -54,6 +55,11 @@ pub struct Alarms {
     reachable_at: Duration,
     /// Whether it is, and since when, not counting the time in which nobody could tell.
     reachable: (bool, Duration),
+}
+
+/// When the newest block came: a daemon that is started later knows by its time that it has stood since then.
+fn came_at(world: &World) -> Duration {
+    Duration::from_secs(world.head().timestamp.saturating_sub(GENESIS))
 }
 
 impl Alarms {
@@ -157,7 +163,9 @@ impl Alarms {
                 (!is_true).then_some("the player can be paid")
             }
             (AlertCode::DrawOverdue, _) if is_early => Some("no third of the window is gone"),
-            (AlertCode::HeadStale, _) if now < self.head_since + STANDS_AT_LEAST => {
+            (AlertCode::HeadStale, _)
+                if now < self.head_since.min(came_at(world)) + STANDS_AT_LEAST =>
+            {
                 Some("the head moved a moment ago")
             }
             (AlertCode::ChainUnreachable, _) if now < self.reachable_at + SILENT_AT_LEAST => {

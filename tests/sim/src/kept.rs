@@ -82,6 +82,12 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (300_002_306, "a draw that a reorg took back was sent again with gas for one player, where the new branch had ten"),
     (300_002_410, "one method that failed for seconds had headers asked for by threes for minutes, which blocks outran"),
     (330_000_448, "a block that an outage kept from being shown was held to be late, where that began after what a draw takes"),
+    (400_013_644, "a rehearsal that a reorg had made void waited forty seconds for an endpoint that never answers, and the window passed"),
+    (400_112_703, "a short branch ended in the past, and a round whose window no block was in was to be drawn"),
+    (400_006_886, "the same on a chain that makes blocks on demand"),
+    (400_111_631, "a head that had stood for two minutes was told so by a daemon that had known it for half of them"),
+    (400_101_358, "what a reorg put back was to be offered for more as if there had been time between the blocks of its branch"),
+    (400_004_900, "who trails was to be known after the host had slept, without being asked anew"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 

@@ -10,6 +10,7 @@ use lottery::lottery::history::Outcome;
 use lottery::lottery::snapshot::{LiveFeedItem, Publication, Snapshot};
 
 use crate::baton::Group;
+use crate::campaign::GENESIS;
 use crate::contract::{function_of, Call, Halt};
 use crate::following::Following;
 use crate::patience::{Patience, BACKOFF};
@@ -61,6 +62,8 @@ pub struct Oracle {
     in_vain: BTreeMap<(usize, Group), VecDeque<Duration>>,
     /// How often the daemon was started.
     starts: u32,
+    /// How often its host sleeps: who trails has to be found out anew after that, as after a start.
+    suspensions: u32,
     /// Somebody else may end a round.
     has_public_refund: bool,
     /// The endpoint that answers nothing as it should, or trails, while the others do well.
@@ -99,6 +102,7 @@ impl Oracle {
             sends: Sends::new(plan),
             in_vain: BTreeMap::new(),
             starts: 0,
+            suspensions: 0,
             has_public_refund: plan.troubles.iter().any(|it| it.what == What::PublicRefund),
             failing: Patience::fails_alone(plan),
             trailing: Patience::fails_alone(plan).filter(|endpoint| trails(plan, *endpoint)),
@@ -115,6 +119,7 @@ impl Oracle {
     }
 
     pub fn trouble(&mut self, begins: Duration, ends: Duration, planned: &Planned) {
+        self.suspensions += u32::from(matches!(planned.what, What::Suspended(_)));
         self.patience.trouble(begins, ends, planned);
     }
 
@@ -200,10 +205,12 @@ impl Oracle {
                 now.saturating_sub(Duration::from_secs(head.timestamp.saturating_sub(time)))
                     + Duration::from_secs(time.saturating_sub(head.timestamp))
             };
+            // A short branch ends in the past, and the next block leaps over what has passed since.
+            let closes = Duration::from_secs(lottery.max_draw_time.saturating_sub(GENESIS));
             Window {
                 round_id: lottery.round_id,
                 opens: at(lottery.min_draw_time),
-                closes: at(lottery.max_draw_time),
+                closes: at(lottery.max_draw_time).min(closes),
                 pot: lottery.pot,
                 payable: !lottery
                     .players
@@ -509,7 +516,7 @@ impl Oracle {
             let heads = sky.heads_asked.get(&endpoint).copied().unwrap_or(0) as f64;
             let daemons = self.sights.len() as f64;
             let most = HEADS_OF_TRAILING_MAX * daemons * minutes
-                + HEADS_OF_TRAILING_PER_START * f64::from(self.starts);
+                + HEADS_OF_TRAILING_PER_START * f64::from(self.starts + self.suspensions);
             if heads > most {
                 let what = format!("endpoint {endpoint}: {heads} times in {minutes:.1} minutes");
                 self.violate("who trails is asked after the others", what);

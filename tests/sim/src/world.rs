@@ -413,7 +413,7 @@ impl World {
     }
 
     /// Takes the newest `depth` blocks away; the branch that replaces them has `length` blocks, with the same times.
-    /// What they held waits again, where the pool `keeps` it; bets always do. Whether the branch takes what the operator
+    /// What they held waits again from the branch's head on, where the pool `keeps` it; bets always do. Whether the branch takes what the operator
     /// sent is said by `takes_ours`.
     pub fn reorg(&mut self, depth: u64, keeps: bool, takes_ours: bool, length: u64) {
         let depth = (depth as usize).min(self.canonical.len() - 1);
@@ -427,13 +427,13 @@ impl World {
             .copied()
             .unwrap_or_else(|| self.head().timestamp);
         times.resize((length as usize).min(depth + 1), last);
-        let head = self.head().number;
+        let branch_head = self.head().number + times.len() as u64;
         for index in &removed {
             for mined in self.blocks[*index].mined.clone() {
                 match mined.tx.from == self.operator {
                     true if keeps => self.pool.push(Pooled {
                         tx: mined.tx,
-                        since_block: head,
+                        since_block: branch_head,
                     }),
                     true => {}
                     false => self.wanted.push((*mined.tx).clone()),
