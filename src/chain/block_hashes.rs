@@ -26,21 +26,22 @@ impl Endpoint {
         block: BlockId,
         params: &dyn Fn(Value) -> Value,
     ) -> Result<Json, RpcError> {
-        let answer = self.send(method, &params(self.state_block(block)));
-        if !matches!(block, BlockId::Exactly { .. }) {
-            return answer;
-        }
+        let BlockId::Exactly { number, hash } = block else {
+            return self.send(method, &params(told_as(block, Naming::Hash)));
+        };
+        let ask_by_number = || {
+            let answer = self.send(method, &params(told_as(block, Naming::Number)))?;
+            match self.header(BlockId::Number(number))?.hash == hash {
+                true => Ok(answer),
+                false => Err(RpcError::behind("the block was replaced while it was read")),
+            }
+        };
+        // Decided once for a question: meanwhile another thread may find out otherwise, and by number it is to be checked.
         if self.refuses_hashes() {
-            let answer = answer?;
-            self.check_still_there(block)?;
-            return Ok(answer);
+            return ask_by_number();
         }
-        match answer {
-            Err(error) if may_mean_no_hashes(&error) => self.by_number(error, || {
-                let answer = self.send(method, &params(self.state_block(block)))?;
-                self.check_still_there(block)?;
-                Ok(answer)
-            }),
+        match self.send(method, &params(told_as(block, Naming::Hash))) {
+            Err(error) if may_mean_no_hashes(&error) => self.by_number(error, ask_by_number),
             answer => {
                 self.note_hash_answered();
                 answer
@@ -86,26 +87,21 @@ impl Endpoint {
         let now = self.shared.clock.now();
         locked(&self.shared.hashes).refused.at(now).is_some()
     }
+}
 
-    /// How this endpoint is told of the block.
-    pub(super) fn state_block(&self, block: BlockId) -> Value {
-        match block {
-            BlockId::Exactly { number, .. } if self.refuses_hashes() => encode::number(number),
-            _ => encode::block(block),
-        }
-    }
+/// By what a block is named in a question on its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    Hash,
+    /// Where the endpoint takes no hashes; whether the number still means that block has to be checked after.
+    Number,
+}
 
-    /// After asking by number: the number must still mean the same block.
-    fn check_still_there(&self, block: BlockId) -> Result<(), RpcError> {
-        match block {
-            BlockId::Exactly { number, hash } if self.refuses_hashes() => {
-                match self.header(BlockId::Number(number))?.hash == hash {
-                    true => Ok(()),
-                    false => Err(RpcError::behind("the block was replaced while it was read")),
-                }
-            }
-            _ => Ok(()),
-        }
+/// How an endpoint is told of the block.
+pub(super) fn told_as(block: BlockId, naming: Naming) -> Value {
+    match (block, naming) {
+        (BlockId::Exactly { number, .. }, Naming::Number) => encode::number(number),
+        _ => encode::block(block),
     }
 }
 
@@ -113,4 +109,49 @@ impl Endpoint {
 pub(super) fn may_mean_no_hashes(error: &RpcError) -> bool {
     let is_other = error.is_final() || error.is_silent_or_limited();
     !is_other && error.kind != ErrorKind::Behind
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::clock::Clock;
+    use crate::base::metrics::Metrics;
+    use crate::chain::script::Script;
+    use crate::chain::types::{Address, H256};
+
+    #[test]
+    fn what_was_asked_by_number_is_checked_though_it_is_found_meanwhile_that_hashes_are_taken() {
+        let endpoint: Arc<OnceLock<Endpoint>> = Arc::default();
+        let asked = endpoint.clone();
+        let node = Script::of_calls("http://a", move |method, params| match method {
+            "eth_getBlockByNumber" => Ok(json!({
+                "number": "0x8", "hash": format!("{:#x}", H256::repeat_byte(88)), "timestamp": "0x1",
+                "parentHash": format!("{:#x}", H256::zero()),
+            })),
+            _ if params[1].is_object() => {
+                Err(json!({"code": -32602, "message": "invalid argument 1"}))
+            }
+            _ => {
+                // As another thread does whose question was refused for another reason.
+                if let Some(endpoint) = asked.get() {
+                    locked(&endpoint.shared.hashes).refused.forget();
+                }
+                Ok(json!("0x5"))
+            }
+        });
+        let told = Endpoint::over(Arc::new(node), Clock::manual(0), Metrics::default());
+        let block = |hash| BlockId::Exactly { number: 8, hash };
+        let count = |hash| told.transaction_count(Address::zero(), block(hash));
+        assert_eq!(count(H256::repeat_byte(88)), Ok(5));
+        assert!(told.refuses_hashes());
+        let _ = endpoint.set(told.clone());
+        assert_eq!(
+            count(H256::repeat_byte(7)).unwrap_err().kind,
+            ErrorKind::Behind
+        );
+    }
 }

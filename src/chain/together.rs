@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::chain::block_hashes::may_mean_no_hashes;
+use crate::chain::block_hashes::{may_mean_no_hashes, told_as, Naming};
 use crate::chain::error::RpcError;
 use crate::chain::json::Json;
 use crate::chain::jsonrpc::RpcCall;
@@ -115,7 +115,7 @@ impl Together<'_> {
         if self.endpoint.refuses_hashes() {
             return self.send_by_number();
         }
-        let answers = match self.endpoint.send_batch(&self.calls()) {
+        let answers = match self.endpoint.send_batch(&self.calls(Naming::Hash)) {
             Ok(answers) => answers,
             // None of the questions may have been answered because of the hashes.
             Err(error) if self.asked.iter().any(Asked::is_exact) && may_mean_no_hashes(&error) => {
@@ -144,11 +144,11 @@ impl Together<'_> {
         }
     }
 
-    fn calls(&self) -> Vec<RpcCall> {
+    fn calls(&self, naming: Naming) -> Vec<RpcCall> {
         let call = |asked: &Asked| RpcCall {
             method: asked.method,
             params: (asked.params)(match asked.at {
-                Some(block) => self.endpoint.state_block(block),
+                Some(block) => told_as(block, naming),
                 None => Value::Null,
             }),
         };
@@ -163,7 +163,7 @@ impl Together<'_> {
                 blocks.push(block);
             }
         }
-        let mut calls = self.calls();
+        let mut calls = self.calls(Naming::Number);
         let first_check = calls.len();
         let checks: Vec<Query<Header>> = blocks
             .iter()

@@ -86,6 +86,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (400_112_703, "a short branch ended in the past, and a round whose window no block was in was to be drawn"),
     (400_006_886, "the same on a chain that makes blocks on demand"),
     (400_111_631, "a head that had stood for two minutes was told so by a daemon that had known it for half of them"),
+    (410_008_437, "a round was read by number and not checked, as another question had just shown that hashes are taken after all"),
     (400_101_358, "what a reorg put back was to be offered for more as if there had been time between the blocks of its branch"),
     (400_004_900, "who trails was to be known after the host had slept, without being asked anew"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
