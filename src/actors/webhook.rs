@@ -18,7 +18,7 @@ use crate::base::clock::{Clock, Wakeable};
 use crate::base::shutdown::Shutdown;
 use crate::base::thread::Beat;
 use crate::chain::http::{describe, wait_named};
-use crate::chain::names::Names;
+use crate::chain::names::{port_of, Names};
 use crate::config::AlertFormat;
 use crate::lottery::alert::{Alert, AlertCode, AlertState, Severity, Subject};
 use crate::lottery::snapshot::StoreEvent;
@@ -269,12 +269,8 @@ impl Receiver {
         let Ok(uri) = self.url.parse::<Uri>() else {
             return false;
         };
-        let standard = match uri.scheme_str() {
-            Some("https") => 443,
-            _ => 80,
-        };
-        let port = uri.port_u16().unwrap_or(standard);
-        let found = uri.host().map(|host| self.names.find(host, port, TIMEOUT));
+        let find = |host| self.names.find(host, port_of(&uri), TIMEOUT);
+        let found = uri.host().map(find);
         matches!(found, Some(Ok(_)))
     }
 

@@ -146,6 +146,15 @@ impl Resolver for Names {
     }
 }
 
+/// The port that a URL names, else the standard one of its scheme.
+pub(crate) fn port_of(uri: &Uri) -> u16 {
+    let standard = match uri.scheme_str() {
+        Some("https" | "wss") => 443,
+        _ => 80,
+    };
+    uri.port_u16().unwrap_or(standard)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::collections::VecDeque;

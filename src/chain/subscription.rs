@@ -19,7 +19,7 @@ use crate::chain::error::{ErrorKind, RpcError};
 use crate::chain::http::{self, way_out, Certificate, UNKNOWN_ISSUER};
 use crate::chain::json::{Json, Part};
 use crate::chain::jsonrpc::has_id;
-use crate::chain::names::Names;
+use crate::chain::names::{port_of, Names};
 use crate::chain::parse;
 use crate::chain::types::{Address, Header};
 use crate::chain::url::{shown_host, without_login};
@@ -91,13 +91,7 @@ impl Reach {
     fn connect(&self, url: &str) -> Result<TcpStream, &'static str> {
         let uri: Uri = url.parse().map_err(|_| NO_URL)?;
         let host = uri.host().ok_or(NO_URL)?;
-        let standard = if uri.scheme_str() == Some("wss") {
-            443
-        } else {
-            80
-        };
-        let port = uri.port_u16().unwrap_or(standard);
-        let addresses = self.names.find(host, port, CONNECT_TIMEOUT);
+        let addresses = self.names.find(host, port_of(&uri), CONNECT_TIMEOUT);
         let addresses = addresses.map_err(|error| http::describe(&error))?;
         let until = Instant::now() + ANSWER_TIMEOUT;
         let mut connected = Err("timed out");

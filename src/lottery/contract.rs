@@ -142,40 +142,40 @@ pub(crate) fn action_of_calldata(data: &[u8]) -> Option<ActionKind> {
     (action_calldata(extend) == data).then_some(extend)
 }
 
+/// The contract's reasons.
+const MEANINGS: &[(&str, RevertMeaning)] = &[
+    ("Min draw time not reached", RevertMeaning::NotYet),
+    ("Max draw time not expired", RevertMeaning::NotYet),
+    (
+        "Draw time expired, refund required",
+        RevertMeaning::WindowOver,
+    ),
+    ("Round must be in betting state", RevertMeaning::NotRunning),
+    ("Round not in betting state", RevertMeaning::NotRunning),
+    ("Must be in betting state", RevertMeaning::NotRunning),
+    ("Betting period already ended", RevertMeaning::NotRunning),
+    ("Operator not set", RevertMeaning::Hopeless),
+    (
+        "Only operator can call this function",
+        RevertMeaning::Hopeless,
+    ),
+    ("No bets placed", RevertMeaning::Hopeless),
+    ("No funds to refund", RevertMeaning::Hopeless),
+    ("No participants in round", RevertMeaning::Hopeless),
+];
+
 /// Sorts a revert of drawWinner, refundExpiredRound, refundRound or extendBettingTime.
 pub(crate) fn revert_meaning(reason: Option<&str>, data: &[u8]) -> RevertMeaning {
-    // Nodes wrap the contract's words in their own.
-    let says = |words: &[&str]| {
-        let within = |reason: &str| words.iter().any(|words| reason.contains(words));
-        reason.is_some_and(within)
+    let Some(reason) = reason else {
+        return match data.is_empty() {
+            true => RevertMeaning::Unpayable,
+            false => RevertMeaning::Other,
+        };
     };
-    match reason {
-        None if data.is_empty() => RevertMeaning::Unpayable,
-        _ if says(&["Min draw time not reached", "Max draw time not expired"]) => {
-            RevertMeaning::NotYet
-        }
-        _ if says(&["Draw time expired, refund required"]) => RevertMeaning::WindowOver,
-        _ if says(&[
-            "Round must be in betting state",
-            "Round not in betting state",
-            "Must be in betting state",
-            "Betting period already ended",
-        ]) =>
-        {
-            RevertMeaning::NotRunning
-        }
-        _ if says(&[
-            "Operator not set",
-            "Only operator can call this function",
-            "No bets placed",
-            "No funds to refund",
-            "No participants in round",
-        ]) =>
-        {
-            RevertMeaning::Hopeless
-        }
-        _ => RevertMeaning::Other,
-    }
+    // Nodes wrap the contract's words in their own.
+    let is_it = |(words, _): &&(&str, RevertMeaning)| reason.contains(words);
+    let meaning = MEANINGS.iter().find(is_it).map(|(_, meaning)| *meaning);
+    meaning.unwrap_or(RevertMeaning::Other)
 }
 
 #[cfg(test)]

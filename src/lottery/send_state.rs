@@ -269,12 +269,7 @@ impl SendState {
         self.accepted
     }
 
-    /// Whether a pool took one of the variants, or may have taken it.
-    pub(crate) fn may_be_out(&self) -> bool {
-        self.maybe_out
-    }
-
-    /// Whether a pool may hold the newest variant, or one before it, though all that were heard refuse it.
+    /// Whether a pool took one of the variants, or may have, though all that were heard refuse the newest.
     pub(crate) fn may_be_held(&self) -> bool {
         self.held.is_some()
     }

@@ -263,9 +263,11 @@ mod tests {
     use crate::base::clock::Clock;
     use crate::base::metrics::Metrics;
     use crate::chain::cursor::Cursor;
+    use crate::chain::encode::encode_hex;
     use crate::chain::script::Script;
     use crate::chain::transport::Transport;
     use crate::chain::types::{Address, BlockRef, H256, U256};
+    use crate::lottery::abi::tests::words;
     use crate::lottery::continuity::Tally;
 
     #[test]
@@ -310,9 +312,8 @@ mod tests {
             "eth_getLogs" => Ok(json!([])),
             "eth_call" => {
                 let state = u64::from(pot_wei > 0);
-                let words = [1, 0, 0, 0, 0, pot_wei, 1, 0, 0, 0, state];
-                let words = words.map(|word| format!("{word:064x}"));
-                Ok(json!(format!("0x{}", words.concat())))
+                let round = words(&[1, 0, 0, 0, 0, pot_wei, 1, 0, 0, 0, state]);
+                Ok(json!(encode_hex(&round)))
             }
             "eth_getBlockByNumber" => Ok(json!({
                 "number": "0x2", "hash": hash(2), "timestamp": "0x64", "parentHash": hash(1),

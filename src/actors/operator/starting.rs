@@ -145,7 +145,7 @@ impl Operator {
         let outcome = self.send(moment)?;
         // A refusal of what was signed anew says nothing of what a pool took, or may have taken, before; and one pool's nothing of
         // what another does that has not answered.
-        let is_out = |flight: &Flight| flight.state.may_be_out() || flight.state.may_be_held();
+        let is_out = |flight: &Flight| flight.state.may_be_held();
         let is_alone = is_alone && !self.flight.as_ref().is_some_and(is_out);
         if let Some(why) = doubt.filter(|_| is_alone && outcome.is_short_of_funds()) {
             let flight = self.flight.take()?;

@@ -207,11 +207,15 @@ mod tests {
             Some("latest") => 5,
             _ => 0,
         };
-        let (parent, timestamp) = (number.max(1) - 1, 100 + number);
-        Ok(json!({
-            "number": format!("{number:#x}"), "hash": hash(number), "parentHash": hash(parent),
+        let parent = number.max(1) - 1;
+        Ok(header(number, [hash(number), hash(parent)], 100 + number))
+    }
+
+    fn header(number: u64, [own, parent]: [H256; 2], timestamp: u64) -> Value {
+        json!({
+            "number": format!("{number:#x}"), "hash": own, "parentHash": parent,
             "timestamp": format!("{timestamp:#x}"),
-        }))
+        })
     }
 
     #[test]
@@ -269,10 +273,8 @@ mod tests {
             }
             let is_latest = params[0] == "latest";
             if is_latest && !was_shown.swap(true, Ordering::Relaxed) {
-                return Ok(json!({
-                    "number": format!("{head:#x}"), "hash": hash(90 + head),
-                    "parentHash": hash(90 + head - 1), "timestamp": "0x6d",
-                }));
+                let hashes = [hash(90 + head), hash(90 + head - 1)];
+                return Ok(header(head, hashes, 100 + head));
             }
             match params[0].as_str() {
                 Some("0x6" | "0x7" | "0x8") => Ok(Value::Null),
@@ -305,10 +307,7 @@ mod tests {
                 _ => match params[0].as_str() {
                     Some("0x3" | "0x4") => {
                         let number = u64::from(params[0] == "0x4") + 3;
-                        Ok(json!({
-                            "number": params[0], "hash": hash(number), "parentHash": hash(number - 1),
-                            "timestamp": "0x67",
-                        }))
+                        Ok(header(number, [hash(number), hash(number - 1)], 103))
                     }
                     _ => standing(method, &json!(["latest"])),
                 },

@@ -9,7 +9,7 @@ use lottery::lottery::alert::{Alert, AlertCode, AlertState, Subject};
 use lottery::lottery::round::RoundState;
 use lottery::lottery::snapshot::{Publication, Snapshot, StoreEvent};
 
-use crate::campaign::GENESIS;
+use crate::campaign::at_chain_time;
 use crate::plan::Plan;
 use crate::world::World;
 
@@ -55,11 +55,6 @@ pub struct Alarms {
     reachable_at: Duration,
     /// Whether it is, and since when, not counting the time in which nobody could tell.
     reachable: (bool, Duration),
-}
-
-/// When the newest block came: a daemon that is started later knows by its time that it has stood since then.
-fn came_at(world: &World) -> Duration {
-    Duration::from_secs(world.head().timestamp.saturating_sub(GENESIS))
 }
 
 impl Alarms {
@@ -163,10 +158,11 @@ impl Alarms {
                 (!is_true).then_some("the player can be paid")
             }
             (AlertCode::DrawOverdue, _) if is_early => Some("no third of the window is gone"),
-            (AlertCode::HeadStale, _)
-                if now < self.head_since.min(came_at(world)) + STANDS_AT_LEAST =>
-            {
-                Some("the head moved a moment ago")
+            (AlertCode::HeadStale, _) => {
+                // A daemon that is started later knows by the head's time that it has stood since it came.
+                let came_at = at_chain_time(world.head().timestamp);
+                let since = self.head_since.min(came_at);
+                (now < since + STANDS_AT_LEAST).then_some("the head moved a moment ago")
             }
             (AlertCode::ChainUnreachable, _) if now < self.reachable_at + SILENT_AT_LEAST => {
                 Some("the chain was read a moment ago")

@@ -24,6 +24,12 @@ use crate::world::World;
 
 /// Chain time at the beginning.
 pub const GENESIS: u64 = 1_790_000_000;
+
+/// When it is that chain time; the beginning for what was before.
+pub fn at_chain_time(time: u64) -> Duration {
+    Duration::from_secs(time.saturating_sub(GENESIS))
+}
+
 /// How long everything is left in peace at the end: longer than the longest that an endpoint is left alone.
 const QUIET: Duration = Duration::from_secs(150);
 /// On a chain that makes blocks on demand, others demand one so long after a window has closed.
@@ -420,7 +426,7 @@ impl<'a> Campaign<'a> {
             let line = format!(
                 "block {} at {}: {what} of the {who}{}",
                 mined.number,
-                timestamp - GENESIS.min(timestamp),
+                at_chain_time(timestamp).as_secs(),
                 if succeeded { "" } else { " REVERTED" }
             );
             sky.story.push((now, line));
@@ -448,7 +454,7 @@ impl<'a> Campaign<'a> {
         if lottery.is_betting && lottery.min_draw_time != self.window_seen {
             self.window_seen = lottery.min_draw_time;
             let index = self.rounds_begun.saturating_sub(1);
-            let opens = Duration::from_secs(lottery.min_draw_time.saturating_sub(GENESIS));
+            let opens = at_chain_time(lottery.min_draw_time);
             if !std::mem::replace(&mut self.begun_by_round[index], true) {
                 self.schedule_troubles(index, opens, now);
             }

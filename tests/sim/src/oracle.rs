@@ -10,7 +10,7 @@ use lottery::lottery::history::Outcome;
 use lottery::lottery::snapshot::{LiveFeedItem, Publication, Snapshot};
 
 use crate::baton::Group;
-use crate::campaign::GENESIS;
+use crate::campaign::at_chain_time;
 use crate::contract::{function_of, Call, Halt};
 use crate::following::Following;
 use crate::patience::{Patience, BACKOFF};
@@ -206,7 +206,7 @@ impl Oracle {
                     + Duration::from_secs(time.saturating_sub(head.timestamp))
             };
             // A short branch ends in the past, and the next block leaps over what has passed since.
-            let closes = Duration::from_secs(lottery.max_draw_time.saturating_sub(GENESIS));
+            let closes = at_chain_time(lottery.max_draw_time);
             Window {
                 round_id: lottery.round_id,
                 opens: at(lottery.min_draw_time),

@@ -413,8 +413,8 @@ impl World {
     }
 
     /// Takes the newest `depth` blocks away; the branch that replaces them has `length` blocks, with the same times.
-    /// What they held waits again from the branch's head on, where the pool `keeps` it; bets always do. Whether the branch takes what the operator
-    /// sent is said by `takes_ours`.
+    /// What they held waits again from the branch's head on, where the pool `keeps` it; bets always do. Whether the branch
+    /// takes what the operator sent is said by `takes_ours`.
     pub fn reorg(&mut self, depth: u64, keeps: bool, takes_ours: bool, length: u64) {
         let depth = (depth as usize).min(self.canonical.len() - 1);
         let removed = self.canonical.split_off(self.canonical.len() - depth);
