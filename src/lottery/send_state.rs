@@ -257,6 +257,12 @@ impl SendState {
         self.held.map(|index| self.variants[index].fee)
     }
 
+    /// What a raised offer is to take the place of: one that was lowered for want of funds is below what a pool may hold.
+    pub(crate) fn fee_to_outbid(&self, newest: Fee) -> Fee {
+        let is_lowered = |held: &Fee| held.cap_wei() > newest.cap_wei();
+        self.held_fee().filter(is_lowered).unwrap_or(newest)
+    }
+
     pub(crate) fn note_nonce_refused(&mut self) {
         self.nonce_refused = true;
     }

@@ -84,15 +84,15 @@ impl Pricing {
 
     /// Another amount of gas for what was last offered. What a pool may hold makes place for a higher offer alone, and more
     /// gas is not one.
-    fn with_gas(&self, newest: Fee, held: Option<Fee>, gas: u64) -> Quote {
+    fn with_gas(&self, newest: Fee, state: &SendState, gas: u64) -> Quote {
         let fresh = self.fresh(gas);
-        match held.map(|held| newest.outbids(&held)) {
+        match state.held_fee().map(|held| newest.outbids(&held)) {
             None => fresh,
             Some(true) => {
                 let fee = fresh.fee.no_less_than(&newest);
                 self.within(Quote { fee, ..fresh }, gas)
             }
-            Some(false) => self.raised(newest, gas),
+            Some(false) => self.raised(state.fee_to_outbid(newest), gas),
         }
     }
 }
@@ -160,7 +160,7 @@ impl Sender {
             limits,
             paying,
         };
-        let with_gas = |gas| pricing.with_gas(newest.fee, state.held_fee(), gas);
+        let with_gas = |gas| pricing.with_gas(newest.fee, state, gas);
         let wanted = self.gas(kind, market.estimate, round.participant_count, gas_max);
         let offered = match class {
             _ if is_short => {
@@ -185,7 +185,7 @@ impl Sender {
             }
             NodeError::TypeNotSupported if !state.was_accepted() => pricing.fresh(room.gas),
             _ => {
-                let raised = pricing.raised(newest.fee, room.gas);
+                let raised = pricing.raised(state.fee_to_outbid(newest.fee), room.gas);
                 let fee = raised.fee.raised_to(least_fee(why), prices.least_wei());
                 pricing.within(Quote { fee, ..raised }, room.gas)
             }
@@ -259,10 +259,7 @@ impl Sender {
             false => least_wei,
         };
         let paying = paying(market.balance_wei, proven_wei);
-        // An offer that was lowered for want of funds is below what a pool may hold: raised, it is to take the place of that.
-        let held = state.held_fee();
-        let is_lowered = |held: &Fee| held.cap_wei() > previous.fee.cap_wei();
-        let outbid = held.filter(is_lowered).unwrap_or(previous.fee);
+        let outbid = state.fee_to_outbid(previous.fee);
         let raised = bump(outbid, &market.prices, &limits, gas, paying);
         if raised.capped && self.capped_at_nonce != Some(state.nonce) {
             self.capped_at_nonce = Some(state.nonce);

@@ -142,3 +142,16 @@ fn what_a_node_may_have_taken_without_saying_so_is_outbid_as_well() {
         "{cures:?}"
     );
 }
+
+#[test]
+fn what_was_lowered_is_raised_to_take_the_place_of_what_a_pool_holds() {
+    let (held, lowered) = (dynamic(20, 4), dynamic(5, 2));
+    for says in [
+        "replacement transaction underpriced",
+        "intrinsic gas too low",
+    ] {
+        let (cures, _) = sent_to(&[Err(says)], &[held, lowered], true);
+        assert!(!cures.is_empty(), "{says}");
+        assert!(cures.iter().all(|(fee, _)| fee.outbids(&held)), "{cures:?}");
+    }
+}
