@@ -55,6 +55,10 @@ impl Endpoint {
         refusal: RpcError,
         ask: impl FnOnce() -> Result<T, RpcError>,
     ) -> Result<T, RpcError> {
+        // What it answered by number could not be checked.
+        if self.shows_no_blocks() {
+            return Err(refusal);
+        }
         let until = self.shared.clock.now() + NO_HASHES_FOR;
         locked(&self.shared.hashes).refused.learn((), until);
         let answer = ask();
@@ -81,6 +85,12 @@ impl Endpoint {
     /// A question with a block's hash was answered.
     pub(super) fn note_hash_answered(&self) {
         locked(&self.shared.hashes).doubts = 0;
+    }
+
+    /// It fails whenever it is asked for a block by number, as any node can show: what else it refuses it does not refuse for how
+    /// it was asked.
+    pub(super) fn shows_no_blocks(&self) -> bool {
+        self.with_health(|health| health.failures(Method::BlockByNumber)) >= SURE_AFTER
     }
 
     pub(super) fn refuses_hashes(&self) -> bool {

@@ -107,7 +107,7 @@ impl Endpoint {
                     let is_shorter = self.with_log_range(|range| range.shrink_after(blocks, named));
                     // The next question has a shorter range; to ask it now would only wait for the same silence again.
                     let is_vain = error.is_silent_or_limited() || error.kind == ErrorKind::Behind;
-                    if !is_shorter || is_vain {
+                    if !is_shorter || is_vain || self.shows_no_blocks() {
                         return Err(error);
                     }
                 }

@@ -101,6 +101,10 @@ pub fn header(block: BlockId) -> Query<Header> {
         _ => (Method::BlockByNumber, json!([encode::block(block), false])),
     };
     Query::new(method, params, move |answer| {
+        // Every node has one, and who shows none now will not show it soon either.
+        if block == BlockId::Latest && answer.is_null() {
+            return Err(RpcError::invalid_answer("there is no newest block"));
+        }
         let header = parse::header(answer)?;
         match block {
             BlockId::Number(number) if number != header.number => Err(RpcError::invalid_answer(

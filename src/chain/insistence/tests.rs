@@ -259,3 +259,58 @@ fn a_server_in_trouble_is_not_taken_for_one_that_knows_no_block_hashes() {
         assert_eq!(hashes, if is_believed { 3 } else { 4 }, "of four questions");
     }
 }
+
+#[test]
+fn who_shows_no_blocks_is_not_asked_by_number_what_it_refuses() {
+    let hash = H256::from_low_u64_be(16);
+    let block = BlockId::Exactly { number: 16, hash };
+    for (failures, alone, together) in [(2, 2, 7), (3, 1, 3)] {
+        let node = Script::of_requests("http://node", |_| status(503, ""));
+        let (script, endpoints) = over(
+            vec![node, Script::of_calls("http://other", sound)],
+            &Clock::manual(0),
+        );
+        let endpoint = &endpoints.list()[0];
+        for _ in 0..failures {
+            endpoints.note_failure(endpoint, &[], &endpoint.head().unwrap_err());
+        }
+        let asked = |ask: &dyn Fn()| {
+            let before = script[0].asked().len();
+            ask();
+            script[0].asked().len() - before
+        };
+        let count = || drop(endpoint.transaction_count(Address::zero(), block));
+        assert_eq!(asked(&count), alone, "after {failures}");
+        let count = || {
+            let mut together = endpoint.together();
+            together.add(query::transaction_count(Address::zero(), block));
+            together.add(query::header_by_number(block));
+            let _ = together.send();
+        };
+        let beside = asked(&count);
+        assert_eq!(beside, together, "after {failures}");
+    }
+}
+
+#[test]
+fn who_shows_no_newest_block_is_asked_once_and_then_ever_more_seldom() {
+    let silent = Script::of_calls("http://node", |method, params| match method {
+        "eth_getBlockByNumber" => Ok(Value::Null),
+        _ => sound(method, params),
+    });
+    let clock = Clock::manual(0);
+    let (scripts, endpoints) = over(
+        vec![silent, Script::of_calls("http://other", sound)],
+        &clock,
+    );
+    let endpoint = &endpoints.list()[0];
+    const HEAD: &[Method] = &[Method::BlockByNumber];
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        let failed = endpoint.head().unwrap_err();
+        endpoints.note_failure(endpoint, HEAD, &failed);
+        waits.push(endpoint.with_health(|it| it.ready_in(HEAD, clock.now())));
+    }
+    assert_eq!(asked(&scripts[0], "eth_getBlockByNumber"), 20);
+    assert!(waits.iter().any(|wait| *wait > PROMPT), "{waits:?}");
+}

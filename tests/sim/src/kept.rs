@@ -89,6 +89,9 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (410_008_437, "a round was read by number and not checked, as another question had just shown that hashes are taken after all"),
     (400_101_358, "what a reorg put back was to be offered for more as if there had been time between the blocks of its branch"),
     (400_004_900, "who trails was to be known after the host had slept, without being asked anew"),
+    (410_009_800, "who answers null to all was asked twice for its head, and again a moment later, as if a block would soon be there"),
+    (410_014_333, "who fails at all it is asked was asked by number for each thing that it had just failed at by hash"),
+    (400_112_636, "the same, and for ever fewer logs, though it showed no blocks either"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 
