@@ -1,12 +1,16 @@
 //! The log: to stderr, as much as RUST_LOG says. Each line is one record, whatever stands in it. What is configured as
 //! secret is taken out of every line, so that not even a server that echoes our request can bring a key into the log.
-//! Under journald a line begins with its syslog level and bears no time, since the journal keeps both.
+//! Whoever stops reading the log holds nothing up: lines that would wait for him are lost, and counted. Under journald a line begins with its syslog level and bears no time, since the journal keeps both.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use env_logger::fmt::Formatter;
+use env_logger::Target;
 use log::{Level, LevelFilter, Record};
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::retry_on_intr;
 use zeroize::Zeroizing;
 
 /// At trace these print whole requests and handshakes.
@@ -20,6 +24,18 @@ const NEVER_BELOW_INFO: &[&str] = &[
     "mio",
 ];
 const HIDDEN: &str = "***";
+
+/// A pipe that takes anything takes so much at once.
+const TAKEN_AT_ONCE_BYTES: usize = 4_096;
+/// So long a reader may be busy with something else before lines are lost.
+const READER_PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+const NO_PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
 
 /// Texts that must not be logged.
 type Hidden = Arc<RwLock<Vec<Zeroizing<String>>>>;
@@ -45,6 +61,11 @@ pub(crate) fn start() {
         let text = line_of(&record.args().to_string(), &hidden);
         write_line(out, record, &text, for_journal)
     });
+    let log = Log {
+        out: std::io::stderr(),
+        lost: 0,
+    };
+    builder.target(Target::Pipe(Box::new(log)));
     let _ = builder.try_init();
 }
 
@@ -59,6 +80,47 @@ pub(crate) fn hide(texts: Vec<Zeroizing<String>>) {
 
 fn hidden_texts() -> Hidden {
     HIDDEN_TEXTS.get_or_init(Hidden::default).clone()
+}
+
+/// What lines are written to: a pager, a terminal that is held, or the full log of a container would keep every thread
+/// that has something to say, and so the draw.
+struct Log<W> {
+    out: W,
+    /// Lines since the last one that was taken.
+    lost: u64,
+}
+
+impl<W: Write + AsFd> Log<W> {
+    fn is_read(&self) -> bool {
+        let patience = match self.lost {
+            0 => READER_PATIENCE,
+            _ => NO_PATIENCE,
+        };
+        let mut out = [PollFd::new(&self.out, PollFlags::OUT)];
+        retry_on_intr(|| poll(&mut out, Some(&patience))) != Ok(0)
+    }
+}
+
+impl<W: Write + AsFd> Write for Log<W> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if !self.is_read() {
+            self.lost += 1;
+            return Ok(line.len());
+        }
+        let lost = std::mem::take(&mut self.lost);
+        if lost > 0 {
+            writeln!(
+                self.out,
+                "{lost} lines of the log were read by nobody and are lost"
+            )?;
+            return self.write(line);
+        }
+        self.out.write(&line[..line.len().min(TAKEN_AT_ONCE_BYTES)])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn write_line(
@@ -134,6 +196,26 @@ mod tests {
         ] {
             assert_eq!(line_of(message, &hidden(texts)), line);
         }
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_holds_nobody_up_and_says_what_is_lost() {
+        let (mut reader, out) = std::io::pipe().unwrap();
+        let mut log = Log { out, lost: 0 };
+        let long = [b'x'; 10_000];
+        for _ in 0..30 {
+            log.write_all(&long).unwrap();
+            log.write_all(b"\n").unwrap();
+        }
+        let lost = log.lost;
+        assert!(lost > 40, "a pipe holds 65,536 bytes: {lost}");
+        let mut read = [0; 1 << 16];
+        std::io::Read::read(&mut reader, &mut read).unwrap();
+        log.write_all(b"again\n").unwrap();
+        drop(log);
+        let rest = std::io::read_to_string(reader).unwrap();
+        let told = format!("{lost} lines of the log were read by nobody and are lost\nagain\n");
+        assert!(rest.ends_with(&told), "{rest:.200}");
     }
 
     #[test]
