@@ -87,12 +87,6 @@ impl Endpoint {
         locked(&self.shared.hashes).doubts = 0;
     }
 
-    /// It fails whenever it is asked for a block by number, as any node can show: what else it refuses it does not refuse for how
-    /// it was asked.
-    pub(super) fn shows_no_blocks(&self) -> bool {
-        self.with_health(|health| health.failures(Method::BlockByNumber)) >= SURE_AFTER
-    }
-
     pub(super) fn refuses_hashes(&self) -> bool {
         let now = self.shared.clock.now();
         locked(&self.shared.hashes).refused.at(now).is_some()

@@ -355,11 +355,6 @@ impl Health {
         Method::ALL.into_iter().filter(fails)
     }
 
-    /// So often in a row it failed when this was asked for.
-    pub(crate) fn failures(&self, method: Method) -> u32 {
-        self.methods[method as usize].failures
-    }
-
     /// Number and timestamp.
     pub fn head(&self) -> Option<(u64, u64)> {
         self.head.map(|head| (head.number, head.timestamp))

@@ -18,6 +18,8 @@ use crate::chain::node::Endpoint;
 pub(crate) const PROMPT: Duration = Duration::from_secs(2);
 /// So many spoilt answers of a method in a row are no accident: until one comes whole it is asked once each time.
 const SPOILT_MAX: u32 = 4;
+/// And so many of blocks, which any node can show.
+const SPOILT_BLOCKS_MAX: u32 = 2;
 
 impl Endpoint {
     /// The answer to `ask`, a question with this method; to the same once more where the first comes spoilt.
@@ -84,6 +86,11 @@ impl Endpoint {
     /// An answer came whole.
     pub(super) fn note_whole(&self, method: Method) {
         self.spoilt(method).store(0, Ordering::Relaxed);
+    }
+
+    /// It spoils whatever it is asked: what it refuses it does not refuse for how it was asked.
+    pub(super) fn shows_no_blocks(&self) -> bool {
+        self.spoilt(Method::BlockByNumber).load(Ordering::Relaxed) > SPOILT_BLOCKS_MAX
     }
 
     fn spoilt(&self, method: Method) -> &AtomicU32 {

@@ -1,5 +1,6 @@
 //! Endpoints that spoil some of their answers, over scripted transports.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 use serde_json::{json, Value};
@@ -264,15 +265,23 @@ fn a_server_in_trouble_is_not_taken_for_one_that_knows_no_block_hashes() {
 fn who_shows_no_blocks_is_not_asked_by_number_what_it_refuses() {
     let hash = H256::from_low_u64_be(16);
     let block = BlockId::Exactly { number: 16, hash };
-    for (failures, alone, together) in [(2, 2, 7), (3, 1, 3)] {
-        let node = Script::of_requests("http://node", |_| status(503, ""));
+    for (failures, alone, together) in [(1, 2, 7), (3, 1, 3)] {
+        let is_mended = Arc::new(AtomicBool::new(false));
+        let has_been = is_mended.clone();
+        let node = Script::of_requests("http://node", move |request| {
+            match has_been.load(Ordering::Relaxed) {
+                true if request["params"][1].is_object() => error_answer(json!("no")),
+                true => Ok(Answer::json(answer_calls(request, sound))),
+                false => status(503, ""),
+            }
+        });
         let (script, endpoints) = over(
             vec![node, Script::of_calls("http://other", sound)],
             &Clock::manual(0),
         );
         let endpoint = &endpoints.list()[0];
         for _ in 0..failures {
-            endpoints.note_failure(endpoint, &[], &endpoint.head().unwrap_err());
+            endpoint.head().unwrap_err();
         }
         let asked = |ask: &dyn Fn()| {
             let before = script[0].asked().len();
@@ -289,6 +298,10 @@ fn who_shows_no_blocks_is_not_asked_by_number_what_it_refuses() {
         };
         let beside = asked(&count);
         assert_eq!(beside, together, "after {failures}");
+        // A single block shows that it is mended, whatever else it has failed at since.
+        is_mended.store(true, Ordering::Relaxed);
+        endpoint.head().unwrap();
+        assert_eq!(endpoint.transaction_count(Address::zero(), block), Ok(5));
     }
 }
 

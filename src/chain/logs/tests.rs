@@ -168,8 +168,7 @@ fn a_range_of_one_block_that_fails_is_an_error() {
 fn of_who_shows_no_blocks_either_no_shorter_range_is_asked_at_once() {
     let (script, endpoint) = over(Script::of_requests("http://node", |_| status(503, "")));
     for _ in 0..3 {
-        let failed = endpoint.head().unwrap_err();
-        endpoint.with_health(|it| it.note_failure(&[], &failed, 0, endpoint.now()));
+        endpoint.head().unwrap_err();
     }
     let before = script.asked().len();
     assert!(endpoint.log_chunk(us(), (0, LAST), true).is_err());

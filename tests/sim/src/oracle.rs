@@ -477,7 +477,10 @@ impl Oracle {
             .or((seen.config != fresh.config).then_some("configuration"));
         if let Some(what) = differs {
             let rounds = (&seen.round, &fresh.round);
-            self.violate(RULE, format!("the {what} differs: {rounds:?}"));
+            self.violate(
+                RULE,
+                format!("the {what} differs: {rounds:?} {told:#?} {is:#?}"),
+            );
         }
     }
 
