@@ -38,7 +38,6 @@ const ANSWERS_AFTER: u32 = 5;
 
 /// How long a draw takes that is to be checked and sent.
 struct Slowness {
-    /// One answer of the quickest endpoint.
     answer: Duration,
     check: Duration,
     /// So that the store hears late of heads.
@@ -46,10 +45,15 @@ struct Slowness {
 }
 
 impl Operator {
+    /// One answer of the quickest endpoint.
+    pub(super) fn quickest_answer(&self) -> Option<Duration> {
+        let latency = |endpoint: &Endpoint| endpoint.with_health(|health| health.latency());
+        self.endpoints.list().iter().filter_map(latency).min()
+    }
+
     /// What answers and the check take, where that is long for this chain.
     fn slowness(&self, moment: &Moment) -> Option<Slowness> {
-        let latency = |endpoint: &Endpoint| endpoint.with_health(|health| health.latency());
-        let answer = self.endpoints.list().iter().filter_map(latency).min()?;
+        let answer = self.quickest_answer()?;
         let schedule = moment.schedule;
         // The mean is of no use where time has jumped; the least tells nothing where blocks come faster than seconds pass.
         let spacing = match schedule.least_to_next_secs {

@@ -111,12 +111,15 @@ impl Operator {
         is_due
     }
 
-    /// Whether the head's time follows from one that others told, and from what has passed since.
+    /// Whether the head's time follows from one that others told, and from what has passed since. That one may have been heard
+    /// of two answers late: asked about where answers are slow, it would make the draw late.
     fn is_time_expected(&self, moment: &Moment) -> bool {
         let spacing = moment.schedule.least_to_next_secs.max(1);
+        let heard_late = 2 * self.quickest_answer().unwrap_or_default();
         self.round.time_confirmed.is_some_and(|(time, at)| {
-            let passed = moment.now.saturating_duration_since(at).as_secs();
-            moment.newest.timestamp <= time.saturating_add(passed).saturating_add(2 * spacing)
+            let passed = moment.now.saturating_duration_since(at) + heard_late;
+            let latest = time.saturating_add(passed.as_secs() + 2 * spacing);
+            moment.newest.timestamp <= latest
         })
     }
 

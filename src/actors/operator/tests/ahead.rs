@@ -35,42 +35,49 @@ type Change = fn(&mut Stage);
 impl Slow {
     /// The fields of the newest head are what `head` makes of them.
     fn new(head: impl Fn(&mut Value) + Send + Sync + 'static) -> Slow {
-        Slow::taking(settings(), |_| ANSWER, head)
+        Slow::taking(settings(), |_| ANSWER, head, 1)
     }
 
-    /// Each request takes its own time.
+    /// Each request takes its own time, at each of the endpoints.
     fn taking(
         settings: Settings,
         takes: fn(&Value) -> Duration,
         head: impl Fn(&mut Value) + Send + Sync + 'static,
+        endpoints: usize,
     ) -> Slow {
         let known = Arc::new(OnceLock::<(Clock, SharedNode, Instant)>::new());
-        let world = known.clone();
-        let half = move |request: &Value| {
-            if let Some((clock, node, start)) = world.get() {
-                clock.advance(takes(request) / 2);
-                mine_due(clock, node, *start);
-            }
-        };
-        let quirk: Quirk = Box::new(move |request, sound| {
-            half(request);
-            let answer = answer_calls(request, |method, params| {
-                let mut told = sound(method, params)?;
-                if method == "eth_getBlockByNumber" && params[0] == "latest" {
-                    head(&mut told);
+        let head = Arc::new(head);
+        let quirk = || -> Quirk {
+            let (world, head) = (known.clone(), head.clone());
+            let half = move |request: &Value| {
+                if let Some((clock, node, start)) = world.get() {
+                    clock.advance(takes(request) / 2);
+                    mine_due(clock, node, *start);
                 }
-                Ok(told)
-            });
-            half(request);
-            Ok(Answer::json(answer))
-        });
-        let mut stage = Stage::before(settings, |_| {}, vec![Some(quirk)]);
+            };
+            Box::new(move |request, sound| {
+                half(request);
+                let answer = answer_calls(request, |method, params| {
+                    let mut told = sound(method, params)?;
+                    if method == "eth_getBlockByNumber" && params[0] == "latest" {
+                        head(&mut told);
+                    }
+                    Ok(told)
+                });
+                half(request);
+                Ok(Answer::json(answer))
+            })
+        };
+        let quirks = (0..endpoints).map(|_| Some(quirk())).collect();
+        let mut stage = Stage::before(settings, |_| {}, quirks);
         let start = stage.clock.now();
         let is_first = known.set((stage.clock.clone(), stage.node.clone(), start));
         assert!(is_first.is_ok());
         // The rehearsal is still to come, and whoever follows the chain has learnt how long an answer takes.
         stage.operator.round = RoundMemory::of(7);
-        stage.endpoints.list()[0].head().unwrap();
+        for endpoint in stage.endpoints.list() {
+            endpoint.head().unwrap();
+        }
         Slow {
             stage,
             start,
@@ -130,6 +137,19 @@ fn where_answers_are_slow_the_sending_alone_is_left_when_the_head_comes() {
     assert!(gas >= needed, "room for players that came last: {gas}");
     let drawn_at = slow.drawn_at();
     assert!(drawn_at <= MIN + SPACING_SECS, "drawn at {drawn_at}");
+}
+
+/// What was heard at the rehearsal was heard late: that later heads are further on than time has passed since is no news.
+#[test]
+fn where_heads_are_heard_of_late_their_time_is_confirmed_before_the_window() {
+    let mut slow = Slow::taking(settings(), |_| ANSWER, |_| {}, 2);
+    // The store knows only of what was there when these two were asked for the first time.
+    slow.is_deaf = true;
+    slow.step();
+    slow.is_deaf = false;
+    slow.until(MIN - 4);
+    let trips = slow.trips_of_sending();
+    assert!(trips <= 2, "{trips} trips, where each endpoint is sent one");
 }
 
 #[test]
@@ -218,7 +238,7 @@ fn where_the_check_alone_is_slow_it_begins_as_much_ahead() {
         true => CHECK,
         false => Duration::from_millis(10),
     };
-    let mut slow = Slow::taking(settings(), calls_the_contract, |_| {});
+    let mut slow = Slow::taking(settings(), calls_the_contract, |_| {}, 1);
     let before = slow.stage.node.round_trips();
     slow.until(MIN - 4);
     let trips = slow.stage.node.round_trips() - before;
@@ -236,7 +256,7 @@ fn nothing_is_signed_ahead_for_a_twin_or_an_empty_round() {
     standby.policy.standby_delay = Duration::from_secs(20);
     for (settings, players, expected) in [(alone, 3, true), (standby, 3, false), (alone, 0, false)]
     {
-        let mut slow = Slow::taking(settings, |_| ANSWER, |_| {});
+        let mut slow = Slow::taking(settings, |_| ANSWER, |_| {}, 1);
         slow.stage.players.truncate(players);
         slow.until(MIN - 4);
         let signed = slow.stage.operator.round.foresight.draw.is_some();
