@@ -4,7 +4,7 @@
 use ethabi::Token;
 
 use crate::chain::types::{Address, U256};
-use crate::lottery::abi::{decode_output, encode};
+use crate::lottery::abi::{decode_output, encode, malformed};
 use crate::lottery::action::ActionKind;
 use crate::lottery::round::{ContractConfig, Round, RoundState};
 
@@ -49,6 +49,9 @@ pub(crate) fn pending_withdrawals_calldata(account: Address) -> Vec<u8> {
 pub fn decode_round(answer: &[u8]) -> Result<Round, DecodeError> {
     let mut fields = decode_output("getRound", answer)?.enter_tuple()?;
     let round_id = fields.take("roundId")?;
+    if round_id == 0 {
+        return Err(malformed("getRound()", "there is no round 0"));
+    }
     let start_time = fields.take("startTime")?;
     let end_time = fields.take("endTime")?;
     let min_draw_time = fields.take("minDrawTime")?;
@@ -75,7 +78,7 @@ pub fn decode_round(answer: &[u8]) -> Result<Round, DecodeError> {
 /// An answer that is no configuration: too short, or a number out of range.
 pub(crate) fn decode_config(answer: &[u8]) -> Result<ContractConfig, DecodeError> {
     let mut fields = decode_output("getConfig", answer)?;
-    Ok(ContractConfig {
+    let config = ContractConfig {
         publisher: fields.take("publisherAddr")?,
         operator: fields.take("operatorAddr")?,
         commission_bps: fields.take("publisherCommission")?,
@@ -85,7 +88,13 @@ pub(crate) fn decode_config(answer: &[u8]) -> Result<ContractConfig, DecodeError
         max_draw_delay_secs: fields.take("maxDrawDelay")?,
         min_end_time_extension_secs: fields.take("minEndTimeExt")?,
         min_participants: fields.take("minPart")?,
-    })
+    };
+    // The contract takes no fewer. A cache that answers every call with the round, and a node without the contract's
+    // storage, would make its operator another one.
+    match config.min_participants {
+        0 | 1 => Err(malformed("getConfig()", "fewer than 2 are no participants")),
+        _ => Ok(config),
+    }
 }
 
 /// # Errors
@@ -264,6 +273,15 @@ mod tests {
             .to_string()
             .contains("no such contract"));
         assert!(decode_round(&[0; 31]).is_err());
+    }
+
+    #[test]
+    fn zeros_and_another_calls_answer_are_no_round_and_no_config() {
+        let round = words(&[7, 100, 280, 285, 460, 1_000, 2, 0, 0, 0, 1]);
+        assert_eq!(decode_round(&round).unwrap().round_id, 7);
+        assert!(decode_config(&round).is_err());
+        assert!(decode_config(&words(&[0; 9])).is_err());
+        assert!(decode_round(&words(&[0; 11])).is_err());
     }
 
     #[test]

@@ -464,6 +464,9 @@ fn untrue() -> Vec<Row> {
         ("heads from a cache", || vec![cached(HEADS)]),
         ("logs from a cache", || vec![cached(LOGS)]),
         ("rounds from a cache", || vec![one_round()]),
+        ("one answer to all calls, from a cache", || {
+            vec![cached(CALLS)]
+        }),
         ("nonces and balances from a cache", || {
             vec![cached(COUNTS), cached("eth_getBalance")]
         }),

@@ -280,7 +280,9 @@ mod tests {
             clock.advance(Duration::from_secs(takes_secs));
             match method {
                 "eth_chainId" => Ok(json!("0x7a69")),
-                "eth_call" => Ok(json!(format!("0x{}", "00".repeat(32 * 11)))),
+                "eth_call" => Ok(json!(encode_hex(&words(&[
+                    1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+                ])))),
                 "eth_getBlockByNumber" => Ok(json!({
                     "number": "0x0", "hash": format!("0x{}", "11".repeat(32)), "timestamp": "0x64",
                     "parentHash": format!("0x{}", "00".repeat(32)),
