@@ -87,6 +87,16 @@ impl Replay {
         self.is_lost
     }
 
+    /// Whether a step has led to one of the blocks that are known by now, or to below what is remembered: it may have been under
+    /// way when a reorg came.
+    pub(crate) fn leads_to(&self, known: &Cursor, tip: Sound) -> bool {
+        let (number, hash) = self.done;
+        match known.at(number) {
+            Some(ours) => ours.hash == hash,
+            None => number < tip.block.number,
+        }
+    }
+
     pub(crate) fn blocks_left(&self) -> u64 {
         self.tip.block.number.saturating_sub(self.done.0)
     }
@@ -331,6 +341,27 @@ mod tests {
         let step = replay.step(&endpoint, &reader, &Cursor::default(), STRICT);
         assert!(step.is_err() && !replay.has_gone_back());
         assert_eq!(replay.done().0, BASE);
+    }
+
+    #[test]
+    fn a_step_that_a_reorg_has_overtaken_leads_nowhere() {
+        let tip = |number| Sound {
+            block: block(number),
+            tally: tally(30),
+        };
+        let stepped = Replay::new(&block(TIP), None, tip(TIP));
+        let mut known = Cursor::default();
+        (BASE..TIP).for_each(|number| known.push(block(number)));
+        assert!(!stepped.leads_to(&known, tip(TIP - 1)), "the head is lower");
+        assert!(stepped.leads_to(&Cursor::default(), tip(TIP + 1)));
+        known.push(BlockRef {
+            hash: hash(99),
+            ..block(TIP)
+        });
+        assert!(!stepped.leads_to(&known, tip(TIP)), "another branch");
+        known.rewind(TIP - 1);
+        known.push(block(TIP));
+        assert!(stepped.leads_to(&known, tip(TIP)));
     }
 
     #[test]

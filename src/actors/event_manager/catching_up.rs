@@ -106,7 +106,8 @@ impl EventManager {
                 let Some(replay) = &older.replay else {
                     return Ok(());
                 };
-                if replay.done() != at {
+                let is_of_branch = stepped.leads_to(&self.following.cursor, replay.tip());
+                if replay.done() != at || !is_of_branch {
                     return Ok(());
                 }
                 if stepped.has_gone_back() {

@@ -93,6 +93,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (410_014_333, "who fails at all it is asked was asked by number for each thing that it had just failed at by hash"),
     (400_112_636, "the same, and for ever fewer logs, though it showed no blocks either"),
     (440_033_087, "after an outage a lone endpoint that takes no hashes was never asked by number, since its head came whole but never a look"),
+    (440_019_279, "a step up to the head that was under way when a reorg came was taken for the branch's, and a bet was missing"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 
