@@ -282,9 +282,11 @@ fn get_logs_at(address: Address, block_hash: H256) -> Query<Vec<Log>> {
     get_logs(filter, address)
 }
 
-/// Sorts by (block, transaction, log index); the same identity twice, or two hashes at one height, spoil the answer.
+/// Sorts by (block, transaction, log index). A log that came twice is one; two that share an identity, or two hashes at
+/// one height, spoil the answer.
 fn in_chain_order(mut logs: Vec<Log>) -> Result<Vec<Log>, RpcError> {
     logs.sort_by_key(|log| (log.block_number, log.transaction_index, log.log_index));
+    logs.dedup();
     for pair in logs.windows(2) {
         let (log, next) = (&pair[0], &pair[1]);
         if log.block_number != next.block_number {
@@ -299,7 +301,7 @@ fn in_chain_order(mut logs: Vec<Log>) -> Result<Vec<Log>, RpcError> {
         // Some chains count the logs anew in each transaction.
         if (log.transaction_hash, log.log_index) == (next.transaction_hash, next.log_index) {
             return Err(RpcError::invalid_answer(format!(
-                "log {} of block {} came twice",
+                "two logs {} of block {}",
                 log.log_index, log.block_number
             )));
         }

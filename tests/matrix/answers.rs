@@ -224,6 +224,14 @@ fn understood() -> Vec<Row> {
         ("no code at any address", || {
             vec![distorted("eth_getCode", |code| *code = json!("0x"))]
         }),
+        ("each log twice", || {
+            vec![distorted(LOGS, |logs| {
+                let copies = logs.as_array().cloned().unwrap_or_default();
+                logs.as_array_mut()
+                    .into_iter()
+                    .for_each(|logs| logs.extend(copies.clone()));
+            })]
+        }),
         ("a balance as a power of ten", || {
             vec![distorted("eth_getBalance", |wei| *wei = json!(1e22))]
         }),
