@@ -294,6 +294,9 @@ impl EventManager {
                 log::debug!("{} lags: its head is {number}", look.endpoint.host());
                 self.endpoints.note_head(&look.endpoint, number, timestamp);
                 self.following.pace.unchanged(now);
+                // It overtakes nobody, and will not do so in a moment either.
+                let rest = self.patience(now);
+                self.following.looks.rest_until(now + rest);
             }
             Reading::Advanced(advanced) => self.take_advanced(*advanced, &look.endpoint, now)?,
         }

@@ -94,6 +94,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (400_112_636, "the same, and for ever fewer logs, though it showed no blocks either"),
     (440_033_087, "after an outage a lone endpoint that takes no hashes was never asked by number, since its head came whole but never a look"),
     (440_019_279, "a step up to the head that was under way when a reorg came was taken for the branch's, and a bet was missing"),
+    (440_033_149, "beside a look that hangs, who trails was asked for its head again as soon as it had told that it trails"),
+    (440_030_408, "who trails was to be known before a start had read its first headers one by one"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 

@@ -29,7 +29,6 @@ const REQUESTS_IN_VAIN_MAX: f64 = 60.0;
 /// One that trails on a regular chain is asked for its head so often a minute by each daemon, besides what each start takes:
 /// it was set back, ever longer.
 const HEADS_OF_TRAILING_MAX: f64 = 8.0;
-const HEADS_OF_TRAILING_PER_START: f64 = 10.0;
 /// And within so short a time, by all that a daemon does.
 const IN_VAIN_WITHIN: Duration = Duration::from_secs(10);
 const IN_VAIN_MAX: usize = 400;
@@ -519,7 +518,7 @@ impl Oracle {
             let heads = sky.heads_asked.get(&endpoint).copied().unwrap_or(0) as f64;
             let daemons = self.sights.len() as f64;
             let most = HEADS_OF_TRAILING_MAX * daemons * minutes
-                + HEADS_OF_TRAILING_PER_START * f64::from(self.starts + self.suspensions);
+                + self.patience.heads_of_start() * f64::from(self.starts + self.suspensions);
             if heads > most {
                 let what = format!("endpoint {endpoint}: {heads} times in {minutes:.1} minutes");
                 self.violate("who trails is asked after the others", what);

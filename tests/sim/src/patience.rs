@@ -29,6 +29,10 @@ const SINGLE_ROUND_TRIPS: u32 = 28;
 /// A step through logs that are owed, likewise: an answer without logs is asked for again, and of a second endpoint.
 const STEP_ROUND_TRIPS: u32 = 4;
 const SINGLE_STEP_ROUND_TRIPS: u32 = 12;
+/// Who trails is asked for its head so often until a start has found that out.
+const HEADS_OF_TRAILING_PER_START: f64 = 10.0;
+/// The headers that a start reads before it knows a head.
+const FIRST_HEADERS: u32 = 32;
 /// A new block of a regular chain is seen.
 const POLLED_WITHIN: Duration = Duration::from_secs(3);
 /// What stands still is asked about after this, and the answer is believed for that long.
@@ -231,6 +235,19 @@ impl Patience {
         };
         let step_secs = (self.latency * round_trips).as_secs_f64();
         self.log_blocks_max as f64 * spacing.as_secs_f64() > 1.5 * step_secs
+    }
+
+    /// How often who trails is asked for its head until a start has found that out. Where headers come one by one, whoever does
+    /// well shows no head before it has read those of a start, and who trails is asked for its own with each block until then.
+    pub fn heads_of_start(&self) -> f64 {
+        let blocks = match self.blocks {
+            Blocks::Every(spacing) if !self.takes_batches => {
+                let start = self.latency * (FIRST_HEADERS + SINGLE_ROUND_TRIPS);
+                start.as_secs_f64() / spacing.as_secs_f64()
+            }
+            _ => 0.0,
+        };
+        HEADS_OF_TRAILING_PER_START + blocks
     }
 
     /// How long a draw may take when all is well: a block to see that it is due, one to be mined in, and the questions
