@@ -193,7 +193,7 @@ impl Oracle {
         self.judge_round(world, &blocks, now);
         self.judge_pool(world, now);
         let opens = self.window.map_or(now, |window| window.opens);
-        let due = |sent: Duration| self.patience.due_sent(sent.max(opens));
+        let due = |sent: Duration, rests| self.patience.due_raised(sent.max(opens), rests);
         if let Some(what) = self.sends.forgotten(world, due, now) {
             self.violate("what is late is offered more", what);
         }

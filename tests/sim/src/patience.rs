@@ -274,13 +274,14 @@ impl Patience {
         self.due_in_spite(mined, (Some(daemon), besides), |_| false)
     }
 
-    /// The same of what is sent, whatever blocks take. What a start finds pending is left alone at first.
-    pub fn due_sent(&self, from: Duration) -> Duration {
+    /// The same of more than was offered at `from`, once that has rested, whatever blocks take: what goes wrong meanwhile
+    /// stands in its way as well. What a start finds pending is left alone at first.
+    pub fn due_raised(&self, from: Duration, rests: Duration) -> Duration {
         let started = self.bad.iter().filter(|bad| bad.daemon.is_some());
         let started = started.map(Bad::over).filter(|at| *at > from);
-        let outbid = started.map(|at| at + self.usual(at) * FOUND_TIMES).max();
-        let due = self.due_in_spite(from, (None, Duration::ZERO), |bad| bad.is_of_blocks);
-        due.max(outbid.unwrap_or_default())
+        let outbid = started.map(|at| at + self.usual(at) * FOUND_TIMES + rests);
+        let due = self.due_in_spite(from + rests, (None, Duration::ZERO), |bad| bad.is_of_blocks);
+        due.max(outbid.max().unwrap_or_default())
     }
 
     /// The same of what one daemon does by itself.
@@ -344,6 +345,26 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_wrong_while_an_offer_rests_excuses_that_no_more_is_offered_and_what_is_over_by_then_does_not(
+    ) {
+        let mut patience = Patience::new(&Plan::plain(1, 1));
+        let (sent, rests) = (Duration::from_secs(30), Duration::from_secs(20));
+        let due = patience.due_raised(sent, rests);
+        let second = Duration::from_secs(1);
+        let outage = Planned {
+            round: 0,
+            begins_ms: 0,
+            lasts: Duration::ZERO,
+            what: What::Of(0, Trouble::Frozen),
+        };
+        patience.trouble(sent, sent + second, &outage);
+        assert_eq!(patience.due_raised(sent, rests), due, "it had recovered");
+        let ends = due + 20 * second;
+        patience.trouble(sent + 6 * second, ends, &outage);
+        assert!(patience.due_raised(sent, rests) > ends);
+    }
 
     #[test]
     fn what_goes_wrong_before_a_block_has_to_be_shown_excuses_that_it_is_late_however_late_it_begins(

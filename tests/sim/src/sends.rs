@@ -216,11 +216,12 @@ impl Sends {
         })
     }
 
-    /// A draw that waits in the pool, within its window, for longer than until `due` without an offer of more.
+    /// A draw that waits in the pool, within its window, for longer than until the offer of more is `due` that follows one, once
+    /// that has rested.
     pub fn forgotten(
         &self,
         world: &World,
-        due: impl Fn(Duration) -> Duration,
+        due: impl Fn(Duration, Duration) -> Duration,
         now: Duration,
     ) -> Option<String> {
         let head = world.head();
@@ -231,7 +232,7 @@ impl Sends {
         let (_, sent_at) = self.sent.get(&pooled.tx.hash)?;
         let has_room = pooled.tx.cap < MAX_FEE_WEI / 2;
         let waits = head.number > pooled.since_block + BLOCKS_UNRAISED_MAX;
-        let is_late = now > due(*sent_at) + RAISED_WITHIN && self.daily_cap.is_none();
+        let is_late = now > due(*sent_at, RAISED_WITHIN) && self.daily_cap.is_none();
         let is_draw = function_of(&pooled.tx.data) == Some("drawWinner");
         (is_open && is_draw && has_room && waits && is_late)
             .then(|| format!("{:#x} of {sent_at:?}, at {now:?}", pooled.tx.hash))
