@@ -97,6 +97,8 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (440_033_149, "beside a look that hangs, who trails was asked for its head again as soon as it had told that it trails"),
     (440_030_408, "who trails was to be known before a start had read its first headers one by one"),
     (420_104_231, "more was to be offered by an endpoint that had failed at all since before the last offer had rested"),
+    (400_006_831, "a start was to have read all logs as soon as any other, where they come by tens of blocks"),
+    (410_115_873, "the same, one by one"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 

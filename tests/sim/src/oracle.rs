@@ -394,8 +394,7 @@ impl Oracle {
         if behind > 40 && behind_secs > BEHIND_SECS_MAX {
             self.violate(RULE, format!("the daemon is {behind} blocks behind"));
         }
-        // Where answers take as long as blocks do, the logs of the newest are always on their way.
-        let is_readable = self.patience.can_bring_logs(now);
+        let is_readable = self.has_read_all(daemon, head.number, now);
         if is_readable && snapshot.syncing && now > self.sights[daemon].synced + SYNCED_WITHIN {
             let since = now.saturating_sub(self.sights[daemon].synced);
             self.violate(RULE, format!("it has read the past for {since:?}"));
@@ -438,6 +437,13 @@ impl Oracle {
         }
     }
 
+    /// Whether a daemon has had the time to read all logs. Where answers take as long as blocks do, those of the newest are
+    /// always on their way; and a start walks down through all that there is, as many blocks a step as may be asked for.
+    fn has_read_all(&self, daemon: usize, head: u64, now: Duration) -> bool {
+        let walked = self.sights[daemon].started + self.patience.way_through(head, now);
+        self.patience.can_bring_logs(now) && now > walked
+    }
+
     /// Whether all has been read up to where the other was.
     pub fn is_as_far(seen: &Snapshot, fresh: &Snapshot) -> bool {
         let number = |snapshot: &Snapshot| snapshot.head.map(|head| head.number);
@@ -448,7 +454,8 @@ impl Oracle {
     pub fn compared(&mut self, seen: &Snapshot, fresh: &Snapshot, now: Duration) {
         const RULE: &str = "after the troubles all is as a fresh start has it";
         if !Oracle::is_as_far(seen, fresh) {
-            if self.patience.can_bring_logs(now) {
+            let head = seen.head.map_or(0, |head| head.number);
+            if self.has_read_all(0, head, now) {
                 self.violate(RULE, format!("it is not ready: {:?}", fresh.owed));
             }
             return;

@@ -227,14 +227,26 @@ impl Patience {
             Blocks::Every(spacing) | Blocks::Around(spacing) => spacing,
             Blocks::OnDemand => return true,
         };
-        let round_trips = match self.has_batches(at) {
-            true => STEP_ROUND_TRIPS,
-            // One by one, not even the headers of new blocks come as quickly as the blocks do.
-            false if self.latency >= spacing => return false,
-            false => SINGLE_STEP_ROUND_TRIPS,
-        };
-        let step_secs = (self.latency * round_trips).as_secs_f64();
-        self.log_blocks_max as f64 * spacing.as_secs_f64() > 1.5 * step_secs
+        // One by one, not even the headers of new blocks come as quickly as the blocks do.
+        if !self.has_batches(at) && self.latency >= spacing {
+            return false;
+        }
+        self.log_blocks_max as f64 * spacing.as_secs_f64() > 1.5 * self.step(at).as_secs_f64()
+    }
+
+    /// How long a step through logs takes.
+    fn step(&self, at: Duration) -> Duration {
+        self.latency
+            * match self.has_batches(at) {
+                true => STEP_ROUND_TRIPS,
+                false => SINGLE_STEP_ROUND_TRIPS,
+            }
+    }
+
+    /// How long the way through the logs of so many blocks takes.
+    pub fn way_through(&self, blocks: u64, at: Duration) -> Duration {
+        self.step(at)
+            .mul_f64(blocks as f64 / self.log_blocks_max as f64)
     }
 
     /// How often who trails is asked for its head until a start has found that out. Where headers come one by one, whoever does

@@ -49,7 +49,7 @@ pub struct Sight {
     /// When all logs up to the head were last known.
     pub synced: Duration,
     /// Nothing can be shown before.
-    started: Duration,
+    pub started: Duration,
     /// Since when the players that are shown have bet less than there is in the pot.
     short_since: Option<Duration>,
     found: Vec<Violation>,
