@@ -43,10 +43,15 @@ impl Operator {
         let Some(sender) = &mut self.sender else {
             return;
         };
-        let problems = sender.rehearse(&moment.snapshot, round);
+        let (problems, told_time) = sender.rehearse(&moment.snapshot, round);
         let balance_wei = sender.balance_wei();
         self.round.rehearsed = Some((moment.now, !problems.is_empty()));
-        self.round.time_confirmed = Some((moment.head.timestamp, moment.now));
+        let time = match told_time {
+            ToldTime::Agreed(time) => Some(time),
+            ToldTime::Unconfirmed => Some(moment.head.timestamp),
+            ToldTime::Disputed { .. } => None,
+        };
+        self.round.time_confirmed = time.map(|time| (time, moment.now));
         let told = (!problems.is_empty()).then(|| problems.join("; "));
         let subject = Subject::Round(round.round_id);
         let alerts = &mut self.reporter.alerts;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::actors::sender::extras::ExtraQuestions;
 use crate::actors::sender::gas::REFUND_GAS;
 use crate::actors::sender::preflight::Gathered;
-use crate::actors::sender::{Sender, SenderSettings, DRAW_GAS, SECOND_OPINION};
+use crate::actors::sender::{Sender, SenderSettings, ToldTime, DRAW_GAS, SECOND_OPINION};
 use crate::chain::fees::{ceiling_wei, Prices, Quote, EIP_7825_GAS_MAX};
 use crate::chain::method::Method;
 use crate::chain::node::Endpoint;
@@ -42,8 +42,12 @@ pub struct Note {
 }
 
 impl Sender {
-    /// Looks at everything that a draw will need; one entry a problem.
-    pub(crate) fn rehearse(&mut self, snapshot: &Snapshot, round: &Round) -> Vec<String> {
+    /// Looks at everything that a draw will need: one entry a problem, and what time is told of the head.
+    pub(crate) fn rehearse(
+        &mut self,
+        snapshot: &Snapshot,
+        round: &Round,
+    ) -> (Vec<String>, ToldTime) {
         let mut problems = Vec::new();
         let address = self.address();
         match snapshot.config.as_deref() {
@@ -57,12 +61,7 @@ impl Sender {
         }
         self.prove_signer();
         problems.extend(self.signer_problem());
-        if let (Some(head), Some(chain_time)) = (snapshot.head, snapshot.chain_time) {
-            let time = chain_time.at(self.endpoints.clock().now());
-            let opens_in = Duration::from_secs(round.min_draw_time.saturating_sub(time));
-            let patience = (opens_in / 4).clamp(SECOND_OPINION, REHEARSED_WITHIN);
-            self.agree_on_head(head, patience);
-        }
+        let told = self.agree_in_time(snapshot, round);
         let methods = [Method::TransactionCount, Method::GetBalance];
         let questions = ExtraQuestions {
             account: address,
@@ -109,7 +108,17 @@ impl Sender {
                 problems.push(format!("the chain cannot be asked: it {}", error.public()));
             }
         }
-        problems
+        (problems, told)
+    }
+
+    /// What the others tell of the head is waited for as long as there is time.
+    fn agree_in_time(&mut self, snapshot: &Snapshot, round: &Round) -> ToldTime {
+        let (Some(head), Some(chain_time)) = (snapshot.head, snapshot.chain_time) else {
+            return ToldTime::Unconfirmed;
+        };
+        let time = chain_time.at(self.endpoints.clock().now());
+        let opens_in = Duration::from_secs(round.min_draw_time.saturating_sub(time));
+        self.agree_on_head(head, (opens_in / 4).clamp(SECOND_OPINION, REHEARSED_WITHIN))
     }
 
     /// Why the signer signs nothing, as of its last try; None while it does.

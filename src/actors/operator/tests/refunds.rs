@@ -113,7 +113,21 @@ fn neither_a_draw_nor_a_refund_is_sent_on_one_endpoints_word_for_the_time() {
     }
 }
 
-/// As above, from shortly before the window on.
+/// As above, by so little that the rehearsal is held at those times, too: what others told at it counts.
+#[test]
+fn a_head_that_was_ahead_at_the_rehearsal_opens_no_window() {
+    let quirks = vec![Some(ahead_by(9)), None];
+    let mut stage = Stage::before(settings(), |_| {}, quirks);
+    stage.ahead_secs = 9;
+    stage.operator.round = RoundMemory::of(7);
+    while stage.mined().is_empty() {
+        assert!(stage.node.with(|node| node.head().timestamp) < MAX);
+        stage.block();
+    }
+    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
+}
+
+/// The same, from shortly before the window on.
 #[test]
 fn a_head_that_jumps_ahead_after_the_rehearsal_opens_no_window() {
     let jumps = Arc::new(AtomicBool::new(false));
