@@ -288,6 +288,12 @@ impl SendState {
         self.round_over_at = None;
     }
 
+    /// It was signed a moment ago, at a head above that one: what is shown there is older.
+    pub(crate) fn is_ahead_of(&self, head: BlockRef, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.signed_at);
+        head.number < self.signed_at_block && since < USED_UP_FOR
+    }
+
     /// A failed attempt was counted and its delay has passed: the time-out starts anew.
     pub(crate) fn begin_again(&mut self, now: Instant) {
         self.first_sent_at = now;

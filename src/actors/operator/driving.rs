@@ -45,11 +45,13 @@ impl Operator {
         let goes_on = !flight.state.is_over(&moment.round);
         let seen = sender.look(&flight.state, moment.head, goes_on);
         panic_point("operator-looked");
+        let (nonce, sees_gaps) = (flight.state.nonce, flight.sees_gaps(moment));
+        let is_telling = |latest: &u64| *latest >= nonce || sees_gaps;
         let facts = HeadFacts {
             head: moment.head,
             next_block_time: moment.next_block_time,
             round: &moment.round,
-            latest_nonce: seen.latest_nonce,
+            latest_nonce: seen.latest_nonce.filter(is_telling),
             receipts: seen.receipts,
         };
         let step = flight.state.step(&facts, &self.settings.rules, moment.now);

@@ -23,6 +23,8 @@ pub(super) struct Flight {
     pub(super) paused_until: Option<Instant>,
     /// The variant that was last logged as being out.
     logged: Option<H256>,
+    /// So many reorgs had been met when it began.
+    reorgs: u64,
 }
 
 /// The last draw or refund that was mined with success.
@@ -41,7 +43,15 @@ impl Flight {
             looked: Some((moment.head.hash, moment.now)),
             paused_until: None,
             logged: None,
+            reorgs: moment.snapshot.reorgs_total,
         }
+    }
+
+    /// Whether a nonce below its own means that there is a gap. Where the chain was asked at a newer head than is known here,
+    /// it only means that this head is old, unless a reorg has put it there.
+    pub(super) fn sees_gaps(&self, moment: &Moment) -> bool {
+        let is_ahead = self.state.is_ahead_of(moment.head, moment.now);
+        !is_ahead || moment.snapshot.reorgs_total != self.reorgs
     }
 
     /// What is shown of it.

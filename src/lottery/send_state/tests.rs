@@ -294,6 +294,17 @@ fn a_nonce_that_a_reorg_gave_back_leaves_no_gap() {
 }
 
 #[test]
+fn what_was_signed_at_a_newer_head_is_ahead_of_an_older_one_for_a_moment() {
+    let draw = pending(ActionKind::Draw);
+    let is_ahead = |number, secs| {
+        let now = draw.start + Duration::from_secs(secs);
+        draw.state.is_ahead_of(head(number, 100), now)
+    };
+    assert!(is_ahead(9, 1) && !is_ahead(10, 1));
+    assert!(!is_ahead(9, 15), "nobody else has heard of that head");
+}
+
+#[test]
 fn what_no_node_took_is_let_go_when_its_round_is_over() {
     for kind in [
         ActionKind::Draw,
