@@ -75,6 +75,11 @@ impl JsonRpc {
         self.batching().size_at(self.clock.now())
     }
 
+    /// How many are sent so that are surely answered in one round trip.
+    pub(crate) fn sure_batch_size(&self) -> usize {
+        self.batching().sure_size_at(self.clock.now())
+    }
+
     /// One call.
     ///
     /// # Errors

@@ -161,9 +161,9 @@ impl Endpoint {
         self.shared.clock.now()
     }
 
-    /// How many calls go out in one round trip just now.
-    pub(crate) fn batch_size(&self) -> usize {
-        self.shared.rpc.batch_size()
+    /// How many calls are surely answered in one round trip just now.
+    pub(crate) fn sure_batch_size(&self) -> usize {
+        self.shared.rpc.sure_batch_size()
     }
 
     /// Looks at or changes what is known of its health.

@@ -22,6 +22,6 @@ pub struct Debt {
 
 /// How many missed blocks are linked at once with what this endpoint brings in a round trip.
 pub(super) fn linked_blocks_max(endpoint: &Endpoint) -> u64 {
-    let at_once = u64::try_from(endpoint.batch_size()).unwrap_or(u64::MAX);
+    let at_once = u64::try_from(endpoint.sure_batch_size()).unwrap_or(u64::MAX);
     LINKED_BLOCKS_MAX.min(at_once.saturating_mul(LINKED_ROUND_TRIPS_MAX))
 }

@@ -17,6 +17,8 @@ pub(super) const STRIKES_MAX: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batching {
     size: usize,
+    /// So many were answered together since a batch last failed.
+    proven: usize,
     /// When full batches are tried again.
     full_again_at: Option<Instant>,
     /// How often they were tried again in vain, and how many calls the largest had that failed.
@@ -36,6 +38,7 @@ impl Default for Batching {
     fn default() -> Batching {
         Batching {
             size: BATCH_MAX,
+            proven: BATCH_MAX,
             full_again_at: None,
             in_vain: 0,
             failed: 0,
@@ -56,6 +59,11 @@ impl Batching {
         self.size
     }
 
+    /// So many are answered in one round trip, by all that is known: larger batches that failed are only tried again.
+    pub(super) fn sure_size_at(&mut self, now: Instant) -> usize {
+        self.size_at(now).min(self.proven)
+    }
+
     /// The methods that are asked for beside a batch.
     pub(super) fn apart_at(&mut self, now: Instant) -> [bool; Method::ALL.len()] {
         if self.apart_until.take_if(|until| *until <= now).is_some() {
@@ -67,8 +75,10 @@ impl Batching {
     /// A batch of so many calls was answered.
     pub(super) fn note_answered(&mut self, calls: usize) {
         self.strikes = 0;
+        self.proven = self.proven.max(calls);
         if calls >= self.failed {
             (self.in_vain, self.failed) = (0, 0);
+            self.proven = BATCH_MAX;
         }
     }
 
@@ -95,6 +105,7 @@ impl Batching {
     /// A batch of `failed` calls was too much.
     pub(super) fn shrink(&mut self, failed: usize, now: Instant) {
         self.size = (failed / 2).max(1);
+        self.proven = self.proven.min(self.size);
         self.strikes = 0;
         self.failed = self.failed.max(failed);
         if self.full_again_at.is_none() {
@@ -155,5 +166,24 @@ mod tests {
         batching.note_answered(BATCH_MAX);
         batching.shrink(BATCH_MAX, now);
         assert_eq!(batching.size_at(now + SMALLER_FOR), BATCH_MAX);
+    }
+
+    #[test]
+    fn that_larger_batches_are_tried_again_makes_them_no_surer() {
+        let start = Instant::now();
+        let mut batching = Batching::default();
+        assert_eq!(batching.sure_size_at(start), BATCH_MAX);
+        for failed in [BATCH_MAX, 5, 2] {
+            batching.shrink(failed, start);
+        }
+        let later = start + SMALLER_FOR;
+        assert_eq!(batching.size_at(later), BATCH_MAX);
+        assert_eq!(batching.sure_size_at(later), 1);
+        batching.note_answered(7);
+        assert_eq!(batching.sure_size_at(later), 7);
+        batching.note_answered(BATCH_MAX);
+        assert_eq!(batching.sure_size_at(later), BATCH_MAX);
+        batching.shrink(7, later);
+        assert_eq!(batching.sure_size_at(later), 3);
     }
 }

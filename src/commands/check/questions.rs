@@ -311,7 +311,7 @@ impl Examined<'_> {
         if self.findings.wanted(CHECK, batch, cost).is_none() {
             return;
         }
-        match self.endpoint.batch_size() {
+        match self.endpoint.sure_batch_size() {
             1 => self.findings.costs(CHECK, "refused", cost),
             most if most < BATCH_MAX => {
                 let found = format!("at most {most} calls at once");

@@ -100,6 +100,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (400_006_831, "a start was to have read all logs as soon as any other, where they come by tens of blocks"),
     (410_115_873, "the same, one by one"),
     (440_016_121, "what was signed at a newer head than was known was let go for a nonce gap, and sent again for no more than is out"),
+    (451_003_954, "after a deep reorg 64 headers were read one by one, as full batches that fail had just been tried again"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 
