@@ -174,6 +174,14 @@ impl Clock {
         }
     }
 
+    /// Waits for nothing else than that time. A manual clock is moved by it: who waits so is alone on his thread.
+    pub(crate) fn pause(&self, by: Duration) {
+        match &self.0 {
+            Source::Manual(_) => self.advance(by),
+            _ => drop(self.wait_any(&[], Some(self.now() + by))),
+        }
+    }
+
     /// The next message of a channel, waited for until `deadline`.
     ///
     /// # Errors

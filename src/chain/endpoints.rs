@@ -363,10 +363,7 @@ impl Endpoints {
             others.all(|other| self.fails(other, methods))
         };
         listed
-            .map(|endpoint| match insists(endpoint) {
-                true => endpoint.insisting(),
-                false => endpoint.clone(),
-            })
+            .map(|endpoint| endpoint.insisting(insists(endpoint)))
             .collect()
     }
 

@@ -1,7 +1,7 @@
 //! Asking once more: where one endpoint is all that is left to ask, an answer of it that came spoilt (a page, half an
 //! answer, the answer to something else) is not the end of a question, and of all that hangs together with it. The very
 //! question is asked again at once, once. Silence is not asked twice, since that would double the wait for it; neither is
-//! who wants to be left alone, nor who spoils all that a method is asked for.
+//! who spoils all that a method is asked for. Who wants fewer calls is waited for by `jsonrpc`.
 //!
 //! What is sent to a pool is not sent again here: whether it has arrived only the sender can find out.
 

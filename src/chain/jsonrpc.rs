@@ -1,5 +1,6 @@
 //! JSON-RPC 2.0 with one server, over any transport: requests get their ids, answers are matched by them, and come back
-//! as results or typed errors. No retries, no health: that is the business of `endpoints`.
+//! as results or typed errors. No health, and no retries but where a lone server asks for fewer calls: that is the business
+//! of `endpoints`.
 //!
 //! Batches are an optimisation only. One that fails in whatever way while single calls are answered is asked call by
 //! call, and the next ones are smaller; after a while whole batches are tried again.
@@ -12,6 +13,7 @@ use serde_json::{json, Value};
 
 use self::batching::Batching;
 pub(crate) use self::batching::BATCH_MAX;
+use self::patience::Patience;
 
 use crate::base::clock::Clock;
 use crate::base::thread;
@@ -41,6 +43,7 @@ pub struct JsonRpc {
     clock: Clock,
     next_id: AtomicU64,
     batching: Mutex<Batching>,
+    patience: Patience,
     /// web3_clientVersion in lower case, once known: some codes mean something on one client only.
     client: OnceLock<String>,
 }
@@ -52,6 +55,7 @@ impl JsonRpc {
             clock,
             next_id: AtomicU64::new(1),
             batching: Mutex::default(),
+            patience: Patience::default(),
             client: OnceLock::new(),
         }
     }
@@ -70,6 +74,11 @@ impl JsonRpc {
         self.client.get().is_some()
     }
 
+    /// Whether there is nobody else to ask: then it is waited for when it asks for fewer calls.
+    pub(super) fn set_alone(&self, is_alone: bool) {
+        self.patience.set_alone(is_alone);
+    }
+
     /// How many calls are sent in one batch just now.
     pub(crate) fn batch_size(&self) -> usize {
         self.batching().size_at(self.clock.now())
@@ -85,7 +94,8 @@ impl JsonRpc {
     /// # Errors
     /// Any kind; the error names the method.
     pub fn call(&self, method: Method, params: &Value) -> Result<Json, RpcError> {
-        self.called(method, params)
+        self.patience
+            .waited(&self.clock, || self.called(method, params))
             .map_err(|error| self.told(error).of(method))
     }
 
@@ -152,7 +162,7 @@ impl JsonRpc {
             // One that is left over goes alone.
             let refusal = match part {
                 [_] => None,
-                _ => match self.batch_part(part) {
+                _ => match self.patience.waited(&self.clock, || self.batch_part(part)) {
                     Ok(mut answers) => {
                         match answers.iter().position(is_failure) {
                             Some(index) => self.suspect_batch(&part[index], part.len()),
@@ -467,5 +477,6 @@ fn is_failure(result: &Result<Json, RpcError>) -> bool {
 }
 
 mod batching;
+mod patience;
 #[cfg(test)]
 mod tests;

@@ -143,10 +143,11 @@ impl Endpoint {
         }
     }
 
-    /// The same endpoint, asked once more for what it spoils.
-    pub(super) fn insisting(&self) -> Endpoint {
+    /// The same endpoint, asked once more for what it spoils where that is all that is left.
+    pub(super) fn insisting(&self, insists: bool) -> Endpoint {
+        self.shared.rpc.set_alone(insists);
         Endpoint {
-            insists: true,
+            insists,
             ..self.clone()
         }
     }

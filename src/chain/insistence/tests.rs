@@ -131,10 +131,8 @@ fn a_spoilt_answer_of_the_only_endpoint_is_asked_for_once_more() {
 
 #[test]
 fn silence_refusals_and_wishes_to_be_left_alone_are_not_asked_twice() {
-    let once: [fn() -> Reply; 7] = [
+    let once: [fn() -> Reply; 4] = [
         || Err(RpcError::transport("timed out")),
-        || status(429, ""),
-        || status(200, "Too many requests"),
         || {
             Ok(Answer {
                 retry_after: Some(Duration::from_secs(2)),
@@ -143,7 +141,6 @@ fn silence_refusals_and_wishes_to_be_left_alone_are_not_asked_twice() {
         },
         || status(403, ""),
         || error_answer(json!({"code": -32_601, "message": "no such method"})),
-        || error_answer(json!({"code": -32_005, "message": "limit"})),
     ];
     for (way, fail) in once.into_iter().enumerate() {
         let (script, endpoints) = lone(spoiling("eth_getBalance", move |_| Some(fail())));
@@ -156,6 +153,50 @@ fn silence_refusals_and_wishes_to_be_left_alone_are_not_asked_twice() {
     let sent = endpoints.with_endpoint(&[Method::SendRawTransaction], send);
     sent.unwrap_err();
     assert_eq!(asked(&script, "eth_sendRawTransaction"), 1);
+}
+
+#[test]
+fn who_wants_fewer_calls_is_waited_for_a_moment_where_nobody_else_is_left() {
+    let ways: [fn() -> Reply; 4] = [
+        || status(429, ""),
+        || status(200, "Too many requests"),
+        || error_answer(json!({"code": -32_005, "message": "limit"})),
+        || {
+            Ok(Answer {
+                retry_after: Some(Duration::from_secs(1)),
+                ..status(429, "")?
+            })
+        },
+    ];
+    for (way, fail) in ways.into_iter().enumerate() {
+        // Twice a little, then for long, then not at all.
+        let limited = |before| before < 2 || (3..9).contains(&before);
+        let node = spoiling("eth_getBalance", move |before| limited(before).then(fail));
+        let (script, endpoints) = lone(node);
+        let started = endpoints.clock().now();
+        let ask = |asked_by_then| {
+            let answer = endpoints.with_endpoint(BALANCE, balance);
+            assert_eq!(asked(&script, "eth_getBalance"), asked_by_then, "way {way}");
+            answer.is_ok()
+        };
+        assert!(ask(3), "way {way}");
+        let waited = endpoints.clock().now() - started;
+        let most = Duration::from_millis(2_000);
+        assert!(Duration::from_millis(900) <= waited && waited <= most);
+        // Whoever was waited for in vain is not until he answers.
+        assert_eq!(
+            [ask(7), ask(8), ask(9), ask(10)],
+            [false, false, false, true]
+        );
+    }
+    // Where another can be asked, he is, at once.
+    let limited = spoiling("eth_getBalance", |_| Some(status(429, "")));
+    let clock = Clock::manual(0);
+    let (scripts, endpoints) = over(vec![limited, spoiling("", |_| None)], &clock);
+    let started = clock.now();
+    assert!(endpoints.with_endpoint(BALANCE, balance).is_ok());
+    assert_eq!(asked(&scripts[0], "eth_getBalance"), 1);
+    assert_eq!(clock.now(), started);
 }
 
 #[test]
