@@ -2,8 +2,10 @@
 //! Where it is the first of two, or says the truth in an odd form, or does what a draw can do without, the draw comes in time
 //! and nobody is accused.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use devchain::{Distortion, Fault, Rewording};
 use flate2::write::{GzEncoder, ZlibEncoder};
@@ -240,6 +242,23 @@ fn understood() -> Vec<Row> {
         }),
         ("every third answer or so of the only one is a 502", || {
             every_third_spoilt("502 Bad Gateway", b"")
+        }),
+        ("three requests a second, and five at once", || {
+            // The moments at which what the bucket holds by now came in.
+            let bucket = Mutex::new(VecDeque::from([Instant::now(); 5]));
+            said_by(move |json| {
+                let mut bucket = bucket.lock().unwrap();
+                let now = Instant::now();
+                match bucket[0] <= now {
+                    true => {
+                        let next = bucket[4].max(now) + Duration::from_millis(333);
+                        bucket.rotate_left(1);
+                        bucket[4] = next;
+                        sized("200 OK", "", json.as_bytes())
+                    }
+                    false => sized("429 Too Many Requests", "", b""),
+                }
+            })
         }),
         ("every third answer or so of the only one is cut", || {
             let asked = AtomicU64::new(0);
