@@ -1,7 +1,8 @@
 //! File descriptors: the limit is raised as far as the system allows, and some are kept for talking to the chain, so
 //! that no flood of connections can stop a draw.
 
-/// Kept for calls to the chain, files, the listeners and the private port.
+/// Kept for calls to the chain, files, the listeners and the private port, or three of four where that is more than there
+/// are.
 const RESERVE: u64 = 96;
 
 /// Raises RLIMIT_NOFILE to its hard limit; how many connections fit below it.
@@ -22,7 +23,33 @@ pub(crate) fn connections_that_fit() -> usize {
     if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
         limit = raised;
     }
-    usize::try_from(limit.rlim_cur.saturating_sub(RESERVE))
-        .unwrap_or(usize::MAX)
-        .max(16)
+    beside_the_reserve(limit.rlim_cur)
+}
+
+fn beside_the_reserve(limit: u64) -> usize {
+    let fit = limit.saturating_sub(RESERVE).max(limit / 4);
+    usize::try_from(fit).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_room_for_calls_to_the_chain_however_few_descriptors_there_are() {
+        for (limit, fit) in [
+            (0, 1),
+            (16, 4),
+            (24, 6),
+            (64, 16),
+            (120, 30),
+            (1_024, 928),
+            (
+                u64::MAX,
+                usize::try_from(u64::MAX - RESERVE).unwrap_or(usize::MAX),
+            ),
+        ] {
+            assert_eq!(beside_the_reserve(limit), fit, "{limit}");
+        }
+    }
 }
