@@ -262,6 +262,7 @@ const CUT_OFF: &str = "cut its answer off";
 const BROKEN_BODY: &str = "gave a broken answer";
 const BROKEN_OFF: &str = "broke the connection off";
 
+const NO_DESCRIPTORS: &str = "cannot be asked: this machine has no file descriptors left";
 const UNKNOWN_NAME: &str = "has a host name that is not found";
 pub(crate) const UNKNOWN_ISSUER: &str = "has a certificate that no known authority signed";
 
@@ -311,6 +312,7 @@ pub(crate) fn describe_io(error: &std::io::Error) -> &'static str {
         IoKind::HostUnreachable | IoKind::NetworkUnreachable => "is unreachable",
         // A handshake that fails is an error of data with rustls' own inside.
         IoKind::InvalidData => describe_tls(&error.to_string()),
+        _ if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => NO_DESCRIPTORS,
         // The standard library's failed look-up has no kind of its own that can be named.
         _ if error.to_string().starts_with("failed to lookup address") => UNKNOWN_NAME,
         _ => "cannot be connected to",

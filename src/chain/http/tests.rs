@@ -57,6 +57,14 @@ fn a_name_that_nobody_knows_is_told_as_that() {
     assert_eq!(describe_io(&error), UNKNOWN_NAME, "{error:?}");
 }
 
+#[test]
+fn what_this_machine_lacks_is_no_fault_of_the_servers() {
+    for code in [libc::EMFILE, libc::ENFILE] {
+        let error = std::io::Error::from_raw_os_error(code);
+        assert_eq!(describe_io(&error), NO_DESCRIPTORS);
+    }
+}
+
 /// Answers `count` requests, each on a connection of its own, and tells its port.
 fn serve_each(count: usize) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
