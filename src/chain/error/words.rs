@@ -232,6 +232,7 @@ const RATE: &[&str] = &[
     "quota",
     "daily request count",
     "throttl",
+    "503 service temporarily unavailable",
 ];
 /// Words of ranges that are too long, where the code alone would mean a rate limit.
 const RANGE: &[&str] = &["range", "results", "response size", "blocks"];

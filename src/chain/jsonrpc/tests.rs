@@ -149,6 +149,9 @@ fn a_rate_limit_is_one_in_whatever_dress() {
     }));
     assert_eq!(kind(&rpc), limited(Some(3_600)));
     assert_eq!(kind(&fixed(429, text("try again in 4s"))), limited(Some(4)));
+    // nginx tells its own limits so; where nobody is behind it, it says 502.
+    let page = "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>";
+    assert_eq!(kind(&fixed(503, text(page))), limited(None));
     let told = json!({"id": 1, "error": {
         "code": -32005, "message": "daily request count exceeded, request rate limited",
         "data": {"rate": {"backoff_seconds": 30}},
