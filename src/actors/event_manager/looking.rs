@@ -8,10 +8,12 @@ use crate::actors::event_manager::input::Input;
 use crate::actors::event_manager::looks::{Look, Waiting, LIVE};
 use crate::actors::event_manager::{EventManager, Following};
 use crate::actors::reader::{Question, Reader, Reading};
+use crate::base::clock::ChainTime;
 use crate::chain::endpoints::{Endpoints, Hedge};
 use crate::chain::error::RpcError;
 use crate::chain::method::Method;
 use crate::chain::node::{Endpoint, Purpose};
+use crate::chain::types::BlockRef;
 use crate::lottery::round::{Phase, Round};
 
 /// What a look that brings logs cannot do without.
@@ -23,6 +25,9 @@ const REFRESH_AGAIN: Duration = Duration::from_secs(10);
 /// How long an endpoint may take before the next is asked as well; shorter while a draw may be due.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_IN_WINDOW: Duration = Duration::from_millis(400);
+/// A head that is so many seconds further on than time has passed is looked at through another endpoint, too: a draw would be
+/// called missed on one's word.
+const AHEAD_SECS: u64 = 15;
 /// The longest that another endpoint is left alone while a block is overdue.
 const SECOND_OPINION_MAX: Duration = Duration::from_secs(15);
 
@@ -62,9 +67,14 @@ impl EventManager {
             following.refresh_asked_at = Some(now);
         }
         let (endpoints, reader) = (self.endpoints.clone(), self.reader.clone());
-        let patience = self.patience(now);
-        let waits = (patience, self.following.looks.news_within());
-        let work = move || look(&endpoints, &reader, question, waits, second_opinion);
+        let manner = Manner {
+            patience: self.patience(now),
+            news_within: self.following.looks.news_within(),
+            second_opinion,
+            chain_time: self.snapshot.load().chain_time,
+            tip: question.cursor.tip().copied(),
+        };
+        let work = move || look(&endpoints, &reader, question, manner);
         let as_input = move |result| Input::Look { id, result };
         let following = &mut self.following;
         if following.jobs.start(&self.clock, "look", work, as_input) {
@@ -148,14 +158,101 @@ fn head_of(reading: &Reading) -> Option<u64> {
     }
 }
 
+/// How a look goes about it.
+struct Manner {
+    patience: Duration,
+    news_within: Duration,
+    /// Another endpoint is asked, too, where this one shows nothing new.
+    second_opinion: bool,
+    chain_time: Option<ChainTime>,
+    /// The newest block that is known.
+    tip: Option<BlockRef>,
+}
+
+impl Manner {
+    /// Whether the head's time cannot be, by what is known: it is before that of the newest block that it follows, or further
+    /// on than time has passed since that came, and code that the endpoint runs there sees another. Of a first head nothing
+    /// else is known.
+    fn doubts_time(&self, endpoint: &Endpoint, reading: &Reading) -> bool {
+        let Reading::Advanced(advanced) = reading else {
+            return false;
+        };
+        let head = &advanced.head;
+        let followed = self.tip.filter(|_| advanced.rollback.is_none());
+        let is_older = followed.is_some_and(|tip| head.timestamp < tip.timestamp);
+        let is_expected = self.chain_time.map(|known| {
+            let latest = known.at(endpoint.now()).saturating_add(AHEAD_SECS);
+            !is_older && head.timestamp <= latest
+        });
+        if is_expected == Some(true) {
+            return false;
+        }
+        match endpoint.block_opcodes(head.into()) {
+            Ok(seen) => seen.timestamp != head.timestamp,
+            Err(_) => is_expected.is_some(),
+        }
+    }
+
+    /// Where an endpoint's logs and its round contradict each other, or its head's time cannot be, another one's look in which
+    /// that is not so.
+    fn instead_of(
+        &self,
+        endpoints: &Endpoints,
+        (endpoint, reading): (&Endpoint, &Reading),
+        hedge: &Hedge<Reading>,
+        read: impl Fn(&Endpoint) -> Result<Reading, RpcError> + Clone + Send + 'static,
+    ) -> Option<Look> {
+        let doubted = match reading {
+            Reading::Advanced(advanced) if endpoints.list().len() > 1 => advanced,
+            _ => return None,
+        };
+        let is_out_of_time = self.doubts_time(endpoint, reading);
+        if !doubted.is_contradictory && !is_out_of_time {
+            return None;
+        }
+        let (other, reading) = endpoints.asked_without(endpoint, hedge, read)?.ok()?;
+        let is_sound = match &reading {
+            Reading::Advanced(advanced) => {
+                let is_as_new =
+                    !advanced.blocks.is_empty() || advanced.head.hash == doubted.head.hash;
+                let leads_to_round = advanced.round.is_some() && advanced.owed.is_none();
+                is_as_new
+                    && !self.doubts_time(&other, &reading)
+                    && (is_out_of_time || leads_to_round)
+            }
+            _ => false,
+        };
+        is_sound.then(|| {
+            let (host, other_host) = (endpoint.host(), other.host());
+            match is_out_of_time {
+                true => log::info!(
+                    "{host} gives block {} the time {}, which {other_host} does not",
+                    doubted.head.number,
+                    doubted.head.timestamp
+                ),
+                false => {
+                    log::info!(
+                        "the logs of {host} do not lead to its round, those of {other_host} do"
+                    )
+                }
+            }
+            endpoints.set_back(endpoint);
+            Look {
+                endpoint: other,
+                reading,
+                is_doubtful: Some(false),
+            }
+        })
+    }
+}
+
 /// Looks through the best endpoint, and through another where that shows less than there should be. Where nobody can
 /// bring the logs too, the live state is looked for alone.
 fn look(
     endpoints: &Endpoints,
     reader: &Arc<Reader>,
     question: Question,
-    (patience, news_within): (Duration, Duration),
-    second_opinion: bool,
+    manner: Manner,
 ) -> Result<Look, RpcError> {
     let newest_timestamp = endpoints.newest_timestamp();
     let is_announced = question.announced.is_some();
@@ -166,8 +263,8 @@ fn look(
             reading.map_err(RpcError::of_this_endpoint)
         };
         let has_news = move |reading: &Reading| has_news(reading, newest_timestamp);
-        let hedge = Hedge::any(Purpose::Follow, methods, patience);
-        let hedge = hedge.for_news(has_news, news_within);
+        let hedge = Hedge::any(Purpose::Follow, methods, manner.patience);
+        let hedge = hedge.for_news(has_news, manner.news_within);
         let answer = endpoints.asked_by(&hedge, read.clone());
         answer.map(|(endpoint, reading)| (endpoint, reading, read, hedge))
     };
@@ -180,7 +277,8 @@ fn look(
         false => read(WITH_LOGS, question).or_else(|_| read(LIVE, live)),
     };
     let (endpoint, reading, read, hedge) = answer?;
-    if let Some(sound) = instead_of(endpoints, (&endpoint, &reading), &hedge, read.clone()) {
+    let doubted = (&endpoint, &reading);
+    if let Some(sound) = manner.instead_of(endpoints, doubted, &hedge, read.clone()) {
         return Ok(sound);
     }
     let asks_another = match &reading {
@@ -188,7 +286,7 @@ fn look(
             !is_announced && !has_news(&reading, newest_timestamp)
         }
         Reading::NoLottery { .. } => true,
-        Reading::Unchanged => second_opinion && !is_announced,
+        Reading::Unchanged => manner.second_opinion && !is_announced,
     };
     let mut is_doubtful = match &reading {
         Reading::Unchanged => None,
@@ -218,40 +316,6 @@ fn look(
     })
 }
 
-/// Where an endpoint's logs and its round contradict each other, another one's look in which they agree.
-fn instead_of(
-    endpoints: &Endpoints,
-    (endpoint, reading): (&Endpoint, &Reading),
-    hedge: &Hedge<Reading>,
-    read: impl Fn(&Endpoint) -> Result<Reading, RpcError> + Clone + Send + 'static,
-) -> Option<Look> {
-    let doubted = match reading {
-        Reading::Advanced(advanced) if advanced.is_contradictory => advanced,
-        _ => return None,
-    };
-    let (other, reading) = endpoints.asked_without(endpoint, hedge, read)?.ok()?;
-    let is_sound = match &reading {
-        Reading::Advanced(advanced) => {
-            let is_as_new = !advanced.blocks.is_empty() || advanced.head.hash == doubted.head.hash;
-            is_as_new && advanced.round.is_some() && advanced.owed.is_none()
-        }
-        _ => false,
-    };
-    is_sound.then(|| {
-        log::info!(
-            "the logs of {} do not lead to its round, those of {} do",
-            endpoint.host(),
-            other.host()
-        );
-        endpoints.set_back(endpoint);
-        Look {
-            endpoint: other,
-            reading,
-            is_doubtful: Some(false),
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -259,16 +323,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::actors::reader::Sound;
+    use crate::actors::reader::{Advanced, Sound};
     use crate::base::clock::Clock;
     use crate::base::metrics::Metrics;
     use crate::chain::cursor::Cursor;
     use crate::chain::encode::encode_hex;
     use crate::chain::script::Script;
     use crate::chain::transport::Transport;
-    use crate::chain::types::{Address, BlockRef, H256, U256};
+    use crate::chain::types::{Address, H256, U256};
     use crate::lottery::abi::tests::words;
     use crate::lottery::continuity::Tally;
+
+    fn manner(chain_time: Option<ChainTime>) -> Manner {
+        Manner {
+            patience: PATIENCE,
+            news_within: PATIENCE,
+            second_opinion: false,
+            chain_time,
+            tip: Some(KNOWN).filter(|_| chain_time.is_some()),
+        }
+    }
 
     #[test]
     fn the_heads_time_counts_from_when_it_was_told_whatever_takes_long_after_it() {
@@ -293,8 +367,7 @@ mod tests {
         let metrics = Metrics::default();
         let endpoints = Endpoints::over(vec![Arc::new(node)], 31_337, clock.clone(), &metrics);
         let reader = Arc::new(Reader::new(Address::zero(), 31_337));
-        let waits = (PATIENCE, PATIENCE);
-        let look = look(&endpoints, &reader, Question::default(), waits, false).unwrap();
+        let look = look(&endpoints, &reader, Question::default(), manner(None)).unwrap();
         let Reading::Advanced(advanced) = look.reading else {
             panic!("{:?}", look.reading);
         };
@@ -306,11 +379,21 @@ mod tests {
         assert!(since >= Duration::from_secs(3), "{since:?}");
     }
 
-    /// A node at block 2 whose round has this pot; nothing was logged.
-    fn node_with_pot(host: &str, pot_wei: u64) -> Arc<Script> {
+    const KNOWN: BlockRef = BlockRef {
+        number: 1,
+        hash: H256::zero(),
+        parent_hash: H256::zero(),
+        timestamp: 98,
+    };
+
+    /// A node at block 2 of that time, and as code sees it of that one, whose round has this pot; nothing was logged.
+    fn node(host: &str, (time, seen_time, pot_wei): (u64, u64, u64)) -> Arc<dyn Transport> {
         let hash = |number: u64| format!("0x{number:064x}");
-        Arc::new(Script::of_calls(host, move |method, _| match method {
+        Arc::new(Script::of_calls(host, move |method, params| match method {
             "eth_chainId" => Ok(json!("0x7a69")),
+            "eth_call" if params[0]["to"].is_null() => {
+                Ok(json!(encode_hex(&words(&[0, 2, seen_time]))))
+            }
             "eth_getLogs" => Ok(json!([])),
             "eth_call" => {
                 let state = u64::from(pot_wei > 0);
@@ -318,49 +401,81 @@ mod tests {
                 Ok(json!(encode_hex(&round)))
             }
             "eth_getBlockByNumber" => Ok(json!({
-                "number": "0x2", "hash": hash(2), "timestamp": "0x64", "parentHash": hash(1),
-                "transactions": [hash(9)],
+                "number": "0x2", "hash": hash(2), "timestamp": format!("{time:#x}"),
+                "parentHash": KNOWN.hash, "transactions": [hash(9)],
             })),
             _ => Err(json!({"code": -32601, "message": "method not found"})),
         }))
     }
 
+    /// What is known after a look at two such nodes where block 1 was.
+    fn looked([a, b]: [(u64, u64, u64); 2], is_known: bool) -> Advanced {
+        let clock = Clock::manual(5_000_000);
+        let known = ChainTime {
+            head_timestamp: KNOWN.timestamp,
+            seen_at: clock.now(),
+        };
+        let nodes = vec![node("http://a", a), node("http://b", b)];
+        let endpoints = Endpoints::over(nodes, 31_337, clock, &Metrics::default());
+        let reader = Arc::new(Reader::new(Address::zero(), 31_337));
+        let mut cursor = Cursor::default();
+        cursor.push(KNOWN);
+        let tally = Tally::beginning();
+        let question = Question {
+            cursor: Arc::new(cursor),
+            sound: Some(Sound {
+                block: KNOWN,
+                tally,
+            }),
+            ..Question::default()
+        };
+        let look = look(
+            &endpoints,
+            &reader,
+            question,
+            manner(is_known.then_some(known)),
+        )
+        .unwrap();
+        match look.reading {
+            Reading::Advanced(advanced) => *advanced,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn of_two_that_differ_about_the_round_the_one_is_believed_whose_logs_lead_to_it() {
-        let block = BlockRef {
-            number: 1,
-            hash: H256::from_low_u64_be(1),
-            parent_hash: H256::zero(),
-            timestamp: 98,
-        };
         for (pots, believed_wei, is_contradictory) in [
             ([0, 0], 0, false),
             ([5, 0], 0, false),
             ([0, 5], 0, false),
             ([5, 7], 5, true),
         ] {
-            let clock = Clock::manual(5_000_000);
-            let nodes = [("http://a", pots[0]), ("http://b", pots[1])];
-            let nodes =
-                nodes.map(|(host, pot_wei)| node_with_pot(host, pot_wei) as Arc<dyn Transport>);
-            let metrics = Metrics::default();
-            let endpoints = Endpoints::over(nodes.into(), 31_337, clock, &metrics);
-            let reader = Arc::new(Reader::new(Address::zero(), 31_337));
-            let mut cursor = Cursor::default();
-            cursor.push(block);
-            let tally = Tally::beginning();
-            let question = Question {
-                cursor: Arc::new(cursor),
-                sound: Some(Sound { block, tally }),
-                ..Question::default()
-            };
-            let look = look(&endpoints, &reader, question, (PATIENCE, PATIENCE), false).unwrap();
-            let Reading::Advanced(advanced) = look.reading else {
-                panic!("{:?}", look.reading);
-            };
+            let advanced = looked(pots.map(|pot_wei| (100, 100, pot_wei)), true);
             let pot_wei = advanced.round.unwrap().total_pot_wei;
             assert_eq!(pot_wei, U256::from(believed_wei), "{pots:?}");
             assert_eq!(advanced.is_contradictory, is_contradictory, "{pots:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_that_differ_about_the_time_the_one_is_believed_whose_time_can_be() {
+        let latest = KNOWN.timestamp + AHEAD_SECS;
+        for (is_known, times, believed) in [
+            (true, [(100, 100), (100, 100)], 100),
+            // What can be is not asked about.
+            (true, [(98, 0), (100, 100)], 98),
+            (true, [(latest, 0), (100, 100)], latest),
+            (true, [(97, 100), (100, 100)], 100),
+            (true, [(latest + 1, 100), (100, 100)], 100),
+            // What was known before may be what is not so.
+            (true, [(97, 97), (100, 0)], 97),
+            (true, [(latest + 1, latest + 1), (100, 0)], latest + 1),
+            (true, [(latest + 1, 0), (latest + 1, 0)], latest + 1),
+            (false, [(97, 100), (100, 100)], 100),
+            (false, [(97, 0), (100, 0)], 97),
+        ] {
+            let advanced = looked(times.map(|(time, seen)| (time, seen, 0)), is_known);
+            assert_eq!(advanced.head.timestamp, believed, "{is_known} {times:?}");
         }
     }
 }

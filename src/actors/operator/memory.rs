@@ -46,7 +46,7 @@ pub(super) struct RoundMemory {
     pub(super) twin_since: Option<u64>,
     /// When everything that a draw needs was last looked at, and whether something was missing.
     pub(super) rehearsed: Option<(Instant, bool)>,
-    /// The time of a head that others tell too, and when they were asked.
+    /// The time of a head that others tell too, and when it was seen.
     pub(super) time_confirmed: Option<(u64, Instant)>,
     pub(super) foresight: Foresight,
     /// What has held up the draw since it is due.

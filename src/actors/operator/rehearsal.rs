@@ -16,6 +16,8 @@ use crate::lottery::round::RoundState;
 const BEFORE_SECS: u64 = 60;
 /// While something is missing it is held again so often.
 const AGAIN_AFTER: Duration = Duration::from_secs(15);
+/// Blocks come unevenly, and so much sooner than time passes.
+const UNEVEN_SECS: u64 = 1;
 
 /// While the balance is told to be low it is looked at again so often, if no draw is near that would do so.
 const BALANCE_EVERY: Duration = Duration::from_secs(60);
@@ -51,7 +53,7 @@ impl Operator {
             ToldTime::Unconfirmed => Some(moment.head.timestamp),
             ToldTime::Disputed { .. } => None,
         };
-        self.round.time_confirmed = time.map(|time| (time, moment.now));
+        self.round.time_confirmed = time.map(|time| (time, moment.chain_time.seen_at));
         let told = (!problems.is_empty()).then(|| problems.join("; "));
         let subject = Subject::Round(round.round_id);
         let alerts = &mut self.reporter.alerts;
@@ -105,7 +107,7 @@ impl Operator {
                 _ => told > round.max_draw_time,
             };
         if is_due {
-            self.round.time_confirmed = Some((head.timestamp, moment.now));
+            self.round.time_confirmed = Some((head.timestamp, moment.chain_time.seen_at));
         } else {
             log::warn!(
                 "others give block {} the time {told}: round {} is not due by it",
@@ -119,11 +121,10 @@ impl Operator {
     /// Whether the head's time follows from one that others told, and from what has passed since. That one may have been heard
     /// of two answers late: asked about where answers are slow, it would make the draw late.
     fn is_time_expected(&self, moment: &Moment) -> bool {
-        let spacing = moment.schedule.least_to_next_secs.max(1);
         let heard_late = 2 * self.quickest_answer().unwrap_or_default();
-        self.round.time_confirmed.is_some_and(|(time, at)| {
-            let passed = moment.now.saturating_duration_since(at) + heard_late;
-            let latest = time.saturating_add(passed.as_secs() + 2 * spacing);
+        self.round.time_confirmed.is_some_and(|(time, seen_at)| {
+            let passed = moment.now.saturating_duration_since(seen_at) + heard_late;
+            let latest = time.saturating_add(passed.as_secs() + UNEVEN_SECS);
             moment.newest.timestamp <= latest
         })
     }

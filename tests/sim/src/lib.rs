@@ -21,6 +21,7 @@ pub mod dress;
 pub mod families;
 pub mod following;
 pub mod kept;
+pub mod lies;
 pub mod listener;
 pub mod log;
 pub mod node;

@@ -13,6 +13,7 @@ use serde_json::{json, Value};
 use crate::baton::{Baton, Group};
 use crate::campaign::GENESIS;
 use crate::dress::Dress;
+use crate::lies::Lie;
 use crate::node::{fail, Character, Node};
 use crate::world::World;
 
@@ -125,6 +126,8 @@ pub enum Trouble {
     Batches(Way),
     /// Everything that is answered comes in an odd dress.
     Dressed(Dress),
+    /// Something is told that is not so.
+    Lies(Lie),
 }
 
 pub struct Active {
@@ -227,6 +230,17 @@ impl Sky {
             .filter(|active| active.endpoint == endpoint);
         active.find_map(|active| match active.trouble {
             Trouble::Dressed(dress) => Some(dress),
+            _ => None,
+        })
+    }
+
+    fn lie(&self, endpoint: usize) -> Option<Lie> {
+        let mut active = self
+            .active
+            .iter()
+            .filter(|active| active.endpoint == endpoint);
+        active.find_map(|active| match active.trouble {
+            Trouble::Lies(lie) => Some(lie),
             _ => None,
         })
     }
@@ -368,6 +382,18 @@ impl Wire {
         answered(status.unwrap_or(200), sky.dressed(own, answers))
     }
 
+    /// What the node tells, and where it lies what is so.
+    fn told(&self, sky: &mut Sky, method: &str, params: &Value) -> Result<Value, Value> {
+        let Some(lie) = sky.lie(self.endpoint) else {
+            return sky.call(self.endpoint, method, params);
+        };
+        let truth = match method == "eth_sendRawTransaction" && !lie.takes() {
+            true => Ok(Value::Null),
+            false => sky.call(self.endpoint, method, params),
+        };
+        lie.tell(method, params, truth)
+    }
+
     fn item(&self, sky: &mut Sky, call: &Value, way: Option<Way>) -> Value {
         let method = call["method"].as_str().unwrap_or_default();
         let result = match way {
@@ -382,7 +408,7 @@ impl Wire {
             Some(Way::RateLimit) => Err(fail(-32_005, "request rate exceeded")),
             Some(Way::Null) => Ok(Value::Null),
             Some(Way::WrongType) => Ok(json!({"unexpected": [1, 2]})),
-            _ => sky.call(self.endpoint, method, &call["params"]),
+            _ => self.told(sky, method, &call["params"]),
         };
         let id = match way {
             Some(Way::WrongId) => json!(999_999_999),

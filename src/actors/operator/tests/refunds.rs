@@ -130,15 +130,18 @@ fn a_head_that_was_ahead_at_the_rehearsal_opens_no_window() {
 /// The same, from shortly before the window on.
 #[test]
 fn a_head_that_jumps_ahead_after_the_rehearsal_opens_no_window() {
-    let jumps = Arc::new(AtomicBool::new(false));
-    let quirks = vec![Some(ahead_once(jumps.clone(), 9)), None];
-    let mut stage = Stage::before(settings(), |_| {}, quirks);
-    stage.until(MIN - 8);
-    jumps.store(true, Ordering::Relaxed);
-    stage.ahead_secs = 9;
-    while stage.mined().is_empty() {
-        assert!(stage.node.with(|node| node.head().timestamp) < MAX);
-        stage.block();
+    for ahead_secs in [2, 3, 9] {
+        let jumps = Arc::new(AtomicBool::new(false));
+        let quirks = vec![Some(ahead_once(jumps.clone(), ahead_secs)), None];
+        let mut stage = Stage::before(settings(), |_| {}, quirks);
+        stage.until(MIN - 8);
+        jumps.store(true, Ordering::Relaxed);
+        stage.ahead_secs = ahead_secs;
+        while stage.mined().is_empty() {
+            assert!(stage.node.with(|node| node.head().timestamp) < MAX);
+            stage.block();
+        }
+        let drawn = [(ActionKind::Draw, true)];
+        assert_eq!(stage.mined(), drawn, "{ahead_secs} s ahead");
     }
-    assert_eq!(stage.mined(), [(ActionKind::Draw, true)]);
 }
