@@ -21,6 +21,8 @@ use crate::chain::types::{Address, BlockId, CallRequest, Header, Log, H256};
 /// So many blocks can be asked by hash beside the call that goes with them.
 pub(crate) const HASHES_MAX: usize = BATCH_MAX - 1;
 
+/// So many blocks that a reorg took back while they were read are followed all the same.
+const GONE_BLOCKS_MAX: u32 = 2;
 /// So many numbers without blocks are passed over at the end of a range.
 const HOLES_MAX: usize = 8;
 
@@ -171,7 +173,7 @@ impl Endpoint {
     /// asked for by its hash.
     ///
     /// # Errors
-    /// When a parent is not to be had.
+    /// When a parent is not to be had, or the chain has moved by more than a few blocks.
     pub(crate) fn ancestry(&self, head: &Header, lowest: u64) -> Result<Vec<Header>, RpcError> {
         let mut together = self.together();
         let tickets: Vec<_> = (lowest..head.number)
@@ -189,10 +191,19 @@ impl Endpoint {
         }
         let mut headers = vec![head.clone()];
         let mut newest = head.clone();
+        let mut gone = 0;
         while newest.number > lowest {
             let parent: Header = match known.remove(&newest.parent_hash) {
                 Some(parent) => parent,
-                None => self.header(BlockId::Hash(newest.parent_hash))?,
+                None => {
+                    // The chain has another block there by now: step by step this one only leads along what is gone.
+                    let is_gone = known.values().any(|it| it.number + 1 == newest.number);
+                    gone += u32::from(is_gone);
+                    if gone > GONE_BLOCKS_MAX {
+                        return Err(RpcError::behind("the chain moved while it was read"));
+                    }
+                    self.header(BlockId::Hash(newest.parent_hash))?
+                }
             };
             if parent.number >= newest.number {
                 return Err(RpcError::invalid_answer(

@@ -219,6 +219,40 @@ fn a_page_in_place_of_a_block_is_not_taken_for_a_number_without_one() {
 }
 
 #[test]
+fn a_branch_that_a_deep_reorg_took_back_is_not_followed_block_by_block() {
+    // Above this block the numbers show another branch than the head's; by hash that is still there.
+    for (shared, steps) in [
+        (19, Some(0)),
+        (18, Some(1)),
+        (17, Some(2)),
+        (16, None),
+        (2, None),
+    ] {
+        let (script, endpoint) = over(Script::of_calls("http://node", move |method, params| {
+            let number = number_of(&params[0]);
+            let mut header = header_json(number, number - 1);
+            if method == "eth_getBlockByNumber" && number > shared {
+                header["hash"] = json!(hash(number + 500));
+            }
+            Ok(header)
+        }));
+        let head = parse::header(Json::from(header_json(20, 19)).part()).unwrap();
+        let found = endpoint.ancestry(&head, 12);
+        let by_hash = script.asked().len() - 1;
+        match steps {
+            Some(steps) => {
+                assert_eq!(found.unwrap().len(), 9, "{shared}");
+                assert_eq!(by_hash, steps);
+            }
+            None => {
+                assert_eq!(found.unwrap_err().kind, ErrorKind::Behind);
+                assert_eq!(by_hash, 2, "{shared}");
+            }
+        }
+    }
+}
+
+#[test]
 fn ancestors_are_found_by_parent_where_numbers_have_holes() {
     // Blocks 20, 18, 17, 14, ...: their parents are not one number below.
     const NUMBERS: [u64; 6] = [20, 18, 17, 14, 13, 10];

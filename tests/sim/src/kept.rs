@@ -101,6 +101,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (410_115_873, "the same, one by one"),
     (440_016_121, "what was signed at a newer head than was known was let go for a nonce gap, and sent again for no more than is out"),
     (451_003_954, "after a deep reorg 64 headers were read one by one, as full batches that fail had just been tried again"),
+    (460_106_007, "headers of a branch that a reorg had just taken back were followed parent by parent, sixty of them"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 
