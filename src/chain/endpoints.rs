@@ -140,7 +140,8 @@ impl Endpoints {
         ask: impl Fn(&Endpoint) -> Result<T, RpcError>,
     ) -> Option<T> {
         let others = self.others(first, methods);
-        let mut at_head = others.filter(|endpoint| !self.is_behind(endpoint));
+        let stale_secs = self.stale_after_secs();
+        let mut at_head = others.filter(|endpoint| !self.is_behind(endpoint, stale_secs));
         at_head.find_map(|endpoint| self.asked(&endpoint, methods, &ask).ok())
     }
 
@@ -257,7 +258,7 @@ impl Endpoints {
         if !is_believed {
             return;
         }
-        let margin_secs = self.block_times_secs(2).max(TRAILING_SECS_MIN);
+        let margin_secs = self.trailing_after_secs();
         for other in self.list.iter().filter(|other| *other != endpoint) {
             if other.with_health(|health| health.trails(timestamp, margin_secs, now)) {
                 self.set_back(other);
@@ -397,10 +398,13 @@ impl Endpoints {
         self.block_times_secs(3).max(STALE_SECS_MIN)
     }
 
-    /// Whether its head, as far as can be told now, is stale.
-    fn is_behind(&self, endpoint: &Endpoint) -> bool {
-        let (newest, margin_secs) = (self.newest_timestamp(), self.stale_after_secs());
-        let now = self.clock.now();
+    fn trailing_after_secs(&self) -> u64 {
+        self.block_times_secs(2).max(TRAILING_SECS_MIN)
+    }
+
+    /// Whether its head, as far as can be told now, is so much behind.
+    fn is_behind(&self, endpoint: &Endpoint, margin_secs: u64) -> bool {
+        let (newest, now) = (self.newest_timestamp(), self.clock.now());
         endpoint.with_health(|health| health.is_behind(newest, margin_secs, now))
     }
 

@@ -184,7 +184,7 @@ impl Endpoints {
     fn patience_before<T>(&self, next: Option<&Endpoint>, hedge: &Hedge<T>) -> Duration {
         let longest = hedge.patience * NO_HASTE_TIMES;
         match next {
-            Some(next) if self.is_behind(next) => longest,
+            Some(next) if self.is_behind(next, self.trailing_after_secs()) => longest,
             Some(next) => self
                 .wait_of(next, hedge.methods)
                 .clamp(hedge.patience, longest),
@@ -357,7 +357,7 @@ mod tests {
                 panic!("two");
             };
             endpoints.note_head(ahead, 100, 5_000);
-            endpoints.note_head(other, 90, if is_behind { 4_980 } else { 4_990 });
+            endpoints.note_head(other, 90, if is_behind { 4_990 } else { 4_998 });
             // How long it is to be left alone is left to chance.
             while left_alone_for(&endpoints) < waits {
                 endpoints.note_failure(other, BALANCE, &RpcError::behind("no such block"));
