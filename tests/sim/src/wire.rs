@@ -193,54 +193,42 @@ impl Sky {
         active.any(|active| active.endpoint == endpoint && active.trouble == *trouble)
     }
 
+    /// What `pick` takes of an endpoint's troubles.
+    fn of<T>(&self, endpoint: usize, pick: impl Fn(&Trouble) -> Option<T>) -> Option<T> {
+        let mut own = self.active.iter().filter(|it| it.endpoint == endpoint);
+        own.find_map(|active| pick(&active.trouble))
+    }
+
     /// How a question of that method goes wrong.
     fn way(&self, endpoint: usize, method: &str) -> Option<Way> {
-        let mut active = self
-            .active
-            .iter()
-            .filter(|active| active.endpoint == endpoint);
-        active.find_map(|active| match active.trouble {
-            Trouble::Answers(of, way) if of.is_none_or(|of| of == method) => Some(way),
+        self.of(endpoint, |trouble| match trouble {
+            Trouble::Answers(of, way) if of.is_none_or(|of| of == method) => Some(*way),
             _ => None,
         })
     }
 
     fn answers_nothing(&self, endpoint: usize) -> bool {
-        let mut active = self.active.iter();
-        active.any(|active| {
-            active.endpoint == endpoint && matches!(active.trouble, Trouble::Answers(None, _))
-        })
+        let pick = |trouble: &Trouble| matches!(trouble, Trouble::Answers(None, _)).then_some(());
+        self.of(endpoint, pick).is_some()
     }
 
     fn batch_way(&self, endpoint: usize) -> Option<Way> {
-        let mut active = self
-            .active
-            .iter()
-            .filter(|active| active.endpoint == endpoint);
-        active.find_map(|active| match active.trouble {
-            Trouble::Batches(way) => Some(way),
+        self.of(endpoint, |trouble| match trouble {
+            Trouble::Batches(way) => Some(*way),
             _ => None,
         })
     }
 
     fn dress(&self, endpoint: usize) -> Option<Dress> {
-        let mut active = self
-            .active
-            .iter()
-            .filter(|active| active.endpoint == endpoint);
-        active.find_map(|active| match active.trouble {
-            Trouble::Dressed(dress) => Some(dress),
+        self.of(endpoint, |trouble| match trouble {
+            Trouble::Dressed(dress) => Some(*dress),
             _ => None,
         })
     }
 
     fn lie(&self, endpoint: usize) -> Option<Lie> {
-        let mut active = self
-            .active
-            .iter()
-            .filter(|active| active.endpoint == endpoint);
-        active.find_map(|active| match active.trouble {
-            Trouble::Lies(lie) => Some(lie),
+        self.of(endpoint, |trouble| match trouble {
+            Trouble::Lies(lie) => Some(*lie),
             _ => None,
         })
     }
@@ -268,21 +256,14 @@ impl Sky {
     fn call(&mut self, endpoint: usize, method: &str, params: &Value) -> Result<Value, Value> {
         *self.calls.entry(method.to_owned()).or_insert(0) += 1;
         if method == "eth_sendRawTransaction" {
-            let troubles = self
-                .active
-                .iter()
-                .filter(|active| active.endpoint == endpoint);
-            let refusal = troubles.clone().find_map(|active| match active.trouble {
-                Trouble::RefusesSends(words) => Some(words),
+            let refusal = self.of(endpoint, |trouble| match trouble {
+                Trouble::RefusesSends(words) => Some(*words),
                 _ => None,
             });
             if let Some(words) = refusal {
                 return Err(fail(-32_000, words));
             }
-            if troubles
-                .clone()
-                .any(|active| active.trouble == Trouble::Swallows)
-            {
+            if self.has(endpoint, &Trouble::Swallows) {
                 let raw = params[0].as_str().unwrap_or_default().to_owned();
                 return swallowed(&raw).ok_or_else(|| fail(-32_000, "rlp: not a transaction"));
             }
