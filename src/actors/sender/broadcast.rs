@@ -446,12 +446,13 @@ fn is_the_chains_own(class: NodeError) -> bool {
 }
 
 /// Whether a refusal counts beside what others have answered: a pool that is just busy says nothing of the transaction, where
-/// another has named what signing anew may cure.
+/// another has named what signing anew may cure, and what would hold in every pool is not unsaid by what one holds against it.
 fn says_more(class: NodeError, than: &Broadcast) -> bool {
     let names_nothing = |class| matches!(class, NodeError::TransientPool | NodeError::Other);
     match than {
         Broadcast::Accepted => is_the_chains_own(class),
         Broadcast::MaybeSent(_) => true,
+        Broadcast::Rejected(known, _) if is_the_chains_own(*known) => is_the_chains_own(class),
         Broadcast::Rejected(known, _) => names_nothing(*known) || !names_nothing(class),
     }
 }

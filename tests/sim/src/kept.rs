@@ -103,6 +103,7 @@ const WITH_ODDITIES: &[(u64, &str)] = &[
     (451_003_954, "after a deep reorg 64 headers were read one by one, as full batches that fail had just been tried again"),
     (460_106_007, "headers of a branch that a reorg had just taken back were followed parent by parent, sixty of them"),
     (470_007_333, "who trails by eight blocks was asked beside each look of the window that took two answers"),
+    (480_009_077, "that a chain takes no type 2 was not heard beside a pool that said, a moment later, that the account is short"),
     (2_904, "what a start found pending was to be offered for more before it had been given its six blocks"),
 ];
 

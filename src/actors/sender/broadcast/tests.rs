@@ -155,3 +155,17 @@ fn what_was_lowered_is_raised_to_take_the_place_of_what_a_pool_holds() {
         assert!(cures.iter().all(|(fee, _)| fee.outbids(&held)), "{cures:?}");
     }
 }
+
+/// Whichever pool answers last.
+#[test]
+fn that_a_chain_takes_no_such_type_is_heard_beside_a_pool_that_finds_the_account_short() {
+    let pools = [
+        Err("transaction type not supported"),
+        Err("insufficient funds for gas * price + value"),
+    ];
+    let [no_type_2, short] = &pools;
+    for pools in [[*no_type_2, *short], [*short, *no_type_2]].repeat(10) {
+        let (cures, _) = sent_to(&pools, &[dynamic(20, 4)], false);
+        assert!(matches!(cures[0].0, Fee::Legacy { .. }), "{cures:?}");
+    }
+}
