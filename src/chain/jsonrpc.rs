@@ -84,7 +84,7 @@ impl JsonRpc {
         self.batching().size_at(self.clock.now())
     }
 
-    /// How many are sent so that are surely answered in one round trip.
+    /// How many calls are surely answered in one round trip, by all that is known.
     pub(crate) fn sure_batch_size(&self) -> usize {
         self.batching().sure_size_at(self.clock.now())
     }

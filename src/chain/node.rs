@@ -143,7 +143,8 @@ impl Endpoint {
         }
     }
 
-    /// The same endpoint, asked once more for what it spoils where that is all that is left.
+    /// The same endpoint. Where it is all that is left it is asked once more for what it spoils, and waited for when it asks for
+    /// fewer calls; that holds for all who share it.
     pub(super) fn insisting(&self, insists: bool) -> Endpoint {
         self.shared.rpc.set_alone(insists);
         Endpoint {

@@ -1,6 +1,7 @@
 //! The log: to stderr, as much as RUST_LOG says. Each line is one record, whatever stands in it. What is configured as
 //! secret is taken out of every line, so that not even a server that echoes our request can bring a key into the log.
-//! Whoever stops reading the log holds nothing up: lines that would wait for him are lost, and counted. Under journald a line begins with its syslog level and bears no time, since the journal keeps both.
+//! Whoever stops reading the log holds nothing up: lines that would wait for him are lost, and counted. Under journald a
+//! line begins with its syslog level and bears no time, since the journal keeps both.
 
 use std::io::Write;
 use std::os::fd::AsFd;

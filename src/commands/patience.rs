@@ -81,7 +81,7 @@ fn again<T>(
                 if wait >= TOLD_FROM {
                     tell_once(&error);
                 }
-                clock.wait_any(&[], Some(clock.now() + wait));
+                clock.pause(wait);
                 tried += 1;
             }
             answer => return answer,
